@@ -1,1 +1,43 @@
-//! placeholder
+//! The domain that Millrace ships with: a bank account.
+//!
+//! Everything here is pure: no AWS, no clock, no randomness. Time, ids and settings come in as
+//! arguments, so every rule can be tested with plain values and every replay gives the same bytes.
+//!
+//! This is the only crate that knows accounts by name. The functions around it speak of an
+//! aggregate (here: one account) with an id, rows with a version, and events with a sequence. The
+//! modules fall in two halves:
+//!
+//! * the general half, which another domain keeps: [`ids`], [`layout`], [`time`], [`attribute`],
+//!   [`history`];
+//! * the account's half, which another domain replaces: [`money`], [`account`] (commands, events,
+//!   `decide`, `evolve`), [`row`] (how events lie in the table), [`envelope`] (the public
+//!   contract), [`view`] (the read model), [`api`] (routes, bodies and answers), [`settings`].
+//!
+//! Left out on purpose: anything that waits, retries or talks to a service. That belongs to the
+//! functions.
+
+pub mod account;
+pub mod api;
+pub mod attribute;
+pub mod envelope;
+pub mod history;
+pub mod ids;
+pub mod layout;
+pub mod money;
+pub mod row;
+pub mod settings;
+#[cfg(test)]
+mod specification;
+pub mod time;
+pub mod view;
+
+pub use account::{Command, Event, Refusal, State, decide, evolve};
+pub use attribute::{Attribute, Attributes};
+pub use envelope::Envelope;
+pub use history::History;
+pub use ids::{AggregateId, Trace};
+pub use layout::{Sequence, Version};
+pub use row::{RecordedEvent, RowError, Snapshot, StoredRow};
+pub use settings::Settings;
+pub use time::Timestamp;
+pub use view::{HistoryEntry, View};

@@ -1,0 +1,329 @@
+//! The account's HTTP surface: which paths there are, how a command's body reads, and what an
+//! accepted command answers with. What HTTP itself asks for (headers, statuses, problem bodies) is
+//! the functions' business.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+use serde::{Deserialize, Serialize};
+
+use crate::account::{Command, State};
+use crate::history::History;
+use crate::ids::AggregateId;
+use crate::layout::Sequence;
+use crate::money::{Amount, Balance, Currency};
+use crate::settings::Settings;
+
+/// The first segment of every path.
+pub const COLLECTION: &str = "accounts";
+
+/// What a path names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resource {
+    /// `/accounts`: takes the command that begins an account.
+    Collection,
+    /// `/accounts/{id}`: shows the view.
+    Item(AggregateId),
+    /// `/accounts/{id}/credit` and the like: takes a command.
+    Command(AggregateId, CommandName),
+    /// `/accounts/{id}/transactions`: shows the history.
+    History(AggregateId),
+    /// `/accounts/{id}/balance`: shows the balance at a time.
+    ValueAt(AggregateId),
+}
+
+/// The commands that an account takes once it is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommandName {
+    /// `credit`.
+    Credit,
+    /// `withdraw`.
+    Withdraw,
+}
+
+/// A command's body that can't be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct BodyError {
+    /// A JSON pointer (RFC 6901) to what is wrong; empty for the whole body.
+    pub pointer: &'static str,
+    /// What is wrong with it.
+    pub detail: String,
+}
+
+/// What an accepted command answers with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Accepted {
+    account_id: AggregateId,
+    sequence: Sequence,
+    balance: Balance,
+}
+
+impl Resource {
+    /// What a raw request path names; `None` where there is nothing. Segments are percent-decoded
+    /// after the path is split, so an id may hold a `/`.
+    #[must_use]
+    pub fn parse(path: &str) -> Option<Self> {
+        let segments: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
+        let (collection, rest) = segments.split_first()?;
+        if *collection != COLLECTION {
+            return None;
+        }
+        let (id, rest) = match rest {
+            [] => return Some(Self::Collection),
+            [id, rest @ ..] => (percent_decode_str(id).decode_utf8().ok()?, rest),
+        };
+        let id = AggregateId::new(id).ok()?;
+        match rest {
+            [] => Some(Self::Item(id)),
+            ["credit"] => Some(Self::Command(id, CommandName::Credit)),
+            ["withdraw"] => Some(Self::Command(id, CommandName::Withdraw)),
+            ["transactions"] => Some(Self::History(id)),
+            ["balance"] => Some(Self::ValueAt(id)),
+            _ => None,
+        }
+    }
+
+    /// The one method that it takes.
+    #[must_use]
+    pub const fn method(&self) -> &'static str {
+        match self {
+            Self::Collection | Self::Command(..) => "POST",
+            Self::Item(_) | Self::History(_) | Self::ValueAt(_) => "GET",
+        }
+    }
+}
+
+/// The path of an account, for `Location`.
+#[must_use]
+pub fn path_of(id: &AggregateId) -> String {
+    let id: Cow<'_, str> =
+        percent_encoding::utf8_percent_encode(id.as_str(), percent_encoding::NON_ALPHANUMERIC)
+            .into();
+    // `-`, `.`, `_` and `~` are unreserved (RFC 3986, section 2.3) and read better as they are.
+    let id = id
+        .replace("%2D", "-")
+        .replace("%2E", ".")
+        .replace("%5F", "_")
+        .replace("%7E", "~");
+    format!("/{COLLECTION}/{id}")
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Opening {
+    currency: Option<serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Movement {
+    amount: serde_json::Value,
+}
+
+impl Command {
+    /// Reads the body of the command that begins an account. An empty body asks for the defaults.
+    ///
+    /// # Errors
+    /// [`BodyError`], which points at what is wrong.
+    pub fn beginning(body: &[u8], settings: &Settings) -> Result<Self, BodyError> {
+        let opening: Opening = if body.is_empty() {
+            Opening { currency: None }
+        } else {
+            read(body)?
+        };
+        let currency = match opening.currency {
+            None => settings.default_currency,
+            Some(value) => value
+                .as_str()
+                .and_then(|code| Currency::listed(code).ok())
+                .ok_or_else(|| BodyError {
+                    pointer: "/currency",
+                    detail: format!("currency {}", crate::money::InvalidCurrency),
+                })?,
+        };
+        Ok(Self::Open { currency })
+    }
+
+    /// Reads the body of a command to an account that is there.
+    ///
+    /// # Errors
+    /// [`BodyError`], which points at what is wrong.
+    pub fn named(name: CommandName, body: &[u8]) -> Result<Self, BodyError> {
+        let movement: Movement = read(body)?;
+        let amount = movement
+            .amount
+            .as_i64()
+            .and_then(|minor_units| Amount::new(minor_units).ok())
+            .ok_or_else(|| BodyError {
+                pointer: "/amount",
+                detail: format!("amount {}", crate::money::InvalidAmount),
+            })?;
+        Ok(match name {
+            CommandName::Credit => Self::Credit { amount },
+            CommandName::Withdraw => Self::Withdraw { amount },
+        })
+    }
+}
+
+/// Serde's own text names an unknown, missing or repeated field and its place. It may quote the
+/// client's own value, so it belongs in the answer and never in a log.
+fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, BodyError> {
+    serde_json::from_slice(body).map_err(|error| BodyError {
+        pointer: "",
+        detail: match error.classify() {
+            serde_json::error::Category::Data => format!("the body is not as expected: {error}"),
+            _ => format!("the body is not JSON: {error}"),
+        },
+    })
+}
+
+impl Accepted {
+    /// The answer to a command that led to this history.
+    #[must_use]
+    pub fn of(history: &History) -> Self {
+        let balance = match history.state() {
+            State::Unopened => Balance::ZERO,
+            State::Open { balance, .. } => *balance,
+        };
+        Self {
+            account_id: history.id().clone(),
+            sequence: history.sequence(),
+            balance,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Settings {
+        Settings {
+            default_currency: Currency::stored("EUR").expect("valid"),
+        }
+    }
+
+    fn id(id: &str) -> AggregateId {
+        AggregateId::new(id).expect("valid")
+    }
+
+    #[test]
+    fn a_path_names_one_resource_and_a_resource_takes_one_method() {
+        for (path, resource, method) in [
+            ("/accounts", Resource::Collection, "POST"),
+            ("/accounts/a", Resource::Item(id("a")), "GET"),
+            ("/accounts/a%2Fb", Resource::Item(id("a/b")), "GET"),
+            (
+                "/accounts/a/credit",
+                Resource::Command(id("a"), CommandName::Credit),
+                "POST",
+            ),
+            (
+                "/accounts/a/withdraw",
+                Resource::Command(id("a"), CommandName::Withdraw),
+                "POST",
+            ),
+            (
+                "/accounts/a/transactions",
+                Resource::History(id("a")),
+                "GET",
+            ),
+            ("/accounts/a/balance", Resource::ValueAt(id("a")), "GET"),
+        ] {
+            assert_eq!(Resource::parse(path).as_ref(), Some(&resource), "{path}");
+            assert_eq!(resource.method(), method, "{path}");
+        }
+    }
+
+    #[test]
+    fn other_paths_name_nothing() {
+        for path in [
+            "",
+            "/",
+            "accounts",
+            "/accounts/",
+            "/accounts/a/",
+            "/accounts/a/close",
+            "/orders/a",
+            "/accounts/%ff",
+            "/accounts/a/credit/b",
+        ] {
+            assert_eq!(Resource::parse(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_of_any_id_leads_back_to_it() {
+        for text in [
+            "a-b_c.d~e",
+            "a/b",
+            "ä b%",
+            "01890a5d-ac96-774b-bcce-b302099a8057",
+        ] {
+            assert_eq!(
+                Resource::parse(&path_of(&id(text))),
+                Some(Resource::Item(id(text)))
+            );
+        }
+    }
+
+    #[test]
+    fn an_opening_names_a_listed_currency_or_none() {
+        let open = |code| Command::Open {
+            currency: Currency::stored(code).expect("valid"),
+        };
+        for (body, command) in [
+            ("", open("EUR")),
+            ("{}", open("EUR")),
+            (r#"{"currency":"JPY"}"#, open("JPY")),
+        ] {
+            assert_eq!(
+                Command::beginning(body.as_bytes(), &settings()),
+                Ok(command),
+                "{body}"
+            );
+        }
+        for (body, pointer) in [
+            (r#"{"currency":"jpy"}"#, "/currency"),
+            (r#"{"currency":7}"#, "/currency"),
+            (r#"{"currency":"EUR","currency":"EUR"}"#, ""),
+            (r#"{"owner":"x"}"#, ""),
+            ("[]", ""),
+            ("nonsense", ""),
+            ("{} {}", ""),
+        ] {
+            let error = Command::beginning(body.as_bytes(), &settings()).expect_err(body);
+            assert_eq!(error.pointer, pointer, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_movement_takes_a_whole_amount_within_its_limits_and_nothing_else() {
+        let amount = Amount::new(9_007_199_254_740_991).expect("valid");
+        assert_eq!(
+            Command::named(CommandName::Credit, br#"{"amount":9007199254740991}"#),
+            Ok(Command::Credit { amount })
+        );
+        for (body, pointer) in [
+            (r#"{"amount":0}"#, "/amount"),
+            (r#"{"amount":-5}"#, "/amount"),
+            (r#"{"amount":1.5}"#, "/amount"),
+            (r#"{"amount":1.0}"#, "/amount"),
+            (r#"{"amount":1e3}"#, "/amount"),
+            (r#"{"amount":"5"}"#, "/amount"),
+            (r#"{"amount":null}"#, "/amount"),
+            (r#"{"amount":9007199254740992}"#, "/amount"),
+            (r#"{"amount":99999999999999999999999999}"#, "/amount"),
+            (r#"{"amount":5,"currency":"EUR"}"#, ""),
+            (r#"{"amount":5,"amount":6}"#, ""),
+            ("{}", ""),
+            ("", ""),
+            ("5", ""),
+        ] {
+            let error = Command::named(CommandName::Withdraw, body.as_bytes()).expect_err(body);
+            assert_eq!(error.pointer, pointer, "{body}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The ids that travel with every command and event.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// The longest id, in characters. An aggregate's id is the partition key of its events on Kinesis,
+/// which takes 1 to 256 Unicode characters
+/// ([PutRecordsRequestEntry](https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecordsRequestEntry.html)).
+pub const MAX_ID_CHARS: usize = 256;
+
+/// Names one aggregate (here: one account). It is the table's hash key, the events' `subject` and
+/// their partition key. Any text of 1 to [`MAX_ID_CHARS`] characters, none of them a control
+/// character; older producers chose their own form, so nothing more is asked of it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct AggregateId(String);
+
+/// A text that can't be an id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("is not an id: 1 to {MAX_ID_CHARS} characters, none of them a control character")]
+pub struct InvalidId;
+
+impl AggregateId {
+    /// Reads an id.
+    ///
+    /// # Errors
+    /// [`InvalidId`] when it is empty, too long, or holds a control character.
+    pub fn new(id: impl Into<String>) -> Result<Self, InvalidId> {
+        let id = id.into();
+        if is_printable(&id) {
+            Ok(Self(id))
+        } else {
+            Err(InvalidId)
+        }
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for AggregateId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whether a text may serve as an id, a correlation id or a causation id.
+#[must_use]
+pub fn is_printable(text: &str) -> bool {
+    !text.is_empty() && text.chars().count() <= MAX_ID_CHARS && !text.chars().any(char::is_control)
+}
+
+/// Where an event comes from. Rows of older producers carry none of it, so each part is optional;
+/// what is absent here is absent from the public event too.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Trace {
+    /// The command that appended the event; unique to one attempt of one client request, so that
+    /// a writer recognises its own row after an ambiguous failure.
+    pub command_id: Option<String>,
+    /// The business conversation it belongs to; handed on from request to event unchanged.
+    pub correlation_id: Option<String>,
+    /// The message that directly caused the event.
+    pub causation_id: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_what_kinesis_takes_as_a_partition_key() {
+        assert!(AggregateId::new("a").is_ok());
+        assert!(AggregateId::new("é".repeat(MAX_ID_CHARS)).is_ok());
+    }
+
+    #[test]
+    fn refuses_empty_long_and_control_characters() {
+        assert_eq!(AggregateId::new(""), Err(InvalidId));
+        assert_eq!(
+            AggregateId::new("x".repeat(MAX_ID_CHARS + 1)),
+            Err(InvalidId)
+        );
+        assert_eq!(AggregateId::new("a\nb"), Err(InvalidId));
+    }
+}

@@ -1,0 +1,214 @@
+//! Money in whole minor units (cents for EUR, yen for JPY). Never a float.
+
+use std::fmt;
+
+use iso_currency::Currency as Iso4217;
+use serde::{Serialize, Serializer};
+
+/// The largest amount and balance, in minor units: 2^53-1, the largest whole number that every
+/// JSON reader holds exactly ([RFC 8259, section 6](https://www.rfc-editor.org/rfc/rfc8259#section-6)).
+pub const MAX_MINOR_UNITS: i64 = (1 << 53) - 1;
+
+/// What is credited or withdrawn: 1 to [`MAX_MINOR_UNITS`] minor units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct Amount(i64);
+
+/// What an account holds, in minor units. `decide` keeps it between 0 and [`MAX_MINOR_UNITS`].
+/// A history that another producer overdrew still folds to what it says, a negative balance:
+/// replaying never re-runs a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct Balance(i64);
+
+/// A number that can't be an [`Amount`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is not a whole number of minor units from 1 to {MAX_MINOR_UNITS}")]
+pub struct InvalidAmount;
+
+/// A text that can't be a [`Currency`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is not an ISO 4217 currency code such as EUR")]
+pub struct InvalidCurrency;
+
+impl Amount {
+    /// Reads an amount.
+    ///
+    /// # Errors
+    /// [`InvalidAmount`] outside 1 to [`MAX_MINOR_UNITS`].
+    pub const fn new(minor_units: i64) -> Result<Self, InvalidAmount> {
+        if minor_units >= 1 && minor_units <= MAX_MINOR_UNITS {
+            Ok(Self(minor_units))
+        } else {
+            Err(InvalidAmount)
+        }
+    }
+
+    /// Minor units.
+    #[must_use]
+    pub const fn minor_units(self) -> i64 {
+        self.0
+    }
+}
+
+impl Balance {
+    /// What a new account holds.
+    pub const ZERO: Self = Self(0);
+
+    /// Reads a stored balance; `None` beyond [`MAX_MINOR_UNITS`] either way.
+    #[must_use]
+    pub const fn new(minor_units: i64) -> Option<Self> {
+        if minor_units >= -MAX_MINOR_UNITS && minor_units <= MAX_MINOR_UNITS {
+            Some(Self(minor_units))
+        } else {
+            None
+        }
+    }
+
+    /// Minor units.
+    #[must_use]
+    pub const fn minor_units(self) -> i64 {
+        self.0
+    }
+
+    /// The balance after a credit; `None` if it would exceed [`MAX_MINOR_UNITS`].
+    #[must_use]
+    pub const fn checked_credit(self, amount: Amount) -> Option<Self> {
+        // Both lie within 2^53, so the sum lies far within an i64.
+        let sum = self.0 + amount.0;
+        if sum <= MAX_MINOR_UNITS {
+            Some(Self(sum))
+        } else {
+            None
+        }
+    }
+
+    /// The balance after a withdrawal; `None` if it would become negative.
+    #[must_use]
+    pub const fn checked_withdraw(self, amount: Amount) -> Option<Self> {
+        let rest = self.0 - amount.0;
+        if rest >= 0 { Some(Self(rest)) } else { None }
+    }
+
+    /// The balance after a movement that has happened, whatever the rules say of it. Held at the
+    /// limits, which only a history of other rules can reach.
+    #[must_use]
+    pub(crate) const fn moved(self, minor_units: i64) -> Self {
+        let moved = self.0 + minor_units;
+        if moved > MAX_MINOR_UNITS {
+            Self(MAX_MINOR_UNITS)
+        } else if moved < -MAX_MINOR_UNITS {
+            Self(-MAX_MINOR_UNITS)
+        } else {
+            Self(moved)
+        }
+    }
+}
+
+/// A currency's ISO 4217 code: three capital letters.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Currency([u8; 3]);
+
+impl Currency {
+    /// Reads a code that ISO 4217 lists.
+    ///
+    /// # Errors
+    /// [`InvalidCurrency`] when it doesn't.
+    pub fn listed(code: &str) -> Result<Self, InvalidCurrency> {
+        Iso4217::from_code(code).ok_or(InvalidCurrency)?;
+        Self::stored(code)
+    }
+
+    /// Reads a code from a stored row or a published event. The list changes over the years and
+    /// history doesn't: any three capital letters will do.
+    ///
+    /// # Errors
+    /// [`InvalidCurrency`] when it isn't three capital letters.
+    pub fn stored(code: &str) -> Result<Self, InvalidCurrency> {
+        match code.as_bytes() {
+            [a, b, c] if [a, b, c].iter().all(|letter| letter.is_ascii_uppercase()) => {
+                Ok(Self([*a, *b, *c]))
+            }
+            _ => Err(InvalidCurrency),
+        }
+    }
+
+    /// The three letters.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("three capital ASCII letters")
+    }
+}
+
+impl fmt::Display for Currency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for Currency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for Currency {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_amount_is_1_to_2_to_the_53_minus_1() {
+        for refused in [i64::MIN, -1, 0, MAX_MINOR_UNITS + 1, i64::MAX] {
+            assert_eq!(Amount::new(refused), Err(InvalidAmount));
+        }
+        assert!(Amount::new(1).is_ok());
+        assert!(Amount::new(MAX_MINOR_UNITS).is_ok());
+    }
+
+    #[test]
+    fn a_balance_reaches_its_limits_and_no_further() {
+        let one = Amount::new(1).expect("valid");
+        let full = Balance::new(MAX_MINOR_UNITS).expect("valid");
+        assert_eq!(full.checked_credit(one), None);
+        assert_eq!(full.moved(1), full);
+        assert_eq!(Balance::ZERO.checked_withdraw(one), None);
+        assert_eq!(Balance::ZERO.moved(-1).minor_units(), -1);
+        let empty = Balance::new(-MAX_MINOR_UNITS).expect("valid");
+        assert_eq!(empty.moved(-1), empty);
+        assert_eq!(Balance::new(MAX_MINOR_UNITS + 1), None);
+        assert_eq!(Balance::new(-MAX_MINOR_UNITS - 1), None);
+    }
+
+    #[test]
+    fn a_currency_is_a_listed_code_to_commands_and_any_three_capitals_to_history() {
+        assert_eq!(
+            Currency::listed("EUR").map(|c| c.to_string()),
+            Ok("EUR".into())
+        );
+        assert_eq!(Currency::listed("QQQ"), Err(InvalidCurrency));
+        assert!(Currency::stored("QQQ").is_ok());
+        for text in ["eur", "EURO", "EU", "", "E1R", "ÉUR"] {
+            assert_eq!(Currency::stored(text), Err(InvalidCurrency), "{text}");
+            assert_eq!(Currency::listed(text), Err(InvalidCurrency), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_withdrawal_undoes_a_credit(start in 0..=MAX_MINOR_UNITS, amount in 1..=MAX_MINOR_UNITS) {
+            let (start, amount) = (Balance(start), Amount(amount));
+            if let Some(credited) = start.checked_credit(amount) {
+                prop_assert_eq!(credited.checked_withdraw(amount), Some(start));
+                prop_assert_eq!(start.moved(amount.minor_units()), credited);
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Points in time, to the millisecond.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+use ::time::OffsetDateTime;
+use ::time::format_description::well_known::Rfc3339;
+
+/// A point in time in milliseconds since 1970-01-01T00:00:00Z, between the years 1 and 9999. Its
+/// text form is RFC 3339 in UTC with exactly three decimals, so that the same time is always the
+/// same bytes and texts sort as times do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+/// A text that isn't a time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("is not an RFC 3339 time such as 2026-11-20T21:03:05.123Z")]
+pub struct InvalidTime;
+
+const NANOS_PER_MILLI: i128 = 1_000_000;
+/// 0001-01-01T00:00:00.000Z.
+const MIN_MILLIS: i64 = -62_135_596_800_000;
+/// 9999-12-31T23:59:59.999Z.
+const MAX_MILLIS: i64 = 253_402_300_799_999;
+
+impl Timestamp {
+    /// The time so many milliseconds after the epoch; `None` outside the years 1 to 9999.
+    #[must_use]
+    pub const fn from_unix_millis(millis: i64) -> Option<Self> {
+        if millis >= MIN_MILLIS && millis <= MAX_MILLIS {
+            Some(Self(millis))
+        } else {
+            None
+        }
+    }
+
+    /// Milliseconds since the epoch.
+    #[must_use]
+    pub const fn unix_millis(self) -> i64 {
+        self.0
+    }
+
+    /// Reads an RFC 3339 time with any offset; what is finer than a millisecond is cut off.
+    ///
+    /// # Errors
+    /// [`InvalidTime`] when the text is no such time.
+    pub fn parse(text: &str) -> Result<Self, InvalidTime> {
+        let time = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| InvalidTime)?;
+        let millis = time.unix_timestamp_nanos().div_euclid(NANOS_PER_MILLI);
+        i64::try_from(millis)
+            .ok()
+            .and_then(Self::from_unix_millis)
+            .ok_or(InvalidTime)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * NANOS_PER_MILLI)
+            .expect("a Timestamp lies between the years 1 and 9999");
+        write!(
+            f,
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+            time.year(),
+            u8::from(time.month()),
+            time.day(),
+            time.hour(),
+            time.minute(),
+            time.second(),
+            time.millisecond()
+        )
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn writes_three_decimals_in_utc() {
+        for (read, written) in [
+            ("2026-11-20T21:03:05Z", "2026-11-20T21:03:05.000Z"),
+            ("2026-11-20T22:03:05.1+01:00", "2026-11-20T21:03:05.100Z"),
+            ("2026-11-20T21:03:05.123999999Z", "2026-11-20T21:03:05.123Z"),
+            ("1969-12-31T23:59:59.9999Z", "1969-12-31T23:59:59.999Z"),
+        ] {
+            assert_eq!(Timestamp::parse(read).expect(read).to_string(), written);
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_no_time() {
+        for text in [
+            "",
+            "now",
+            "2026-11-20",
+            "2026-13-01T00:00:00Z",
+            "2026-11-20T21:03:05",
+        ] {
+            assert_eq!(Timestamp::parse(text), Err(InvalidTime), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn text_is_read_back_and_sorts_as_time(a in MIN_MILLIS..=MAX_MILLIS, b in MIN_MILLIS..=MAX_MILLIS) {
+            let (a, b) = (Timestamp(a), Timestamp(b));
+            prop_assert_eq!(Timestamp::parse(&a.to_string()), Ok(a));
+            prop_assert_eq!(a.to_string().cmp(&b.to_string()), a.cmp(&b));
+        }
+    }
+}
