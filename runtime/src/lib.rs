@@ -1,1 +1,21 @@
-//! placeholder
+//! What every Millrace function needs and no domain decides: time and randomness behind one seam,
+//! the invocation's time budget, backoff, configuration, logs, AWS clients, and the HTTP that the
+//! writer and the reader share.
+//!
+//! Left out on purpose: anything about events. Ordering, publishing and projecting live in the
+//! functions, the account in the domain.
+
+pub mod ambient;
+pub mod aws;
+pub mod backoff;
+pub mod budget;
+pub mod dynamodb;
+pub mod error;
+pub mod http;
+pub mod telemetry;
+pub mod variables;
+
+pub use ambient::{Ambient, System};
+pub use backoff::Backoff;
+pub use budget::Budget;
+pub use error::{Chain, ServiceError};

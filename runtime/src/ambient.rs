@@ -1,0 +1,57 @@
+//! Time and randomness, the two things that a function takes from its surroundings and that are no
+//! service. A simulation puts seeded ones in their place.
+//!
+//! Waiting is not part of it: code waits with `tokio::time`, which a test can pause.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use millrace_domain::Timestamp;
+
+/// Where time and randomness come from.
+pub trait Ambient: Send + Sync {
+    /// The time now.
+    fn now(&self) -> Timestamp;
+
+    /// An id that no other call has given or will give.
+    fn unique_id(&self) -> String;
+
+    /// A number from 0 up to but not including 1, evenly spread.
+    fn fraction(&self) -> f64;
+}
+
+/// The machine's own clock and randomness.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct System;
+
+impl Ambient for System {
+    fn now(&self) -> Timestamp {
+        let since_epoch = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .expect("the clock stands after 1970");
+        i64::try_from(since_epoch.as_millis())
+            .ok()
+            .and_then(Timestamp::from_unix_millis)
+            .expect("the clock stands before the year 10000")
+    }
+
+    fn unique_id(&self) -> String {
+        uuid::Uuid::new_v4().to_string()
+    }
+
+    fn fraction(&self) -> f64 {
+        fastrand::f64()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_system_gives_the_present_and_fresh_ids() {
+        let system = System;
+        assert!(system.now() > Timestamp::parse("2026-01-01T00:00:00Z").expect("valid"));
+        assert_ne!(system.unique_id(), system.unique_id());
+        assert!((0.0..1.0).contains(&system.fraction()));
+    }
+}

@@ -1,0 +1,374 @@
+//! The HTTP that the writer and the reader share: API Gateway's HTTP API requests (payload 2.0) as
+//! plain values, problem bodies (RFC 9457), correlation ids, and which resource a request names.
+
+use std::collections::BTreeMap;
+
+use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
+use aws_lambda_events::encodings::Body;
+use aws_lambda_events::http::{HeaderMap, HeaderName, HeaderValue};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use millrace_domain::api::Resource;
+use millrace_domain::ids::is_printable;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::ambient::Ambient;
+
+/// The header that carries the correlation id, in and out.
+pub const CORRELATION_ID: &str = "x-correlation-id";
+const JSON: &str = "application/json";
+/// RFC 9457, section 3.
+const PROBLEM_JSON: &str = "application/problem+json";
+/// What every problem's `type` begins with.
+const PROBLEM_TYPE: &str = "urn:millrace:problem:";
+
+/// A request as a handler sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Request {
+    /// The method, in capitals.
+    pub method: String,
+    /// The path as it came, percent-encoded.
+    pub path: String,
+    /// The query parameters, decoded.
+    pub query: BTreeMap<String, String>,
+    /// The headers, their names in lower case.
+    pub headers: BTreeMap<String, String>,
+    /// The body's bytes.
+    pub body: Vec<u8>,
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// Header names in lower case, and their values.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body: JSON.
+    pub body: String,
+}
+
+/// An error as RFC 9457 writes it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Problem {
+    status: u16,
+    code: &'static str,
+    detail: String,
+    pointer: Option<&'static str>,
+    headers: Vec<(&'static str, String)>,
+}
+
+impl Request {
+    /// Reads API Gateway's event.
+    ///
+    /// # Errors
+    /// A [`Problem`] of status 400 when the body claims to be base64 and isn't.
+    pub fn read(event: ApiGatewayV2httpRequest) -> Result<Self, Problem> {
+        let body = event.body.unwrap_or_default();
+        let body = if event.is_base64_encoded {
+            STANDARD
+                .decode(body)
+                .map_err(|_| Problem::malformed("the body is not base64"))?
+        } else {
+            body.into_bytes()
+        };
+        let query = event
+            .query_string_parameters
+            .iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        let headers = event
+            .headers
+            .iter()
+            .map(|(name, value)| {
+                (
+                    name.as_str().to_owned(),
+                    String::from_utf8_lossy(value.as_bytes()).into_owned(),
+                )
+            })
+            .collect();
+        Ok(Self {
+            method: event.request_context.http.method.to_string(),
+            path: event.raw_path.unwrap_or_default(),
+            query,
+            headers,
+            body,
+        })
+    }
+
+    /// A header's value, by its name in lower case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+
+    /// The resource that the path names and that takes the method.
+    ///
+    /// # Errors
+    /// A [`Problem`]: 404 where there is nothing, 405 with `Allow` where the method is another.
+    pub fn resource(&self) -> Result<Resource, Problem> {
+        let resource = Resource::parse(&self.path)
+            .ok_or_else(|| Problem::new(404, "not-found", "there is nothing at this path"))?;
+        if self.method == resource.method() {
+            Ok(resource)
+        } else {
+            Err(
+                Problem::new(405, "method-not-allowed", "this path takes another method")
+                    .with_header("allow", resource.method()),
+            )
+        }
+    }
+
+    /// The request's correlation id, or a new one where it brings none.
+    ///
+    /// # Errors
+    /// A [`Problem`] of status 400 when the header can't be an id.
+    pub fn correlation_id(&self, ambient: &impl Ambient) -> Result<String, Problem> {
+        match self.header(CORRELATION_ID) {
+            None => Ok(ambient.unique_id()),
+            Some(id) if is_printable(id) => Ok(id.to_owned()),
+            Some(_) => Err(Problem::malformed(
+                "X-Correlation-Id is not 1 to 256 characters without control characters",
+            )),
+        }
+    }
+}
+
+impl Response {
+    /// A JSON answer.
+    ///
+    /// # Panics
+    /// Never for the values that handlers answer with, which always serialise.
+    #[must_use]
+    pub fn json(status: u16, body: &impl Serialize) -> Self {
+        let body = serde_json::to_string(body).expect("answers always serialise");
+        Self {
+            status,
+            headers: vec![("content-type", JSON.to_owned())],
+            body,
+        }
+    }
+
+    /// The answer with one more header.
+    #[must_use]
+    pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// API Gateway's form of it.
+    #[must_use]
+    pub fn into_event(self) -> ApiGatewayV2httpResponse {
+        let headers: HeaderMap = self
+            .headers
+            .iter()
+            .filter_map(|(name, value)| {
+                Some((
+                    HeaderName::from_static(name),
+                    HeaderValue::from_str(value).ok()?,
+                ))
+            })
+            .collect();
+        let mut response = ApiGatewayV2httpResponse::default();
+        response.status_code = i64::from(self.status);
+        response.headers = headers;
+        response.body = Some(Body::Text(self.body));
+        response
+    }
+}
+
+impl Problem {
+    /// A problem. `code` is its name in the public API, which never changes; it is the last part of
+    /// `type`, and `title` says it in words.
+    pub fn new(status: u16, code: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            detail: detail.into(),
+            pointer: None,
+            headers: Vec::new(),
+        }
+    }
+
+    /// 400: the request can't be read.
+    pub fn malformed(detail: impl Into<String>) -> Self {
+        Self::new(400, "malformed-request", detail)
+    }
+
+    /// 503: a service that the function needs doesn't answer as it should; the client may try again
+    /// after so many seconds.
+    pub fn unavailable(detail: impl Into<String>, retry_after_seconds: u32) -> Self {
+        Self::new(503, "unavailable", detail)
+            .with_header("retry-after", retry_after_seconds.to_string())
+    }
+
+    /// The problem, pointing (RFC 6901) at the part of the body that is wrong.
+    #[must_use]
+    pub fn at(mut self, pointer: &'static str) -> Self {
+        self.pointer = Some(pointer);
+        self
+    }
+
+    /// The problem with one more header.
+    #[must_use]
+    pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// Its status code.
+    #[must_use]
+    pub const fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// Its name in the public API.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// The answer that tells it.
+    #[must_use]
+    pub fn into_response(self) -> Response {
+        let mut title = self.code.replace('-', " ");
+        title[..1].make_ascii_uppercase();
+        let mut body = json!({
+            "type": format!("{PROBLEM_TYPE}{}", self.code),
+            "title": title,
+            "status": self.status,
+            "detail": self.detail,
+        });
+        if let Some(pointer) = self.pointer {
+            body["errors"] = Value::from(vec![json!({
+                "pointer": format!("#{pointer}"),
+                "detail": self.detail,
+            })]);
+        }
+        let mut headers = vec![("content-type", PROBLEM_JSON.to_owned())];
+        headers.extend(self.headers);
+        Response {
+            status: self.status,
+            headers,
+            body: body.to_string(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ambient::System;
+
+    fn request(method: &str, path: &str) -> Request {
+        Request {
+            method: method.into(),
+            path: path.into(),
+            ..Request::default()
+        }
+    }
+
+    #[test]
+    fn reads_an_http_api_event() {
+        let event = serde_json::from_value(json!({
+            "version": "2.0",
+            "routeKey": "$default",
+            "rawPath": "/accounts/a%2Fb/credit",
+            "rawQueryString": "x=1",
+            "headers": {"Content-Type": "application/json", "X-Correlation-Id": "c"},
+            "queryStringParameters": {"x": "1"},
+            "requestContext": {"http": {"method": "POST", "path": "/accounts/a%2Fb/credit"}},
+            "body": "eyJhbW91bnQiOjF9",
+            "isBase64Encoded": true,
+        }))
+        .expect("an event");
+        let request = Request::read(event).expect("reads");
+        assert_eq!(request.method, "POST");
+        assert_eq!(request.path, "/accounts/a%2Fb/credit");
+        assert_eq!(request.header("content-type"), Some("application/json"));
+        assert_eq!(request.query.get("x").map(String::as_str), Some("1"));
+        assert_eq!(request.body, br#"{"amount":1}"#);
+        assert_eq!(request.correlation_id(&System), Ok("c".into()));
+    }
+
+    #[test]
+    fn a_body_that_is_not_the_base64_it_claims_to_be_is_malformed() {
+        let event = serde_json::from_value(json!({
+            "requestContext": {"http": {"method": "POST"}}, "body": "*", "isBase64Encoded": true,
+        }))
+        .expect("an event");
+        assert_eq!(
+            Request::read(event).map_err(|problem| problem.status()),
+            Err(400)
+        );
+    }
+
+    #[test]
+    fn an_unknown_path_is_404_and_another_method_405_with_allow() {
+        assert!(request("POST", "/accounts").resource().is_ok());
+        assert_eq!(
+            request("POST", "/orders")
+                .resource()
+                .map_err(|p| p.status()),
+            Err(404)
+        );
+        let response = request("DELETE", "/accounts/a")
+            .resource()
+            .expect_err("refused")
+            .into_response();
+        assert_eq!(response.status, 405);
+        assert!(response.headers.contains(&("allow", "GET".to_owned())));
+    }
+
+    #[test]
+    fn a_correlation_id_is_made_where_none_comes_and_refused_where_it_is_none() {
+        assert!(request("GET", "/").correlation_id(&System).is_ok());
+        for wrong in [String::new(), "x".repeat(257), "a\u{7}".to_owned()] {
+            let mut request = request("GET", "/");
+            request.headers.insert(CORRELATION_ID.to_owned(), wrong);
+            assert_eq!(
+                request.correlation_id(&System).map_err(|p| p.status()),
+                Err(400)
+            );
+        }
+    }
+
+    #[test]
+    fn a_problem_is_written_as_rfc_9457_has_it() {
+        let response = Problem::new(422, "insufficient-funds", "the balance is 3")
+            .at("/amount")
+            .with_header("retry-after", "1")
+            .into_response();
+        assert_eq!(response.status, 422);
+        assert_eq!(
+            response.headers,
+            [
+                ("content-type", "application/problem+json".to_owned()),
+                ("retry-after", "1".to_owned())
+            ]
+        );
+        let body: Value = serde_json::from_str(&response.body).expect("JSON");
+        assert_eq!(
+            body,
+            json!({
+                "type": "urn:millrace:problem:insufficient-funds",
+                "title": "Insufficient funds",
+                "status": 422,
+                "detail": "the balance is 3",
+                "errors": [{"pointer": "#/amount", "detail": "the balance is 3"}],
+            })
+        );
+    }
+
+    #[test]
+    fn an_answer_takes_api_gateways_form() {
+        let event = Response::json(200, &json!({"a": 1}))
+            .with_header("etag", "\"1\"")
+            .into_event();
+        assert_eq!(event.status_code, 200);
+        assert_eq!(event.headers["etag"], "\"1\"");
+        assert_eq!(event.headers["content-type"], "application/json");
+        assert_eq!(event.body, Some(Body::Text(r#"{"a":1}"#.into())));
+    }
+}
