@@ -1,0 +1,37 @@
+//! The AWS clients of the local stack, which nothing but its addresses goes into: no profile, no
+//! variable of the environment.
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
+
+use crate::stack::{CREDENTIAL, Local};
+
+/// A client per service that is looked into.
+#[derive(Debug, Clone)]
+pub(crate) struct Clients {
+    pub(crate) dynamodb: aws_sdk_dynamodb::Client,
+    pub(crate) kinesis: aws_sdk_kinesis::Client,
+    pub(crate) s3: aws_sdk_s3::Client,
+    pub(crate) athena: aws_sdk_athena::Client,
+}
+
+impl Clients {
+    /// The clients of a running stack.
+    pub(crate) fn of(local: &Local) -> Self {
+        let credentials = Credentials::new(CREDENTIAL, CREDENTIAL, None, None, "local stack");
+        let config = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(local.region.clone()))
+            .endpoint_url(&local.endpoint_url)
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .build();
+        // A bucket's name can't stand in front of an address of numbers.
+        let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(true);
+        Self {
+            dynamodb: aws_sdk_dynamodb::Client::new(&config),
+            kinesis: aws_sdk_kinesis::Client::new(&config),
+            s3: aws_sdk_s3::Client::from_conf(s3.build()),
+            athena: aws_sdk_athena::Client::new(&config),
+        }
+    }
+}

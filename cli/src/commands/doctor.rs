@@ -1,0 +1,20 @@
+//! `millrace doctor`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::output::Output;
+use crate::prerequisites;
+
+pub(super) async fn run(output: Output) -> Result<ExitCode> {
+    let checked = prerequisites::check().await;
+    for prerequisite in &checked.prerequisites {
+        output.result(prerequisite, prerequisite)?;
+    }
+    if !checked.is_complete() {
+        return Ok(ExitCode::FAILURE);
+    }
+    output.text("All is there: `millrace demo` and `millrace up` can run.")?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,25 @@
+//! `millrace down`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use serde_json::json;
+
+use crate::args::State;
+use crate::output::Output;
+use crate::stack;
+
+pub(super) async fn run(state: State, output: Output) -> Result<ExitCode> {
+    let (_, folder) = super::place(state)?;
+    match stack::stop(&folder).await? {
+        Some(endpoint) => output.result(
+            format_args!("Stopped the local stack at {endpoint}."),
+            &json!({ "stopped": endpoint }),
+        )?,
+        None => output.result(
+            format_args!("No local stack runs in {}.", folder.display()),
+            &json!({ "stopped": null }),
+        )?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

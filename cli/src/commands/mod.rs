@@ -1,0 +1,49 @@
+//! The commands, one per file.
+
+mod demo;
+mod doctor;
+mod down;
+mod up;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Error, Result};
+
+use crate::Workspace;
+use crate::args::{Cli, Command, State};
+use crate::output::Output;
+
+/// Runs what the command line asks for. An error is printed here, once.
+pub async fn run(cli: Cli) -> ExitCode {
+    let output = if cli.json { Output::Json } else { Output::Text };
+    let result = match cli.command {
+        Command::Doctor => doctor::run(output).await,
+        Command::Demo => demo::run(output).await,
+        Command::Up(up) => up::run(up, output).await,
+        Command::Down(state) => down::run(state, output).await,
+    };
+    result.unwrap_or_else(|error| {
+        report(&error, output);
+        ExitCode::FAILURE
+    })
+}
+
+fn report(error: &Error, output: Output) {
+    match output {
+        Output::Json => eprintln!("{}", serde_json::json!({ "error": format!("{error:#}") })),
+        Output::Text => {
+            eprintln!("error: {error}");
+            for cause in error.chain().skip(1) {
+                eprintln!("  because: {cause}");
+            }
+        }
+    }
+}
+
+/// The checkout, and the folder of the stack that is meant.
+fn place(state: State) -> Result<(Workspace, PathBuf)> {
+    let workspace = Workspace::find()?;
+    let folder = state.folder.unwrap_or_else(|| workspace.local_folder());
+    Ok((workspace, folder))
+}

@@ -1,0 +1,119 @@
+//! `millrace up`: the local stack, until Ctrl-C or `millrace down`.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use crate::args::Up;
+use crate::clients::Clients;
+use crate::event_line;
+use crate::follower::{self, Follower};
+use crate::output::{self, Output};
+use crate::progress::Progress;
+use crate::signals::StopSignal;
+use crate::stack::{Ending, Lifetime, Local, LocalStack, Options, Packages};
+
+/// How long an emulator that no longer answers has to be gone.
+const SETTLE: Duration = Duration::from_secs(2);
+
+pub(super) async fn run(up: Up, output: Output) -> Result<ExitCode> {
+    let (workspace, state) = super::place(up.state)?;
+    let lifetime = if up.detach {
+        Lifetime::Own
+    } else {
+        Lifetime::Starter
+    };
+    let start = LocalStack::start_for(
+        lifetime,
+        Options {
+            workspace,
+            state,
+            port: up.port,
+            packages: Packages::Functions,
+            progress: Progress::on_stderr(),
+        },
+    );
+    let mut stop_signal = StopSignal::listen()?;
+    let stack = tokio::select! {
+        started = start => started?,
+        () = stop_signal.received() => bail!("stopped before it was ready"),
+    };
+    if up.detach {
+        let local = stack.detach();
+        output.result(welcome(&local), &local)?;
+        output.text("\n`millrace down` stops it.")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    output.result(welcome(stack.local()), stack.local())?;
+    output.text("\nDomain events as they are published (Ctrl-C stops everything):")?;
+    follow(stack, stop_signal, output).await
+}
+
+async fn follow(
+    mut stack: LocalStack,
+    mut stop_signal: StopSignal,
+    output: Output,
+) -> Result<ExitCode> {
+    let local = stack.local();
+    let events = print_events(
+        Clients::of(local).kinesis,
+        local.stream_name.clone(),
+        output,
+    );
+    let ending = tokio::select! {
+        () = stop_signal.received() => {
+            stack.stop()?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        ending = stack.ended() => ending?,
+        // Reading fails as well when the emulator is gone, and then that is what there is to tell.
+        failure = events => match tokio::time::timeout(SETTLE, stack.ended()).await {
+            Ok(ending) => ending?,
+            Err(_) => return failure,
+        },
+    };
+    match ending {
+        Ending::Stopped => output.text("The local stack was stopped.")?,
+        Ending::Failed(status) => bail!("the emulator failed ({status})"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints events until it fails.
+async fn print_events(
+    client: aws_sdk_kinesis::Client,
+    stream: String,
+    output: Output,
+) -> Result<ExitCode> {
+    let mut follower = Follower::new(client, &stream);
+    loop {
+        for record in follower.read().await? {
+            output::line(&match output {
+                Output::Text => event_line::format(&record),
+                Output::Json => String::from_utf8_lossy(&record).into_owned(),
+            })?;
+        }
+        tokio::time::sleep(follower::PAUSE).await;
+    }
+}
+
+fn welcome(local: &Local) -> String {
+    let Local {
+        api_url,
+        endpoint_url,
+        ..
+    } = local;
+    format!(
+        "Millrace is up. The emulator of AWS answers at {endpoint_url}, the API at
+
+  API={api_url}
+
+Open an account, move money, look at it (paste as it is):
+
+  ID=$(curl -s -X POST $API/accounts -H 'content-type: application/json' -d '{{\"currency\":\"EUR\"}}' | sed 's/.*\"accountId\":\"\\([^\"]*\\)\".*/\\1/'); echo $ID
+  curl -s -X POST $API/accounts/$ID/credit -H 'content-type: application/json' -d '{{\"amount\":5000}}'
+  curl -s -X POST $API/accounts/$ID/withdraw -H 'content-type: application/json' -d '{{\"amount\":1250}}'
+  curl -s \"$API/accounts/$ID?minSequence=3\""
+    )
+}

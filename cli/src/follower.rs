@@ -1,0 +1,119 @@
+//! Reading a Kinesis stream from its start, all shards of it, also those that come later.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::types::ShardIteratorType;
+use futures_util::future::try_join_all;
+use tokio::time::Instant;
+
+/// Kinesis allows five reads a second of a shard, by all of its consumers together
+/// (<https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html>).
+pub(crate) const PAUSE: Duration = Duration::from_millis(250);
+/// Shards change rarely; a new one keeps its records until we come.
+const RELIST: Duration = Duration::from_secs(10);
+
+/// How far a stream was read.
+pub(crate) struct Follower {
+    client: Client,
+    stream: String,
+    /// Each known shard's place; `None` once a closed shard was read to its end.
+    shards: HashMap<String, Option<String>>,
+    listed: Option<Instant>,
+}
+
+impl Follower {
+    /// Begins before the first record.
+    pub(crate) fn new(client: Client, stream: &str) -> Self {
+        Self {
+            client,
+            stream: stream.to_owned(),
+            shards: HashMap::new(),
+            listed: None,
+        }
+    }
+
+    /// What came since the last time, in order within each shard. It doesn't wait: leave
+    /// [`PAUSE`] between two calls.
+    pub(crate) async fn read(&mut self) -> Result<Vec<Vec<u8>>> {
+        if self.listed.is_none_or(|listed| listed.elapsed() > RELIST) {
+            self.open_shards().await?;
+            self.listed = Some(Instant::now());
+        }
+        let open = self
+            .shards
+            .iter()
+            .filter_map(|(id, place)| Some((id, place.as_ref()?)));
+        let reads = open.map(|(id, place)| {
+            let request = self.client.get_records().shard_iterator(place);
+            async move { request.send().await.map(|answer| (id.clone(), answer)) }
+        });
+        let answers = try_join_all(reads)
+            .await
+            .with_context(|| format!("could not read the stream {}", self.stream))?;
+        let mut records = Vec::new();
+        for (id, answer) in answers {
+            if answer.next_shard_iterator.is_none() {
+                // A shard that was closed has successors, and now they may be read.
+                self.listed = None;
+            }
+            self.shards.insert(id, answer.next_shard_iterator);
+            records.extend(
+                answer
+                    .records
+                    .into_iter()
+                    .map(|record| record.data.into_inner()),
+            );
+        }
+        Ok(records)
+    }
+
+    /// Opens the shards that are new. One that came out of another waits until that one was read
+    /// to its end, else an account's later events would be seen before its earlier ones.
+    async fn open_shards(&mut self) -> Result<()> {
+        let mut pages = self
+            .client
+            .list_shards()
+            .stream_name(&self.stream)
+            .send()
+            .await
+            .with_context(|| format!("could not list the shards of {}", self.stream))?;
+        let mut listed = Vec::new();
+        loop {
+            listed.extend(pages.shards.unwrap_or_default());
+            let Some(next) = pages.next_token else { break };
+            pages = self
+                .client
+                .list_shards()
+                .next_token(next)
+                .send()
+                .await
+                .with_context(|| format!("could not list the shards of {}", self.stream))?;
+        }
+        let is_listed = |id: &str| listed.iter().any(|shard| shard.shard_id == id);
+        for shard in &listed {
+            let parents = [&shard.parent_shard_id, &shard.adjacent_parent_shard_id];
+            // A parent that is listed no longer has lost its records to the retention period.
+            let waits = parents.into_iter().flatten().any(|parent| {
+                is_listed(parent) && self.shards.get(parent).is_none_or(Option::is_some)
+            });
+            if waits || self.shards.contains_key(&shard.shard_id) {
+                continue;
+            }
+            let place = self
+                .client
+                .get_shard_iterator()
+                .stream_name(&self.stream)
+                .shard_id(&shard.shard_id)
+                .shard_iterator_type(ShardIteratorType::TrimHorizon)
+                .send()
+                .await
+                .with_context(|| format!("could not open the shard {}", shard.shard_id))?;
+            self.shards
+                .insert(shard.shard_id.clone(), place.shard_iterator);
+        }
+        Ok(())
+    }
+}

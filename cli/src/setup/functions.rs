@@ -1,0 +1,193 @@
+//! The Lambda functions, built for this machine and laid out as the CDK app takes them: a folder
+//! per function that holds its `bootstrap`.
+
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use anyhow::{Context as _, Result};
+use serde::Deserialize;
+use tokio::process::Command;
+
+use crate::progress::{Progress, Step};
+use crate::stamp::{Inputs, Stamp};
+use crate::{Workspace, tool};
+
+/// The functions: each is a binary of this name.
+const FUNCTIONS: [&str; 5] = ["writer", "translator", "projector", "archiver", "reader"];
+
+/// The packages whose features cargo unifies with: this one is among them, because its own
+/// dependencies were compiled with the features that it asks for too.
+const PACKAGES: [&str; 5] = [
+    "millrace-cli",
+    "millrace-writer",
+    "millrace-translator",
+    "millrace-projector",
+    "millrace-reader",
+];
+
+/// Which packages cargo selects. A dependency's features depend on the selection, so the one that
+/// was used before compiles nothing anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packages {
+    /// The functions and this package, as `cargo run` has them.
+    Functions,
+    /// All, as `cargo test --workspace` has them.
+    Workspace,
+}
+
+/// Builds the functions, lays them out below `folder`, and answers with a hash that changes
+/// whenever one of them does.
+pub(crate) async fn build(
+    workspace: &Workspace,
+    packages: Packages,
+    folder: &Path,
+    progress: &Progress,
+) -> Result<String> {
+    let step = progress.start("Lambda functions");
+    let built = compile(workspace, packages, &step).await?;
+    let mut all = Inputs::default();
+    for name in FUNCTIONS {
+        let executable = built
+            .iter()
+            .find(|built| built.name == name)
+            .with_context(|| format!("cargo built no binary called {name}"))?;
+        step.detail(name);
+        let hash = lay_out(&executable.path, &folder.join(name), &step).await?;
+        all = all.value(hash);
+    }
+    step.done();
+    Ok(all.hash())
+}
+
+async fn compile(workspace: &Workspace, packages: Packages, step: &Step) -> Result<Vec<Built>> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .current_dir(workspace.root())
+        .args(["build", "--message-format", "json-render-diagnostics"])
+        // Progress as on a terminal, which is what the step shows of it.
+        .env("CARGO_TERM_PROGRESS_WHEN", "always")
+        .env("CARGO_TERM_PROGRESS_WIDTH", "72")
+        .env("CARGO_TERM_COLOR", "never");
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    match packages {
+        Packages::Functions => cargo.args(PACKAGES.iter().flat_map(|name| ["--package", name])),
+        Packages::Workspace => cargo.arg("--workspace"),
+    };
+    cargo.args(FUNCTIONS.iter().flat_map(|name| ["--bin", name]));
+    Ok(executables(&tool::output(step, &mut cargo).await?))
+}
+
+struct Built {
+    name: String,
+    path: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    target: Option<Target>,
+    executable: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+}
+
+/// The executables among cargo's messages, a JSON object per line.
+fn executables(messages: &str) -> Vec<Built> {
+    messages
+        .lines()
+        .filter_map(|line| {
+            let message: Message = serde_json::from_str(line).ok()?;
+            let name = message.target?.name;
+            message.executable.map(|path| Built { name, path })
+        })
+        .collect()
+}
+
+/// Puts the stripped executable at `<folder>/bootstrap`. An executable that is there already stays
+/// untouched: the CDK knows an asset by its bytes and would upload it again. Answers with a hash
+/// of what is known of it without reading it: debug builds are large.
+async fn lay_out(executable: &Path, folder: &Path, step: &Step) -> Result<String> {
+    let found = std::fs::metadata(executable)
+        .with_context(|| format!("could not find {}", executable.display()))?;
+    let modified = found.modified()?.duration_since(UNIX_EPOCH)?;
+    let inputs = Inputs::default()
+        .value(executable.as_os_str().as_encoded_bytes())
+        .value(found.len().to_be_bytes())
+        .value(modified.as_nanos().to_be_bytes())
+        .hash();
+    // Beside the folder: all that lies inside is the asset.
+    let stamp = Stamp::at(folder.with_extension("stamp"));
+    let bootstrap = folder.join("bootstrap");
+    if stamp.holds(&inputs)? && bootstrap.exists() {
+        return Ok(inputs);
+    }
+    stamp.lift()?;
+    let copy = || -> std::io::Result<tempfile::TempPath> {
+        std::fs::create_dir_all(folder)?;
+        // Beside it as well, on the same file system, so that it can be moved into place.
+        let beside = folder.parent().unwrap_or(folder);
+        let copy = tempfile::NamedTempFile::new_in(beside)?.into_temp_path();
+        std::fs::copy(executable, &copy)?;
+        Ok(copy)
+    };
+    let copy = copy().with_context(|| format!("could not copy {}", executable.display()))?;
+    // Symbols are most of a debug build's size, and every byte is zipped and uploaded. Where there
+    // is no `strip`, or it can't, the function works all the same.
+    drop(tool::run(step, Command::new("strip").arg(&*copy)).await);
+    copy.persist(&bootstrap)
+        .with_context(|| format!("could not write {}", bootstrap.display()))?;
+    stamp.set(&inputs)?;
+    Ok(inputs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files;
+
+    #[test]
+    fn executables_are_found_among_the_messages() {
+        let messages = r#"{"reason":"compiler-artifact","target":{"name":"serde"},"executable":null}
+{"reason":"compiler-artifact","target":{"name":"writer"},"executable":"/t/debug/writer","fresh":true}
+not json
+{"reason":"build-finished","success":true}"#;
+        let found = executables(messages);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].name, "writer");
+        assert_eq!(found[0].path, Path::new("/t/debug/writer"));
+    }
+
+    #[tokio::test]
+    async fn an_executable_is_laid_out_anew_only_when_it_changed() {
+        let place = tempfile::tempdir().expect("a folder");
+        let executable = place.path().join("writer");
+        let folder = place.path().join("lambda/writer");
+        let bootstrap = folder.join("bootstrap");
+        let step = Progress::Silent.start("a test");
+        let read = || std::fs::read_to_string(&bootstrap).expect("laid out");
+
+        files::write_atomically(&executable, b"one").expect("written");
+        lay_out(&executable, &folder, &step)
+            .await
+            .expect("laid out");
+        assert_eq!(read(), "one");
+
+        files::write_atomically(&bootstrap, b"kept").expect("written");
+        lay_out(&executable, &folder, &step)
+            .await
+            .expect("laid out");
+        assert_eq!(read(), "kept");
+
+        files::write_atomically(&executable, b"three").expect("written");
+        lay_out(&executable, &folder, &step)
+            .await
+            .expect("laid out");
+        assert_eq!(read(), "three");
+        let files: Vec<_> = std::fs::read_dir(&folder).expect("there").collect();
+        assert_eq!(files.len(), 1);
+    }
+}

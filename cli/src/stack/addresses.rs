@@ -1,0 +1,173 @@
+//! Where the parts of a running stack are, for programs: `local.json` in its state folder.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::files;
+
+/// The stack's region.
+pub(super) const REGION: &str = "us-east-1";
+
+/// The addresses of a running stack. `local.json` holds the same, and is there as long as the stack
+/// is ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Local {
+    /// The emulator: what `AWS_ENDPOINT_URL` is set to.
+    pub endpoint_url: String,
+    /// What `AWS_REGION` is set to.
+    pub region: String,
+    /// The HTTP API, without a slash at its end.
+    pub api_url: String,
+    /// The events table: the source of truth.
+    pub events_table: String,
+    /// The outcomes of commands that carried an `Idempotency-Key`.
+    pub idempotency_table: String,
+    /// The publication cursors.
+    pub cursor_table: String,
+    /// The read model of accounts.
+    pub accounts_table: String,
+    /// The read model of their transactions.
+    pub transactions_table: String,
+    /// The Kinesis stream of domain events.
+    pub stream_name: String,
+    /// What carries them to the lake.
+    pub delivery_stream: String,
+    /// The lake.
+    pub lake_bucket: String,
+    /// Batches that were given up.
+    pub failure_bucket: String,
+    /// The work group that queries the lake.
+    pub athena_work_group: String,
+    /// The lake's database.
+    pub glue_database: String,
+    /// The lake's table.
+    pub glue_table: String,
+}
+
+/// What the CDK app answers with.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Outputs {
+    api_id: String,
+    events_table: String,
+    idempotency_table: String,
+    cursor_table: String,
+    accounts_table: String,
+    transactions_table: String,
+    stream_name: String,
+    delivery_stream: String,
+    lake_bucket: String,
+    failure_bucket: String,
+    glue_database: String,
+    glue_table: String,
+    athena_work_group: String,
+}
+
+/// The file that `cdk deploy` writes.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct OutputsFile {
+    millrace: Outputs,
+}
+
+impl Local {
+    /// Reads the outputs of a deployment to the emulator at `endpoint_url`.
+    pub(super) fn from_outputs(outputs: &[u8], endpoint_url: &str) -> Result<Self> {
+        let OutputsFile { millrace: outputs } =
+            serde_json::from_slice(outputs).context("the CDK app's outputs are not as agreed")?;
+        Ok(Self {
+            endpoint_url: endpoint_url.to_owned(),
+            region: REGION.to_owned(),
+            // By path: names below `localhost`, which the emulator would put the id into, are not
+            // resolved everywhere.
+            api_url: format!("{endpoint_url}/_aws/execute-api/{}", outputs.api_id),
+            events_table: outputs.events_table,
+            idempotency_table: outputs.idempotency_table,
+            cursor_table: outputs.cursor_table,
+            accounts_table: outputs.accounts_table,
+            transactions_table: outputs.transactions_table,
+            stream_name: outputs.stream_name,
+            delivery_stream: outputs.delivery_stream,
+            lake_bucket: outputs.lake_bucket,
+            failure_bucket: outputs.failure_bucket,
+            athena_work_group: outputs.athena_work_group,
+            glue_database: outputs.glue_database,
+            glue_table: outputs.glue_table,
+        })
+    }
+
+    pub(super) fn write(&self, state: &Path) -> Result<()> {
+        files::write_atomically(&path(state), &serde_json::to_vec_pretty(self)?)
+    }
+}
+
+/// The stack is ready no longer.
+pub(super) fn remove(state: &Path) -> Result<()> {
+    files::remove_if_there(&path(state))
+}
+
+fn path(state: &Path) -> PathBuf {
+    state.join("local.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn outputs() -> Value {
+        json!({ "Millrace": {
+            "ApiId": "api", "ApiUrl": "https://elsewhere/", "EventsTable": "events",
+            "IdempotencyTable": "idempotency", "CursorTable": "cursors",
+            "AccountsTable": "accounts", "TransactionsTable": "transactions",
+            "StreamName": "stream", "DeliveryStream": "delivery", "LakeBucket": "lake",
+            "FailureBucket": "failures", "GlueDatabase": "database", "GlueTable": "table",
+            "AthenaWorkGroup": "group",
+        }})
+    }
+
+    fn local(outputs: &Value) -> Result<Local> {
+        Local::from_outputs(outputs.to_string().as_bytes(), "http://127.0.0.1:4566")
+    }
+
+    #[test]
+    fn the_file_holds_the_names_that_programs_rely_on() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let local = local(&outputs()).expect("readable");
+        local.write(folder.path()).expect("written");
+        let written = std::fs::read(path(folder.path())).expect("there");
+        assert_eq!(
+            serde_json::from_slice::<Value>(&written).expect("JSON"),
+            json!({
+                "endpointUrl": "http://127.0.0.1:4566", "region": "us-east-1",
+                "apiUrl": "http://127.0.0.1:4566/_aws/execute-api/api",
+                "eventsTable": "events", "idempotencyTable": "idempotency",
+                "cursorTable": "cursors", "accountsTable": "accounts",
+                "transactionsTable": "transactions", "streamName": "stream",
+                "deliveryStream": "delivery", "lakeBucket": "lake", "failureBucket": "failures",
+                "athenaWorkGroup": "group", "glueDatabase": "database", "glueTable": "table",
+            })
+        );
+        assert_eq!(
+            serde_json::from_slice::<Local>(&written).expect("readable"),
+            local
+        );
+        remove(folder.path()).expect("removed");
+        assert!(!path(folder.path()).exists());
+    }
+
+    #[test]
+    fn an_output_that_is_missing_is_named() {
+        let mut outputs = outputs();
+        outputs["Millrace"]
+            .as_object_mut()
+            .expect("an object")
+            .remove("GlueTable");
+        let error = local(&outputs).expect_err("incomplete");
+        assert!(format!("{error:#}").contains("GlueTable"), "{error:#}");
+    }
+}

@@ -1,0 +1,177 @@
+//! The local stack: the emulator with the CDK app deployed to it.
+
+mod addresses;
+mod cdk;
+mod emulator;
+mod process;
+mod record;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::Workspace;
+use crate::lock::Lock;
+use crate::prerequisites;
+use crate::progress::Progress;
+use crate::setup::python::{self, Environment};
+use crate::setup::{functions, node};
+use cdk::Cdk;
+use emulator::{Emulator, Settings};
+use record::Record;
+
+pub use crate::setup::functions::Packages;
+pub use addresses::Local;
+pub(crate) use emulator::{CREDENTIAL, Ending, Lifetime};
+
+/// What a stack is started with.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What it is built from.
+    pub workspace: Workspace,
+    /// Where it keeps its files. Stacks of different folders run side by side.
+    pub state: PathBuf,
+    /// The emulator's port on 127.0.0.1; a free one if none is named.
+    pub port: Option<u16>,
+    /// What cargo selects when it builds the functions.
+    pub packages: Packages,
+    /// Where progress is shown.
+    pub progress: Progress,
+}
+
+/// A stack that runs.
+///
+/// It is stopped when it is dropped, and nothing of it is left when this process is killed.
+#[derive(Debug)]
+pub struct LocalStack {
+    local: Local,
+    // Dropped before the lock: nobody else starts in this folder until all of it is gone.
+    emulator: Emulator,
+    _lock: Lock,
+}
+
+impl LocalStack {
+    /// Sets up what isn't set up yet, starts the emulator and deploys the CDK app to it.
+    ///
+    /// # Errors
+    /// When a prerequisite is missing, a stack of this folder runs already, or a step fails.
+    pub async fn start(options: Options) -> Result<Self> {
+        Self::start_for(Lifetime::Starter, options).await
+    }
+
+    pub(crate) async fn start_for(lifetime: Lifetime, options: Options) -> Result<Self> {
+        let Options {
+            workspace,
+            state,
+            port,
+            packages,
+            progress,
+        } = options;
+        let state = absolute(&state)?;
+        let tools = prerequisites::check().await.into_tools()?;
+        let lock = claim(&state)?;
+        let artifacts = cdk::artifacts(&state);
+
+        let start_emulator = async {
+            let settings = Settings {
+                programs: python::set_up_with(&tools, &workspace, Environment::Stack, &progress)
+                    .await?,
+                launcher: workspace.python_sources().join("emulator.py"),
+                state: state.clone(),
+                port,
+                lifetime,
+            };
+            Emulator::start(&settings, &progress).await
+        };
+        let start_bootstrapped = async {
+            let (emulator, ()) =
+                tokio::try_join!(start_emulator, node::set_up(&workspace, &progress))?;
+            let cdk = Cdk::new(&workspace, &state, emulator.endpoint_url());
+            cdk.bootstrap(&progress).await?;
+            Ok((emulator, cdk))
+        };
+        let ((emulator, cdk), functions) = tokio::try_join!(
+            start_bootstrapped,
+            functions::build(&workspace, packages, &artifacts, &progress),
+        )?;
+        cdk.synthesise(&functions, &progress).await?;
+        let local = cdk.deploy(&progress).await?;
+        local.write(&state)?;
+        Ok(Self {
+            local,
+            emulator,
+            _lock: lock,
+        })
+    }
+
+    /// Where its parts are.
+    #[must_use]
+    pub const fn local(&self) -> &Local {
+        &self.local
+    }
+
+    /// Stops it, and returns when it is gone.
+    ///
+    /// # Errors
+    /// When its files can't be removed.
+    pub fn stop(mut self) -> Result<()> {
+        self.emulator.stop()
+    }
+
+    /// Leaves it running, for [`stop`] to end.
+    pub(crate) fn detach(self) -> Local {
+        self.emulator.detach();
+        self.local
+    }
+
+    /// Waits until the emulator ends by itself.
+    pub(crate) async fn ended(&mut self) -> Result<Ending> {
+        self.emulator.ended().await
+    }
+}
+
+/// Makes sure that nothing runs in this folder, now or until the lock is dropped.
+fn claim(state: &Path) -> Result<Lock> {
+    let lock = Lock::try_take(&state.join("stack.lock"))?;
+    let running = Record::read(state)?.filter(Record::is_running);
+    match (lock, running) {
+        (_, Some(record)) => bail!(
+            "a local stack runs already at {} (state folder {}); `millrace down` stops it",
+            record.endpoint_url,
+            state.display()
+        ),
+        (None, None) => bail!(
+            "another millrace is just starting or stopping a local stack in {}",
+            state.display()
+        ),
+        (Some(lock), None) => {
+            // Left behind by a run that was killed.
+            addresses::remove(state)?;
+            Record::remove(state)?;
+            Ok(lock)
+        }
+    }
+}
+
+/// Stops the stack that runs in the folder `state`, whoever started it, and answers with its
+/// endpoint; `None` if there is none.
+///
+/// # Errors
+/// When its files can't be read or removed.
+pub async fn stop(state: &Path) -> Result<Option<String>> {
+    let state = absolute(state)?;
+    let Some(record) = Record::read(&state)? else {
+        return Ok(None);
+    };
+    let running = record.is_running();
+    addresses::remove(&state)?;
+    if running {
+        record.stop().await;
+    }
+    Record::remove(&state)?;
+    Ok(running.then_some(record.endpoint_url))
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("{} is no path", path.display()))
+}

@@ -1,0 +1,85 @@
+//! Processes and groups of them, as the kernel shows them.
+
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+
+/// How long a process has to end by itself before it is killed.
+pub(super) const GRACE: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_millis(20);
+
+/// Sends a signal to all of a group.
+pub(super) fn signal(group: Pid, signal: Signal) {
+    // It fails only if nobody of the group is left, which is what is wanted.
+    kill_process_group(group, signal).ok();
+}
+
+/// Stops a child and the group that it leads, and returns when it is gone.
+pub(super) fn stop(child: &mut Child) {
+    let Some(group) = Pid::from_raw(child.id().cast_signed()) else {
+        return;
+    };
+    signal(group, Signal::TERM);
+    let deadline = Instant::now() + GRACE;
+    // It isn't reaped yet: until it is, nobody else is given its id, and the group is ours to kill.
+    while !has_ended(group) && Instant::now() < deadline {
+        std::thread::sleep(POLL);
+    }
+    signal(group, Signal::KILL);
+    // It fails only if the child was waited for before.
+    drop(child.wait());
+}
+
+/// Whether a child has ended; it stays to be waited for.
+fn has_ended(child: Pid) -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    !matches!(waitid(WaitId::Pid(child), options), Ok(None))
+}
+
+/// The command line of a process; empty if there is none of this id, or only its remains.
+pub(super) fn command_line(pid: i32) -> String {
+    let line = match std::fs::read(format!("/proc/{pid}/cmdline")) {
+        Ok(line) => line,
+        // macOS has no /proc.
+        Err(_) if cfg!(target_os = "macos") => Command::new("ps")
+            .args(["-ww", "-o", "command=", "-p", &pid.to_string()])
+            .output()
+            .map(|output| output.stdout)
+            .unwrap_or_default(),
+        Err(_) => Vec::new(),
+    };
+    String::from_utf8_lossy(&line).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader};
+    use std::os::unix::process::CommandExt as _;
+    use std::process::Stdio;
+
+    use super::*;
+
+    #[test]
+    fn a_group_that_ignores_the_request_is_killed_with_its_children() {
+        let mut child = Command::new("sh")
+            .args(["-c", "trap '' TERM; sleep 1000 & echo $!; wait; wait"])
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .expect("started");
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().expect("piped"))
+            .read_line(&mut line)
+            .expect("the child's id");
+        let grandchild: i32 = line.trim().parse().expect("an id");
+        assert!(command_line(grandchild).contains("sleep"));
+        stop(&mut child);
+        assert_eq!(command_line(child.id().cast_signed()), "");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while command_line(grandchild).contains("sleep") {
+            assert!(Instant::now() < deadline, "the grandchild is left");
+            std::thread::sleep(POLL);
+        }
+    }
+}
