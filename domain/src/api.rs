@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
-use crate::account::{Command, State};
+use crate::account::{Command, Refusal, State};
 use crate::history::History;
 use crate::ids::AggregateId;
 use crate::layout::Sequence;
@@ -49,6 +49,17 @@ pub struct BodyError {
     pub pointer: &'static str,
     /// What is wrong with it.
     pub detail: String,
+}
+
+/// Why a query has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unanswered {
+    /// Nothing has this id.
+    #[error("{}", Refusal::NotOpen)]
+    Unknown,
+    /// At the time asked for there was nothing yet.
+    #[error("the account was not open yet at this time")]
+    NotYet,
 }
 
 /// What an accepted command answers with.
@@ -108,6 +119,18 @@ pub fn path_of(id: &AggregateId) -> String {
         .replace("%5F", "_")
         .replace("%7E", "~");
     format!("/{COLLECTION}/{id}")
+}
+
+impl Unanswered {
+    /// Its name in the public API, which never changes: the problem type's last part. What isn't
+    /// there has one name to queries and commands.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Unknown => Refusal::NotOpen.code(),
+            Self::NotYet => "account-not-open-yet",
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -267,6 +290,16 @@ mod tests {
                 Some(Resource::Item(id(text)))
             );
         }
+    }
+
+    #[test]
+    fn what_is_not_there_has_one_name_to_queries_and_commands() {
+        assert_eq!(Unanswered::Unknown.code(), Refusal::NotOpen.code());
+        assert_eq!(
+            Unanswered::Unknown.to_string(),
+            Refusal::NotOpen.to_string()
+        );
+        assert_eq!(Unanswered::NotYet.code(), "account-not-open-yet");
     }
 
     #[test]

@@ -77,6 +77,16 @@ pub struct HistoryEntry {
     pub correlation_id: Option<String>,
 }
 
+/// What `GET …/transactions` answers with: some lines, newest first, and where to go on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryPage {
+    account_id: AggregateId,
+    transactions: Vec<HistoryEntry>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
 /// What `GET …/balance?at=` answers with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -126,6 +136,18 @@ impl View {
             correlation_id: envelope.correlation_id.clone(),
         };
         (view, entry)
+    }
+
+    /// The account's balance as of `at`, no earlier than `updated_at`.
+    #[must_use]
+    pub fn value_at(&self, at: Timestamp) -> ValueAt {
+        ValueAt {
+            account_id: self.id.clone(),
+            currency: self.currency,
+            balance: self.balance,
+            sequence: self.sequence,
+            at,
+        }
     }
 
     /// The view's item.
@@ -216,6 +238,22 @@ impl HistoryEntry {
             balance: self.balance,
             sequence: self.sequence,
             at,
+        }
+    }
+}
+
+impl HistoryPage {
+    /// A page of an account's history, newest line first; `next` asks for the page behind it.
+    #[must_use]
+    pub const fn new(
+        id: AggregateId,
+        newest_first: Vec<HistoryEntry>,
+        next: Option<String>,
+    ) -> Self {
+        Self {
+            account_id: id,
+            transactions: newest_first,
+            next,
         }
     }
 }
@@ -339,6 +377,41 @@ mod tests {
         assert!(entries.is_sorted_by_key(|entry| entry.effective_at));
         assert_eq!(entries[2].time.to_string(), "2026-01-01T11:00:00.000Z");
         assert_eq!(entries[2].effective_at, entries[1].effective_at);
+    }
+
+    #[test]
+    fn a_view_and_its_last_line_tell_the_same_value() {
+        for (view, entry) in history() {
+            assert_eq!(
+                view.value_at(view.updated_at),
+                entry.value_at(view.updated_at)
+            );
+        }
+    }
+
+    #[test]
+    fn a_page_shows_its_lines_newest_first_and_where_to_go_on() {
+        let entry = |place: usize| history()[place].1.clone();
+        let id = || AggregateId::new("a").expect("valid");
+        let page = HistoryPage::new(id(), vec![entry(1), entry(0)], Some("more".to_owned()));
+        assert_eq!(
+            serde_json::to_value(page).expect("serialises"),
+            serde_json::json!({
+                "accountId": "a",
+                "transactions": [
+                    {"sequence": 2, "type": "BalanceCredited", "amount": 9, "balance": 9,
+                     "currency": "EUR", "time": "2026-01-01T12:00:00.000Z", "correlationId": "c"},
+                    {"sequence": 1, "type": "AccountCreated", "balance": 0,
+                     "currency": "EUR", "time": "2026-01-01T10:00:00.000Z"},
+                ],
+                "next": "more",
+            })
+        );
+        let last = HistoryPage::new(id(), Vec::new(), None);
+        assert_eq!(
+            serde_json::to_value(last).expect("serialises"),
+            serde_json::json!({"accountId": "a", "transactions": []})
+        );
     }
 
     #[test]
