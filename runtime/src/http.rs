@@ -30,7 +30,7 @@ pub struct Request {
     pub method: String,
     /// The path as it came, percent-encoded.
     pub path: String,
-    /// The query parameters, decoded.
+    /// The query parameters, decoded; a repeated one's values are joined by commas.
     pub query: BTreeMap<String, String>,
     /// The headers, their names in lower case.
     pub headers: BTreeMap<String, String>,
@@ -73,11 +73,18 @@ impl Request {
         } else {
             body.into_bytes()
         };
-        let query = event
-            .query_string_parameters
-            .iter()
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect();
+        // API Gateway joins a repeated parameter's values with commas, and the event's type splits
+        // them again. To take one of them would be to guess which the client meant.
+        let mut query: BTreeMap<String, String> = BTreeMap::new();
+        for (name, value) in event.query_string_parameters.iter() {
+            query
+                .entry(name.to_owned())
+                .and_modify(|values| {
+                    values.push(',');
+                    values.push_str(value);
+                })
+                .or_insert_with(|| value.to_owned());
+        }
         let headers = event
             .headers
             .iter()
@@ -290,6 +297,23 @@ mod tests {
         assert_eq!(request.query.get("x").map(String::as_str), Some("1"));
         assert_eq!(request.body, br#"{"amount":1}"#);
         assert_eq!(request.correlation_id(&System), Ok("c".into()));
+    }
+
+    #[test]
+    fn a_repeated_parameter_keeps_all_its_values() {
+        let event = serde_json::from_value(json!({
+            "queryStringParameters": {"limit": "1,2,1", "at": ""},
+            "requestContext": {"http": {"method": "GET"}},
+        }))
+        .expect("an event");
+        let query = Request::read(event).expect("reads").query;
+        let expected = [("limit", "1,2,1"), ("at", "")];
+        assert_eq!(
+            query,
+            expected
+                .map(|(name, value)| (name.into(), value.into()))
+                .into()
+        );
     }
 
     #[test]
