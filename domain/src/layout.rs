@@ -24,7 +24,7 @@ pub struct Version(u64);
 
 /// An event's place in its aggregate's history, from 1. [`Sequence::NONE`] (0) stands for "before
 /// the first".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
 #[serde(transparent)]
 pub struct Sequence(u64);
 

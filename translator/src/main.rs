@@ -1,2 +1,30 @@
-//! placeholder
-fn main() {}
+//! The translator's Lambda function.
+
+use anyhow::Context;
+use lambda_runtime::service_fn;
+use millrace_runtime::{System, aws, telemetry, variables};
+use millrace_translator::batch::Translator;
+use millrace_translator::config::Config;
+use millrace_translator::dynamodb::{CursorTable, EventsTable};
+use millrace_translator::handler::handle;
+use millrace_translator::kinesis::DomainStream;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    telemetry::start();
+    let config = Config::read(variables::lookup).context("the translator can't start")?;
+    let aws = aws::config().await;
+    let dynamodb = aws_sdk_dynamodb::Client::new(&aws);
+    let translator = Translator {
+        rows: EventsTable::new(dynamodb.clone(), config.events_table),
+        cursors: CursorTable::new(dynamodb, config.cursor_table),
+        publisher: DomainStream::new(aws_sdk_kinesis::Client::new(&aws), config.stream_name),
+        ambient: System,
+        settings: config.settings,
+    };
+    lambda_runtime::run(service_fn(async |event| {
+        Ok::<_, lambda_runtime::Error>(handle(&translator, event).await)
+    }))
+    .await
+    .map_err(anyhow::Error::from_boxed)
+}

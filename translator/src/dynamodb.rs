@@ -1,0 +1,297 @@
+//! The events table and the cursor table behind the translator's traits.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
+use millrace_domain::envelope::Context;
+use millrace_domain::{Attribute, Attributes, RowError, Sequence, Timestamp, Version, row};
+use millrace_runtime::dynamodb::{from_item, to_item, to_value};
+use millrace_runtime::{Backoff, ServiceError, System};
+
+use crate::cursor::{Block, Cursor, CursorStore};
+use crate::rows::{EventRows, Page};
+
+const PUBLISHED_THROUGH: &str = "PublishedThrough";
+const BLOCKED: &str = "Blocked";
+const BLOCKED_SEQUENCE: &str = "Sequence";
+const BLOCKED_ROW: &str = "Row";
+const BLOCKED_REASON: &str = "Reason";
+const BLOCKED_SINCE: &str = "Since";
+
+/// The most items that one `BatchGetItem` takes
+/// ([BatchGetItem](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html)).
+const MAX_KEYS: usize = 100;
+/// How often keys that a `BatchGetItem` left unprocessed are asked for again, with backoff as its
+/// page advises.
+const MAX_BATCH_TRIES: u32 = 6;
+const BACKOFF: Backoff = Backoff {
+    base: std::time::Duration::from_millis(20),
+    cap: std::time::Duration::from_secs(1),
+};
+/// Rows a page; a page holds fewer where they come to 1 MB.
+const PAGE_ROWS: i32 = 500;
+
+/// The events table.
+#[derive(Debug, Clone)]
+pub struct EventsTable {
+    client: Client,
+    table: String,
+}
+
+/// The cursor table.
+#[derive(Debug, Clone)]
+pub struct CursorTable {
+    client: Client,
+    table: String,
+}
+
+impl EventsTable {
+    /// The table of this name.
+    #[must_use]
+    pub const fn new(client: Client, table: String) -> Self {
+        Self { client, table }
+    }
+}
+
+impl CursorTable {
+    /// The table of this name.
+    #[must_use]
+    pub const fn new(client: Client, table: String) -> Self {
+        Self { client, table }
+    }
+
+    fn key(aggregate: &str) -> HashMap<String, AttributeValue> {
+        [(row::ID.to_owned(), AttributeValue::S(aggregate.to_owned()))].into()
+    }
+
+    async fn load_chunk(
+        &self,
+        aggregates: &[&str],
+    ) -> Result<Vec<HashMap<String, AttributeValue>>, ServiceError> {
+        const ACTION: &str = "BatchGetItem on the cursor table";
+        let keys = aggregates
+            .iter()
+            .map(|aggregate| Self::key(aggregate))
+            .collect();
+        let request = KeysAndAttributes::builder()
+            .consistent_read(true)
+            .set_keys(Some(keys))
+            .build()
+            .map_err(|error| ServiceError::new(ACTION, error))?;
+        let mut wanted: HashMap<String, KeysAndAttributes> = [(self.table.clone(), request)].into();
+        let mut found = Vec::new();
+        for retry in 0..MAX_BATCH_TRIES {
+            let answer = self
+                .client
+                .batch_get_item()
+                .set_request_items(Some(wanted))
+                .send()
+                .await
+                .map_err(|error| ServiceError::new(ACTION, error))?;
+            found.extend(answer.responses.unwrap_or_default().into_values().flatten());
+            wanted = answer.unprocessed_keys.unwrap_or_default();
+            if wanted.is_empty() {
+                return Ok(found);
+            }
+            tokio::time::sleep(BACKOFF.delay(retry, &System)).await;
+        }
+        Err(ServiceError::new(
+            ACTION,
+            "keys were left unprocessed every time",
+        ))
+    }
+}
+
+impl EventRows for EventsTable {
+    async fn page(
+        &self,
+        aggregate: &str,
+        from: Version,
+        before: Option<Version>,
+    ) -> Result<Page, ServiceError> {
+        let last = before.map_or(millrace_domain::layout::MAX_POSITION, |v| v.get() - 1);
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .consistent_read(true)
+            .key_condition_expression("#id = :id AND #version BETWEEN :from AND :last")
+            .expression_attribute_names("#id", row::ID)
+            .expression_attribute_names("#version", row::VERSION)
+            .expression_attribute_values(":id", AttributeValue::S(aggregate.to_owned()))
+            .expression_attribute_values(":from", AttributeValue::N(from.to_string()))
+            .expression_attribute_values(":last", AttributeValue::N(last.to_string()))
+            .limit(PAGE_ROWS)
+            .send()
+            .await
+            .map_err(|error| ServiceError::new("Query on the events table", error))?;
+        Ok(Page {
+            more: answer.last_evaluated_key.is_some_and(|key| !key.is_empty()),
+            rows: answer
+                .items
+                .unwrap_or_default()
+                .into_iter()
+                .map(from_item)
+                .collect(),
+        })
+    }
+
+    async fn row(
+        &self,
+        aggregate: &str,
+        version: &str,
+    ) -> Result<Option<Attributes>, ServiceError> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .consistent_read(true)
+            .key(row::ID, AttributeValue::S(aggregate.to_owned()))
+            .key(row::VERSION, AttributeValue::N(version.to_owned()))
+            .send()
+            .await
+            .map_err(|error| ServiceError::new("GetItem on the events table", error))?;
+        Ok(answer.item.map(from_item))
+    }
+}
+
+impl CursorStore for CursorTable {
+    async fn load(
+        &self,
+        aggregates: &[&str],
+    ) -> Result<HashMap<String, Result<Cursor, RowError>>, ServiceError> {
+        let mut cursors = HashMap::new();
+        for chunk in aggregates.chunks(MAX_KEYS) {
+            for item in self.load_chunk(chunk).await? {
+                if let Some(AttributeValue::S(id)) = item.get(row::ID) {
+                    cursors.insert(id.clone(), read_cursor(item));
+                }
+            }
+        }
+        Ok(cursors)
+    }
+
+    async fn save(&self, aggregate: &str, cursor: &Cursor) -> Result<(), ServiceError> {
+        let through = AttributeValue::N(cursor.published_through.to_string());
+        let mut request = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(Self::key(aggregate)))
+            .condition_expression(format!(
+                "attribute_not_exists({PUBLISHED_THROUGH}) OR {PUBLISHED_THROUGH} <= :through"
+            ))
+            .expression_attribute_values(":through", through);
+        let mut set = vec![format!("{PUBLISHED_THROUGH} = :through")];
+        let context = cursor
+            .context
+            .map(Context::to_attributes)
+            .unwrap_or_default();
+        for (index, (name, value)) in context.into_iter().enumerate() {
+            set.push(format!("#context{index} = :context{index}"));
+            request = request
+                .expression_attribute_names(format!("#context{index}"), name)
+                .expression_attribute_values(format!(":context{index}"), to_value(value));
+        }
+        let mut remove = String::new();
+        if let Some(block) = &cursor.blocked {
+            set.push(format!("{BLOCKED} = :blocked"));
+            request = request.expression_attribute_values(":blocked", block_value(block));
+        } else {
+            remove = format!(" REMOVE {BLOCKED}");
+        }
+        let update = format!("SET {}{remove}", set.join(", "));
+        match request.update_expression(update).send().await {
+            Ok(_) => Ok(()),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(ServiceError::new("UpdateItem on the cursor table", error)),
+        }
+    }
+
+    async fn mark(&self, aggregate: &str, block: &Block) -> Result<(), ServiceError> {
+        self.client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(Self::key(aggregate)))
+            .update_expression(format!("SET {BLOCKED} = :blocked"))
+            .expression_attribute_values(":blocked", block_value(block))
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| ServiceError::new("UpdateItem on the cursor table", error))
+    }
+}
+
+fn block_value(block: &Block) -> AttributeValue {
+    let mut attributes: Attributes = [
+        (BLOCKED_SEQUENCE, Attribute::number(block.sequence.get())),
+        (BLOCKED_REASON, Attribute::text(&block.reason)),
+        (BLOCKED_SINCE, Attribute::text(block.since)),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into();
+    if let Some(row) = &block.row {
+        attributes.insert(BLOCKED_ROW.to_owned(), Attribute::text(row));
+    }
+    AttributeValue::M(to_item(attributes))
+}
+
+/// Reads a cursor's item.
+///
+/// # Errors
+/// [`RowError`] that names the attribute which is missing or wrong.
+fn read_cursor(mut item: HashMap<String, AttributeValue>) -> Result<Cursor, RowError> {
+    let blocked = match item.remove(BLOCKED) {
+        None => None,
+        Some(AttributeValue::M(map)) => Some(read_block(&from_item(map))?),
+        Some(_) => return Err(RowError::new(BLOCKED, "is not of type M")),
+    };
+    let item = from_item(item);
+    // A mark on an aggregate that nothing was published of stands alone.
+    let published_through = match item.get(PUBLISHED_THROUGH) {
+        None => Sequence::NONE,
+        Some(attribute) => sequence(attribute).ok_or_else(|| {
+            RowError::new(PUBLISHED_THROUGH, "is not a whole number from 0 to 2^53-1")
+        })?,
+    };
+    Ok(Cursor {
+        published_through,
+        context: Context::read(&item)?,
+        blocked,
+    })
+}
+
+fn read_block(block: &Attributes) -> Result<Block, RowError> {
+    let text = |name| match block.get(name) {
+        Some(Attribute::Text(text)) => Ok(text.clone()),
+        _ => Err(RowError::new(BLOCKED, format!("holds no readable {name}"))),
+    };
+    Ok(Block {
+        sequence: block
+            .get(BLOCKED_SEQUENCE)
+            .and_then(sequence)
+            .ok_or_else(|| RowError::new(BLOCKED, "holds no readable Sequence"))?,
+        row: block
+            .contains_key(BLOCKED_ROW)
+            .then(|| text(BLOCKED_ROW))
+            .transpose()?,
+        reason: text(BLOCKED_REASON)?,
+        since: Timestamp::parse(&text(BLOCKED_SINCE)?)
+            .map_err(|error| RowError::new(BLOCKED, format!("Since {error}")))?,
+    })
+}
+
+fn sequence(attribute: &Attribute) -> Option<Sequence> {
+    attribute
+        .as_integer()
+        .and_then(|n| u64::try_from(n).ok())
+        .and_then(Sequence::new)
+}

@@ -1,0 +1,63 @@
+//! The domain stream behind [`Publisher`].
+
+use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::primitives::Blob;
+use aws_sdk_kinesis::types::{PutRecordsRequestEntry, PutRecordsResultEntry};
+use millrace_runtime::ServiceError;
+
+use crate::publish::{Publisher, Record, Rejected};
+
+const ACTION: &str = "PutRecords on the domain stream";
+
+/// The Kinesis stream of domain events. It must use user partition keys: with automatic record
+/// distribution Kinesis ignores them, and with them all order
+/// ([on-demand partition keys](https://docs.aws.amazon.com/streams/latest/dev/service-managed-pk-when-to-use.html)).
+#[derive(Debug, Clone)]
+pub struct DomainStream {
+    client: Client,
+    name: String,
+}
+
+impl DomainStream {
+    /// The stream of this name.
+    #[must_use]
+    pub const fn new(client: Client, name: String) -> Self {
+        Self { client, name }
+    }
+}
+
+impl Publisher for DomainStream {
+    async fn put(&self, records: &[Record]) -> Result<Vec<Result<(), Rejected>>, ServiceError> {
+        let entries: Vec<PutRecordsRequestEntry> = records
+            .iter()
+            .map(|record| {
+                PutRecordsRequestEntry::builder()
+                    .partition_key(&record.partition_key)
+                    .data(Blob::new(record.data.clone()))
+                    .build()
+            })
+            .collect::<Result<_, _>>()
+            .map_err(|error| ServiceError::new(ACTION, error))?;
+        let answer = self
+            .client
+            .put_records()
+            .stream_name(&self.name)
+            .set_records(Some(entries))
+            .send()
+            .await
+            .map_err(|error| ServiceError::new(ACTION, error))?;
+        Ok(answer.records.iter().map(stored).collect())
+    }
+}
+
+/// Whether an entry of the answer says that its record is stored: it has a sequence number and no
+/// error. The answer's status is 200 either way.
+fn stored(entry: &PutRecordsResultEntry) -> Result<(), Rejected> {
+    match (&entry.error_code, &entry.sequence_number) {
+        (None, Some(_)) => Ok(()),
+        (Some(code), _) => Err(Rejected { code: code.clone() }),
+        (None, None) => Err(Rejected {
+            code: "no sequence number".to_owned(),
+        }),
+    }
+}

@@ -1,0 +1,191 @@
+//! Ordered publishing: each aggregate's events one after another, many aggregates side by side.
+//!
+//! Invariant: no put carries two events of one aggregate. PutRecords stores records one by one and
+//! may fail any of them without failing the ones behind it
+//! ([PutRecords](https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html)), so
+//! an event waits until the one before it is acknowledged.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::time::Duration;
+
+use millrace_domain::Sequence;
+use millrace_runtime::{Ambient, Backoff, Budget, Chain, ServiceError};
+use tokio::time::Instant;
+
+/// The most records that one put takes
+/// ([quotas](https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html)). A put
+/// may carry 10 MiB too; an event is at most some kilobytes, so that limit is out of reach.
+pub const MAX_RECORDS: usize = 500;
+
+/// Between two tries of a record. Kinesis throttles a shard by the second, so waits grow to that.
+const BACKOFF: Backoff = Backoff {
+    base: Duration::from_millis(25),
+    cap: Duration::from_secs(1),
+};
+
+/// One record for Kinesis.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The aggregate's id.
+    pub partition_key: String,
+    /// The envelope's bytes.
+    pub data: Vec<u8>,
+}
+
+/// Kinesis did not store a record: throttled, or an internal failure.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}")]
+pub struct Rejected {
+    /// Kinesis' own error code.
+    pub code: String,
+}
+
+/// Puts records on the stream.
+pub trait Publisher: Send + Sync {
+    /// Puts up to [`MAX_RECORDS`] records in one call. The answer has one entry per record, in
+    /// order; only an `Ok` says that the record is stored.
+    ///
+    /// # Errors
+    /// [`ServiceError`] when the call failed as a whole. The records may be stored all the same.
+    fn put(
+        &self,
+        records: &[Record],
+    ) -> impl Future<Output = Result<Vec<Result<(), Rejected>>, ServiceError>> + Send;
+}
+
+/// One aggregate's events that wait to be published, in order.
+#[derive(Debug, Default)]
+pub struct Queue {
+    events: VecDeque<(Sequence, Record)>,
+    acknowledged: Option<Sequence>,
+    retries: u32,
+    not_before: Option<Instant>,
+}
+
+impl Queue {
+    /// Puts an event behind the others.
+    pub fn push(&mut self, sequence: Sequence, record: Record) {
+        self.events.push_back((sequence, record));
+    }
+
+    /// How many events wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.events.len()
+    }
+
+    /// The last event that was acknowledged, with all before it.
+    #[must_use]
+    pub const fn acknowledged(&self) -> Option<Sequence> {
+        self.acknowledged
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        !self.events.is_empty() && self.not_before.is_none_or(|not_before| not_before <= now)
+    }
+
+    fn acknowledge(&mut self) {
+        if let Some((sequence, _)) = self.events.pop_front() {
+            self.acknowledged = Some(sequence);
+        }
+        self.retries = 0;
+        self.not_before = None;
+    }
+
+    fn put_off(&mut self, ambient: &impl Ambient) {
+        self.not_before = Some(Instant::now() + BACKOFF.delay(self.retries, ambient));
+        self.retries += 1;
+    }
+}
+
+/// How publishing ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Every queue is empty.
+    Done,
+    /// The budget is spent, and some queue isn't empty.
+    OutOfTime,
+}
+
+/// Publishes until every queue is empty or the budget is spent; what is left then stays in its
+/// queue. An event that fails is tried again after a wait of its own, and holds back its own
+/// aggregate only.
+pub async fn publish(
+    publisher: &impl Publisher,
+    queues: &mut [&mut Queue],
+    budget: Budget,
+    ambient: &impl Ambient,
+) -> Progress {
+    loop {
+        let now = Instant::now();
+        let heads: Vec<usize> = (0..queues.len())
+            .filter(|index| queues[*index].is_due(now))
+            .take(MAX_RECORDS)
+            .collect();
+        if heads.is_empty() {
+            let Some(wait) = until_next(queues, now) else {
+                return Progress::Done;
+            };
+            if !budget.allows(wait) {
+                return Progress::OutOfTime;
+            }
+            tokio::time::sleep(wait).await;
+            continue;
+        }
+        if budget.left().is_zero() {
+            return Progress::OutOfTime;
+        }
+        let records: Vec<Record> = heads
+            .iter()
+            .filter_map(|index| queues[*index].events.front())
+            .map(|(_, record)| record.clone())
+            .collect();
+        // A put that doesn't end within the budget may be stored all the same. It is not
+        // acknowledged, so its events are published again, as repeats.
+        let answer = tokio::time::timeout(budget.left(), publisher.put(&records)).await;
+        let acknowledged = match answer {
+            Ok(Ok(entries)) => acknowledgements(records.len(), &entries),
+            Ok(Err(error)) => {
+                tracing::warn!(records = records.len(), error = %Chain(&error), "put failed");
+                vec![false; records.len()]
+            }
+            Err(_elapsed) => return Progress::OutOfTime,
+        };
+        for (index, acknowledged) in heads.into_iter().zip(acknowledged) {
+            if acknowledged {
+                queues[index].acknowledge();
+            } else {
+                queues[index].put_off(ambient);
+            }
+        }
+    }
+}
+
+/// Which of the `sent` records are stored. A record without an entry in the answer is not.
+fn acknowledgements(sent: usize, entries: &[Result<(), Rejected>]) -> Vec<bool> {
+    let failed = sent
+        - entries
+            .iter()
+            .take(sent)
+            .filter(|entry| entry.is_ok())
+            .count();
+    if failed > 0 {
+        let reason = entries.iter().find_map(|entry| entry.as_ref().err());
+        let reason = reason.map_or("not in the answer", |rejected| &rejected.code);
+        tracing::info!(failed, sent, reason, "records were not stored");
+    }
+    (0..sent)
+        .map(|index| entries.get(index).is_some_and(Result::is_ok))
+        .collect()
+}
+
+/// How long until some queue's next try; `None` when no event waits.
+fn until_next(queues: &[&mut Queue], now: Instant) -> Option<Duration> {
+    queues
+        .iter()
+        .filter(|queue| !queue.events.is_empty())
+        .filter_map(|queue| queue.not_before)
+        .min()
+        .map(|not_before| not_before.saturating_duration_since(now))
+}

@@ -1,0 +1,361 @@
+//! One aggregate's way through a batch: which event comes next, and from where.
+//!
+//! News that continues the cursor is published from the images at hand. News from before the cursor
+//! is published already and dropped. Before news from beyond a hole, the missing rows are fetched
+//! from the events table. An aggregate that was blocked is read from the table to its end, since
+//! the stream has gone past what came while it was.
+//!
+//! Invariant: events leave in the order 1, 2, 3, …, each once per run.
+
+use std::collections::VecDeque;
+
+use millrace_domain::envelope::Context;
+use millrace_domain::{Envelope, RecordedEvent, RowError, Sequence, Settings, StoredRow, Version};
+use millrace_runtime::{Ambient, ServiceError};
+
+use crate::cursor::{Block, Cursor};
+use crate::news::{Image, News};
+use crate::publish::{Queue, Record};
+use crate::rows::EventRows;
+
+/// How many events a run holds ready at most, so that a long history takes bounded memory.
+const MAX_READY: usize = 1_000;
+
+/// What a run needs of its surroundings.
+#[derive(Debug)]
+pub struct Sources<'a, R, A> {
+    /// The events table.
+    pub rows: &'a R,
+    /// The domain's settings.
+    pub settings: &'a Settings,
+    /// Time.
+    pub ambient: &'a A,
+}
+
+/// One aggregate on its way.
+#[derive(Debug)]
+pub struct Run {
+    aggregate: String,
+    first: usize,
+    /// The cursor as it is stored.
+    cursor: Cursor,
+    context: Option<Context>,
+    /// The sequence that is to be made ready next.
+    next: Sequence,
+    /// The row behind the last one that was dealt with.
+    behind: Version,
+    images: VecDeque<Image>,
+    /// A block from before, whose row is to be looked at again.
+    recheck: Option<Block>,
+    /// Whether the table is to be read to its end, whatever the images say.
+    to_the_end: bool,
+    block: Option<Block>,
+    queue: Queue,
+}
+
+/// Where a row stands, seen from the next event.
+enum Place {
+    /// Its event is published, or made ready, already; or it holds none.
+    Past,
+    /// It is what comes next, or stands in its way.
+    Next,
+    /// Events between are missing.
+    Beyond(Version),
+}
+
+impl Run {
+    /// A run from this cursor over this news.
+    #[must_use]
+    pub fn new(aggregate: String, cursor: Cursor, news: News) -> Self {
+        let last = cursor.published_through;
+        Self {
+            aggregate,
+            first: news.first,
+            context: cursor.context,
+            next: last.next(),
+            behind: last.version().map_or(Version::FIRST, Version::next),
+            images: news.images.into(),
+            recheck: cursor.blocked.clone(),
+            to_the_end: cursor.blocked.is_some(),
+            block: None,
+            queue: Queue::default(),
+            cursor,
+        }
+    }
+
+    /// The aggregate's id, as stored.
+    #[must_use]
+    pub fn aggregate(&self) -> &str {
+        &self.aggregate
+    }
+
+    /// The place of the aggregate's first record in the batch.
+    #[must_use]
+    pub const fn first(&self) -> usize {
+        self.first
+    }
+
+    /// The events that are ready to be published.
+    pub const fn queue(&mut self) -> &mut Queue {
+        &mut self.queue
+    }
+
+    /// Whether everything that the batch told of is published, or set aside with its reason.
+    #[must_use]
+    pub fn is_through(&self) -> bool {
+        self.queue.waiting() == 0
+            && (self.block.is_some() || (self.images.is_empty() && !self.to_the_end))
+    }
+
+    /// Whether it stands still for a reason that the cursor tells.
+    #[must_use]
+    pub const fn is_blocked(&self) -> bool {
+        self.block.is_some()
+    }
+
+    /// The cursor as it is to be stored now; `None` where the stored one is right already.
+    ///
+    /// Invariant: it never passes what was acknowledged.
+    #[must_use]
+    pub fn unsaved_cursor(&self) -> Option<Cursor> {
+        let published_through = self
+            .queue
+            .acknowledged()
+            .unwrap_or(self.cursor.published_through);
+        let blocked = if self.is_through() {
+            self.block.clone()
+        } else if published_through == self.cursor.published_through {
+            self.cursor.blocked.clone()
+        } else {
+            // Halfway past an old block; whether there is a new one is not known yet.
+            None
+        };
+        let context = self.context.filter(|_| published_through != Sequence::NONE);
+        let cursor = Cursor {
+            published_through,
+            context,
+            blocked,
+        };
+        (cursor != self.cursor).then_some(cursor)
+    }
+
+    /// Takes note that this cursor is the stored one now.
+    pub fn saved(&mut self, cursor: Cursor) {
+        self.cursor = cursor;
+    }
+
+    /// Makes events ready, up to a limit; once they are published, call it again for the rest.
+    ///
+    /// # Errors
+    /// [`ServiceError`] when the table could not be read. What was made ready before that stays,
+    /// and nothing was passed over.
+    pub async fn fill<R: EventRows, A: Ambient>(
+        &mut self,
+        sources: &Sources<'_, R, A>,
+    ) -> Result<(), ServiceError> {
+        self.look_again_at_the_block(sources).await?;
+        while self.block.is_none() && self.queue.waiting() < MAX_READY {
+            if self.to_the_end {
+                self.to_the_end = self.fetch(None, sources).await?;
+                continue;
+            }
+            let Some(image) = self.images.front() else {
+                break;
+            };
+            match self.place(image) {
+                Place::Past => {
+                    self.images.pop_front();
+                }
+                Place::Beyond(version) => {
+                    let more = self.fetch(Some(version), sources).await?;
+                    if !more && self.block.is_none() && self.is_beyond(version) {
+                        self.block_at_missing(version, sources.ambient);
+                    }
+                }
+                Place::Next => {
+                    let image = image.clone();
+                    self.take_image(image, sources).await?;
+                    self.images.pop_front();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn place(&self, image: &Image) -> Place {
+        let Some(version) = image.version else {
+            return Place::Next;
+        };
+        match &image.row {
+            Ok(StoredRow::Snapshot(_)) => Place::Past,
+            _ if self.is_beyond(version) => Place::Beyond(version),
+            // Damage at a snapshot's place was never published, so it is never in the past.
+            Err(_) if version.is_snapshot() => Place::Next,
+            _ if version.sequence() < self.next => Place::Past,
+            Ok(StoredRow::Event(_)) | Err(_) => Place::Next,
+        }
+    }
+
+    /// Whether events before this row are neither published nor made ready.
+    fn is_beyond(&self, version: Version) -> bool {
+        let sequence = version.sequence();
+        // A snapshot's sequence is that of the event before it, which it stands behind.
+        if version.is_snapshot() {
+            sequence >= self.next
+        } else {
+            sequence > self.next
+        }
+    }
+
+    /// Deals with news. An image that can't be understood is only news: the table tells whether
+    /// the row is still so.
+    async fn take_image<R: EventRows, A: Ambient>(
+        &mut self,
+        image: Image,
+        sources: &Sources<'_, R, A>,
+    ) -> Result<(), ServiceError> {
+        let (Err(_), Some(stored_version)) = (&image.row, &image.stored_version) else {
+            return self.take(image, sources).await;
+        };
+        if let Some(row) = sources.rows.row(&self.aggregate, stored_version).await? {
+            return self
+                .take(Image::read(&row, sources.settings), sources)
+                .await;
+        }
+        // Gone. If an event belongs there, it is missing; else nothing is.
+        if let Some(version) = image.version.filter(|version| !version.is_snapshot()) {
+            self.block_at_missing(version, sources.ambient);
+        }
+        Ok(())
+    }
+
+    /// Makes a row's event ready, or blocks at it.
+    async fn take<R: EventRows, A: Ambient>(
+        &mut self,
+        image: Image,
+        sources: &Sources<'_, R, A>,
+    ) -> Result<(), ServiceError> {
+        match image.row {
+            Ok(StoredRow::Event(event)) => {
+                if self.context.is_none() && event.version != Version::FIRST {
+                    self.context = self.context_of_the_first_row(sources).await?;
+                }
+                self.make_ready(&event, sources.ambient);
+            }
+            Ok(StoredRow::Snapshot(snapshot)) => {
+                self.behind = self.behind.max(snapshot.version.next());
+            }
+            Err(error) => self.block_at_row(image.stored_version, &error, sources.ambient),
+        }
+        Ok(())
+    }
+
+    fn make_ready(&mut self, event: &RecordedEvent, ambient: &impl Ambient) {
+        self.context = Context::after(self.context, event);
+        let Some(context) = self.context else {
+            let error = RowError::new(
+                millrace_domain::row::ID,
+                "has no first row that can be read",
+            );
+            self.block_at_row(Some(event.version.to_string()), &error, ambient);
+            return;
+        };
+        let record = Record {
+            partition_key: self.aggregate.clone(),
+            data: Envelope::of(event, context).to_bytes(),
+        };
+        self.queue.push(self.next, record);
+        self.next = self.next.next();
+        self.behind = event.version.next();
+    }
+
+    /// For a cursor that holds no context although events are published: the first row tells it.
+    async fn context_of_the_first_row<R: EventRows, A: Ambient>(
+        &self,
+        sources: &Sources<'_, R, A>,
+    ) -> Result<Option<Context>, ServiceError> {
+        let first = sources
+            .rows
+            .row(&self.aggregate, &Version::FIRST.to_string())
+            .await?;
+        Ok(
+            first.and_then(|row| match StoredRow::read(&row, sources.settings) {
+                Ok(StoredRow::Event(event)) => Context::after(None, &event),
+                Ok(StoredRow::Snapshot(_)) | Err(_) => None,
+            }),
+        )
+    }
+
+    /// Fetches the next page of rows and makes them ready. Answers whether more may follow.
+    async fn fetch<R: EventRows, A: Ambient>(
+        &mut self,
+        before: Option<Version>,
+        sources: &Sources<'_, R, A>,
+    ) -> Result<bool, ServiceError> {
+        if before.is_some_and(|before| before <= self.behind) {
+            return Ok(false);
+        }
+        let page = sources
+            .rows
+            .page(&self.aggregate, self.behind, before)
+            .await?;
+        let more = page.more && !page.rows.is_empty();
+        for row in &page.rows {
+            let image = Image::read(row, sources.settings);
+            match self.place(&image) {
+                Place::Beyond(version) => self.block_at_missing(version, sources.ambient),
+                Place::Past | Place::Next => self.take(image, sources).await?,
+            }
+            if self.block.is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(more)
+    }
+
+    /// A block lifts itself once its row can be understood, or is gone.
+    async fn look_again_at_the_block<R: EventRows, A: Ambient>(
+        &mut self,
+        sources: &Sources<'_, R, A>,
+    ) -> Result<(), ServiceError> {
+        if let Some(block) = &self.recheck {
+            if let Some(version) = &block.row {
+                let row = sources.rows.row(&self.aggregate, version).await?;
+                if row.is_some_and(|row| StoredRow::read(&row, sources.settings).is_err()) {
+                    self.block = Some(block.clone());
+                }
+            }
+            self.recheck = None;
+        }
+        Ok(())
+    }
+
+    fn block_at_row(&mut self, row: Option<String>, error: &RowError, ambient: &impl Ambient) {
+        self.set_block(row, error.to_string(), ambient);
+    }
+
+    fn block_at_missing(&mut self, found: Version, ambient: &impl Ambient) {
+        let missing = self.next.version().unwrap_or(Version::FIRST);
+        let reason = if found == missing {
+            format!("row {missing} is missing")
+        } else {
+            format!("row {missing} is missing, and row {found} is there")
+        };
+        self.set_block(None, reason, ambient);
+    }
+
+    fn set_block(&mut self, row: Option<String>, reason: String, ambient: &impl Ambient) {
+        let block = Block {
+            sequence: self.next,
+            row,
+            reason,
+            since: ambient.now(),
+        };
+        // The same trouble as before has been there since before.
+        let same = self.cursor.blocked.clone().filter(|before| {
+            (before.sequence, &before.row, &before.reason)
+                == (block.sequence, &block.row, &block.reason)
+        });
+        self.block = Some(same.unwrap_or(block));
+    }
+}

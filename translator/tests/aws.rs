@@ -1,0 +1,356 @@
+//! What the adapters send to AWS, and how they take its answers.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemOutput;
+use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
+use aws_sdk_dynamodb::operation::query::QueryOutput;
+use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
+use aws_sdk_dynamodb::types::error::{
+    ConditionalCheckFailedException, ProvisionedThroughputExceededException,
+};
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
+use aws_sdk_kinesis::operation::put_records::{PutRecordsError, PutRecordsOutput};
+use aws_sdk_kinesis::types::PutRecordsResultEntry;
+use aws_smithy_mocks::{RuleMode, mock, mock_client};
+use millrace_domain::envelope::Context;
+use millrace_domain::{Sequence, Timestamp, Version};
+use millrace_translator::cursor::{Block, Cursor, CursorStore};
+use millrace_translator::dynamodb::{CursorTable, EventsTable};
+use millrace_translator::kinesis::DomainStream;
+use millrace_translator::publish::{Publisher, Record};
+use millrace_translator::rows::EventRows;
+
+fn s(text: &str) -> AttributeValue {
+    AttributeValue::S(text.to_owned())
+}
+
+fn n(number: &str) -> AttributeValue {
+    AttributeValue::N(number.to_owned())
+}
+
+fn item(attributes: &[(&str, AttributeValue)]) -> HashMap<String, AttributeValue> {
+    attributes
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), value.clone()))
+        .collect()
+}
+
+fn records(count: usize) -> Vec<Record> {
+    (0..count)
+        .map(|n| Record {
+            partition_key: format!("a{n}"),
+            data: format!("{n}").into_bytes(),
+        })
+        .collect()
+}
+
+fn stored(number: &str) -> PutRecordsResultEntry {
+    PutRecordsResultEntry::builder()
+        .sequence_number(number)
+        .shard_id("shard")
+        .build()
+}
+
+fn throttled() -> PutRecordsResultEntry {
+    PutRecordsResultEntry::builder()
+        .error_code("ProvisionedThroughputExceededException")
+        .error_message("slow down")
+        .build()
+}
+
+async fn put(entries: Vec<PutRecordsResultEntry>) -> Vec<bool> {
+    let count = entries.len();
+    let rule = mock!(aws_sdk_kinesis::Client::put_records)
+        .match_requests(move |request| {
+            request.stream_name() == Some("events")
+                && request.records().iter().enumerate().all(|(index, record)| {
+                    record.partition_key() == Some(&*format!("a{index}"))
+                        && record.data().as_ref() == format!("{index}").as_bytes()
+                        && record.explicit_hash_key().is_none()
+                })
+        })
+        .then_output(move || {
+            PutRecordsOutput::builder()
+                .set_records(Some(entries.clone()))
+                .build()
+                .expect("valid")
+        });
+    let client = mock_client!(aws_sdk_kinesis, [&rule]);
+    let stream = DomainStream::new(client, "events".into());
+    let answer = stream.put(&records(count)).await.expect("answered");
+    answer.iter().map(Result::is_ok).collect()
+}
+
+#[tokio::test]
+async fn a_put_answered_with_200_is_read_entry_by_entry() {
+    assert_eq!(put(vec![stored("1"), stored("2")]).await, [true, true]);
+    assert_eq!(
+        put(vec![stored("1"), throttled(), stored("2")]).await,
+        [true, false, true]
+    );
+    assert_eq!(put(vec![throttled(), throttled()]).await, [false, false]);
+    let silent = PutRecordsResultEntry::builder().build();
+    assert_eq!(put(vec![silent]).await, [false]);
+}
+
+#[tokio::test]
+async fn a_put_that_fails_as_a_whole_is_an_error_that_keeps_its_cause() {
+    let rule = mock!(aws_sdk_kinesis::Client::put_records).then_error(|| {
+        PutRecordsError::ProvisionedThroughputExceededException(
+            aws_sdk_kinesis::types::error::ProvisionedThroughputExceededException::builder()
+                .message("slow down")
+                .build(),
+        )
+    });
+    let client = mock_client!(aws_sdk_kinesis, [&rule]);
+    let error = DomainStream::new(client, "events".into())
+        .put(&records(1))
+        .await
+        .expect_err("fails");
+    let shown = millrace_runtime::Chain(&error).to_string();
+    assert!(
+        shown.starts_with("PutRecords on the domain stream failed"),
+        "{shown}"
+    );
+    assert!(shown.contains("slow down"), "{shown}");
+}
+
+#[tokio::test]
+async fn rows_are_read_consistently_in_order_and_page_by_page() {
+    let rule = mock!(aws_sdk_dynamodb::Client::query)
+        .match_requests(|request| {
+            let values = request.expression_attribute_values().expect("values");
+            request.table_name() == Some("events")
+                && request.consistent_read() == Some(true)
+                && request.scan_index_forward() != Some(false)
+                && request.key_condition_expression()
+                    == Some("#id = :id AND #version BETWEEN :from AND :last")
+                && values[":id"] == s("a")
+                && values[":from"] == n("3")
+                && values[":last"] == n("6")
+        })
+        .then_output(|| {
+            QueryOutput::builder()
+                .items(item(&[("Id", s("a")), ("Version", n("3"))]))
+                .last_evaluated_key("Id", s("a"))
+                .build()
+        });
+    let client = mock_client!(aws_sdk_dynamodb, [&rule]);
+    let version = |v| Version::new(v).expect("valid");
+    let page = EventsTable::new(client, "events".into())
+        .page("a", version(3), Some(version(7)))
+        .await
+        .expect("read");
+    assert_eq!(page.rows.len(), 1);
+    assert!(
+        page.more,
+        "a page that names where it stopped has more behind it"
+    );
+}
+
+#[tokio::test]
+async fn one_row_is_read_consistently_by_its_version_as_stored() {
+    let rule = mock!(aws_sdk_dynamodb::Client::get_item)
+        .match_requests(|request| {
+            request.consistent_read() == Some(true)
+                && request.key().is_some_and(|key| key["Version"] == n("2.5"))
+        })
+        .then_output(|| GetItemOutput::builder().build());
+    let client = mock_client!(aws_sdk_dynamodb, [&rule]);
+    let row = EventsTable::new(client, "events".into())
+        .row("a", "2.5")
+        .await
+        .expect("read");
+    assert_eq!(row, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn unprocessed_keys_are_asked_for_again() {
+    let left = || {
+        let keys = KeysAndAttributes::builder()
+            .keys(item(&[("Id", s("b"))]))
+            .consistent_read(true)
+            .build()
+            .expect("keys");
+        HashMap::from([("cursors".to_owned(), keys)])
+    };
+    let found = |id: &str| {
+        let cursor = item(&[
+            ("Id", s(id)),
+            ("PublishedThrough", n("7")),
+            ("Currency", s("EUR")),
+        ]);
+        HashMap::from([("cursors".to_owned(), vec![cursor])])
+    };
+    let first = mock!(aws_sdk_dynamodb::Client::batch_get_item)
+        .match_requests(|request| {
+            let wanted = &request.request_items().expect("wanted")["cursors"];
+            wanted.consistent_read() == Some(true) && wanted.keys().len() == 3
+        })
+        .then_output(move || {
+            BatchGetItemOutput::builder()
+                .set_responses(Some(found("a")))
+                .set_unprocessed_keys(Some(left()))
+                .build()
+        });
+    let second = mock!(aws_sdk_dynamodb::Client::batch_get_item)
+        .match_requests(|request| {
+            request.request_items().expect("wanted")["cursors"].keys() == [item(&[("Id", s("b"))])]
+        })
+        .then_output(move || {
+            BatchGetItemOutput::builder()
+                .set_responses(Some(found("b")))
+                .build()
+        });
+    let client = mock_client!(aws_sdk_dynamodb, RuleMode::Sequential, [&first, &second]);
+    let cursors = CursorTable::new(client, "cursors".into())
+        .load(&["a", "b", "c"])
+        .await
+        .expect("read");
+    assert_eq!(cursors.len(), 2);
+    for id in ["a", "b"] {
+        let cursor = cursors[id].as_ref().expect("readable");
+        assert_eq!(cursor.published_through.get(), 7);
+        assert!(cursor.context.is_some());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_stay_unprocessed_are_an_error_and_never_a_missing_cursor() {
+    let rule = mock!(aws_sdk_dynamodb::Client::batch_get_item).then_output(|| {
+        let keys = KeysAndAttributes::builder()
+            .keys(item(&[("Id", s("a"))]))
+            .build();
+        BatchGetItemOutput::builder()
+            .unprocessed_keys("cursors", keys.expect("keys"))
+            .build()
+    });
+    let client = mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, [&rule]);
+    assert!(
+        CursorTable::new(client, "cursors".into())
+            .load(&["a"])
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test]
+async fn a_damaged_cursor_is_an_error_that_names_the_attribute() {
+    let sound = item(&[
+        ("Sequence", n("3")),
+        ("Reason", s("r")),
+        ("Since", s("2026-01-01T00:00:00Z")),
+    ]);
+    let mut no_reason = sound.clone();
+    no_reason.remove("Reason");
+    let mut no_time = sound;
+    no_time.insert("Since".into(), s("then"));
+    for (name, value) in [
+        ("PublishedThrough", s("7")),
+        ("PublishedThrough", n("-1")),
+        ("Currency", n("1")),
+        ("Blocked", s("yes")),
+        ("Blocked", AttributeValue::M(no_reason)),
+        ("Blocked", AttributeValue::M(no_time)),
+    ] {
+        let cursor = item(&[("Id", s("a")), (name, value)]);
+        let rule = mock!(aws_sdk_dynamodb::Client::batch_get_item).then_output(move || {
+            BatchGetItemOutput::builder()
+                .responses("cursors", vec![cursor.clone()])
+                .build()
+        });
+        let client = mock_client!(aws_sdk_dynamodb, [&rule]);
+        let cursors = CursorTable::new(client, "cursors".into())
+            .load(&["a"])
+            .await
+            .expect("read");
+        assert_eq!(cursors["a"].as_ref().expect_err(name).attribute, name);
+    }
+}
+
+fn cursor(blocked: Option<Block>) -> Cursor {
+    let context = HashMap::from([(
+        "Currency".to_owned(),
+        millrace_domain::Attribute::text("EUR"),
+    )]);
+    Cursor {
+        published_through: Sequence::new(7).expect("valid"),
+        context: Context::read(&context.into_iter().collect()).expect("readable"),
+        blocked,
+    }
+}
+
+fn block() -> Block {
+    Block {
+        sequence: Sequence::new(8).expect("valid"),
+        row: Some("9".into()),
+        reason: "Amount: is missing".into(),
+        since: Timestamp::parse("2026-11-20T21:03:05Z").expect("valid"),
+    }
+}
+
+#[tokio::test]
+async fn a_cursor_is_written_only_where_the_stored_one_is_not_further() {
+    let rule = mock!(aws_sdk_dynamodb::Client::update_item)
+        .match_requests(|request| {
+            let values = request.expression_attribute_values().expect("values");
+            request.condition_expression()
+                == Some("attribute_not_exists(PublishedThrough) OR PublishedThrough <= :through")
+                && request.update_expression()
+                    == Some("SET PublishedThrough = :through, #context0 = :context0 REMOVE Blocked")
+                && values[":through"] == n("7")
+                && values[":context0"] == s("EUR")
+        })
+        .then_output(|| UpdateItemOutput::builder().build());
+    let client = mock_client!(aws_sdk_dynamodb, [&rule]);
+    let table = CursorTable::new(client, "cursors".into());
+    assert!(table.save("a", &cursor(None)).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_block_is_written_with_its_place_reason_and_time() {
+    let rule = mock!(aws_sdk_dynamodb::Client::update_item)
+        .match_requests(|request| {
+            let values = request.expression_attribute_values().expect("values");
+            let expected = item(&[
+                ("Sequence", n("8")),
+                ("Row", s("9")),
+                ("Reason", s("Amount: is missing")),
+                ("Since", s("2026-11-20T21:03:05.000Z")),
+            ]);
+            request
+                .update_expression()
+                .is_some_and(|set| set.ends_with(", Blocked = :blocked"))
+                && values[":blocked"] == AttributeValue::M(expected)
+        })
+        .then_output(|| UpdateItemOutput::builder().build());
+    let client = mock_client!(aws_sdk_dynamodb, [&rule]);
+    let table = CursorTable::new(client, "cursors".into());
+    assert!(table.save("a", &cursor(Some(block()))).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_cursor_that_someone_else_moved_further_is_left_there() {
+    let rule = mock!(aws_sdk_dynamodb::Client::update_item).then_error(|| {
+        UpdateItemError::ConditionalCheckFailedException(
+            ConditionalCheckFailedException::builder().build(),
+        )
+    });
+    let client = mock_client!(aws_sdk_dynamodb, [&rule]);
+    let table = CursorTable::new(client, "cursors".into());
+    assert!(table.save("a", &cursor(None)).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_throttled_write_of_a_cursor_or_a_mark_is_an_error() {
+    let rule = mock!(aws_sdk_dynamodb::Client::update_item).then_error(|| {
+        UpdateItemError::ProvisionedThroughputExceededException(
+            ProvisionedThroughputExceededException::builder().build(),
+        )
+    });
+    let client = mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, [&rule]);
+    let table = CursorTable::new(client, "cursors".into());
+    assert!(table.save("a", &cursor(None)).await.is_err());
+    assert!(table.mark("a", &block()).await.is_err());
+}

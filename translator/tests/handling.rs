@@ -1,0 +1,158 @@
+//! The rules of the invocation: what counts as news, and which record the answer names.
+
+use aws_lambda_events::dynamodb::Event as StreamEvent;
+use lambda_runtime::{Context, LambdaEvent};
+use millrace_domain::Event;
+use millrace_domain::money::Currency;
+use millrace_runtime::{Ambient, System};
+use millrace_translator::batch::Translator;
+use millrace_translator::handler::handle;
+use serde_json::{Value, json};
+
+mod services;
+use services::{Fault, Services, settings};
+
+/// A stream record as the mapping delivers it.
+fn record(number: usize, event_name: &str, image: &Value) -> Value {
+    json!({
+        "eventID": format!("event-{number}"),
+        "eventName": event_name,
+        "eventVersion": "1.1",
+        "eventSource": "aws:dynamodb",
+        "awsRegion": "eu-north-1",
+        "eventSourceARN": "arn:aws:dynamodb:eu-north-1:000000000000:table/events/stream/1",
+        "dynamodb": {
+            "ApproximateCreationDateTime": 1_800_000_000,
+            "Keys": {"Id": image["Id"], "Version": image["Version"]},
+            "NewImage": image,
+            "SequenceNumber": format!("{number}00"),
+            "SizeBytes": 100,
+            "StreamViewType": "NEW_IMAGE",
+        },
+    })
+}
+
+fn created(id: &str) -> Value {
+    json!({
+        "Id": {"S": id}, "Version": {"N": "1"}, "Type": {"S": "CREATED"},
+        "Timestamp": {"S": "2026-11-20T21:03:05Z"},
+    })
+}
+
+async fn invoke(services: &Services, records: Vec<Value>) -> Vec<Option<String>> {
+    let event: StreamEvent =
+        serde_json::from_value(json!({ "Records": records })).expect("a stream event");
+    let mut context = Context::default();
+    context.deadline = u64::try_from(System.now().unix_millis() + 20_000).expect("after 1970");
+    let translator = Translator {
+        rows: services,
+        cursors: services,
+        publisher: services,
+        ambient: System,
+        settings: settings(),
+    };
+    let response = handle(&translator, LambdaEvent::new(event, context)).await;
+    response
+        .batch_item_failures
+        .into_iter()
+        .map(|failure| failure.item_identifier)
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn inserts_of_events_are_news_and_nothing_else_is() {
+    let services = Services::new();
+    let snapshot = json!({
+        "Id": {"S": "b"}, "Version": {"N": "2"}, "Type": {"S": "SNAPSHOT"},
+        "Balance": {"N": "0"}, "Timestamp": {"S": "2026-11-20T21:03:05Z"},
+    });
+    let failures = invoke(
+        &services,
+        vec![
+            record(1, "MODIFY", &created("c")),
+            record(2, "REMOVE", &created("d")),
+            record(3, "INSERT", &snapshot),
+            record(4, "INSERT", &created("a")),
+        ],
+    )
+    .await;
+    assert!(failures.is_empty());
+    assert_eq!(services.sequences("a"), [1]);
+    let published: Vec<String> = services
+        .world()
+        .stream
+        .iter()
+        .map(|record| record.partition_key.clone())
+        .collect();
+    assert_eq!(published, ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_answer_names_the_first_record_that_is_not_through_and_only_it() {
+    let services = Services::new();
+    services
+        .world()
+        .throttled
+        .extend(["b".to_owned(), "c".to_owned()]);
+    let records = ["a", "b", "c", "d"]
+        .into_iter()
+        .enumerate()
+        .map(|(number, id)| record(number, "INSERT", &created(id)))
+        .collect();
+    assert_eq!(invoke(&services, records).await, [Some("100".to_owned())]);
+    assert_eq!(services.sequences("a"), [1]);
+    assert_eq!(services.sequences("d"), [1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_without_a_sequence_number_stands_for_the_whole_batch() {
+    let services = Services::new();
+    services.world().faults.push_back(Fault::Lost);
+    let mut nameless = record(0, "INSERT", &created("a"));
+    nameless["dynamodb"]
+        .as_object_mut()
+        .expect("an object")
+        .remove("SequenceNumber");
+    assert_eq!(
+        invoke(&services, vec![nameless]).await,
+        [Some(String::new())]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_of_another_table_is_reported_and_holds_no_other_back() {
+    let services = Services::new();
+    let mut foreign = record(0, "INSERT", &created("x"));
+    foreign["dynamodb"]["Keys"] = json!({"Key": {"S": "x"}});
+    let failures = invoke(&services, vec![foreign, record(1, "INSERT", &created("a"))]).await;
+    assert_eq!(failures, [Some("000".to_owned())]);
+    assert_eq!(services.sequences("a"), [1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_of_any_attribute_types_is_set_aside_with_its_reason() {
+    let services = Services::new();
+    let odd = json!({
+        "Id": {"S": "a"}, "Version": {"N": "1"}, "Type": {"BOOL": true}, "M": {"M": {}},
+        "L": {"L": []}, "Null": {"NULL": true}, "B": {"B": "AA=="}, "SS": {"SS": ["x"]},
+        "NS": {"NS": ["1"]}, "BS": {"BS": ["AA=="]},
+    });
+    let mut row = services.append(
+        "a",
+        &[Event::AccountCreated {
+            currency: Currency::stored("EUR").expect("valid"),
+        }],
+    );
+    row[0].insert("Type".into(), millrace_domain::Attribute::Other("BOOL"));
+    services
+        .world()
+        .table
+        .insert("a".into(), [(1, row.remove(0))].into());
+    assert!(
+        invoke(&services, vec![record(0, "INSERT", &odd)])
+            .await
+            .is_empty()
+    );
+    let reason = services.cursor("a").blocked.expect("blocked").reason;
+    assert_eq!(reason, "Type: is of type BOOL, not S");
+}

@@ -1,0 +1,512 @@
+//! The rules of translating a batch, against services in memory that fail on command.
+
+use std::time::Duration;
+
+use millrace_domain::money::{Amount, Currency};
+use millrace_domain::{Attribute, Attributes, Event, RowError, Sequence};
+use millrace_translator::batch::Outcome;
+use proptest::prelude::*;
+
+mod services;
+use services::{Fault, Services};
+
+fn opened() -> Event {
+    Event::AccountCreated {
+        currency: Currency::stored("SEK").expect("valid"),
+    }
+}
+
+fn credits(count: i64) -> Vec<Event> {
+    (1..=count)
+        .map(|n| Event::BalanceCredited {
+            amount: Amount::new(n).expect("valid"),
+        })
+        .collect()
+}
+
+fn history(count: i64) -> Vec<Event> {
+    std::iter::once(opened())
+        .chain(credits(count - 1))
+        .collect()
+}
+
+fn dense(through: u64) -> Vec<u64> {
+    (1..=through).collect()
+}
+
+fn damage(services: &Services, aggregate: &str, version: u64) -> Attributes {
+    let mut world = services.world();
+    let row = world
+        .table
+        .get_mut(aggregate)
+        .and_then(|rows| rows.get_mut(&version))
+        .expect("a row to damage");
+    row.insert("Type".into(), Attribute::text("REFUND"));
+    row.clone()
+}
+
+fn through(outcome: Outcome) -> bool {
+    outcome.resume_at.is_none()
+}
+
+#[tokio::test(start_paused = true)]
+async fn publishes_a_batch_in_order_and_moves_the_cursor() {
+    let services = Services::new();
+    let rows = services.append("a", &history(12));
+    assert!(through(services.translate(&rows).await));
+    assert_eq!(services.sequences("a"), dense(12));
+    assert_eq!(
+        services.cursor("a").published_through,
+        Sequence::new(12).expect("valid")
+    );
+    assert_eq!(services.cursor("a").blocked, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sorts_by_version_whatever_order_the_stream_has() {
+    let services = Services::new();
+    let mut rows = services.append("a", &history(12));
+    rows.reverse();
+    assert!(through(services.translate(&rows).await));
+    assert_eq!(services.sequences("a"), dense(12));
+}
+
+#[tokio::test(start_paused = true)]
+async fn drops_what_is_published_already() {
+    let services = Services::new();
+    let rows = services.append("a", &history(4));
+    services.translate(&rows).await;
+    assert!(through(services.translate(&rows).await));
+    assert_eq!(services.sequences("a"), dense(4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_currency_of_the_opening_travels_in_the_cursor() {
+    let services = Services::new();
+    services.translate(&services.append("a", &history(1))).await;
+    services.translate(&services.append("a", &credits(1))).await;
+    let last = services
+        .world()
+        .stream
+        .last()
+        .expect("published")
+        .data
+        .clone();
+    assert!(
+        String::from_utf8(last)
+            .expect("utf-8")
+            .contains(r#""currency":"SEK""#)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cursor_without_a_context_asks_the_first_row() {
+    let services = Services::new();
+    services.translate(&services.append("a", &history(3))).await;
+    let mut cursor = services.cursor("a");
+    cursor.context = None;
+    services.world().cursors.insert("a".into(), Ok(cursor));
+    assert!(through(
+        services.translate(&services.append("a", &credits(1))).await
+    ));
+    let last = services
+        .world()
+        .stream
+        .last()
+        .expect("published")
+        .data
+        .clone();
+    assert!(
+        String::from_utf8(last)
+            .expect("utf-8")
+            .contains(r#""currency":"SEK""#)
+    );
+    assert!(services.cursor("a").context.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gap_is_repaired_from_the_table_before_the_news() {
+    let services = Services::new();
+    let rows = services.append("a", &history(40));
+    assert!(through(services.translate(&rows[rows.len() - 1..]).await));
+    assert_eq!(services.sequences("a"), dense(40));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_row_blocks_until_it_is_back() {
+    let services = Services::new();
+    let rows = services.append("a", &history(6));
+    let missing = services
+        .world()
+        .table
+        .get_mut("a")
+        .and_then(|rows| rows.remove(&5))
+        .expect("row 5");
+    assert!(through(services.translate(&rows[..3]).await));
+    assert!(through(services.translate(&rows[5..]).await));
+    let block = services.cursor("a").blocked.expect("blocked");
+    assert_eq!((block.sequence.get(), block.row), (4, None));
+    assert_eq!(block.reason, "row 5 is missing, and row 6 is there");
+    assert_eq!(services.sequences("a"), dense(3));
+
+    services
+        .world()
+        .table
+        .get_mut("a")
+        .expect("there")
+        .insert(5, missing);
+    assert!(through(services.translate(&rows[6..]).await));
+    assert_eq!(services.sequences("a"), dense(6));
+    assert_eq!(services.cursor("a").blocked, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_malformed_row_blocks_its_account_and_no_other() {
+    let services = Services::new();
+    let mut rows = services.append("a", &history(5));
+    rows.extend(services.append("b", &history(5)));
+    rows[3] = damage(&services, "a", 4);
+    let outcome = services.translate(&rows).await;
+    assert_eq!(
+        outcome,
+        Outcome {
+            resume_at: None,
+            aggregates: 2,
+            blocked: 1
+        }
+    );
+    assert_eq!(services.sequences("a"), dense(2));
+    assert_eq!(services.sequences("b"), dense(5));
+    let block = services.cursor("a").blocked.expect("blocked");
+    assert_eq!((block.sequence.get(), block.row.as_deref()), (3, Some("4")));
+    assert!(block.reason.starts_with("Type: "), "{}", block.reason);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_block_lifts_itself_when_the_row_can_be_read_and_reads_on_to_the_end() {
+    let services = Services::new();
+    let mut rows = services.append("a", &history(9));
+    let good = rows[3].clone();
+    rows[3] = damage(&services, "a", 4);
+    services.translate(&rows).await;
+    let since = services.cursor("a").blocked.expect("blocked").since;
+
+    // News that leaves the row as it is keeps the block.
+    let more = services.append_without_loading("a", 11);
+    assert!(through(services.translate(&more).await));
+    assert_eq!(services.cursor("a").blocked.expect("still").since, since);
+    assert_eq!(services.sequences("a"), dense(2));
+
+    // The row is put back; the news of it is all that comes.
+    services
+        .world()
+        .table
+        .get_mut("a")
+        .expect("there")
+        .insert(4, good.clone());
+    assert!(through(services.translate(&[good]).await));
+    assert_eq!(services.sequences("a"), dense(10));
+    assert_eq!(services.cursor("a").blocked, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_was_mended_since_its_news_is_read_from_the_table() {
+    let services = Services::new();
+    let mut rows = services.append("a", &history(3));
+    rows[2].insert("Amount".into(), Attribute::number(0));
+    assert!(through(services.translate(&rows).await));
+    assert_eq!(services.sequences("a"), dense(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_at_a_snapshots_place_is_never_skipped() {
+    for published_past_it in [false, true] {
+        let services = Services::new();
+        let rows = services.append("a", &history(12));
+        let mut stray = rows[10].clone();
+        stray.insert("Version".into(), Attribute::number(12));
+        stray.insert("Sequence".into(), Attribute::number(10));
+        services
+            .world()
+            .table
+            .get_mut("a")
+            .expect("there")
+            .insert(12, stray.clone());
+        let through_then = if published_past_it {
+            let others: Vec<Attributes> = rows
+                .iter()
+                .enumerate()
+                .filter(|(n, _)| *n != 11)
+                .map(|(_, r)| r.clone())
+                .collect();
+            services.translate(&others).await;
+            services.translate(&[stray]).await;
+            12
+        } else {
+            services.translate(&rows[..11]).await;
+            services.translate(&[stray, rows[12].clone()]).await;
+            10
+        };
+        let cursor = services.cursor("a");
+        assert_eq!(cursor.published_through.get(), through_then);
+        assert_eq!(cursor.blocked.expect("blocked").row.as_deref(), Some("12"));
+
+        // While it is there, the block stands; once it is gone, it lifts.
+        let more = services.append_without_loading("a", 15);
+        services.translate(&more).await;
+        assert_eq!(services.cursor("a").published_through.get(), through_then);
+        services
+            .world()
+            .table
+            .get_mut("a")
+            .expect("there")
+            .remove(&12);
+        services.translate(&more).await;
+        assert_eq!(services.sequences("a"), dense(13));
+        assert_eq!(services.cursor("a").blocked, None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_whose_version_is_no_whole_number_blocks_behind_the_others() {
+    let services = Services::new();
+    let mut rows = services.append("a", &history(3));
+    let mut odd = rows[2].clone();
+    odd.insert("Version".into(), Attribute::Number("2.5".into()));
+    services
+        .world()
+        .odd_rows
+        .insert(("a".into(), "2.5".into()), odd.clone());
+    rows.insert(0, odd);
+    services.translate(&rows).await;
+    assert_eq!(services.sequences("a"), dense(3));
+    let block = services.cursor("a").blocked.expect("blocked");
+    assert_eq!(
+        (block.sequence.get(), block.row.as_deref()),
+        (4, Some("2.5"))
+    );
+
+    let more = services.append("a", &credits(2));
+    services.translate(&more).await;
+    assert_eq!(services.sequences("a"), dense(3));
+    services.world().odd_rows.clear();
+    services.translate(&more[1..]).await;
+    assert_eq!(services.sequences("a"), dense(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_that_can_be_no_partition_key_blocks() {
+    let services = Services::new();
+    let mut row = services.append("a", &history(1)).remove(0);
+    let long = "x".repeat(257);
+    row.insert("Id".into(), Attribute::text(&long));
+    services
+        .world()
+        .table
+        .insert(long.clone(), [(1, row.clone())].into());
+    assert!(through(services.translate(&[row]).await));
+    assert!(
+        services
+            .cursor(&long)
+            .blocked
+            .expect("blocked")
+            .reason
+            .starts_with("Id: ")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cursor_that_cannot_be_read_is_marked_and_holds_no_other_back() {
+    let services = Services::new();
+    let mut rows = services.append("a", &history(2));
+    rows.extend(services.append("b", &history(2)));
+    let error = RowError::new("PublishedThrough", "is not a number");
+    services.world().cursors.insert("a".into(), Err(error));
+    assert!(through(services.translate(&rows).await));
+    assert!(
+        services.world().marks["a"]
+            .reason
+            .contains("PublishedThrough")
+    );
+    assert_eq!(services.sequences("a"), Vec::<u64>::new());
+    assert_eq!(services.sequences("b"), dense(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_records_are_put_again_and_their_successors_wait() {
+    let services = Services::new();
+    let mut rows = services.append("a", &history(4));
+    rows.extend(services.append("b", &history(4)));
+    services.world().faults = [Fault::None, Fault::HalfStored, Fault::HalfStored].into();
+    assert!(through(services.translate(&rows).await));
+    assert_eq!(services.sequences("a"), dense(4));
+    assert_eq!(services.sequences("b"), dense(4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_put_that_was_lost_or_stored_unknown_is_repeated_byte_by_byte() {
+    for fault in [Fault::Lost, Fault::Ambiguous] {
+        let services = Services::new();
+        let rows = services.append("a", &history(3));
+        services.world().faults = [Fault::None, Fault::None, fault].into();
+        assert!(through(services.translate(&rows).await));
+        assert_eq!(services.first_occurrences("a"), dense(3));
+        let world = services.world();
+        for record in &world.stream {
+            let id = |data: &[u8]| millrace_domain::Envelope::parse(data).expect("event").id();
+            let twins = world
+                .stream
+                .iter()
+                .filter(|other| id(&other.data) == id(&record.data));
+            assert!(twins.into_iter().all(|twin| twin.data == record.data));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_throttled_account_is_reported_and_the_others_are_through() {
+    let services = Services::new();
+    let mut rows = services.append("b", &history(3));
+    rows.extend(services.append("a", &history(3)));
+    rows.extend(services.append("c", &history(3)));
+    services.world().throttled.push("a".into());
+    let outcome = services
+        .translate_within(&rows, Duration::from_secs(5))
+        .await;
+    assert_eq!(outcome.resume_at, Some(4), "the first record of a");
+    assert_eq!(services.sequences("b"), dense(3));
+    assert_eq!(services.sequences("c"), dense(3));
+    assert_eq!(
+        services.cursor("a"),
+        millrace_translator::cursor::Cursor::default()
+    );
+
+    services.world().throttled.clear();
+    assert!(through(services.translate(&rows[4..]).await));
+    assert_eq!(services.sequences("a"), dense(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn progress_within_a_spent_budget_is_kept() {
+    let services = Services::new();
+    let rows = services.append("a", &history(6));
+    services.world().faults = [Fault::None, Fault::None, Fault::None]
+        .into_iter()
+        .chain([Fault::Lost; 40])
+        .collect();
+    let outcome = services
+        .translate_within(&rows, Duration::from_secs(3))
+        .await;
+    assert_eq!(outcome.resume_at, Some(0));
+    services.world().faults.clear();
+    assert!(through(services.translate(&rows).await));
+    assert_eq!(services.first_occurrences("a"), dense(6));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_history_is_published_in_portions() {
+    let services = Services::new();
+    services.world().page_rows = 100;
+    let rows = services.append("a", &history(2_500));
+    assert!(through(services.translate(&rows[rows.len() - 1..]).await));
+    assert_eq!(services.sequences("a"), dense(2_500));
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_accounts_share_their_puts() {
+    let services = Services::new();
+    let mut rows = Vec::new();
+    for n in 0..600 {
+        rows.extend(services.append(&format!("account-{n}"), &history(1)));
+    }
+    assert!(through(services.translate(&rows).await));
+    assert_eq!(services.world().puts, [500, 100]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_whose_cursors_cannot_be_read_is_taken_up_again_from_its_first_event() {
+    let services = Services::new();
+    let rows = services.append("a", &history(2));
+    services.world().faults.push_back(Fault::Lost);
+    assert_eq!(services.translate(&rows).await.resume_at, Some(0));
+    assert_eq!(services.sequences("a"), Vec::<u64>::new());
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    prop_oneof![
+        6 => Just(Fault::None),
+        1 => Just(Fault::Lost),
+        1 => Just(Fault::Ambiguous),
+        2 => Just(Fault::HalfStored),
+    ]
+}
+
+proptest! {
+    /// Whatever the stream repeats, reorders and rewinds, and whatever fails: first occurrences are
+    /// 1, 2, 3, …, repeats are byte-identical, and in the end every event is on the stream.
+    #[test]
+    fn first_occurrences_are_dense_and_repeats_identical(
+        lengths in prop::collection::vec(1_i64..30, 1..5),
+        shuffle in any::<u64>(),
+        batch_size in 1_usize..20,
+        faults in prop::collection::vec(fault(), 0..120),
+        lost_news in prop::collection::vec(any::<bool>(), 0..100),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            let services = Services::new();
+            let mut rows = Vec::new();
+            for (n, length) in lengths.iter().enumerate() {
+                rows.extend(services.append(&format!("a{n}"), &history(*length)));
+            }
+            let mut order: Vec<(u64, Attributes)> = rows
+                .into_iter()
+                .zip(0_u64..)
+                .map(|(row, n)| ((n ^ shuffle).wrapping_mul(0x9E37_79B9_7F4A_7C15), row))
+                .collect();
+            order.sort_by_key(|(key, _)| *key);
+            let news: Vec<Attributes> = order
+                .into_iter()
+                .enumerate()
+                .filter(|(n, _)| !lost_news.get(*n).copied().unwrap_or(false))
+                .map(|(_, (_, row))| row)
+                .collect();
+            services.world().faults = faults.into();
+
+            // Deliver like an event source mapping: from the reported record on, again.
+            for batch in news.chunks(batch_size) {
+                let mut rest = batch;
+                while let Some(resume_at) =
+                    services.translate_within(rest, Duration::from_secs(2)).await.resume_at
+                {
+                    rest = &rest[resume_at..];
+                }
+            }
+            // One more event each brings the last news of everyone.
+            for n in 0..lengths.len() {
+                let last = services.append(&format!("a{n}"), &credits(1));
+                while services.translate(&last).await.resume_at.is_some() {}
+            }
+
+            for (n, length) in lengths.iter().enumerate() {
+                let aggregate = format!("a{n}");
+                let length = u64::try_from(*length).expect("positive") + 1;
+                prop_assert_eq!(services.first_occurrences(&aggregate), dense(length));
+                prop_assert_eq!(services.cursor(&aggregate).published_through.get(), length);
+                prop_assert_eq!(services.cursor(&aggregate).blocked, None);
+            }
+            let world = services.world();
+            let mut by_id = std::collections::HashMap::new();
+            for record in &world.stream {
+                let id = millrace_domain::Envelope::parse(&record.data).expect("an event").id();
+                let first = by_id.entry(id).or_insert(&record.data);
+                prop_assert_eq!(*first, &record.data);
+            }
+            Ok(())
+        })?;
+    }
+}
