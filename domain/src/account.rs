@@ -82,7 +82,28 @@ pub enum Refusal {
     BalanceLimit,
 }
 
+/// What a refusal says of the aggregate, in words that every domain shares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusalKind {
+    /// There is no such aggregate.
+    Unknown,
+    /// It is there where a new one was to begin.
+    Conflict,
+    /// It is there, and its rules don't allow the command.
+    Rule,
+}
+
 impl Refusal {
+    /// What the refusal says of the aggregate.
+    #[must_use]
+    pub const fn kind(&self) -> RefusalKind {
+        match self {
+            Self::AlreadyOpen => RefusalKind::Conflict,
+            Self::NotOpen => RefusalKind::Unknown,
+            Self::InsufficientFunds { .. } | Self::BalanceLimit => RefusalKind::Rule,
+        }
+    }
+
     /// The refusal's name in the public API, which never changes: the problem type's last part.
     #[must_use]
     pub const fn code(&self) -> &'static str {
@@ -232,9 +253,8 @@ mod tests {
             .then(credited(1));
     }
 
-    #[test]
-    fn every_refusal_has_a_code_of_its_own() {
-        let refusals = [
+    fn every_refusal() -> [Refusal; 4] {
+        [
             Refusal::AlreadyOpen,
             Refusal::NotOpen,
             Refusal::InsufficientFunds {
@@ -242,9 +262,26 @@ mod tests {
                 amount: amount(1),
             },
             Refusal::BalanceLimit,
-        ];
+        ]
+    }
+
+    #[test]
+    fn a_refusal_tells_whether_the_account_is_there() {
         assert_eq!(
-            refusals.map(|refusal| refusal.code()),
+            every_refusal().map(|refusal| refusal.kind()),
+            [
+                RefusalKind::Conflict,
+                RefusalKind::Unknown,
+                RefusalKind::Rule,
+                RefusalKind::Rule
+            ]
+        );
+    }
+
+    #[test]
+    fn every_refusal_has_a_code_of_its_own() {
+        assert_eq!(
+            every_refusal().map(|refusal| refusal.code()),
             [
                 "account-already-open",
                 "account-not-found",

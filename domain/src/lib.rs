@@ -31,7 +31,7 @@ mod specification;
 pub mod time;
 pub mod view;
 
-pub use account::{Command, Event, Refusal, State, decide, evolve};
+pub use account::{Command, Event, Refusal, RefusalKind, State, decide, evolve};
 pub use attribute::{Attribute, Attributes};
 pub use envelope::Envelope;
 pub use history::History;
