@@ -134,9 +134,10 @@ impl Request {
     pub fn correlation_id(&self, ambient: &impl Ambient) -> Result<String, Problem> {
         match self.header(CORRELATION_ID) {
             None => Ok(ambient.unique_id()),
-            Some(id) if is_printable(id) => Ok(id.to_owned()),
+            // The answer's header echoes it, and a header's value is ASCII.
+            Some(id) if is_printable(id) && id.is_ascii() => Ok(id.to_owned()),
             Some(_) => Err(Problem::malformed(
-                "X-Correlation-Id is not 1 to 256 characters without control characters",
+                "X-Correlation-Id is not 1 to 256 printable ASCII characters",
             )),
         }
     }
@@ -348,7 +349,12 @@ mod tests {
     #[test]
     fn a_correlation_id_is_made_where_none_comes_and_refused_where_it_is_none() {
         assert!(request("GET", "/").correlation_id(&System).is_ok());
-        for wrong in [String::new(), "x".repeat(257), "a\u{7}".to_owned()] {
+        for wrong in [
+            String::new(),
+            "x".repeat(257),
+            "a\u{7}".to_owned(),
+            "\u{e9}".to_owned(),
+        ] {
             let mut request = request("GET", "/");
             request.headers.insert(CORRELATION_ID.to_owned(), wrong);
             assert_eq!(
