@@ -1,0 +1,67 @@
+//! The public contract's bytes, over the golden corpus.
+
+use anyhow::{Context as _, Result};
+use millrace_domain::envelope::Context;
+use millrace_domain::row::StoredRow;
+use millrace_domain::{Envelope, Settings};
+use millrace_tests::corpus::{self, Case};
+
+/// The corpus was stored where EUR is the default currency.
+fn settings() -> Settings {
+    Settings::read(|_| Some("EUR".to_owned())).expect("a listed currency")
+}
+
+fn published(case: &Case) -> Result<Vec<String>> {
+    let mut context = None;
+    let mut events = Vec::new();
+    for row in &case.rows {
+        let StoredRow::Event(event) = StoredRow::read(row, &settings())? else {
+            continue;
+        };
+        context = Context::after(context, &event);
+        let envelope = Envelope::of(&event, context.context("an opening comes first")?);
+        events.push(String::from_utf8(envelope.to_bytes())?);
+    }
+    Ok(events)
+}
+
+#[test]
+fn every_stored_row_is_published_as_it_always_was() {
+    for case in corpus::read().expect("the corpus") {
+        let published = published(&case).expect("every row of the corpus can be read");
+        assert_eq!(published, case.events, "{}", case.name);
+    }
+}
+
+#[test]
+fn every_published_event_is_read_back_to_the_same_bytes() {
+    for case in corpus::read().expect("the corpus") {
+        for event in &case.events {
+            let envelope = Envelope::parse(event.as_bytes()).expect("a domain event");
+            assert_eq!(envelope.to_bytes(), event.as_bytes(), "{}", case.name);
+        }
+    }
+}
+
+#[test]
+fn the_corpus_holds_every_type_and_layout() {
+    let all: String = corpus::read()
+        .expect("the corpus")
+        .iter()
+        .flat_map(|case| case.events.clone())
+        .collect();
+    for part in [
+        "AccountCreated",
+        "BalanceCredited",
+        "BalanceWithdrawn",
+        "\"correlationid\"",
+        "\"causationid\"",
+        // 2^53 - 1, the largest amount that JSON keeps exactly everywhere.
+        "9007199254740991",
+    ] {
+        assert!(all.contains(part), "{part}");
+    }
+    let older = corpus::named("older-layout").expect("there");
+    assert!(older.rows.iter().all(|row| !row.contains_key("Sequence")));
+    assert!(older.rows.len() > 12, "over a second snapshot");
+}
