@@ -8,16 +8,21 @@ use crate::stack::{CREDENTIAL, Local};
 
 /// A client per service that is looked into.
 #[derive(Debug, Clone)]
-pub(crate) struct Clients {
-    pub(crate) dynamodb: aws_sdk_dynamodb::Client,
-    pub(crate) kinesis: aws_sdk_kinesis::Client,
-    pub(crate) s3: aws_sdk_s3::Client,
-    pub(crate) athena: aws_sdk_athena::Client,
+pub struct Clients {
+    /// The tables.
+    pub dynamodb: aws_sdk_dynamodb::Client,
+    /// The stream of domain events.
+    pub kinesis: aws_sdk_kinesis::Client,
+    /// The lake.
+    pub s3: aws_sdk_s3::Client,
+    /// Queries of the lake.
+    pub athena: aws_sdk_athena::Client,
 }
 
 impl Clients {
     /// The clients of a running stack.
-    pub(crate) fn of(local: &Local) -> Self {
+    #[must_use]
+    pub fn of(local: &Local) -> Self {
         let credentials = Credentials::new(CREDENTIAL, CREDENTIAL, None, None, "local stack");
         let config = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())

@@ -11,12 +11,13 @@ use tokio::time::Instant;
 
 /// Kinesis allows five reads a second of a shard, by all of its consumers together
 /// (<https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html>).
-pub(crate) const PAUSE: Duration = Duration::from_millis(250);
+pub const PAUSE: Duration = Duration::from_millis(250);
 /// Shards change rarely; a new one keeps its records until we come.
 const RELIST: Duration = Duration::from_secs(10);
 
 /// How far a stream was read.
-pub(crate) struct Follower {
+#[derive(Debug)]
+pub struct Follower {
     client: Client,
     stream: String,
     /// Each known shard's place; `None` once a closed shard was read to its end.
@@ -26,7 +27,8 @@ pub(crate) struct Follower {
 
 impl Follower {
     /// Begins before the first record.
-    pub(crate) fn new(client: Client, stream: &str) -> Self {
+    #[must_use]
+    pub fn new(client: Client, stream: &str) -> Self {
         Self {
             client,
             stream: stream.to_owned(),
@@ -37,7 +39,10 @@ impl Follower {
 
     /// What came since the last time, in order within each shard. It doesn't wait: leave
     /// [`PAUSE`] between two calls.
-    pub(crate) async fn read(&mut self) -> Result<Vec<Vec<u8>>> {
+    ///
+    /// # Errors
+    /// When a service doesn't answer; what was read before stays read.
+    pub async fn read(&mut self) -> Result<Vec<Vec<u8>>> {
         if self.listed.is_none_or(|listed| listed.elapsed() > RELIST) {
             self.open_shards().await?;
             self.listed = Some(Instant::now());

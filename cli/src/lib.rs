@@ -8,12 +8,12 @@
 //! through the public contracts, as any other client would read it.
 
 pub mod args;
-mod clients;
+pub mod clients;
 pub mod commands;
 mod demo;
 mod event_line;
 mod files;
-mod follower;
+pub mod follower;
 mod lock;
 mod output;
 pub mod prerequisites;

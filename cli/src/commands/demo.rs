@@ -1,10 +1,40 @@
-//! `millrace demo`.
+//! `millrace demo`: one record's trip, on a local stack of its own.
+
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+use serde_json::json;
 
+use crate::Workspace;
+use crate::demo;
 use crate::output::Output;
+use crate::progress::Progress;
+use crate::signals::StopSignal;
+use crate::stack::{LocalStack, Options, Packages};
 
-pub(super) async fn run(_output: Output) -> Result<ExitCode> {
-    anyhow::bail!("the demo is not built yet")
+pub(super) async fn run(output: Output) -> Result<ExitCode> {
+    let workspace = Workspace::find()?;
+    let progress = Progress::on_stderr();
+    let options = Options {
+        state: workspace.local_folder().join("demo"),
+        workspace,
+        port: None,
+        packages: Packages::Functions,
+        progress: progress.clone(),
+    };
+    let show = async {
+        let stack = LocalStack::start(options).await?;
+        demo::run(stack.local(), output, &progress).await?;
+        stack.stop()
+    };
+    let mut stop_signal = StopSignal::listen()?;
+    tokio::select! {
+        shown = show => shown?,
+        () = stop_signal.received() => bail!("stopped before it was through"),
+    }
+    output.result(
+        "\nEvery hop is right. The local stack is stopped.",
+        &json!({ "step": "done" }),
+    )?;
+    Ok(ExitCode::SUCCESS)
 }

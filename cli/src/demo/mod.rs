@@ -1,1 +1,34 @@
+//! What `millrace demo` shows, through the public contracts alone: what commands answer, what is
+//! refused, and where a record turns up after it was accepted.
+//!
+//! Invariant: nothing is shown that wasn't checked against what was sent.
 
+mod account;
+mod api;
+mod hops;
+mod lake;
+mod story;
+mod trip;
+
+use anyhow::Result;
+
+use crate::clients::Clients;
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::stack::Local;
+use api::Api;
+
+/// Runs the demo on a stack that is up and unused.
+///
+/// # Errors
+/// When something shown is wrong or missing; the error names it.
+pub(crate) async fn run(local: &Local, output: Output, progress: &Progress) -> Result<()> {
+    let api = Api::new(&local.api_url)?;
+    let account = story::tell(&api, output).await?;
+    let clients = Clients::of(local);
+    // Boxed: it holds a call to every service, and all that holds it would be as large.
+    Box::pin(trip::follow(
+        &api, local, &clients, account, output, progress,
+    ))
+    .await
+}

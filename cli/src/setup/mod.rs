@@ -4,5 +4,5 @@
 //! a lock while it works and leaves its stamp last.
 
 pub(crate) mod functions;
-pub(crate) mod node;
+pub mod node;
 pub mod python;

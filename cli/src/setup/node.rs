@@ -11,7 +11,10 @@ use crate::{Workspace, tool};
 const STEP: &str = "npm packages of the CDK app";
 
 /// Installs the CDK app's packages, unless they are.
-pub(crate) async fn set_up(workspace: &Workspace, progress: &Progress) -> Result<()> {
+///
+/// # Errors
+/// When npm is missing or a package can't be had.
+pub async fn set_up(workspace: &Workspace, progress: &Progress) -> Result<()> {
     let infra = workspace.infra();
     let _lock = Lock::take(&workspace.local_folder().join("npm.lock")).await?;
     let inputs = Inputs::default()
