@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::account::{Command, Refusal, State};
 use crate::history::History;
 use crate::ids::AggregateId;
+use crate::json::Object;
 use crate::layout::Sequence;
 use crate::money::{Amount, Balance, Currency};
 use crate::settings::Settings;
@@ -193,7 +194,8 @@ impl Command {
 /// Serde's own text names an unknown, missing or repeated field and its place. It may quote the
 /// client's own value, so it belongs in the answer and never in a log.
 fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, BodyError> {
-    serde_json::from_slice(body).map_err(|error| BodyError {
+    let read = serde_json::from_slice(body).map(|Object(command)| command);
+    read.map_err(|error| BodyError {
         pointer: "",
         detail: match error.classify() {
             serde_json::error::Category::Data => format!("the body is not as expected: {error}"),
@@ -324,6 +326,7 @@ mod tests {
             (r#"{"currency":"EUR","currency":"EUR"}"#, ""),
             (r#"{"owner":"x"}"#, ""),
             ("[]", ""),
+            ("[5]", ""),
             ("nonsense", ""),
             ("{} {}", ""),
         ] {

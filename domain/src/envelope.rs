@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::account::Event;
 use crate::attribute::{Attribute, Attributes};
 use crate::ids::{AggregateId, Trace};
+use crate::json::Object;
 use crate::layout::Sequence;
 use crate::money::{Amount, Currency};
 use crate::row::{RecordedEvent, RowError};
@@ -83,7 +84,8 @@ struct Wire<'a> {
     correlationid: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     causationid: Option<Text<'a>>,
-    data: Data<'a>,
+    #[serde(borrow)]
+    data: Object<Data<'a>>,
 }
 
 type Text<'a> = std::borrow::Cow<'a, str>;
@@ -194,12 +196,12 @@ impl Envelope {
             dataschema: schema(self.type_name()).into(),
             correlationid: self.correlation_id.as_deref().map(Text::from),
             causationid: self.causation_id.as_deref().map(Text::from),
-            data: Data {
+            data: Object(Data {
                 account_id: self.subject.as_str().into(),
                 sequence: self.sequence.get(),
                 amount,
                 currency: self.currency.as_str().into(),
-            },
+            }),
         };
         serde_json::to_vec(&wire).expect("texts and numbers always serialise")
     }
@@ -210,8 +212,8 @@ impl Envelope {
     /// # Errors
     /// [`EnvelopeError`], which names the member that is missing or wrong.
     pub fn parse(bytes: &[u8]) -> Result<Self, EnvelopeError> {
-        let wire: Wire<'_> = serde_json::from_slice(bytes)?;
-        let data = &wire.data;
+        let Object::<Wire<'_>>(wire) = serde_json::from_slice(bytes)?;
+        let Object(data) = &wire.data;
         let wrong = |member, problem: String| EnvelopeError::Member { member, problem };
         if wire.specversion != SPEC_VERSION {
             return Err(wrong("specversion", format!("is not {SPEC_VERSION}")));
@@ -379,7 +381,10 @@ mod tests {
                 other => panic!("{member}: {other:?}"),
             }
         }
-        for no_json in ["", "{", "[]", "null", r#"{"amount":1.5}"#] {
+        // Not even the right values, when they are no objects.
+        let data = EXAMPLE.find(r#""data":{"#).expect("there") + r#""data":"#.len();
+        let array = format!("{}[\"a\",7,1000,\"EUR\"]}}", &EXAMPLE[..data]);
+        for no_json in ["", "{", "[]", "null", r#"{"amount":1.5}"#, &array] {
             assert!(matches!(
                 Envelope::parse(no_json.as_bytes()),
                 Err(EnvelopeError::Json(_))

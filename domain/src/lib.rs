@@ -22,6 +22,7 @@ pub mod attribute;
 pub mod envelope;
 pub mod history;
 pub mod ids;
+mod json;
 pub mod layout;
 pub mod money;
 pub mod row;
