@@ -151,9 +151,16 @@ impl Response {
     #[must_use]
     pub fn json(status: u16, body: &impl Serialize) -> Self {
         let body = serde_json::to_string(body).expect("answers always serialise");
+        Self::stored(status, body)
+    }
+
+    /// An answer that was given and kept before: JSON, or a problem if its status is one's.
+    #[must_use]
+    pub fn stored(status: u16, body: String) -> Self {
+        let content_type = if status < 400 { JSON } else { PROBLEM_JSON };
         Self {
             status,
-            headers: vec![("content-type", JSON.to_owned())],
+            headers: vec![("content-type", content_type.to_owned())],
             body,
         }
     }
@@ -254,13 +261,9 @@ impl Problem {
                 "detail": self.detail,
             })]);
         }
-        let mut headers = vec![("content-type", PROBLEM_JSON.to_owned())];
-        headers.extend(self.headers);
-        Response {
-            status: self.status,
-            headers,
-            body: body.to_string(),
-        }
+        let mut response = Response::stored(self.status, body.to_string());
+        response.headers.extend(self.headers);
+        response
     }
 }
 

@@ -1,2 +1,28 @@
-//! placeholder
-fn main() {}
+//! The writer's Lambda function.
+
+use anyhow::Context;
+use aws_sdk_dynamodb::Client;
+use lambda_runtime::service_fn;
+use millrace_runtime::{System, aws, telemetry, variables};
+use millrace_writer::config::Config;
+use millrace_writer::dynamodb::Tables;
+use millrace_writer::execute::Writer;
+use millrace_writer::handler::handle;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    telemetry::start();
+    let config = Config::read(variables::lookup).context("the writer can't start")?;
+    let client = Client::new(&aws::config().await);
+    let writer = Writer {
+        store: Tables::new(client, config.events_table, config.idempotency_table),
+        ambient: System,
+        settings: config.settings,
+    };
+    lambda_runtime::run(service_fn(async |event| {
+        // Boxed: all that holds it would be as large, and as deep a type, as it is.
+        Ok::<_, lambda_runtime::Error>(Box::pin(handle(&writer, event)).await)
+    }))
+    .await
+    .map_err(anyhow::Error::from_boxed)
+}

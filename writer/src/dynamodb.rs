@@ -1,0 +1,190 @@
+//! The events table and the idempotency table behind [`EventStore`].
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{
+    AttributeValue, CancellationReason, Put, ReturnValuesOnConditionCheckFailure as OnFailure,
+    TransactWriteItem,
+};
+use millrace_domain::ids::AggregateId;
+use millrace_domain::layout::SNAPSHOT_INTERVAL;
+use millrace_domain::{Attributes, row};
+use millrace_runtime::ServiceError;
+use millrace_runtime::dynamodb::{from_item, to_item};
+
+use crate::idempotency::{EXPIRES_AT, KEY, seconds};
+use crate::store::{Append, Appended, EventStore};
+
+const PUT: &str = "PutItem on the events table";
+const TRANSACT: &str = "TransactWriteItems on the events table";
+const NOBODY_THERE: &str = "attribute_not_exists(#version)";
+const NO_RECORD: &str = "attribute_not_exists(#key) OR #expires_at <= :now";
+
+/// The two tables.
+#[derive(Debug, Clone)]
+pub struct Tables {
+    client: Client,
+    events: String,
+    idempotency: String,
+}
+
+impl Tables {
+    /// The tables of these names.
+    #[must_use]
+    pub const fn new(client: Client, events: String, idempotency: String) -> Self {
+        Self {
+            client,
+            events,
+            idempotency,
+        }
+    }
+
+    /// One row by itself is cheaper put than transacted.
+    async fn put(&self, row: Attributes) -> Result<Appended, ServiceError> {
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.events)
+            .set_item(Some(to_item(row)))
+            .condition_expression(NOBODY_THERE)
+            .expression_attribute_names("#version", row::VERSION)
+            .return_values_on_condition_check_failure(OnFailure::AllOld);
+        let Err(error) = put.send().await else {
+            return Ok(Appended::Stored);
+        };
+        match error.as_service_error() {
+            Some(PutItemError::ConditionalCheckFailedException(failed)) => Ok(Appended::RowTaken {
+                by: failed.item().and_then(command_id),
+            }),
+            Some(PutItemError::TransactionConflictException(_)) => Ok(Appended::Busy),
+            _ => Err(ServiceError::new(PUT, error)),
+        }
+    }
+
+    async fn transact(&self, append: Append) -> Result<Appended, ServiceError> {
+        let rows = append.rows.len();
+        let mut items = Vec::with_capacity(rows + 1);
+        for (_, row) in append.rows {
+            let put = Put::builder()
+                .table_name(&self.events)
+                .set_item(Some(to_item(row)))
+                .condition_expression(NOBODY_THERE)
+                .expression_attribute_names("#version", row::VERSION)
+                .return_values_on_condition_check_failure(OnFailure::AllOld);
+            items.push(put);
+        }
+        if let Some(record) = append.record {
+            let now = AttributeValue::N(seconds(append.now).to_string());
+            let put = Put::builder()
+                .table_name(&self.idempotency)
+                .set_item(Some(to_item(record)))
+                .condition_expression(NO_RECORD)
+                .expression_attribute_names("#key", KEY)
+                .expression_attribute_names("#expires_at", EXPIRES_AT)
+                .expression_attribute_values(":now", now);
+            items.push(put);
+        }
+        let items = items
+            .into_iter()
+            .map(|put| Ok(TransactWriteItem::builder().put(put.build()?).build()))
+            .collect::<Result<_, aws_sdk_dynamodb::error::BuildError>>()
+            .map_err(|error| ServiceError::new(TRANSACT, error))?;
+        let transaction = self
+            .client
+            .transact_write_items()
+            .set_transact_items(Some(items))
+            .client_request_token(append.token);
+        let Err(error) = transaction.send().await else {
+            return Ok(Appended::Stored);
+        };
+        let outcome = match error.as_service_error() {
+            Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
+                cancellation(cancelled.cancellation_reasons(), rows)
+            }
+            Some(TransactWriteItemsError::TransactionInProgressException(_)) => {
+                Some(Appended::Busy)
+            }
+            _ => None,
+        };
+        outcome.ok_or_else(|| ServiceError::new(TRANSACT, error))
+    }
+}
+
+/// What a cancelled transaction's reasons say, one per item: the rows first, then the record. The
+/// record counts first: whoever has used the key may have appended the rows as well. `None` where
+/// no reason is one of a condition or a conflict.
+fn cancellation(reasons: &[CancellationReason], rows: usize) -> Option<Appended> {
+    const CONDITION: &str = "ConditionalCheckFailed";
+    const CONFLICT: &str = "TransactionConflict";
+    let is = |reason: &&CancellationReason, code: &str| reason.code() == Some(code);
+    let (of_rows, of_record) = reasons.split_at(rows.min(reasons.len()));
+    if of_record.iter().any(|reason| is(&reason, CONDITION)) {
+        return Some(Appended::KeyTaken);
+    }
+    if let Some(reason) = of_rows.iter().find(|reason| is(reason, CONDITION)) {
+        return Some(Appended::RowTaken {
+            by: reason.item().and_then(command_id),
+        });
+    }
+    reasons
+        .iter()
+        .any(|reason| is(&reason, CONFLICT))
+        .then_some(Appended::Busy)
+}
+
+fn command_id(item: &std::collections::HashMap<String, AttributeValue>) -> Option<String> {
+    item.get(row::COMMAND_ID)?.as_s().ok().cloned()
+}
+
+impl EventStore for Tables {
+    async fn newest(&self, id: &AggregateId) -> Result<Vec<Attributes>, ServiceError> {
+        let wanted = usize::try_from(SNAPSHOT_INTERVAL).unwrap_or(usize::MAX);
+        let mut rows: Vec<Attributes> = Vec::new();
+        let mut start = None;
+        loop {
+            let page = self
+                .client
+                .query()
+                .table_name(&self.events)
+                .consistent_read(true)
+                .key_condition_expression("#id = :id")
+                .expression_attribute_names("#id", row::ID)
+                .expression_attribute_values(":id", AttributeValue::S(id.to_string()))
+                .scan_index_forward(false)
+                .limit(i32::try_from(wanted).unwrap_or(i32::MAX))
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(|error| ServiceError::new("Query on the events table", error))?;
+            rows.extend(page.items.unwrap_or_default().into_iter().map(from_item));
+            // A page ends at 1 MB too, whatever the limit
+            // (https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Query.html).
+            start = page.last_evaluated_key.filter(|key| !key.is_empty());
+            if start.is_none() || rows.len() >= wanted {
+                return Ok(rows);
+            }
+        }
+    }
+
+    async fn record(&self, key: &str) -> Result<Option<Attributes>, ServiceError> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.idempotency)
+            .consistent_read(true)
+            .key(KEY, AttributeValue::S(key.to_owned()))
+            .send()
+            .await
+            .map_err(|error| ServiceError::new("GetItem on the idempotency table", error))?;
+        Ok(answer.item.map(from_item))
+    }
+
+    async fn append(&self, mut append: Append) -> Result<Appended, ServiceError> {
+        if append.record.is_none() && append.rows.len() == 1 {
+            let (_, row) = append.rows.remove(0);
+            return self.put(row).await;
+        }
+        self.transact(append).await
+    }
+}

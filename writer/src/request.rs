@@ -1,0 +1,146 @@
+//! From an HTTP request to a command: everything that is refused before any service is asked.
+
+use millrace_domain::api::Resource;
+use millrace_domain::ids::{AggregateId, Trace, is_printable};
+use millrace_domain::{Command, Settings};
+use millrace_runtime::Ambient;
+use millrace_runtime::http::{Problem, Request};
+
+use crate::idempotency::Key;
+use crate::precondition::IfMatch;
+
+/// The largest body, in bytes. A command takes some dozens.
+pub const MAX_BODY: usize = 16 * 1024;
+/// The longest `Idempotency-Key`, in bytes.
+const MAX_KEY: usize = 255;
+
+const CONTENT_TYPE: &str = "content-type";
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+const IF_MATCH: &str = "if-match";
+const CAUSATION_ID: &str = "x-causation-id";
+
+/// A command as it is to be executed.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// Whose command it is; `None` begins an aggregate.
+    pub target: Option<AggregateId>,
+    /// The command.
+    pub command: Command,
+    /// The state that it counts for.
+    pub if_match: Option<IfMatch>,
+    /// What its repeats are recognised by.
+    pub key: Option<Key>,
+    /// Where its events come from. The command's id is this request's alone.
+    pub trace: Trace,
+}
+
+/// Reads a request. The checks come in the order that the API documents: path and method, content
+/// type, size, headers, body.
+///
+/// # Errors
+/// A [`Problem`] that says what is wrong with it.
+pub fn prepare(
+    request: &Request,
+    correlation_id: &str,
+    settings: &Settings,
+    ambient: &impl Ambient,
+) -> Result<Prepared, Problem> {
+    let resource = request.resource()?;
+    content_type(request)?;
+    if request.body.len() > MAX_BODY {
+        return Err(Problem::new(
+            413,
+            "content-too-large",
+            format!("the body is larger than {MAX_BODY} bytes"),
+        ));
+    }
+    let key = key(request)?;
+    let if_match = if_match(request)?;
+    let causation_id = causation_id(request)?;
+    let (target, command) = match resource {
+        Resource::Collection => (None, Command::beginning(&request.body, settings)),
+        Resource::Command(id, name) => (Some(id), Command::named(name, &request.body)),
+        Resource::Item(_) | Resource::History(_) | Resource::ValueAt(_) => {
+            return Err(Problem::new(
+                404,
+                "not-found",
+                "queries are answered by another function",
+            ));
+        }
+    };
+    let command =
+        command.map_err(|error| Problem::malformed(error.to_string()).at(error.pointer))?;
+    let command_id = ambient.unique_id();
+    Ok(Prepared {
+        target,
+        command,
+        if_match,
+        key,
+        trace: Trace {
+            correlation_id: Some(correlation_id.to_owned()),
+            causation_id: Some(causation_id.unwrap_or_else(|| command_id.clone())),
+            command_id: Some(command_id),
+        },
+    })
+}
+
+/// A body has to be JSON, and say so; without a body there is nothing to say.
+fn content_type(request: &Request) -> Result<(), Problem> {
+    if request.body.is_empty() {
+        return Ok(());
+    }
+    let media_type = request
+        .header(CONTENT_TYPE)
+        .and_then(|value| value.split(';').next())
+        .map(str::trim);
+    if media_type.is_some_and(|it| it.eq_ignore_ascii_case("application/json")) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        415,
+        "unsupported-media-type",
+        "the Content-Type is not application/json",
+    ))
+}
+
+fn key(request: &Request) -> Result<Option<Key>, Problem> {
+    let Some(key) = request.header(IDEMPOTENCY_KEY) else {
+        return Ok(None);
+    };
+    let printable = key.bytes().all(|byte| (0x20..=0x7e).contains(&byte));
+    if key.is_empty() || key.len() > MAX_KEY || !printable {
+        return Err(Problem::malformed(format!(
+            "Idempotency-Key is not 1 to {MAX_KEY} printable ASCII characters"
+        )));
+    }
+    let if_match = request.header(IF_MATCH).unwrap_or_default();
+    Ok(Some(Key::of(
+        key,
+        &[
+            request.method.as_bytes(),
+            request.path.as_bytes(),
+            if_match.as_bytes(),
+            &request.body,
+        ],
+    )))
+}
+
+fn if_match(request: &Request) -> Result<Option<IfMatch>, Problem> {
+    let Some(value) = request.header(IF_MATCH) else {
+        return Ok(None);
+    };
+    let parsed = IfMatch::parse(value);
+    parsed.map(Some).ok_or_else(|| {
+        Problem::malformed("If-Match is neither * nor a list of entity tags such as \"7\"")
+    })
+}
+
+fn causation_id(request: &Request) -> Result<Option<String>, Problem> {
+    match request.header(CAUSATION_ID) {
+        None => Ok(None),
+        Some(id) if is_printable(id) => Ok(Some(id.to_owned())),
+        Some(_) => Err(Problem::malformed(
+            "X-Causation-Id is not 1 to 256 characters without control characters",
+        )),
+    }
+}

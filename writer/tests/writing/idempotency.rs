@@ -1,0 +1,133 @@
+//! One key, however often it is sent.
+
+use std::sync::atomic::Ordering;
+
+use crate::memory::{Fault, Setting, body, code, header};
+use futures_util::future::join_all;
+
+const CREDIT: &str = "/accounts/a/credit";
+const WITHDRAW: &str = "/accounts/a/withdraw";
+const KEY: [(&str, &str); 1] = [("idempotency-key", "k")];
+const REPLAYED: &str = "idempotent-replayed";
+
+#[tokio::test(start_paused = true)]
+async fn a_repeat_gets_the_first_outcome_and_appends_nothing() {
+    let setting = Setting::with_account().await;
+    let first = setting.post(CREDIT, &KEY, r#"{"amount":5}"#).await;
+    assert_eq!((first.status, header(&first, REPLAYED)), (200, None));
+    setting.post(CREDIT, &[], r#"{"amount":1}"#).await;
+    let repeat = setting.post(CREDIT, &KEY, r#"{"amount":5}"#).await;
+    assert_eq!((repeat.status, &repeat.body), (200, &first.body));
+    assert_eq!(header(&repeat, "etag"), header(&first, "etag"));
+    assert_eq!(header(&repeat, "content-type"), Some("application/json"));
+    assert_eq!(header(&repeat, REPLAYED), Some("true"));
+    assert_eq!(setting.memory.events_of("a").len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_opening_is_repeated_with_its_location() {
+    let setting = Setting::default();
+    let first = setting.post("/accounts", &KEY, "").await;
+    let repeat = setting.post("/accounts", &KEY, "").await;
+    assert_eq!((repeat.status, &repeat.body), (201, &first.body));
+    assert_eq!(header(&repeat, "location"), header(&first, "location"));
+    assert_eq!(setting.memory.rows.lock().expect("unpoisoned").len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn twenty_at_once_append_one_event_and_agree() {
+    for path in [WITHDRAW, "/accounts"] {
+        let setting = Setting::with_account().await;
+        let before = setting.memory.rows.lock().expect("unpoisoned").len();
+        let request = if path == WITHDRAW {
+            r#"{"amount":60}"#
+        } else {
+            ""
+        };
+        let answers = join_all((0..20).map(|_| setting.post(path, &KEY, request))).await;
+        for answer in &answers {
+            assert_eq!(
+                (answer.status, &answer.body),
+                (answers[0].status, &answers[0].body)
+            );
+            assert_eq!(header(answer, "etag"), header(&answers[0], "etag"));
+        }
+        assert!(answers[0].status < 300, "{:?}", answers[0]);
+        let after = setting.memory.rows.lock().expect("unpoisoned").len();
+        assert_eq!(after - before, if path == WITHDRAW { 1 } else { 2 });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_request_with_the_key_is_refused() {
+    let setting = Setting::with_account().await;
+    setting.post(CREDIT, &KEY, r#"{"amount":5}"#).await;
+    let with_state = [KEY[0], ("if-match", "*")];
+    for (path, headers, request) in [
+        (CREDIT, &KEY[..], r#"{"amount":6}"#),
+        (WITHDRAW, &KEY, r#"{"amount":5}"#),
+        (CREDIT, &with_state, r#"{"amount":5}"#),
+    ] {
+        let answer = setting.post(path, headers, request).await;
+        assert_eq!(
+            (answer.status, code(&answer).as_str()),
+            (422, "idempotency-key-reused")
+        );
+    }
+    assert_eq!(setting.memory.events_of("a").len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_by_the_domain_is_an_outcome_too() {
+    let setting = Setting::with_account().await;
+    let first = setting.post(WITHDRAW, &KEY, r#"{"amount":101}"#).await;
+    assert_eq!(code(&first), "insufficient-funds");
+    setting.post(CREDIT, &[], r#"{"amount":1}"#).await;
+    let repeat = setting.post(WITHDRAW, &KEY, r#"{"amount":101}"#).await;
+    assert_eq!((repeat.status, &repeat.body), (422, &first.body));
+    assert_eq!(
+        header(&repeat, "content-type"),
+        Some("application/problem+json")
+    );
+    assert_eq!(header(&repeat, REPLAYED), Some("true"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_never_came_to_a_decision_may_be_sent_again() {
+    let setting = Setting::with_account().await;
+    let headers = [KEY[0], ("if-match", "\"3\"")];
+    let early = setting.post(CREDIT, &headers, r#"{"amount":5}"#).await;
+    assert_eq!(early.status, 412);
+    setting.post(CREDIT, &[], r#"{"amount":1}"#).await;
+    let later = setting.post(CREDIT, &headers, r#"{"amount":5}"#).await;
+    assert_eq!((later.status, header(&later, REPLAYED)), (200, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_key_is_forgotten_after_a_day() {
+    let setting = Setting::with_account().await;
+    setting.post(CREDIT, &KEY, r#"{"amount":5}"#).await;
+    setting.clock.millis.store(86_399_999, Ordering::Relaxed);
+    let repeat = setting.post(CREDIT, &KEY, r#"{"amount":5}"#).await;
+    assert_eq!(header(&repeat, REPLAYED), Some("true"));
+    // The record lies there still: TTL deletes late.
+    setting.clock.millis.store(86_400_000, Ordering::Relaxed);
+    let anew = setting.post(CREDIT, &KEY, r#"{"amount":5}"#).await;
+    assert_eq!((anew.status, header(&anew, REPLAYED)), (200, None));
+    assert_eq!(body(&anew)["balance"], 110);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_an_answer_that_was_lost_the_repeat_clears_it_up() {
+    let setting = Setting::with_account().await;
+    setting.memory.fault(Fault::StoredAndLost);
+    let lost = setting.post(CREDIT, &KEY, r#"{"amount":5}"#).await;
+    assert_eq!(code(&lost), "unavailable");
+    let repeat = setting.post(CREDIT, &KEY, r#"{"amount":5}"#).await;
+    assert_eq!(
+        (repeat.status, header(&repeat, REPLAYED)),
+        (200, Some("true"))
+    );
+    assert_eq!(body(&repeat)["balance"], 105);
+    assert_eq!(setting.memory.events_of("a").len(), 3);
+}

@@ -1,0 +1,7 @@
+//! The writer over tables in memory, and its adapter over mocked answers of DynamoDB.
+
+mod commands;
+mod dynamodb;
+mod idempotency;
+mod input;
+mod memory;
