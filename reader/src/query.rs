@@ -1,0 +1,374 @@
+//! What a request asks for.
+//!
+//! Parameters are read strictly: an unknown one, a repeated one, or a value that can't be read is
+//! refused and named. A query that was misread would answer something else than was asked, and
+//! nothing in a `200` would say so.
+
+use std::collections::BTreeMap;
+
+use millrace_domain::api::Resource;
+use millrace_domain::layout::MAX_POSITION;
+use millrace_domain::{AggregateId, Sequence, Timestamp};
+use millrace_runtime::http::{Problem, Request};
+
+use crate::cursor;
+
+/// How many history lines a page has where the client doesn't say.
+pub const DEFAULT_LIMIT: usize = 20;
+/// The most that a page may have.
+pub const MAX_LIMIT: usize = 100;
+/// How much of an unknown parameter's name the answer quotes.
+const QUOTED_CHARS: usize = 64;
+
+/// A query that was understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Query {
+    /// Of which aggregate.
+    pub id: AggregateId,
+    /// What is asked.
+    pub question: Question,
+    /// The answer has to know the event at this sequence.
+    pub at_least: Sequence,
+}
+
+/// What can be asked of an aggregate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// How is it now?
+    View,
+    /// What happened?
+    History {
+        /// This many lines at most.
+        limit: usize,
+        /// Only what lies before this one; from the newest where it is `None`.
+        before: Option<Sequence>,
+    },
+    /// How was it at this time? Now, where it is `None`.
+    ValueAt(Option<Timestamp>),
+}
+
+impl Query {
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// A [`Problem`]: 404 where there is nothing at the path, 405 where the path takes another
+    /// method, 400 where a parameter is unknown or can't be read.
+    pub fn read(request: &Request) -> Result<Self, Problem> {
+        let mut parameters = Parameters::of(request);
+        let mut at_least = parameters.min_sequence()?.unwrap_or(Sequence::NONE);
+        let (id, question) = match request.resource()? {
+            Resource::Item(id) => (id, Question::View),
+            Resource::History(id) => {
+                let limit = parameters.limit()?.unwrap_or(DEFAULT_LIMIT);
+                let before = parameters.cursor(&id)?;
+                // A page was shown down to the cursor, so the view was that far. While a read model
+                // is being built again it isn't yet, and the page would have a hole.
+                at_least = at_least.max(before.unwrap_or(Sequence::NONE));
+                (id, Question::History { limit, before })
+            }
+            Resource::ValueAt(id) => (id, Question::ValueAt(parameters.at()?)),
+            Resource::Collection | Resource::Command(..) => {
+                return Err(Problem::new(
+                    404,
+                    "not-found",
+                    "there is no query at this path",
+                ));
+            }
+        };
+        parameters.end()?;
+        Ok(Self {
+            id,
+            question,
+            at_least,
+        })
+    }
+}
+
+/// The parameters that nobody has read yet.
+struct Parameters<'a>(BTreeMap<&'a str, &'a str>);
+
+impl<'a> Parameters<'a> {
+    fn of(request: &'a Request) -> Self {
+        Self(
+            request
+                .query
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect(),
+        )
+    }
+
+    fn min_sequence(&mut self) -> Result<Option<Sequence>, Problem> {
+        self.take(
+            "minSequence",
+            || format!("a whole number from 0 to {MAX_POSITION}"),
+            |text| whole_number(text).and_then(Sequence::new),
+        )
+    }
+
+    fn limit(&mut self) -> Result<Option<usize>, Problem> {
+        self.take(
+            "limit",
+            || format!("a whole number from 1 to {MAX_LIMIT}"),
+            |text| {
+                whole_number(text)
+                    .and_then(|limit| usize::try_from(limit).ok())
+                    .filter(|limit| (1..=MAX_LIMIT).contains(limit))
+            },
+        )
+    }
+
+    fn cursor(&mut self, id: &AggregateId) -> Result<Option<Sequence>, Problem> {
+        self.take(
+            "cursor",
+            || "a `next` of an earlier page of this path".to_owned(),
+            |text| cursor::read(id, text).filter(|shown| shown.get() > 1),
+        )
+    }
+
+    fn at(&mut self) -> Result<Option<Timestamp>, Problem> {
+        self.take(
+            "at",
+            || "an RFC 3339 time such as 2026-11-20T21:03:05.123Z".to_owned(),
+            |text| Timestamp::parse(text).ok(),
+        )
+    }
+
+    fn take<T>(
+        &mut self,
+        name: &str,
+        expected: impl FnOnce() -> String,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, Problem> {
+        let Some(text) = self.0.remove(name) else {
+            return Ok(None);
+        };
+        match read(text) {
+            Some(value) => Ok(Some(value)),
+            None => Err(Problem::malformed(format!(
+                "the parameter {name} is not {}",
+                expected()
+            ))),
+        }
+    }
+
+    fn end(self) -> Result<(), Problem> {
+        match self.0.keys().next() {
+            None => Ok(()),
+            Some(name) => {
+                let name: String = name.chars().take(QUOTED_CHARS).collect();
+                Err(Problem::malformed(format!(
+                    "this path takes no parameter {name:?}"
+                )))
+            }
+        }
+    }
+}
+
+/// Digits alone; `parse` would take a sign too.
+fn whole_number(text: &str) -> Option<u64> {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        text.parse().ok()
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn request(path: &str, query: &[(&str, &str)]) -> Request {
+        Request {
+            method: "GET".to_owned(),
+            path: path.to_owned(),
+            query: query
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            ..Request::default()
+        }
+    }
+
+    fn read(path: &str, query: &[(&str, &str)]) -> Result<Query, Problem> {
+        Query::read(&request(path, query))
+    }
+
+    fn query(question: Question, at_least: u64) -> Query {
+        Query {
+            id: AggregateId::new("a").expect("valid"),
+            question,
+            at_least: sequence(at_least),
+        }
+    }
+
+    fn sequence(sequence: u64) -> Sequence {
+        Sequence::new(sequence).expect("valid")
+    }
+
+    #[track_caller]
+    fn assert_refused(path: &str, parameters: &[(&str, &str)], named: &str) {
+        let problem = read(path, parameters).expect_err("refused");
+        assert_eq!(
+            (problem.status(), problem.code()),
+            (400, "malformed-request")
+        );
+        let body = problem.into_response().body;
+        assert!(body.contains(named), "{body}");
+    }
+
+    #[test]
+    fn a_request_is_read_with_defaults_for_what_it_leaves_out() {
+        let history = Question::History {
+            limit: DEFAULT_LIMIT,
+            before: None,
+        };
+        assert_eq!(read("/accounts/a", &[]), Ok(query(Question::View, 0)));
+        assert_eq!(read("/accounts/a/transactions", &[]), Ok(query(history, 0)));
+        assert_eq!(
+            read("/accounts/a/balance", &[]),
+            Ok(query(Question::ValueAt(None), 0))
+        );
+    }
+
+    #[test]
+    fn every_parameter_is_read() {
+        let id = AggregateId::new("a").expect("valid");
+        let next = cursor::write(&id, sequence(7));
+        let history = |limit, before| Question::History { limit, before };
+        assert_eq!(
+            read("/accounts/a", &[("minSequence", "9007199254740991")]),
+            Ok(query(Question::View, MAX_POSITION))
+        );
+        assert_eq!(
+            read(
+                "/accounts/a/transactions",
+                &[("limit", "100"), ("minSequence", "3")]
+            ),
+            Ok(query(history(100, None), 3))
+        );
+        let at = Timestamp::parse("2026-11-20T21:03:05Z").expect("valid");
+        assert_eq!(
+            read(
+                "/accounts/a/balance",
+                &[("at", "2026-11-20T22:03:05+01:00")]
+            ),
+            Ok(query(Question::ValueAt(Some(at)), 0))
+        );
+        assert_eq!(
+            read(
+                "/accounts/a/transactions",
+                &[("cursor", &next), ("limit", "1")]
+            ),
+            Ok(query(history(1, Some(sequence(7))), 7))
+        );
+    }
+
+    #[test]
+    fn a_cursor_asks_for_a_view_that_has_what_was_shown() {
+        let id = AggregateId::new("a").expect("valid");
+        let next = cursor::write(&id, sequence(7));
+        for (least, at_least) in [("6", 7), ("8", 8)] {
+            let parameters = [("cursor", next.as_str()), ("minSequence", least)];
+            let query = read("/accounts/a/transactions", &parameters).expect("reads");
+            assert_eq!(query.at_least, sequence(at_least));
+        }
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_read_is_refused_and_its_parameter_named() {
+        let numbers = [
+            "",
+            "-1",
+            "+1",
+            " 1",
+            "1.0",
+            "1e3",
+            "0x1",
+            "one",
+            "1,1",
+            "１",
+            "99999999999999999999",
+        ];
+        for path in [
+            "/accounts/a",
+            "/accounts/a/transactions",
+            "/accounts/a/balance",
+        ] {
+            for text in numbers.into_iter().chain(["9007199254740992"]) {
+                assert_refused(path, &[("minSequence", text)], "minSequence");
+            }
+        }
+        for text in numbers.into_iter().chain(["0", "101"]) {
+            assert_refused("/accounts/a/transactions", &[("limit", text)], "limit");
+        }
+        for text in [
+            "",
+            "now",
+            "2026-11-20",
+            "2026-11-20T21:03:05",
+            "1763672585",
+            "2026-11-20T21:03:05Z,2026-11-20T21:03:05Z",
+        ] {
+            assert_refused("/accounts/a/balance", &[("at", text)], "at");
+        }
+        let id = AggregateId::new("a").expect("valid");
+        let nothing_behind = cursor::write(&id, sequence(1));
+        let twice = format!("{0},{0}", cursor::write(&id, sequence(2)));
+        for text in ["", "7", &nothing_behind, &twice] {
+            assert_refused("/accounts/a/transactions", &[("cursor", text)], "cursor");
+        }
+    }
+
+    #[test]
+    fn a_cursor_of_another_aggregate_is_refused() {
+        let other = AggregateId::new("b").expect("valid");
+        let next = cursor::write(&other, sequence(7));
+        assert_refused("/accounts/a/transactions", &[("cursor", &next)], "cursor");
+    }
+
+    #[test]
+    fn an_unknown_parameter_is_refused_and_named() {
+        for (path, name) in [
+            ("/accounts/a", "limit"),
+            ("/accounts/a", "at"),
+            ("/accounts/a/transactions", "at"),
+            ("/accounts/a/balance", "cursor"),
+            ("/accounts/a/balance", "At"),
+            ("/accounts/a", "minsequence"),
+            ("/accounts/a", ""),
+        ] {
+            assert_refused(path, &[(name, "1")], &format!(r#"parameter \"{name}\""#));
+        }
+        let endless = "x".repeat(10_000);
+        let problem = read("/accounts/a", &[(&endless, "1")]).expect_err("refused");
+        assert!(problem.into_response().body.len() < 300);
+    }
+
+    #[test]
+    fn what_is_no_query_is_refused() {
+        let mut post = request("/accounts/a", &[]);
+        post.method = "POST".to_owned();
+        let status = |request| Query::read(&request).map_err(|problem| problem.status());
+        assert_eq!(status(post), Err(405));
+        assert_eq!(status(request("/accounts", &[])), Err(405));
+        assert_eq!(status(request("/accounts/a/credit", &[])), Err(405));
+        assert_eq!(status(request("/orders/a", &[])), Err(404));
+        let mut command = request("/accounts/a/credit", &[]);
+        command.method = "POST".to_owned();
+        assert_eq!(status(command), Err(404));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_reading_panic(name in "minSequence|limit|cursor|at|\\PC{0,9}", value in "\\PC{0,40}") {
+            for path in ["/accounts/a", "/accounts/a/transactions", "/accounts/a/balance"] {
+                if let Err(problem) = read(path, &[(&name, &value)]) {
+                    prop_assert_eq!(problem.status(), 400);
+                }
+            }
+        }
+    }
+}
