@@ -23,6 +23,7 @@ pub mod envelope;
 pub mod history;
 pub mod ids;
 mod json;
+pub mod lake;
 pub mod layout;
 pub mod money;
 pub mod row;
