@@ -1,2 +1,26 @@
-//! placeholder
-fn main() {}
+//! The archiver's Lambda function.
+
+use anyhow::Context;
+use aws_sdk_firehose::Client;
+use lambda_runtime::service_fn;
+use millrace_projector::archive::Archiver;
+use millrace_projector::config::ArchiverConfig;
+use millrace_projector::firehose::DeliveryStream;
+use millrace_projector::handler::archive;
+use millrace_runtime::{System, aws, telemetry, variables};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    telemetry::start();
+    let config = ArchiverConfig::read(variables::lookup).context("the archiver can't start")?;
+    let client = Client::new(&aws::config().await);
+    let archiver = Archiver {
+        delivery: DeliveryStream::new(client, config.delivery_stream),
+        ambient: System,
+    };
+    lambda_runtime::run(service_fn(async |event| {
+        Ok::<_, lambda_runtime::Error>(Box::pin(archive(&archiver, event)).await)
+    }))
+    .await
+    .map_err(anyhow::Error::from_boxed)
+}

@@ -1,0 +1,125 @@
+//! A stream record as a line of the lake.
+//!
+//! An event goes in as it is. Whatever else lies on the stream isn't dropped and isn't let in as it
+//! is either, where it would break every query: it becomes an event of its own, `UnreadableRecord`,
+//! that holds the bytes in `data_base64`.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use millrace_domain::lake;
+use serde_json::json;
+
+use crate::record::Delivered;
+
+/// The `type` of a line that holds a record which is no event.
+pub const UNREADABLE: &str = "UnreadableRecord";
+/// Its `source`.
+const SOURCE: &str = "urn:millrace:archiver";
+/// How many bytes of such a record one line holds. Base64 makes four of three, and a line has to fit
+/// into a Firehose record; a stream record may be as large as 10 MiB.
+const PART: usize = 600 * 1024;
+
+/// The lines of a record, each with its line break.
+#[must_use]
+pub fn lines(record: &Delivered) -> Vec<Vec<u8>> {
+    if record.data.len() <= PART && lake::is_row(&record.data) {
+        let mut line = record.data.clone();
+        line.push(b'\n');
+        return vec![line];
+    }
+    let mut parts: Vec<&[u8]> = record.data.chunks(PART).collect();
+    if parts.is_empty() {
+        parts.push(&[]);
+    }
+    let count = parts.len();
+    parts
+        .into_iter()
+        .enumerate()
+        .map(|(index, part)| unreadable(record, part, index + 1, count))
+        .collect()
+}
+
+fn unreadable(record: &Delivered, part: &[u8], number: usize, count: usize) -> Vec<u8> {
+    let stream_id = &record.stream_id;
+    let mut line = json!({
+        "specversion": "1.0",
+        "id": if count == 1 { stream_id.clone() } else { format!("{stream_id}:{number}/{count}") },
+        "source": SOURCE,
+        "type": UNREADABLE,
+        "subject": record.partition_key,
+        "datacontenttype": "application/octet-stream",
+        "data_base64": STANDARD.encode(part),
+    });
+    if let Some(arrival) = record.arrival {
+        line["time"] = arrival.to_string().into();
+    }
+    format!("{line}\n").into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_domain::Timestamp;
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn record(data: &[u8]) -> Delivered {
+        Delivered {
+            position: 0,
+            stream_id: "shardId-000000000000:495".to_owned(),
+            partition_key: "a".to_owned(),
+            arrival: Timestamp::from_unix_millis(0),
+            data: data.to_vec(),
+        }
+    }
+
+    #[test]
+    fn an_event_goes_in_as_it_is() {
+        let event = br#"{"type":"T", "id":"a:1"}"#;
+        assert_eq!(lines(&record(event)), [[&event[..], b"\n"].concat()]);
+    }
+
+    #[test]
+    fn what_is_no_event_is_kept_in_one() {
+        let line = lines(&record(b"\x00\n")).concat();
+        assert_eq!(
+            serde_json::from_slice::<Value>(&line).expect("JSON"),
+            json!({
+                "specversion": "1.0", "id": "shardId-000000000000:495",
+                "source": "urn:millrace:archiver", "type": "UnreadableRecord", "subject": "a",
+                "time": "1970-01-01T00:00:00.000Z", "datacontenttype": "application/octet-stream",
+                "data_base64": "AAo=",
+            })
+        );
+    }
+
+    #[test]
+    fn what_is_too_large_comes_in_parts_that_add_up() {
+        let data = vec![b'{'; 2 * PART + 1];
+        let lines = lines(&record(&data));
+        assert_eq!(lines.len(), 3);
+        let mut joined = Vec::new();
+        let mut ids = Vec::new();
+        for line in &lines {
+            assert!(line.len() <= 1_000 * 1024);
+            let line: Value = serde_json::from_slice(line).expect("JSON");
+            ids.push(line["id"].as_str().expect("an id").to_owned());
+            let part = line["data_base64"].as_str().expect("a part");
+            joined.extend(STANDARD.decode(part).expect("base64"));
+        }
+        assert_eq!(joined, data);
+        assert!(ids[2].ends_with(":3/3"), "{ids:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn every_record_is_lines_of_the_lake(data in prop::collection::vec(any::<u8>(), 0..200)) {
+            for line in lines(&record(&data)) {
+                let (last, line) = line.split_last().expect("not empty");
+                prop_assert_eq!(*last, b'\n');
+                prop_assert!(lake::is_row(line));
+            }
+        }
+    }
+}

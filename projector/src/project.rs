@@ -1,0 +1,262 @@
+//! What is done with a batch of domain events: each aggregate's view and history, side by side.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt as _};
+use millrace_domain::{
+    Attribute, Attributes, Envelope, HistoryEntry, RowError, Sequence, View, view,
+};
+use millrace_runtime::{Ambient, Backoff, Budget, Chain, ServiceError};
+
+use crate::gate::{Gate, gate};
+use crate::model::{ReadModel, Saved};
+use crate::record::Delivered;
+use crate::stale::Stale;
+
+/// How many aggregates are projected side by side.
+const CONCURRENCY: usize = 16;
+/// How often an aggregate is taken up in one invocation; after that Lambda delivers it again.
+const MAX_TRIES: u32 = 5;
+const BACKOFF: Backoff = Backoff {
+    base: Duration::from_millis(50),
+    cap: Duration::from_secs(2),
+};
+
+/// The projector with its services.
+#[derive(Debug, Clone)]
+pub struct Projector<M, A> {
+    /// The read models.
+    pub model: M,
+    /// Time and randomness.
+    pub ambient: A,
+}
+
+/// How a batch went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Outcome {
+    /// The place of the first record whose aggregate isn't through; from there the batch is to be
+    /// delivered again. `None`: all are through.
+    pub resume_at: Option<usize>,
+    /// How many aggregates the batch told of.
+    pub aggregates: usize,
+    /// How many of their views are marked stale now.
+    pub stale: usize,
+}
+
+/// What a batch tells of one aggregate, in the stream's order.
+struct News {
+    aggregate: String,
+    first: usize,
+    events: Vec<Result<Envelope, String>>,
+}
+
+/// What is to be written for one aggregate.
+struct Change {
+    view: Option<View>,
+    lines: Vec<HistoryEntry>,
+    stale: Option<Stale>,
+}
+
+/// Why an aggregate isn't through yet.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    #[error("the view was moved by another invocation")]
+    Moved,
+    #[error("the invocation's time is over")]
+    OutOfTime,
+}
+
+impl<M: ReadModel, A: Ambient> Projector<M, A> {
+    /// Projects a batch.
+    ///
+    /// An aggregate is through once its view includes every event of the batch that follows without
+    /// a hole, and is marked stale if one doesn't. Service errors and a spent budget leave
+    /// aggregates behind, each on its own; the batch is taken up again at the first record of the
+    /// first of them. Repeats change nothing.
+    pub async fn project(&self, records: Vec<Delivered>, budget: Budget) -> Outcome {
+        let news = by_aggregate(records);
+        let aggregates = news.len();
+        let results: Vec<(usize, Option<bool>)> = stream::iter(news)
+            .map(async |news| (news.first, self.take_up(&news, budget).await))
+            .buffer_unordered(CONCURRENCY)
+            .collect()
+            .await;
+        Outcome {
+            resume_at: results
+                .iter()
+                .filter(|(_, stale)| stale.is_none())
+                .map(|(first, _)| *first)
+                .min(),
+            aggregates,
+            stale: results
+                .iter()
+                .filter(|(_, stale)| *stale == Some(true))
+                .count(),
+        }
+    }
+
+    /// Projects one aggregate's news, again and again where a service fails. Answers whether the
+    /// view is stale now; `None` when it isn't through.
+    async fn take_up(&self, news: &News, budget: Budget) -> Option<bool> {
+        for retry in 0..MAX_TRIES {
+            let attempt = tokio::time::timeout(budget.left(), self.attempt(news)).await;
+            let trouble = match attempt.unwrap_or(Err(Trouble::OutOfTime)) {
+                Ok(stale) => return Some(stale),
+                Err(trouble) => trouble,
+            };
+            tracing::warn!(retry, error = %Chain(&trouble), "an aggregate is not through");
+            let wait = BACKOFF.delay(retry, &self.ambient);
+            if !budget.allows(wait) {
+                return None;
+            }
+            tokio::time::sleep(wait).await;
+        }
+        None
+    }
+
+    async fn attempt(&self, news: &News) -> Result<bool, Trouble> {
+        let item = self.model.view(&news.aggregate).await?;
+        let read = item.as_ref().map_or(Ok(None), View::read);
+        let view = match read {
+            Ok(view) => view,
+            Err(error) => return self.mark_damaged(&news.aggregate, item, &error).await,
+        };
+        let before = item.as_ref().and_then(Stale::read);
+        let change = apply(view.clone(), before.clone(), &news.events, &self.ambient);
+        let stale = change.stale.is_some();
+        if change.lines.is_empty() && change.stale == before {
+            return Ok(stale);
+        }
+        if stale && before.is_none() {
+            tracing::warn!("a view is stale");
+        }
+        if !change.lines.is_empty() {
+            let lines = change.lines.iter().map(HistoryEntry::to_attributes);
+            self.model.put_history(lines.collect()).await?;
+        }
+        let after = view_item(&news.aggregate, change.view.as_ref(), change.stale.as_ref());
+        match self.model.save_view(after, item.as_ref()).await? {
+            Saved::Stored => Ok(stale),
+            Saved::Moved => Err(Trouble::Moved),
+        }
+    }
+
+    /// A view that can't be understood can't be moved either. It is marked, and left for people.
+    async fn mark_damaged(
+        &self,
+        aggregate: &str,
+        item: Option<Attributes>,
+        error: &RowError,
+    ) -> Result<bool, Trouble> {
+        if item.as_ref().and_then(Stale::read).is_none() {
+            tracing::error!(reason = %error, "a view can't be read");
+            let mark = Stale {
+                until: Sequence::NONE,
+                reason: format!("the view can't be read: {error}"),
+                since: self.ambient.now(),
+            };
+            self.model.mark(aggregate, mark.to_attributes()).await?;
+        }
+        Ok(true)
+    }
+}
+
+/// Groups the records by aggregate; each aggregate's stay in the stream's order.
+fn by_aggregate(records: Vec<Delivered>) -> Vec<News> {
+    let mut news: BTreeMap<String, News> = BTreeMap::new();
+    for record in records {
+        let event = read(&record);
+        news.entry(record.partition_key.clone())
+            .or_insert_with(|| News {
+                aggregate: record.partition_key,
+                first: record.position,
+                events: Vec::new(),
+            })
+            .events
+            .push(event);
+    }
+    news.into_values().collect()
+}
+
+/// The event in a record, or why there is none that could be applied. Order holds per partition key,
+/// so an event under another's key can't be trusted to come in order.
+fn read(record: &Delivered) -> Result<Envelope, String> {
+    let envelope = Envelope::parse(&record.data)
+        .map_err(|error| format!("a record can't be read: {}", without_values(&error)))?;
+    if envelope.subject.as_str() == record.partition_key {
+        Ok(envelope)
+    } else {
+        Err("a record's subject is not its partition key".to_owned())
+    }
+}
+
+/// An error's text without what JSON's own errors quote of the record.
+fn without_values(error: &millrace_domain::envelope::EnvelopeError) -> String {
+    use millrace_domain::envelope::EnvelopeError;
+    match error {
+        EnvelopeError::Json(_) => "it is no domain event in JSON".to_owned(),
+        EnvelopeError::Member { .. } => error.to_string(),
+    }
+}
+
+/// Applies what comes next, skips what is a repeat, and marks what can't be applied.
+fn apply(
+    mut view: Option<View>,
+    mut stale: Option<Stale>,
+    events: &[Result<Envelope, String>],
+    ambient: &impl Ambient,
+) -> Change {
+    let mut lines = Vec::new();
+    for event in events {
+        let applied = view.as_ref().map_or(Sequence::NONE, |view| view.sequence);
+        let (until, reason) = match event {
+            Err(reason) => (applied.next(), reason.clone()),
+            Ok(envelope) => match gate(applied, envelope.sequence) {
+                Gate::Repeat => continue,
+                Gate::Next => {
+                    let (after, line) = View::apply(view.as_ref(), envelope);
+                    view = Some(after);
+                    lines.push(line);
+                    continue;
+                }
+                Gate::Gap { missing } => (
+                    envelope.sequence,
+                    format!(
+                        "event {missing} is missing, and event {} came",
+                        envelope.sequence
+                    ),
+                ),
+            },
+        };
+        let more = Stale {
+            until,
+            reason,
+            since: ambient.now(),
+        };
+        stale = Some(Stale::also(stale, more));
+    }
+    let reached = view.as_ref().map_or(Sequence::NONE, |view| view.sequence);
+    Change {
+        stale: stale.filter(|stale| stale.until > reached),
+        view,
+        lines,
+    }
+}
+
+fn view_item(aggregate: &str, view: Option<&View>, stale: Option<&Stale>) -> Attributes {
+    let mut item = view.map_or_else(
+        || {
+            [
+                (view::ID.to_owned(), Attribute::text(aggregate)),
+                (view::SEQUENCE.to_owned(), Attribute::number(0)),
+            ]
+            .into()
+        },
+        View::to_attributes,
+    );
+    item.extend(stale.map(Stale::to_attributes).unwrap_or_default());
+    item
+}
