@@ -1,0 +1,24 @@
+/**
+ * The app's entry: the one place where settings are read.
+ *
+ *     npx cdk deploy                                            # AWS, every default
+ *     npx cdk deploy -c removalPolicy=destroy -c logRetentionDays=7
+ *     npx cdk deploy -c stage=local -c architecture=x86_64      # the local stack
+ *
+ * Each setting is described in ../lib/settings.ts.
+ */
+import { App } from 'aws-cdk-lib';
+import { MillraceStack } from '../lib/millrace-stack.ts';
+import { readSettings, SettingError } from '../lib/settings.ts';
+
+try {
+  const app = new App();
+  new MillraceStack(app, 'Millrace', {
+    settings: readSettings((name) => app.node.tryGetContext(name)),
+  });
+} catch (error) {
+  // The sentence is for whoever typed the setting; a stack trace would bury it.
+  if (!(error instanceof SettingError)) throw error;
+  console.error(`\n${error.message}\n`);
+  process.exitCode = 1;
+}

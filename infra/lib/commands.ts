@@ -1,0 +1,46 @@
+/** The command side: the writer, which turns HTTP commands into events. */
+import { Duration } from 'aws-cdk-lib';
+import { HttpRouteKey } from 'aws-cdk-lib/aws-apigatewayv2';
+import { Construct } from 'constructs';
+import type { EventLog } from './event-log.ts';
+import type { HttpApi } from './http-api.ts';
+import { RustFunction } from './rust-function.ts';
+import type { Settings } from './settings.ts';
+
+export interface CommandsProps {
+  readonly settings: Settings;
+  readonly eventLog: EventLog;
+  readonly http: HttpApi;
+}
+
+export class Commands extends Construct {
+  readonly writer: RustFunction;
+
+  constructor(scope: Construct, id: string, { settings, eventLog, http }: CommandsProps) {
+    super(scope, id);
+
+    this.writer = new RustFunction(this, 'Writer', {
+      settings,
+      name: 'writer',
+      description: 'Decides commands and appends their events',
+      environment: {
+        EVENTS_TABLE: eventLog.events.tableName,
+        IDEMPOTENCY_TABLE: eventLog.idempotency.tableName,
+        DEFAULT_CURRENCY: settings.defaultCurrency,
+      },
+      // Below the 30 s after which the API stops waiting, so that the caller gets an answer.
+      // https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html
+      timeout: Duration.seconds(15),
+      memoryMB: 512,
+    });
+    // Append-only by permission too: no UpdateItem, no DeleteItem. A transaction asks for the
+    // permissions of the puts inside it.
+    // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis-iam.html
+    eventLog.events.grant(this.writer.handler, 'dynamodb:Query', 'dynamodb:GetItem', 'dynamodb:PutItem');
+    eventLog.idempotency.grant(this.writer.handler, 'dynamodb:GetItem', 'dynamodb:PutItem');
+
+    // Unknown paths and methods come here too: the writer answers them with problem+json, where
+    // the API itself would say {"message":"Not Found"}.
+    http.route('Commands', HttpRouteKey.DEFAULT, this.writer);
+  }
+}

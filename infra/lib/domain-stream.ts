@@ -1,0 +1,144 @@
+/**
+ * The domain stream: what the outside sees, and the translator that feeds it from the event log.
+ */
+import { Duration, RemovalPolicy, Validations } from 'aws-cdk-lib';
+import * as dynamodb from 'aws-cdk-lib/aws-dynamodb';
+import * as kinesis from 'aws-cdk-lib/aws-kinesis';
+import * as lambda from 'aws-cdk-lib/aws-lambda';
+import { DynamoEventSource } from 'aws-cdk-lib/aws-lambda-event-sources';
+import { Construct } from 'constructs';
+import type { DiscardedBatches } from './discarded-batches.ts';
+import type { EventLog } from './event-log.ts';
+import { RustFunction } from './rust-function.ts';
+import type { Settings } from './settings.ts';
+import { STAGES } from './stage.ts';
+import { tableDefaults } from './table.ts';
+
+export interface DomainStreamProps {
+  readonly settings: Settings;
+  readonly eventLog: EventLog;
+  readonly discarded: DiscardedBatches;
+}
+
+export class DomainStream extends Construct {
+  /** One CloudEvent per event, partition key = account id. */
+  readonly stream: kinesis.Stream;
+  /** How far each account is published, one item per account: `Id`. */
+  readonly cursors: dynamodb.TableV2;
+  readonly translator: RustFunction;
+
+  constructor(scope: Construct, id: string, { settings, eventLog, discarded }: DomainStreamProps) {
+    super(scope, id);
+
+    this.stream = domainStream(this, settings);
+
+    this.cursors = new dynamodb.TableV2(this, 'Cursors', {
+      ...tableDefaults(settings),
+      partitionKey: { name: 'Id', type: dynamodb.AttributeType.STRING },
+    });
+
+    this.translator = new RustFunction(this, 'Translator', {
+      settings,
+      name: 'translator',
+      description: 'Turns rows of the events table into domain events on Kinesis, in order per account',
+      environment: {
+        EVENTS_TABLE: eventLog.events.tableName,
+        CURSOR_TABLE: this.cursors.tableName,
+        STREAM_NAME: this.stream.streamName,
+        DEFAULT_CURRENCY: settings.defaultCurrency,
+      },
+      // Long enough to sit out throttling and to fill a gap of a few thousand rows; what isn't
+      // through by then is reported, and comes again.
+      timeout: Duration.seconds(60),
+      memoryMB: 1024,
+    });
+    const { handler } = this.translator;
+    eventLog.events.grant(handler, 'dynamodb:Query', 'dynamodb:GetItem');
+    this.cursors.grant(handler, 'dynamodb:BatchGetItem', 'dynamodb:GetItem', 'dynamodb:UpdateItem');
+    this.stream.grant(handler, 'kinesis:PutRecords');
+
+    // The stream's only reader: DynamoDB serves two per shard and throttles beyond. Whoever wants
+    // the events reads Kinesis.
+    // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html
+    handler.addEventSource(
+      new DynamoEventSource(eventLog.events, {
+        filters: newEventRows(settings).map((pattern) => lambda.FilterCriteria.filter(pattern)),
+        // LATEST can miss what is written while a mapping is created or changed.
+        // https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html
+        startingPosition: lambda.StartingPosition.TRIM_HORIZON,
+        // Above 1, order holds per item only, and each event is an item of its own.
+        parallelizationFactor: 1,
+        // A call of this size fits Lambda's 6 MB by far (rows of about 700 bytes), and makes two
+        // or three full PutRecords calls of 500 records.
+        // https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+        batchSize: 1000,
+        // A failed batch is retried until one of the two limits, and would hold the shard up to
+        // then; by default there is none, and the stream forgets after 24 hours. So: below that,
+        // with time left to look at what was discarded.
+        // https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-params.html
+        retryAttempts: 100,
+        maxRecordAge: Duration.hours(12),
+        bisectBatchOnError: true,
+        reportBatchItemFailures: true,
+        onFailure: discarded,
+      }),
+    );
+  }
+}
+
+function domainStream(scope: Construct, settings: Settings): kinesis.Stream {
+  const { capacity } = settings;
+  const stream = new kinesis.Stream(scope, 'Stream', {
+    retentionPeriod: Duration.hours(settings.retentionHours),
+    removalPolicy: settings.removalPolicy === 'retain' ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
+    // The key AWS manages for Kinesis. A consumer in another account needs a customer key instead,
+    // because that one can't be shared.
+    // https://docs.aws.amazon.com/streams/latest/dev/what-is-sse.html
+    encryption: kinesis.StreamEncryption.MANAGED,
+    ...(capacity.mode === 'on-demand'
+      ? { streamMode: kinesis.StreamMode.ON_DEMAND }
+      : { streamMode: kinesis.StreamMode.PROVISIONED, shardCount: capacity.shards }),
+  });
+  if (capacity.mode === 'on-demand') {
+    // AUTO would spread records over the shards whatever their key, and order would be gone. User
+    // keys are the default; said here, so that a deployment puts back what somebody has switched.
+    // Provisioned streams know no other strategy, and refuse the property.
+    // https://docs.aws.amazon.com/kinesis/latest/APIReference/API_UpdateStreamRecordDistributionStrategy.html
+    const resource = stream.node.defaultChild as kinesis.CfnStream;
+    resource.recordDistributionStrategy = 'USER_PARTITION_KEY';
+    Validations.of(resource).acknowledge({
+      id: 'CloudFormation-Validate::F3002',
+      reason: "The validator that comes with this CDK is older than the property; CloudFormation's own schema has it.",
+    });
+  }
+  return stream;
+}
+
+/**
+ * Lets pass every INSERT that isn't plainly a snapshot. A record passes if any pattern matches.
+ *
+ * It takes two: `anything-but` matches only where there is a string to compare, so by itself it
+ * would drop, without a trace, a row whose `Type` is missing or isn't a string. Such a row has to
+ * reach the translator, which then says that the account is blocked, and where.
+ *
+ * `exists` looks at leaves only, hence at `Type.S` and never at `Type`. On `Type`, which is no
+ * leaf, `exists: false` would hold for every record.
+ * https://docs.aws.amazon.com/lambda/latest/dg/with-ddb-filtering.html#filtering-ddb-exists
+ * https://github.com/aws/event-ruler#exists-matching
+ *
+ * The emulator reads the second pattern otherwise: where `Type` is missing altogether, it doesn't
+ * look for `Type.S` at all. It gets a third, which AWS must not get.
+ *
+ * The filter saves invocations, no more. The translator checks each record itself.
+ */
+function newEventRows(settings: Settings): Record<string, unknown>[] {
+  const inserted = (type: unknown) => ({
+    eventName: lambda.FilterRule.isEqual('INSERT'),
+    dynamodb: { NewImage: { Type: type } },
+  });
+  return [
+    inserted({ S: lambda.FilterRule.notEquals('SNAPSHOT') }),
+    inserted({ S: lambda.FilterRule.notExists() }),
+    ...(STAGES[settings.stage].filterNamesMissingParents ? [inserted(lambda.FilterRule.notExists())] : []),
+  ];
+}

@@ -1,0 +1,85 @@
+/**
+ * The HTTP API that commands and queries share. Each side adds its own route.
+ *
+ * There is no CORS: whoever calls it is a service, or a web application's own backend.
+ */
+import { RemovalPolicy, Stack } from 'aws-cdk-lib';
+import * as apigateway from 'aws-cdk-lib/aws-apigateway';
+import * as apigatewayv2 from 'aws-cdk-lib/aws-apigatewayv2';
+import { HttpIamAuthorizer } from 'aws-cdk-lib/aws-apigatewayv2-authorizers';
+import { HttpLambdaIntegration } from 'aws-cdk-lib/aws-apigatewayv2-integrations';
+import * as logs from 'aws-cdk-lib/aws-logs';
+import { Construct } from 'constructs';
+import type { RustFunction } from './rust-function.ts';
+import type { Settings } from './settings.ts';
+
+/**
+ * How much the API lets in. Above it callers get 429, before any function is started: it bounds
+ * what a runaway client can cost. An account's own limit is 10,000/s with a burst of 5,000.
+ * https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-throttling.html
+ */
+const THROTTLE: apigatewayv2.ThrottleSettings = { rateLimit: 2000, burstLimit: 1000 };
+
+export interface HttpApiProps {
+  readonly settings: Settings;
+}
+
+export class HttpApi extends Construct {
+  readonly api: apigatewayv2.HttpApi;
+  readonly stage: apigatewayv2.HttpStage;
+  readonly accessLog: logs.LogGroup;
+  private readonly authorizer: apigatewayv2.IHttpRouteAuthorizer;
+
+  constructor(scope: Construct, id: string, { settings }: HttpApiProps) {
+    super(scope, id);
+
+    this.authorizer = settings.authorization === 'iam' ? new HttpIamAuthorizer() : new apigatewayv2.HttpNoneAuthorizer();
+
+    this.api = new apigatewayv2.HttpApi(this, 'Api', {
+      // A label, not a unique name; it tells the stacks apart in the console.
+      apiName: `${Stack.of(this).stackName}-accounts`,
+      description: 'Accounts: commands to the writer, queries to the reader',
+      createDefaultStage: false,
+    });
+
+    this.accessLog = new logs.LogGroup(this, 'AccessLog', {
+      retention: settings.logRetentionDays,
+      removalPolicy: settings.removalPolicy === 'retain' ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
+    });
+
+    this.stage = new apigatewayv2.HttpStage(this, 'Stage', {
+      httpApi: this.api,
+      stageName: '$default',
+      autoDeploy: true,
+      throttle: THROTTLE,
+      accessLogSettings: {
+        destination: new apigatewayv2.LogGroupLogDestination(this.accessLog),
+        format: apigateway.AccessLogFormat.custom(
+          JSON.stringify({
+            requestId: '$context.requestId',
+            time: '$context.requestTime',
+            sourceIp: '$context.identity.sourceIp',
+            caller: '$context.identity.userArn',
+            method: '$context.httpMethod',
+            path: '$context.path',
+            route: '$context.routeKey',
+            status: '$context.status',
+            responseLength: '$context.responseLength',
+            latencyMs: '$context.responseLatency',
+            integrationError: '$context.integrationErrorMessage',
+          }),
+        ),
+      },
+    });
+  }
+
+  /** Sends what matches `route` to `target`, payload format 2.0, behind the API's authorization. */
+  route(id: string, route: apigatewayv2.HttpRouteKey, target: RustFunction): void {
+    new apigatewayv2.HttpRoute(this, `${id}Route`, {
+      httpApi: this.api,
+      routeKey: route,
+      integration: new HttpLambdaIntegration(id, target.handler),
+      authorizer: this.authorizer,
+    });
+  }
+}

@@ -1,0 +1,151 @@
+/**
+ * What Athena knows about the lake: the `events` table over the JSON lines, and the
+ * `domain_events` view that shows each event once.
+ */
+import { Names, Stack } from 'aws-cdk-lib';
+import * as glue from 'aws-cdk-lib/aws-glue';
+import type * as s3 from 'aws-cdk-lib/aws-s3';
+import { Construct } from 'constructs';
+import type { Settings } from './settings.ts';
+import { STAGES } from './stage.ts';
+
+/** The attributes of the envelope, as they are in every line. */
+const ENVELOPE = [
+  'specversion',
+  'id',
+  'source',
+  'type',
+  'subject',
+  'time',
+  'datacontenttype',
+  'dataschema',
+  'correlationid',
+  'causationid',
+] as const;
+
+/** The fields of `data`, in Hive's types and in Athena's. */
+const DATA = [
+  { name: 'accountId', hive: 'string', presto: 'varchar' },
+  { name: 'sequence', hive: 'bigint', presto: 'bigint' },
+  { name: 'amount', hive: 'bigint', presto: 'bigint' },
+  { name: 'currency', hive: 'string', presto: 'varchar' },
+] as const;
+
+export interface LakeCatalogProps {
+  readonly settings: Settings;
+  readonly bucket: s3.IBucket;
+}
+
+export class LakeCatalog extends Construct {
+  /** Made up from the stack's name, in the letters SQL takes unquoted. */
+  readonly databaseName: string;
+  readonly tableName = 'events';
+  readonly database: glue.CfnDatabase;
+  readonly table: glue.CfnTable;
+
+  constructor(scope: Construct, id: string, { settings, bucket }: LakeCatalogProps) {
+    super(scope, id);
+    const catalogId = Stack.of(this).account;
+
+    this.databaseName = Names.uniqueResourceName(this, { maxLength: 100, separator: '_' }).toLowerCase();
+    this.database = new glue.CfnDatabase(this, 'Database', {
+      catalogId,
+      databaseInput: { name: this.databaseName, description: 'The lake of domain events' },
+    });
+
+    this.table = new glue.CfnTable(this, 'Events', {
+      catalogId,
+      databaseName: this.databaseName,
+      tableInput: {
+        name: this.tableName,
+        description: 'Domain events as delivered; a line may be there twice, with the same id',
+        tableType: 'EXTERNAL_TABLE',
+        partitionKeys: [{ name: 'dt', type: 'string', comment: 'Day of delivery, UTC' }],
+        parameters: {
+          classification: 'json',
+          // Partitions follow from the rule, so nothing has to add them day by day.
+          // https://docs.aws.amazon.com/athena/latest/ug/partition-projection.html
+          'projection.enabled': 'true',
+          'projection.dt.type': 'date',
+          'projection.dt.format': 'yyyy-MM-dd',
+          'projection.dt.interval': '1',
+          'projection.dt.interval.unit': 'DAYS',
+          // dt is the day of delivery, so nothing can be older than the project.
+          'projection.dt.range': '2026-01-01,NOW',
+          'storage.location.template': `${bucket.s3UrlForObject('events')}/dt=\${dt}/`,
+        },
+        storageDescriptor: {
+          location: `${bucket.s3UrlForObject('events')}/`,
+          inputFormat: 'org.apache.hadoop.mapred.TextInputFormat',
+          outputFormat: 'org.apache.hadoop.hive.ql.io.HiveIgnoreKeyTextOutputFormat',
+          serdeInfo: {
+            serializationLibrary: 'org.openx.data.jsonserde.JsonSerDe',
+            // A line that is no JSON makes the query fail; otherwise it would be a row of nulls,
+            // and a sum would be wrong without a word.
+            // https://docs.aws.amazon.com/athena/latest/ug/openx-json-serde.html
+            parameters: { 'ignore.malformed.json': 'false' },
+          },
+          columns: [
+            ...ENVELOPE.map((name) => ({ name, type: 'string' })),
+            { name: 'data', type: `struct<${DATA.map((field) => `${field.name}:${field.hive}`).join(',')}>` },
+            {
+              name: 'data_base64',
+              type: 'string',
+              comment: 'Of an UnreadableRecord: the bytes that were on the stream',
+            },
+          ],
+        },
+      },
+    });
+    this.table.addResourceDependency(this.database);
+
+    if (STAGES[settings.stage].lakeView) this.domainEvents(catalogId);
+  }
+
+  /**
+   * Each event once, whatever was delivered twice; records that are no events are left out.
+   *
+   * Repeats are the same to the byte, so of several lines the day of delivery alone can differ;
+   * the earliest is shown. A query on a few days is cheaper on `events`: the view has to look at
+   * every day to know which line came first.
+   */
+  private domainEvents(catalogId: string): void {
+    const columns = [
+      ...ENVELOPE.map((name) => ({ name, type: 'varchar' })),
+      {
+        name: 'data',
+        type: `row(${DATA.map((field) => `${field.name.toLowerCase()} ${field.presto}`).join(', ')})`,
+      },
+      { name: 'dt', type: 'varchar' },
+    ];
+    const names = columns.map(({ name }) => `"${name}"`).join(', ');
+    const originalSql =
+      `SELECT ${names} FROM (` +
+      `SELECT ${names}, ROW_NUMBER() OVER (PARTITION BY "id" ORDER BY "dt") AS "nth" ` +
+      `FROM "${this.databaseName}"."${this.tableName}" ` +
+      `WHERE "type" IS DISTINCT FROM 'UnreadableRecord') WHERE "nth" = 1`;
+    // Athena keeps a view as a Glue table with this comment in it.
+    const definition = { originalSql, catalog: 'awsdatacatalog', schema: this.databaseName, columns };
+    const view = new glue.CfnTable(this, 'DomainEvents', {
+      catalogId,
+      databaseName: this.databaseName,
+      tableInput: {
+        name: 'domain_events',
+        description: 'Each domain event once',
+        tableType: 'VIRTUAL_VIEW',
+        parameters: { presto_view: 'true', comment: 'Presto View' },
+        viewOriginalText: `/* Presto View: ${Buffer.from(JSON.stringify(definition)).toString('base64')} */`,
+        viewExpandedText: '/* Presto View */',
+        storageDescriptor: {
+          location: '',
+          serdeInfo: {},
+          columns: columns.map(({ name, type }) => ({
+            name,
+            type: type === 'varchar' ? 'string' : `struct<${DATA.map((f) => `${f.name}:${f.hive}`).join(',')}>`,
+          })),
+        },
+      },
+    });
+    view.addResourceDependency(this.table);
+  }
+}

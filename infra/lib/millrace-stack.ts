@@ -1,0 +1,61 @@
+/**
+ * The stack: one construct per concern, wired in the direction in which an event travels.
+ */
+import { CfnOutput, Duration, Stack, type StackProps } from 'aws-cdk-lib';
+import { Construct } from 'constructs';
+import { Commands } from './commands.ts';
+import { DiscardedBatches } from './discarded-batches.ts';
+import { DomainStream } from './domain-stream.ts';
+import { EventLog } from './event-log.ts';
+import { HttpApi } from './http-api.ts';
+import { Lake } from './lake.ts';
+import { PrivateBucket } from './private-bucket.ts';
+import { Projection } from './projection.ts';
+import { Queries } from './queries.ts';
+import type { Settings } from './settings.ts';
+
+/** How long it can be looked up who read or wrote a bucket. */
+const ACCESS_LOG_DAYS = 90;
+
+export interface MillraceStackProps extends StackProps {
+  readonly settings: Settings;
+}
+
+export class MillraceStack extends Stack {
+  constructor(scope: Construct, id: string, { settings, ...props }: MillraceStackProps) {
+    super(scope, id, { description: 'Millrace: an event log made into a stream of domain events', ...props });
+
+    const accessLogs = new PrivateBucket(this, 'AccessLogs', {
+      settings,
+      lifecycleRules: [{ id: 'expire', expiration: Duration.days(ACCESS_LOG_DAYS) }],
+    });
+    const discarded = new DiscardedBatches(this, 'DiscardedBatches', { settings, accessLogs });
+
+    const http = new HttpApi(this, 'HttpApi', { settings });
+    const eventLog = new EventLog(this, 'EventLog', { settings });
+    new Commands(this, 'Commands', { settings, eventLog, http });
+    const domainStream = new DomainStream(this, 'DomainStream', { settings, eventLog, discarded });
+    const projection = new Projection(this, 'Projection', { settings, domainStream, discarded });
+    new Queries(this, 'Queries', { settings, projection, http });
+    const lake = new Lake(this, 'Lake', { settings, domainStream, discarded, accessLogs });
+
+    // Names that programs read from the stack, the `millrace` command among them.
+    const outputs = {
+      ApiId: http.api.apiId,
+      ApiUrl: http.stage.url,
+      EventsTable: eventLog.events.tableName,
+      IdempotencyTable: eventLog.idempotency.tableName,
+      CursorTable: domainStream.cursors.tableName,
+      AccountsTable: projection.accounts.tableName,
+      TransactionsTable: projection.transactions.tableName,
+      StreamName: domainStream.stream.streamName,
+      DeliveryStream: lake.deliveryStream.deliveryStreamName,
+      LakeBucket: lake.bucket.bucketName,
+      FailureBucket: discarded.bucket.bucketName,
+      GlueDatabase: lake.catalog.databaseName,
+      GlueTable: lake.catalog.tableName,
+      AthenaWorkGroup: lake.workGroup.name,
+    };
+    for (const [key, value] of Object.entries(outputs)) new CfnOutput(this, key, { value });
+  }
+}

@@ -1,0 +1,68 @@
+/** The read models, and the projector that keeps them at the domain stream's heels. */
+import { Duration } from 'aws-cdk-lib';
+import * as dynamodb from 'aws-cdk-lib/aws-dynamodb';
+import { Construct } from 'constructs';
+import type { DiscardedBatches } from './discarded-batches.ts';
+import { consume } from './domain-stream-consumer.ts';
+import type { DomainStream } from './domain-stream.ts';
+import { RustFunction } from './rust-function.ts';
+import type { Settings } from './settings.ts';
+import { STAGES } from './stage.ts';
+import { tableDefaults } from './table.ts';
+
+export interface ProjectionProps {
+  readonly settings: Settings;
+  readonly domainStream: DomainStream;
+  readonly discarded: DiscardedBatches;
+}
+
+export class Projection extends Construct {
+  /** An account as it stands now: `Id`. */
+  readonly accounts: dynamodb.TableV2;
+  /** What happened to an account, newest last: `Id`, `Sequence`. */
+  readonly transactions: dynamodb.TableV2;
+  readonly projector: RustFunction;
+
+  constructor(scope: Construct, id: string, { settings, domainStream, discarded }: ProjectionProps) {
+    super(scope, id);
+
+    this.accounts = new dynamodb.TableV2(this, 'Accounts', {
+      ...tableDefaults(settings),
+      partitionKey: { name: 'Id', type: dynamodb.AttributeType.STRING },
+    });
+    this.transactions = new dynamodb.TableV2(this, 'Transactions', {
+      ...tableDefaults(settings),
+      partitionKey: { name: 'Id', type: dynamodb.AttributeType.STRING },
+      sortKey: { name: 'Sequence', type: dynamodb.AttributeType.NUMBER },
+    });
+
+    this.projector = new RustFunction(this, 'Projector', {
+      settings,
+      name: 'projector',
+      description: 'Applies domain events to the read models, each once',
+      environment: {
+        VIEW_TABLE: this.accounts.tableName,
+        HISTORY_TABLE: this.transactions.tableName,
+      },
+      timeout: Duration.seconds(60),
+      memoryMB: 512,
+    });
+    for (const table of [this.accounts, this.transactions]) {
+      table.grant(
+        this.projector.handler,
+        'dynamodb:BatchGetItem',
+        'dynamodb:BatchWriteItem',
+        'dynamodb:GetItem',
+        'dynamodb:PutItem',
+        'dynamodb:UpdateItem',
+      );
+    }
+
+    consume(domainStream, this.projector, discarded, {
+      batchSize: 1000,
+      // Above 1, Lambda still keeps the order per partition key, which is the account.
+      // https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html
+      parallelizationFactor: STAGES[settings.stage].projectorParallelization,
+    });
+  }
+}

@@ -1,0 +1,40 @@
+/** The query side: the reader, which answers from the read models. */
+import { Duration } from 'aws-cdk-lib';
+import { HttpMethod, HttpRouteKey } from 'aws-cdk-lib/aws-apigatewayv2';
+import { Construct } from 'constructs';
+import type { HttpApi } from './http-api.ts';
+import type { Projection } from './projection.ts';
+import { RustFunction } from './rust-function.ts';
+import type { Settings } from './settings.ts';
+
+export interface QueriesProps {
+  readonly settings: Settings;
+  readonly projection: Projection;
+  readonly http: HttpApi;
+}
+
+export class Queries extends Construct {
+  readonly reader: RustFunction;
+
+  constructor(scope: Construct, id: string, { settings, projection, http }: QueriesProps) {
+    super(scope, id);
+
+    this.reader = new RustFunction(this, 'Reader', {
+      settings,
+      name: 'reader',
+      description: 'Answers queries from the read models',
+      environment: {
+        VIEW_TABLE: projection.accounts.tableName,
+        HISTORY_TABLE: projection.transactions.tableName,
+      },
+      // As the writer's; it holds a query back for a moment when asked for a sequence not yet seen.
+      timeout: Duration.seconds(15),
+      memoryMB: 512,
+    });
+    for (const table of [projection.accounts, projection.transactions]) {
+      table.grant(this.reader.handler, 'dynamodb:GetItem', 'dynamodb:BatchGetItem', 'dynamodb:Query');
+    }
+
+    http.route('Queries', HttpRouteKey.with('/{proxy+}', HttpMethod.GET), this.reader);
+  }
+}

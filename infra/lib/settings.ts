@@ -1,0 +1,182 @@
+/**
+ * What can be set from outside, and what each value may be.
+ *
+ * `bin/millrace.ts` reads these once, from CDK context (`-c name=value`, or the
+ * `context` of cdk.json). Constructs get the result and never look at context or
+ * environment themselves, so this file is the whole list.
+ */
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { RetentionDays } from 'aws-cdk-lib/aws-logs';
+
+/** Where the stack is deployed to: AWS itself, or the local emulator (see `stage.ts`). */
+export type Stage = 'aws' | 'local';
+
+/** The functions, by the name of their crate binary and of their artifact folder. */
+export const FUNCTIONS = ['writer', 'translator', 'projector', 'archiver', 'reader'] as const;
+export type FunctionName = (typeof FUNCTIONS)[number];
+
+/** Capacity of the domain stream. */
+export type StreamCapacity =
+  /** Shards come and go with the traffic. */
+  | { readonly mode: 'on-demand' }
+  /** A fixed number of shards, each 1 MB/s or 1,000 records/s in. */
+  | { readonly mode: 'provisioned'; readonly shards: number };
+
+export interface Settings {
+  /** `stage`: `aws` (default) or `local`. */
+  readonly stage: Stage;
+
+  /**
+   * `artifacts`: the folder that holds `<function>/bootstrap` for each function.
+   * Absolute, or relative to `infra/`; default `../target/lambda`, where `cargo lambda build`
+   * puts them. Here always absolute.
+   */
+  readonly artifacts: string;
+
+  /** `architecture`: what the bootstraps were built for, `arm64` (default) or `x86_64`. */
+  readonly architecture: 'arm64' | 'x86_64';
+
+  /**
+   * `removalPolicy`: what becomes of tables, buckets, stream and logs when they leave the stack.
+   * `retain` (default on AWS) keeps them and protects the tables from deletion; `destroy`
+   * (default on local) deletes them. A bucket that still holds objects is never emptied for
+   * you: it makes the deletion stop there.
+   */
+  readonly removalPolicy: 'retain' | 'destroy';
+
+  /**
+   * `retentionHours`: how long the domain stream keeps an event, 24 to 8760, default 168.
+   * It bounds how long a consumer may be down without a republish.
+   */
+  readonly retentionHours: number;
+
+  /**
+   * `shardMode`: `on-demand` (default) or `provisioned`; the latter needs `shards`, and the
+   * former refuses it.
+   */
+  readonly capacity: StreamCapacity;
+
+  /**
+   * `authorization`: who may call the HTTP API. `iam` (default on AWS): requests signed by a
+   * principal with `execute-api:Invoke`. `none` (default on local): everyone who can reach it.
+   */
+  readonly authorization: 'iam' | 'none';
+
+  /**
+   * `defaultCurrency`: ISO 4217 code of an account opened without one, and of rows older than
+   * the attribute. Default `EUR`. On a table that already holds such rows it must not change.
+   */
+  readonly defaultCurrency: string;
+
+  /** `logRetentionDays`: how long log groups keep a line; a value CloudWatch offers, default 30. */
+  readonly logRetentionDays: RetentionDays;
+
+  /** `failureRetentionDays`: how long a batch that Lambda gave up on is kept, 1 to 3650, default 90. */
+  readonly failureRetentionDays: number;
+}
+
+/** A setting that can't be used. The message names the setting, its value, and what is allowed. */
+export class SettingError extends Error {
+  override readonly name = 'SettingError';
+}
+
+/** Finds a setting's raw value: a string from the command line, anything from cdk.json. */
+export type Lookup = (name: string) => unknown;
+
+const INFRA = resolve(import.meta.dirname, '..');
+
+/** Reads every setting, and refuses the first that isn't usable. */
+export function readSettings(lookup: Lookup): Settings {
+  const stage = oneOf(lookup, 'stage', ['aws', 'local'], 'aws');
+  const local = stage === 'local';
+  return {
+    stage,
+    artifacts: artifacts(lookup),
+    architecture: oneOf(lookup, 'architecture', ['arm64', 'x86_64'], 'arm64'),
+    removalPolicy: oneOf(lookup, 'removalPolicy', ['retain', 'destroy'], local ? 'destroy' : 'retain'),
+    // https://docs.aws.amazon.com/streams/latest/dev/kinesis-extended-retention.html
+    retentionHours: integer(lookup, 'retentionHours', 24, 8760, 168),
+    capacity: capacity(lookup),
+    authorization: oneOf(lookup, 'authorization', ['iam', 'none'], local ? 'none' : 'iam'),
+    defaultCurrency: currency(lookup),
+    logRetentionDays: logRetention(lookup),
+    failureRetentionDays: integer(lookup, 'failureRetentionDays', 1, 3650, 90),
+  };
+}
+
+function capacity(lookup: Lookup): StreamCapacity {
+  const mode = oneOf(lookup, 'shardMode', ['on-demand', 'provisioned'], 'on-demand');
+  if (mode === 'provisioned') {
+    if (isUnset(lookup('shards'))) {
+      throw refused('shards', undefined, 'a whole number from 1 to 10000, because shardMode is provisioned');
+    }
+    return { mode, shards: integer(lookup, 'shards', 1, 10_000, 1) };
+  }
+  if (!isUnset(lookup('shards'))) {
+    throw refused('shards', lookup('shards'), 'no value while shardMode is on-demand');
+  }
+  return { mode };
+}
+
+function currency(lookup: Lookup): string {
+  const value = lookup('defaultCurrency') ?? 'EUR';
+  if (typeof value !== 'string' || !/^[A-Z]{3}$/.test(value)) {
+    throw refused('defaultCurrency', value, 'an ISO 4217 code, three capital letters');
+  }
+  return value;
+}
+
+function logRetention(lookup: Lookup): RetentionDays {
+  // The enum's numbers are the days; INFINITE is left out, because every log group ends somewhere.
+  const days = Object.values(RetentionDays).filter(
+    (value): value is RetentionDays => typeof value === 'number' && value !== RetentionDays.INFINITE,
+  );
+  const value = integer(lookup, 'logRetentionDays', 1, 3653, RetentionDays.ONE_MONTH);
+  if (!days.includes(value)) {
+    throw refused('logRetentionDays', value, `one of ${days.join(', ')}`);
+  }
+  return value;
+}
+
+function artifacts(lookup: Lookup): string {
+  const value = lookup('artifacts') ?? '../target/lambda';
+  if (typeof value !== 'string' || value === '') {
+    throw refused('artifacts', value, 'a folder, absolute or relative to infra/');
+  }
+  const folder = resolve(INFRA, value);
+  const missing = FUNCTIONS.map((name) => resolve(folder, name, 'bootstrap')).filter((file) => !existsSync(file));
+  if (missing.length > 0) {
+    throw new SettingError(
+      `Setting "artifacts" is ${JSON.stringify(value)}, but there is no ${missing.join(', no ')}. ` +
+        'Build the functions first, with "cargo lambda build --release --arm64" in the root of the ' +
+        'repository, or name another folder with "-c artifacts=<folder>".',
+    );
+  }
+  return folder;
+}
+
+function oneOf<const T extends string>(lookup: Lookup, name: string, allowed: readonly T[], fallback: T): T {
+  const value = lookup(name) ?? fallback;
+  const found = allowed.find((candidate) => candidate === value);
+  if (found === undefined) throw refused(name, value, `one of ${allowed.join(', ')}`);
+  return found;
+}
+
+function integer(lookup: Lookup, name: string, min: number, max: number, fallback: number): number {
+  const value = lookup(name) ?? fallback;
+  const number = typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value;
+  if (typeof number !== 'number' || !Number.isInteger(number) || number < min || number > max) {
+    throw refused(name, value, `a whole number from ${min} to ${max}`);
+  }
+  return number;
+}
+
+function isUnset(value: unknown): value is null | undefined {
+  return value === undefined || value === null;
+}
+
+function refused(name: string, value: unknown, allowed: string): SettingError {
+  const given = isUnset(value) ? 'is missing' : `is ${JSON.stringify(value)}`;
+  return new SettingError(`Setting "${name}" ${given}; allowed: ${allowed}.`);
+}
