@@ -1,0 +1,99 @@
+//! Many commands at once.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, ensure};
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::pipeline::{Answer, Pipeline};
+use crate::verify;
+
+/// Commands to one account, all at once.
+const HOT: usize = 100;
+const ACCOUNTS: usize = 50;
+/// Commands to each of the others.
+const COMMANDS: usize = 20;
+/// Commands under way, over all of the others.
+const AT_ONCE: usize = 32;
+
+pub(crate) async fn every_accepted_command_is_one_event_everywhere(
+    pipeline: &Pipeline,
+) -> Result<()> {
+    let hot = pipeline.open().await?;
+    let (hot_events, quiet) = tokio::try_join!(
+        async { move_money(pipeline, &hot, HOT, HOT).await },
+        quiet_accounts(pipeline)
+    )?;
+    verify::has_exactly(pipeline, &hot, hot_events).await?;
+    for (id, events) in quiet {
+        verify::has_exactly(pipeline, &id, events).await?;
+    }
+    Ok(())
+}
+
+/// Opens the other accounts and sends them their commands; answers with each one's events.
+async fn quiet_accounts(pipeline: &Pipeline) -> Result<Vec<(String, usize)>> {
+    let accounts: Vec<String> = stream::iter(0..ACCOUNTS)
+        .map(async |_| pipeline.open().await)
+        .buffer_unordered(AT_ONCE)
+        .try_collect()
+        .await?;
+    stream::iter(accounts)
+        .map(async |id| {
+            let events = move_money(pipeline, &id, COMMANDS, 1).await?;
+            Ok((id, events))
+        })
+        .buffer_unordered(AT_ONCE)
+        .try_collect()
+        .await
+}
+
+/// Sends commands of which some are refused, so many at once, and answers with how many events the
+/// account has to have.
+async fn move_money(
+    pipeline: &Pipeline,
+    id: &str,
+    commands: usize,
+    at_once: usize,
+) -> Result<usize> {
+    let answers: Vec<Answer> = stream::iter(0..commands)
+        .map(async |number| {
+            let (command, body) = command(number);
+            let path = format!("/accounts/{id}/{command}");
+            pipeline.post(&path, &[], &body).await
+        })
+        .buffer_unordered(at_once)
+        .try_collect()
+        .await?;
+    let mut sequences = BTreeSet::new();
+    for answer in &answers {
+        match answer.status {
+            StatusCode::OK => {
+                let sequence = answer.body["sequence"].as_u64().unwrap_or_default();
+                ensure!(
+                    sequences.insert(sequence),
+                    "sequence {sequence} was given twice"
+                );
+            }
+            // Lost every race, broke a rule of the domain, can't be read.
+            StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY | StatusCode::BAD_REQUEST => {}
+            _ => anyhow::bail!("unexpected: {answer:?}"),
+        }
+    }
+    let events = sequences.len() + 1;
+    let expected: BTreeSet<u64> = (2..).take(sequences.len()).collect();
+    ensure!(sequences == expected, "accepted commands are {sequences:?}");
+    ensure!(events > 1, "no command was accepted");
+    Ok(events)
+}
+
+fn command(number: usize) -> (&'static str, Value) {
+    match number % 5 {
+        0 | 1 => ("credit", json!({ "amount": 100 + number })),
+        2 => ("withdraw", json!({ "amount": 90 })),
+        3 => ("withdraw", json!({ "amount": 1_000_000_000 })),
+        _ => ("credit", json!({ "amount": -1 })),
+    }
+}

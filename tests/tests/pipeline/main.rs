@@ -1,0 +1,91 @@
+//! The whole pipeline on the local stack: the real functions, deployed by the real CDK app.
+//!
+//! The stack has its own port and state folder, is started by the first scenario that runs, and is
+//! stopped when all are through, also when they fail. The scenarios share it, run side by side, and
+//! touch only accounts of their own.
+//!
+//! Left out on purpose: retries, partial batches, failure destinations and throttling, which the
+//! emulator would show wrongly. The fault simulation proves them.
+
+mod bad_input;
+mod idempotency;
+mod journal;
+mod lake;
+mod load;
+mod older_layout;
+mod pipeline;
+mod poison;
+mod queries;
+mod verify;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Result;
+use libtest_mimic::{Arguments, Failed, Trial};
+use millrace_cli::stack::LocalStack;
+use tokio::runtime::Runtime;
+use tokio::sync::OnceCell;
+
+use pipeline::Pipeline;
+
+/// What the scenarios share.
+struct Shared {
+    runtime: Runtime,
+    stack: OnceCell<(LocalStack, Pipeline)>,
+}
+
+impl Shared {
+    fn run(&self, scenario: impl AsyncFnOnce(&Pipeline) -> Result<()>) -> Result<(), Failed> {
+        self.runtime
+            .block_on(async {
+                let (_, pipeline) = self.stack.get_or_try_init(pipeline::start).await?;
+                scenario(pipeline).await
+            })
+            .map_err(|error| Failed::from(format!("{error:?}")))
+    }
+
+    fn stop(self) -> Result<()> {
+        let Self { runtime, stack } = self;
+        let stopped = match stack.into_inner() {
+            Some((stack, _)) => stack.stop(),
+            None => Ok(()),
+        };
+        runtime.shutdown_background();
+        stopped
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let shared = Arc::new(Shared {
+        runtime: Runtime::new().expect("threads can be started"),
+        stack: OnceCell::new(),
+    });
+    macro_rules! trials {
+        ($($scenario:path),* $(,)?) => {
+            vec![$({
+                let shared = Arc::clone(&shared);
+                Trial::test(stringify!($scenario), move || {
+                    shared.run(async |pipeline| $scenario(pipeline).await)
+                })
+            }),*]
+        };
+    }
+    let trials = trials![
+        load::every_accepted_command_is_one_event_everywhere,
+        idempotency::one_key_at_once_appends_one_event,
+        older_layout::rows_of_an_older_producer_flow_and_are_continued,
+        poison::a_malformed_row_blocks_its_account_alone,
+        bad_input::bad_input_is_answered_and_appends_nothing,
+        queries::queries_show_what_was_accepted,
+        queries::athena_answers_from_the_lake,
+    ];
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    let shared = Arc::into_inner(shared).expect("all scenarios are through");
+    if let Err(error) = shared.stop() {
+        eprintln!("the local stack was not stopped: {error:#}");
+        return ExitCode::FAILURE;
+    }
+    conclusion.exit_code()
+}

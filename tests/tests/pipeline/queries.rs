@@ -1,0 +1,119 @@
+//! What is asked: the read models over HTTP, and the lake through Athena.
+
+use anyhow::{Context as _, Result, bail, ensure};
+use aws_sdk_athena::types::{QueryExecutionContext, QueryExecutionState};
+use reqwest::StatusCode;
+
+use crate::pipeline::{Pipeline, wait};
+use crate::verify;
+
+pub(crate) async fn queries_show_what_was_accepted(pipeline: &Pipeline) -> Result<()> {
+    let id = pipeline.open().await?;
+    pipeline.accepted(&id, "credit", 700).await?;
+    let withdrawn = pipeline.accepted(&id, "withdraw", 50).await?;
+    let view = verify::shows(pipeline, &id, 3).await?;
+    ensure!(view["balance"] == 650, "{view}");
+
+    let view = pipeline.get(&format!("/accounts/{id}")).await?;
+    ensure!(
+        view.header("etag") == withdrawn.header("etag"),
+        "the view has another ETag than the command"
+    );
+    let unchanged = pipeline
+        .send(
+            reqwest::Method::GET,
+            &format!("/accounts/{id}"),
+            &[("if-none-match", view.header("etag"))],
+            Vec::new(),
+        )
+        .await?;
+    unchanged.expect(StatusCode::NOT_MODIFIED)?;
+
+    let opened_at = view.body["openedAt"].as_str().context("a time")?;
+    for (at, balance) in [(opened_at, 0), ("9999-01-01T00:00:00Z", 650)] {
+        let answer = pipeline
+            .get(&format!("/accounts/{id}/balance?at={at}"))
+            .await?;
+        answer.expect(StatusCode::OK)?;
+        ensure!(answer.body["balance"] == balance, "{answer:?}");
+    }
+
+    // Nobody has written so far, so it can't be waited for.
+    let ahead = pipeline
+        .get(&format!("/accounts/{id}?minSequence=4"))
+        .await?;
+    ahead.expect(StatusCode::SERVICE_UNAVAILABLE)?;
+    ensure!(ahead.header("retry-after") == "1", "{ahead:?}");
+    Ok(())
+}
+
+pub(crate) async fn athena_answers_from_the_lake(pipeline: &Pipeline) -> Result<()> {
+    let id = pipeline.open().await?;
+    pipeline.accepted(&id, "credit", 900).await?;
+    pipeline.accepted(&id, "withdraw", 1).await?;
+    verify::has_exactly(pipeline, &id, 3).await?;
+    let sql = format!(
+        "SELECT DISTINCT type, data.sequence, data.amount FROM \"{}\" \
+         WHERE subject = '{id}' ORDER BY data.sequence",
+        pipeline.local.glue_table
+    );
+    let rows = query(pipeline, &sql).await?;
+    let expected = [
+        ["AccountCreated", "1", ""],
+        ["BalanceCredited", "2", "900"],
+        ["BalanceWithdrawn", "3", "1"],
+    ];
+    ensure!(rows == expected, "Athena answered {rows:?}");
+    Ok(())
+}
+
+async fn query(pipeline: &Pipeline, sql: &str) -> Result<Vec<Vec<String>>> {
+    let (athena, local) = (&pipeline.clients.athena, &pipeline.local);
+    let started = athena
+        .start_query_execution()
+        .query_string(sql)
+        .work_group(&local.athena_work_group)
+        .query_execution_context(
+            QueryExecutionContext::builder()
+                .database(&local.glue_database)
+                .build(),
+        )
+        .send()
+        .await?;
+    let id = started.query_execution_id.context("the query has no id")?;
+    wait("the query's end", async || {
+        let execution = athena.get_query_execution().query_execution_id(&id);
+        let status = execution
+            .send()
+            .await?
+            .query_execution
+            .and_then(|execution| execution.status)
+            .context("the query has no status")?;
+        match status.state {
+            Some(QueryExecutionState::Succeeded) => Ok(Some(())),
+            Some(QueryExecutionState::Failed | QueryExecutionState::Cancelled) => {
+                bail!("the query failed: {:?}", status.state_change_reason)
+            }
+            _ => Ok(None),
+        }
+    })
+    .await?;
+    let answer = athena.get_query_results().query_execution_id(&id);
+    let rows = answer
+        .send()
+        .await?
+        .result_set
+        .and_then(|set| set.rows)
+        .unwrap_or_default();
+    // The first row holds the columns' names.
+    Ok(rows
+        .into_iter()
+        .skip(1)
+        .map(|row| {
+            let cells = row.data.unwrap_or_default().into_iter();
+            cells
+                .map(|cell| cell.var_char_value.unwrap_or_default())
+                .collect()
+        })
+        .collect())
+}
