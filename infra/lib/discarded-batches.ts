@@ -8,7 +8,7 @@
  * Nothing is lost when an object appears here: every event is in the events table, and can be
  * published or projected again from there. The object says that it has to be, and why.
  */
-import { Duration, Validations } from 'aws-cdk-lib';
+import { Duration } from 'aws-cdk-lib';
 import * as iam from 'aws-cdk-lib/aws-iam';
 import type * as lambda from 'aws-cdk-lib/aws-lambda';
 import type * as s3 from 'aws-cdk-lib/aws-s3';
@@ -22,7 +22,7 @@ export interface DiscardedBatchesProps {
 }
 
 export class DiscardedBatches extends Construct implements lambda.IEventSourceDlq {
-  readonly bucket: s3.Bucket;
+  readonly bucket: PrivateBucket;
 
   constructor(scope: Construct, id: string, props: DiscardedBatchesProps) {
     super(scope, id);
@@ -50,10 +50,11 @@ export class DiscardedBatches extends Construct implements lambda.IEventSourceDl
         resources: [this.bucket.arnForObjects('aws/lambda/*')],
       }),
     );
-    Validations.of(handler.role!).acknowledge({
-      id: `AwsSolutions-IAM5[Resource::<TODO>/aws/lambda/*]`,
-      reason: 'Lambda names the objects itself, by mapping and time; only the prefix is known beforehand.',
-    });
+    this.bucket.acknowledgePrefix(
+      handler.role!,
+      'aws/lambda/',
+      'Lambda names the objects itself, by mapping and time; only the prefix is known beforehand.',
+    );
     return { destination: this.bucket.bucketArn };
   }
 }

@@ -54,7 +54,7 @@ export class DomainStream extends Construct {
     });
     const { handler } = this.translator;
     eventLog.events.grant(handler, 'dynamodb:Query', 'dynamodb:GetItem');
-    this.cursors.grant(handler, 'dynamodb:BatchGetItem', 'dynamodb:GetItem', 'dynamodb:UpdateItem');
+    this.cursors.grant(handler, 'dynamodb:BatchGetItem', 'dynamodb:UpdateItem');
     this.stream.grant(handler, 'kinesis:PutRecords');
 
     // The stream's only reader: DynamoDB serves two per shard and throttles beyond. Whoever wants

@@ -42,7 +42,7 @@ export interface LakeProps {
 }
 
 export class Lake extends Construct {
-  readonly bucket: s3.Bucket;
+  readonly bucket: PrivateBucket;
   readonly deliveryStream: firehose.DeliveryStream;
   readonly archiver: RustFunction;
   readonly catalog: LakeCatalog;
@@ -120,6 +120,9 @@ export class Lake extends Construct {
         }),
       },
     });
+    for (const folder of [FOLDERS.events, FOLDERS.errors]) {
+      this.bucket.acknowledgePrefix(role, folder, 'Firehose names the objects itself, by day and shard.');
+    }
     const fixed = role.withoutPolicyUpdates();
 
     return new firehose.DeliveryStream(this, 'Delivery', {

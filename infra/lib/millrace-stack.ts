@@ -1,7 +1,7 @@
 /**
  * The stack: one construct per concern, wired in the direction in which an event travels.
  */
-import { CfnOutput, Duration, Stack, type StackProps } from 'aws-cdk-lib';
+import { CfnOutput, Duration, Stack, type StackProps, Validations } from 'aws-cdk-lib';
 import { Construct } from 'constructs';
 import { Commands } from './commands.ts';
 import { DiscardedBatches } from './discarded-batches.ts';
@@ -39,6 +39,11 @@ export class MillraceStack extends Stack {
     new Queries(this, 'Queries', { settings, projection, http });
     const lake = new Lake(this, 'Lake', { settings, domainStream, discarded, accessLogs });
 
+    Validations.of(this).acknowledge({
+      id: 'CloudFormation-Validate::W7001',
+      reason: 'The Firehose construct brings a table of addresses along, which a delivery to S3 has no use for.',
+    });
+
     // Names that programs read from the stack, the `millrace` command among them.
     const outputs = {
       ApiId: http.api.apiId,
@@ -55,6 +60,7 @@ export class MillraceStack extends Stack {
       GlueDatabase: lake.catalog.databaseName,
       GlueTable: lake.catalog.tableName,
       AthenaWorkGroup: lake.workGroup.name,
+      DefaultCurrency: settings.defaultCurrency,
     };
     for (const [key, value] of Object.entries(outputs)) new CfnOutput(this, key, { value });
   }

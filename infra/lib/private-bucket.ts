@@ -1,7 +1,7 @@
 /** What all of Millrace's buckets have in common. */
-import { Duration, RemovalPolicy } from 'aws-cdk-lib';
+import { Duration, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
 import * as s3 from 'aws-cdk-lib/aws-s3';
-import { Construct } from 'constructs';
+import type { Construct, IConstruct } from 'constructs';
 import type { Settings } from './settings.ts';
 
 export interface PrivateBucketProps {
@@ -31,6 +31,18 @@ export class PrivateBucket extends s3.Bucket {
         { id: 'drop-unfinished-uploads', abortIncompleteMultipartUploadAfter: Duration.days(7) },
       ],
       ...(accessLogs && { serverAccessLogsBucket: accessLogs }),
+    });
+  }
+
+  /**
+   * Tells cdk-nag that `writer` may name the objects below `prefix` itself: only the prefix is
+   * known beforehand.
+   */
+  acknowledgePrefix(writer: IConstruct, prefix: string, reason: string): void {
+    const bucket = Stack.of(this).getLogicalId(this.node.defaultChild as s3.CfnBucket);
+    Validations.of(writer).acknowledge({
+      id: `AwsSolutions::AwsSolutions-IAM5[Resource::<${bucket}.Arn>/${prefix}*]`,
+      reason,
     });
   }
 }

@@ -47,16 +47,8 @@ export class Projection extends Construct {
       timeout: Duration.seconds(60),
       memoryMB: 512,
     });
-    for (const table of [this.accounts, this.transactions]) {
-      table.grant(
-        this.projector.handler,
-        'dynamodb:BatchGetItem',
-        'dynamodb:BatchWriteItem',
-        'dynamodb:GetItem',
-        'dynamodb:PutItem',
-        'dynamodb:UpdateItem',
-      );
-    }
+    this.accounts.grant(this.projector.handler, 'dynamodb:GetItem', 'dynamodb:PutItem', 'dynamodb:UpdateItem');
+    this.transactions.grant(this.projector.handler, 'dynamodb:BatchWriteItem');
 
     consume(domainStream, this.projector, discarded, {
       batchSize: 1000,

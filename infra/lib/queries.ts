@@ -31,9 +31,8 @@ export class Queries extends Construct {
       timeout: Duration.seconds(15),
       memoryMB: 512,
     });
-    for (const table of [projection.accounts, projection.transactions]) {
-      table.grant(this.reader.handler, 'dynamodb:GetItem', 'dynamodb:BatchGetItem', 'dynamodb:Query');
-    }
+    projection.accounts.grant(this.reader.handler, 'dynamodb:GetItem');
+    projection.transactions.grant(this.reader.handler, 'dynamodb:GetItem', 'dynamodb:Query');
 
     http.route('Queries', HttpRouteKey.with('/{proxy+}', HttpMethod.GET), this.reader);
   }

@@ -10,7 +10,6 @@ import * as lambda from 'aws-cdk-lib/aws-lambda';
 import * as logs from 'aws-cdk-lib/aws-logs';
 import { Construct } from 'constructs';
 import type { FunctionName, Settings } from './settings.ts';
-import { STAGES } from './stage.ts';
 
 export interface RustFunctionProps {
   readonly settings: Settings;
@@ -60,11 +59,9 @@ export class RustFunction extends Construct {
       memorySize: props.memoryMB,
       role,
       logGroup: this.logGroup,
-      ...(STAGES[settings.stage].jsonLogs && {
-        loggingFormat: lambda.LoggingFormat.JSON,
-        applicationLogLevelV2: lambda.ApplicationLogLevel.INFO,
-        systemLogLevelV2: lambda.SystemLogLevel.WARN,
-      }),
+      loggingFormat: lambda.LoggingFormat.JSON,
+      applicationLogLevelV2: lambda.ApplicationLogLevel.INFO,
+      systemLogLevelV2: lambda.SystemLogLevel.WARN,
     });
   }
 }

@@ -10,11 +10,6 @@ import type { Stage } from './settings.ts';
 
 export interface StageTraits {
   /**
-   * Log functions as JSON, at levels that CloudWatch can filter.
-   */
-  readonly jsonLogs: boolean;
-
-  /**
    * How many batches of one shard the projector works on at once.
    * Local: 1. The emulator polls a shard once at a time whatever the factor.
    */
@@ -53,7 +48,6 @@ export interface StageTraits {
 
 export const STAGES: Readonly<Record<Stage, StageTraits>> = {
   aws: {
-    jsonLogs: true,
     projectorParallelization: 4,
     archiverWindowSeconds: 60,
     lakeCompression: true,
@@ -62,7 +56,6 @@ export const STAGES: Readonly<Record<Stage, StageTraits>> = {
     filterNamesMissingParents: false,
   },
   local: {
-    jsonLogs: true,
     projectorParallelization: 1,
     archiverWindowSeconds: 0,
     lakeCompression: false,

@@ -45,6 +45,8 @@ pub struct Local {
     pub glue_database: String,
     /// The lake's table.
     pub glue_table: String,
+    /// The currency of accounts that name none.
+    pub default_currency: String,
 }
 
 /// What the CDK app answers with.
@@ -64,6 +66,7 @@ struct Outputs {
     glue_database: String,
     glue_table: String,
     athena_work_group: String,
+    default_currency: String,
 }
 
 /// The file that `cdk deploy` writes.
@@ -96,6 +99,7 @@ impl Local {
             athena_work_group: outputs.athena_work_group,
             glue_database: outputs.glue_database,
             glue_table: outputs.glue_table,
+            default_currency: outputs.default_currency,
         })
     }
 
@@ -126,7 +130,7 @@ mod tests {
             "AccountsTable": "accounts", "TransactionsTable": "transactions",
             "StreamName": "stream", "DeliveryStream": "delivery", "LakeBucket": "lake",
             "FailureBucket": "failures", "GlueDatabase": "database", "GlueTable": "table",
-            "AthenaWorkGroup": "group",
+            "AthenaWorkGroup": "group", "DefaultCurrency": "EUR",
         }})
     }
 
@@ -150,6 +154,7 @@ mod tests {
                 "transactionsTable": "transactions", "streamName": "stream",
                 "deliveryStream": "delivery", "lakeBucket": "lake", "failureBucket": "failures",
                 "athenaWorkGroup": "group", "glueDatabase": "database", "glueTable": "table",
+                "defaultCurrency": "EUR",
             })
         );
         assert_eq!(

@@ -1,0 +1,201 @@
+//! The deployment that an operator's command works on: a local stack, or one on AWS.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use aws_config::BehaviorVersion;
+use aws_sdk_dynamodb::config::ProvideCredentials as _;
+use millrace_domain::Settings;
+use millrace_runtime::System;
+use millrace_translator::batch::Translator;
+use millrace_translator::dynamodb::{CursorTable, EventsTable};
+use millrace_translator::kinesis::DomainStream;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::Workspace;
+use crate::clients::Clients;
+use crate::stack::Local;
+
+/// The names of its parts, as `local.json` and as the CDK's outputs call them.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Names {
+    #[serde(alias = "EventsTable")]
+    pub(crate) events_table: String,
+    #[serde(alias = "CursorTable")]
+    pub(crate) cursor_table: String,
+    #[serde(alias = "AccountsTable")]
+    pub(crate) accounts_table: String,
+    #[serde(alias = "TransactionsTable")]
+    pub(crate) transactions_table: String,
+    #[serde(alias = "StreamName")]
+    pub(crate) stream_name: String,
+    #[serde(alias = "GlueDatabase")]
+    pub(crate) glue_database: String,
+    #[serde(alias = "GlueTable")]
+    pub(crate) glue_table: String,
+    #[serde(alias = "AthenaWorkGroup")]
+    pub(crate) athena_work_group: String,
+    #[serde(alias = "DefaultCurrency")]
+    pub(crate) default_currency: String,
+}
+
+/// A deployment, ready to be worked on.
+pub(crate) struct Deployment {
+    pub(crate) names: Names,
+    pub(crate) clients: Clients,
+    pub(crate) settings: Settings,
+    /// Whether it is a local stack, where nothing waits in a buffer on its way to the lake.
+    pub(crate) is_local: bool,
+}
+
+impl Deployment {
+    /// The deployment that `file` describes: a running local stack's `local.json`, or what `cdk
+    /// deploy --outputs-file` wrote, which is reached as the environment says. Without a file, the
+    /// local stack of the checkout.
+    ///
+    /// # Errors
+    /// When the file isn't there or isn't complete, or there are no credentials.
+    pub(crate) async fn open(file: Option<PathBuf>) -> Result<Self> {
+        let path = match file {
+            Some(path) => path,
+            None => running_stack()?,
+        };
+        let content = std::fs::read(&path)
+            .with_context(|| format!("could not read the deployment {}", path.display()))?;
+        let not_as_agreed = || format!("{} describes no deployment", path.display());
+        let described: Value = serde_json::from_slice(&content).with_context(not_as_agreed)?;
+        let is_local = described.get("endpointUrl").is_some();
+        let (parts, clients) = if is_local {
+            let local: Local =
+                serde_json::from_value(described.clone()).with_context(not_as_agreed)?;
+            (described, Clients::of(&local))
+        } else {
+            let stacks = described.as_object().with_context(not_as_agreed)?;
+            let stack = match stacks.values().collect::<Vec<_>>()[..] {
+                [stack] => stack.clone(),
+                _ => bail!(
+                    "{} holds the outputs of {} stacks, not of one",
+                    path.display(),
+                    stacks.len()
+                ),
+            };
+            (stack, of_the_environment().await?)
+        };
+        let names: Names = serde_json::from_value(parts).with_context(not_as_agreed)?;
+        let currency = names.default_currency.clone();
+        let settings = Settings::read(|_| Some(currency.clone())).with_context(not_as_agreed)?;
+        Ok(Self {
+            names,
+            clients,
+            settings,
+            is_local,
+        })
+    }
+
+    pub(crate) fn events(&self) -> EventsTable {
+        EventsTable::new(
+            self.clients.dynamodb.clone(),
+            self.names.events_table.clone(),
+        )
+    }
+
+    pub(crate) fn cursors(&self) -> CursorTable {
+        CursorTable::new(
+            self.clients.dynamodb.clone(),
+            self.names.cursor_table.clone(),
+        )
+    }
+
+    /// The translator itself, working here instead of in its function. Its order, its retries and
+    /// its cursor rules are those of the live one, beside which it may run: both publish the same
+    /// bytes from the same cursor on, and a consumer sees repeats.
+    pub(crate) fn translator<C>(
+        &self,
+        cursors: C,
+    ) -> Translator<EventsTable, C, DomainStream, System> {
+        Translator {
+            rows: self.events(),
+            cursors,
+            publisher: DomainStream::new(
+                self.clients.kinesis.clone(),
+                self.names.stream_name.clone(),
+            ),
+            ambient: System,
+            settings: self.settings,
+        }
+    }
+}
+
+fn running_stack() -> Result<PathBuf> {
+    let path = Workspace::find()?.local_folder().join("local.json");
+    if !Path::new(&path).exists() {
+        bail!(
+            "no local stack runs in this checkout: start one with `millrace up --detach`, or name a \
+             deployment with --deployment FILE (what `cdk deploy --outputs-file FILE` wrote)"
+        );
+    }
+    Ok(path)
+}
+
+/// Clients as the standard AWS variables and profiles say.
+async fn of_the_environment() -> Result<Clients> {
+    let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
+    if config.region().is_none() {
+        bail!("no AWS region is set: set AWS_REGION, or a profile that names one");
+    }
+    let credentials = config
+        .credentials_provider()
+        .ok_or_else(|| anyhow!("no AWS credentials are set"))?;
+    credentials
+        .provide_credentials()
+        .await
+        .context("no AWS credentials could be had: set AWS_PROFILE, or log in")?;
+    Ok(Clients::with(&config))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn names_read_alike_from_a_local_stack_and_from_outputs() {
+        let local = json!({
+            "eventsTable": "e", "cursorTable": "c", "accountsTable": "a", "transactionsTable": "t",
+            "streamName": "s", "glueDatabase": "d", "glueTable": "g", "athenaWorkGroup": "w",
+            "defaultCurrency": "EUR",
+        });
+        let outputs = json!({
+            "EventsTable": "e", "CursorTable": "c", "AccountsTable": "a", "TransactionsTable": "t",
+            "StreamName": "s", "GlueDatabase": "d", "GlueTable": "g", "AthenaWorkGroup": "w",
+            "DefaultCurrency": "EUR", "ApiUrl": "https://…",
+        });
+        for described in [local, outputs] {
+            let names: Names = serde_json::from_value(described).expect("complete");
+            assert_eq!(names.transactions_table, "t");
+        }
+        let error = serde_json::from_value::<Names>(json!({})).expect_err("incomplete");
+        assert!(error.to_string().contains("eventsTable"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_describes_none_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("outputs.json");
+        for content in ["", "[]", "{}", "{\"A\":{},\"B\":{}}"] {
+            std::fs::write(&path, content).expect("written");
+            let Err(error) = Deployment::open(Some(path.clone())).await else {
+                panic!("{content} was taken");
+            };
+            assert!(error.to_string().contains("outputs.json"), "{error:#}");
+        }
+        let missing = Deployment::open(Some(folder.path().join("none.json"))).await;
+        let Err(error) = missing else {
+            panic!("there is no file");
+        };
+        assert!(error.to_string().contains("none.json"), "{error:#}");
+    }
+}

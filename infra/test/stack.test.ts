@@ -1,0 +1,234 @@
+/** The settings that carry guarantees, on either stage. */
+import { Match, type Template } from 'aws-cdk-lib/assertions';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { template } from './synthesise.ts';
+
+const FUNCTIONS = 5;
+
+let aws: Template;
+let local: Template;
+beforeAll(() => {
+  aws = template();
+  local = template({ stage: 'local' });
+});
+
+type Resource = { Properties: Record<string, any>; DeletionPolicy?: string };
+const all = (of: Template, type: string) => Object.values(of.findResources(type)) as Resource[];
+const mappings = (of: Template) => all(of, 'AWS::Lambda::EventSourceMapping').map(({ Properties }) => Properties);
+const fromDynamoDb = (of: Template) => mappings(of).filter((it) => it.FilterCriteria);
+const fromKinesis = (of: Template) => mappings(of).filter((it) => !it.FilterCriteria);
+
+describe.each([
+  ['aws', () => aws],
+  ['local', () => local],
+])('%s', (_, of) => {
+  test('every mapping starts at the beginning, retries finitely, bisects, and keeps what it gives up', () => {
+    expect(mappings(of())).toHaveLength(3);
+    for (const mapping of mappings(of())) {
+      expect(mapping).toMatchObject({
+        StartingPosition: 'TRIM_HORIZON',
+        BisectBatchOnFunctionError: true,
+        FunctionResponseTypes: ['ReportBatchItemFailures'],
+        DestinationConfig: { OnFailure: { Destination: { 'Fn::GetAtt': [expect.stringMatching(/Discarded/), 'Arn'] } } },
+      });
+      expect(mapping.MaximumRetryAttempts).toBeGreaterThan(0);
+      // Below the 24 h after which a stream may forget.
+      expect(mapping.MaximumRecordAgeInSeconds).toBeGreaterThan(3600);
+      expect(mapping.MaximumRecordAgeInSeconds).toBeLessThan(24 * 3600);
+    }
+  });
+
+  test('the DynamoDB stream is read one batch at a time, since order holds per item only', () => {
+    expect(fromDynamoDb(of()).map((it) => it.ParallelizationFactor)).toEqual([1]);
+  });
+
+  test('the events table streams new images, and the translator is its only reader', () => {
+    const tables = all(of(), 'AWS::DynamoDB::GlobalTable').filter((it) => it.Properties.StreamSpecification);
+    expect(tables.map((it) => it.Properties.StreamSpecification)).toEqual([{ StreamViewType: 'NEW_IMAGE' }]);
+    expect(fromDynamoDb(of())).toHaveLength(1);
+    expect(fromKinesis(of())).toHaveLength(2);
+  });
+
+  test('the stream keeps user partition keys', () => {
+    of().hasResourceProperties('AWS::Kinesis::Stream', { RecordDistributionStrategy: 'USER_PARTITION_KEY' });
+  });
+
+  test('keys forget themselves', () => {
+    of().hasResourceProperties('AWS::DynamoDB::GlobalTable', {
+      KeySchema: [{ AttributeName: 'Key', KeyType: 'HASH' }],
+      TimeToLiveSpecification: { AttributeName: 'ExpiresAt', Enabled: true },
+    });
+  });
+
+  test('everything at rest is encrypted', () => {
+    for (const { Properties } of all(of(), 'AWS::DynamoDB::GlobalTable')) {
+      expect(Properties.SSESpecification).toMatchObject({ SSEEnabled: true });
+    }
+    for (const { Properties } of all(of(), 'AWS::S3::Bucket')) {
+      expect(Properties.BucketEncryption).toBeDefined();
+      expect(Properties.PublicAccessBlockConfiguration).toMatchObject({ BlockPublicAcls: true, RestrictPublicBuckets: true });
+    }
+    of().hasResourceProperties('AWS::Kinesis::Stream', { StreamEncryption: { EncryptionType: 'KMS' } });
+    of().hasResourceProperties('AWS::KinesisFirehose::DeliveryStream', {
+      DeliveryStreamEncryptionConfigurationInput: { KeyType: 'AWS_OWNED_CMK' },
+    });
+  });
+
+  test('no name is fixed, so that stacks live side by side', () => {
+    for (const [type, name] of [
+      ['AWS::DynamoDB::GlobalTable', 'TableName'],
+      ['AWS::Kinesis::Stream', 'Name'],
+      ['AWS::Lambda::Function', 'FunctionName'],
+      ['AWS::S3::Bucket', 'BucketName'],
+      ['AWS::KinesisFirehose::DeliveryStream', 'DeliveryStreamName'],
+      ['AWS::IAM::Role', 'RoleName'],
+      ['AWS::Logs::LogGroup', 'LogGroupName'],
+    ] as const) {
+      for (const { Properties } of all(of(), type)) expect(Properties).not.toHaveProperty(name);
+    }
+  });
+
+  test('no policy allows every action of a service, and none is AWS-managed', () => {
+    const policies = [
+      ...all(of(), 'AWS::IAM::Policy').map((it) => it.Properties.PolicyDocument),
+      ...all(of(), 'AWS::IAM::Role').flatMap((it) => (it.Properties.Policies ?? []).map((p: any) => p.PolicyDocument)),
+    ];
+    const actions = policies.flatMap((it) => it.Statement.flatMap((statement: any) => statement.Action));
+    expect(actions.length).toBeGreaterThan(20);
+    for (const action of actions) expect(action).not.toMatch(/\*/);
+    for (const role of all(of(), 'AWS::IAM::Role')) expect(role.Properties).not.toHaveProperty('ManagedPolicyArns');
+  });
+
+  test('the writer may append and nothing else', () => {
+    const policies = Object.entries(of().findResources('AWS::IAM::Policy'));
+    const [, writer] = policies.find(([id]) => id.startsWith('CommandsWriter'))!;
+    const actions = (writer as Resource).Properties.PolicyDocument.Statement.flatMap((it: any) => it.Action);
+    expect(new Set(actions)).toEqual(
+      new Set([
+        'logs:CreateLogStream',
+        'logs:PutLogEvents',
+        'dynamodb:GetItem',
+        'dynamodb:PutItem',
+        'dynamodb:Query',
+      ]),
+    );
+  });
+
+  test('queries go to the reader, and everything else to the writer', () => {
+    const routes = all(of(), 'AWS::ApiGatewayV2::Route').map((it) => it.Properties.RouteKey);
+    expect(routes.sort()).toEqual(['$default', 'GET /{proxy+}']);
+  });
+
+  test('the lake is laid out by day, as its table says', () => {
+    of().hasResourceProperties('AWS::KinesisFirehose::DeliveryStream', {
+      ExtendedS3DestinationConfiguration: { Prefix: 'events/dt=!{timestamp:yyyy-MM-dd}/' },
+    });
+    of().hasResourceProperties('AWS::Glue::Table', {
+      TableInput: {
+        Name: 'events',
+        PartitionKeys: [Match.objectLike({ Name: 'dt' })],
+        Parameters: Match.objectLike({ 'projection.enabled': 'true', 'projection.dt.type': 'date' }),
+      },
+    });
+  });
+
+  test('every function is JSON-logged into a group that forgets', () => {
+    expect(all(of(), 'AWS::Lambda::Function')).toHaveLength(FUNCTIONS);
+    for (const { Properties } of all(of(), 'AWS::Lambda::Function')) {
+      expect(Properties.LoggingConfig).toMatchObject({ LogFormat: 'JSON' });
+    }
+    for (const { Properties } of all(of(), 'AWS::Logs::LogGroup')) expect(Properties.RetentionInDays).toBe(30);
+  });
+});
+
+describe('the filter of new rows', () => {
+  /** Lambda's rules, for the two operators at leaves that are used here. */
+  const passes = (pattern: any, record: any): boolean =>
+    Object.entries(pattern).every(([key, rule]) =>
+      Array.isArray(rule)
+        ? rule.some((condition) => leaf(condition, record?.[key]))
+        : passes(rule, record?.[key]),
+    );
+  const leaf = (condition: any, value: any) => {
+    if (typeof condition === 'string') return value === condition;
+    if ('exists' in condition) return (typeof value === 'string') === condition.exists;
+    return typeof value === 'string' && !condition['anything-but'].includes(value);
+  };
+  const row = (type: unknown, eventName = 'INSERT') => ({
+    eventName,
+    dynamodb: { NewImage: { Id: { S: 'a' }, ...(type === undefined ? {} : { Type: type }) } },
+  });
+
+  test.each([
+    ['an event', row({ S: 'CREDIT' }), true],
+    ['a type nobody knows', row({ S: 'CREDITED' }), true],
+    ['a row without a type', row(undefined), true],
+    ['a row whose type is a number', row({ N: '5' }), true],
+    ['a snapshot', row({ S: 'SNAPSHOT' }), false],
+    ['a changed row', row({ S: 'CREDIT' }, 'MODIFY'), false],
+    ['a removed row', row({ S: 'CREDIT' }, 'REMOVE'), false],
+  ])('%s', (_, record, passed) => {
+    const patterns = fromDynamoDb(aws)[0]!.FilterCriteria.Filters.map((it: any) => JSON.parse(it.Pattern));
+    expect(patterns.some((pattern: any) => passes(pattern, record))).toBe(passed);
+  });
+});
+
+describe('what AWS has beyond the local stage', () => {
+  test('calls are signed, unless a setting says otherwise', () => {
+    for (const { Properties } of all(aws, 'AWS::ApiGatewayV2::Route')) expect(Properties.AuthorizationType).toBe('AWS_IAM');
+    for (const { Properties } of all(local, 'AWS::ApiGatewayV2::Route')) expect(Properties.AuthorizationType).toBe('NONE');
+  });
+
+  test('what holds data stays, and is protected from deletion', () => {
+    for (const type of ['AWS::DynamoDB::GlobalTable', 'AWS::S3::Bucket', 'AWS::Kinesis::Stream']) {
+      for (const resource of all(aws, type)) expect(resource.DeletionPolicy).toBe('Retain');
+      for (const resource of all(local, type)) expect(resource.DeletionPolicy).toBe('Delete');
+    }
+    for (const { Properties } of all(aws, 'AWS::DynamoDB::GlobalTable')) {
+      expect(Properties.Replicas[0]).toMatchObject({
+        DeletionProtectionEnabled: true,
+        PointInTimeRecoverySpecification: { PointInTimeRecoveryEnabled: true },
+      });
+    }
+  });
+
+  test('the view that shows each event once', () => {
+    const views = all(aws, 'AWS::Glue::Table').filter((it) => it.Properties.TableInput.TableType === 'VIRTUAL_VIEW');
+    expect(views.map((it) => it.Properties.TableInput.Name)).toEqual(['domain_events']);
+    const encoded = /Presto View: (\S+)/.exec(views[0]!.Properties.TableInput.ViewOriginalText)![1]!;
+    const { originalSql } = JSON.parse(Buffer.from(encoded, 'base64').toString()) as { originalSql: string };
+    expect(originalSql).toMatch(/PARTITION BY "id"/);
+    expect(all(local, 'AWS::Glue::Table')).toHaveLength(1);
+  });
+
+  test('the projector works on several batches of a shard', () => {
+    expect(Math.max(...fromKinesis(aws).map((it) => it.ParallelizationFactor))).toBe(4);
+  });
+
+  test('the lake is compressed and buffered', () => {
+    aws.hasResourceProperties('AWS::KinesisFirehose::DeliveryStream', {
+      ExtendedS3DestinationConfiguration: { CompressionFormat: 'GZIP' },
+    });
+  });
+});
+
+test('settings reach what they set', () => {
+  const set = template({
+    architecture: 'x86_64',
+    removalPolicy: 'destroy',
+    retentionHours: 24,
+    shardMode: 'provisioned',
+    shards: 2,
+    defaultCurrency: 'CHF',
+    logRetentionDays: 7,
+  });
+  for (const { Properties } of all(set, 'AWS::Lambda::Function')) expect(Properties.Architectures).toEqual(['x86_64']);
+  set.hasResourceProperties('AWS::Kinesis::Stream', { RetentionPeriodHours: 24, ShardCount: 2 });
+  for (const { Properties } of all(set, 'AWS::Kinesis::Stream')) {
+    expect(Properties).not.toHaveProperty('RecordDistributionStrategy');
+  }
+  set.hasResourceProperties('AWS::Lambda::Function', {
+    Environment: { Variables: Match.objectLike({ DEFAULT_CURRENCY: 'CHF' }) },
+  });
+  set.hasResource('AWS::DynamoDB::GlobalTable', { DeletionPolicy: 'Delete' });
+});

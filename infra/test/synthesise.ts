@@ -1,0 +1,34 @@
+/** The app as the tests see it: with the feature flags of cdk.json, and functions that are no programs. */
+import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { App } from 'aws-cdk-lib';
+import { Template } from 'aws-cdk-lib/assertions';
+import { MillraceStack } from '../lib/millrace-stack.ts';
+import { FUNCTIONS, readSettings } from '../lib/settings.ts';
+
+const FLAGS = (JSON.parse(readFileSync(join(import.meta.dirname, '../cdk.json'), 'utf8')) as { context: object }).context;
+
+/** A folder of bootstraps; what they hold is of no matter to a synthesis. */
+export function fakeArtifacts(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'millrace-artifacts-'));
+  for (const name of FUNCTIONS) {
+    mkdirSync(join(folder, name));
+    writeFileSync(join(folder, name, 'bootstrap'), name);
+  }
+  return folder;
+}
+
+/** The app with these settings, which come as they do from the command line. */
+export function app(settings: Record<string, unknown> = {}): { app: App; stack: MillraceStack } {
+  const app = new App({ context: { ...FLAGS, artifacts: fakeArtifacts(), ...settings } });
+  const stack = new MillraceStack(app, 'Millrace', {
+    settings: readSettings((name) => app.node.tryGetContext(name)),
+  });
+  return { app, stack };
+}
+
+/** Its template. */
+export function template(settings: Record<string, unknown> = {}): Template {
+  return Template.fromStack(app(settings).stack);
+}
