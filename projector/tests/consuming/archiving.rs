@@ -1,0 +1,106 @@
+//! What batches make of the lake.
+
+use std::time::Duration;
+
+use millrace_projector::archive::{Archiver, Outcome};
+use millrace_projector::record::Delivered;
+use millrace_runtime::Budget;
+
+use crate::memory::{Lake, Still, batch, events, record};
+
+async fn archive(lake: &Lake, records: &[Delivered], budget: Duration) -> Outcome {
+    let archiver = Archiver {
+        delivery: lake,
+        ambient: Still,
+    };
+    archiver.archive(records, Budget::lasting(budget)).await
+}
+
+const AMPLE: Duration = Duration::from_mins(1);
+
+/// Records of which each fills a Firehose record of its own.
+fn large(count: usize) -> Vec<Delivered> {
+    (0..count)
+        .map(|position| {
+            let filler = "x".repeat(590 * 1024);
+            let event = format!("{{\"id\":\"{position}\",\"type\":\"T\",\"filler\":\"{filler}\"}}");
+            record(position, "a", event.as_bytes())
+        })
+        .collect()
+}
+
+fn ids(lake: &Lake) -> Vec<String> {
+    let lines = lake.lines.lock().expect("unpoisoned");
+    lines.iter().map(|line| line[7..8].to_owned()).collect()
+}
+
+fn answer(lake: &Lake, entries: Option<&[bool]>) {
+    let entries = entries.map(<[bool]>::to_vec);
+    lake.answers.lock().expect("unpoisoned").push_back(entries);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_is_few_records_and_each_event_a_line() {
+    let lake = Lake::default();
+    let all = events("a", 1..=200);
+    let outcome = archive(&lake, &batch(&all), AMPLE).await;
+    assert_eq!((outcome.resume_at, outcome.packed), (None, 1));
+    let expected: Vec<String> = all
+        .iter()
+        .map(|event| String::from_utf8(event.to_bytes()).expect("text"))
+        .collect();
+    assert_eq!(*lake.lines.lock().expect("unpoisoned"), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_failed_is_sent_again() {
+    let lake = Lake::default();
+    answer(&lake, Some(&[true, false, true, false]));
+    answer(&lake, Some(&[false, true]));
+    let outcome = archive(&lake, &large(4), AMPLE).await;
+    assert_eq!((outcome.resume_at, outcome.retries), (None, 3));
+    assert_eq!(*lake.calls.lock().expect("unpoisoned"), [4, 2, 1]);
+    assert_eq!(ids(&lake), ["0", "2", "3", "1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_fails_is_made_again() {
+    let lake = Lake::default();
+    answer(&lake, None);
+    answer(&lake, Some(&[false; 4]));
+    let outcome = archive(&lake, &large(4), AMPLE).await;
+    assert_eq!(outcome.resume_at, None);
+    assert_eq!(ids(&lake), ["0", "1", "2", "3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_time_is_over_the_first_that_is_left_is_told() {
+    let lake = Lake::default();
+    answer(&lake, Some(&[true, false, true]));
+    for _ in 0..50 {
+        answer(&lake, Some(&[false]));
+    }
+    let outcome = archive(&lake, &large(3), Duration::from_secs(1)).await;
+    assert_eq!(outcome.resume_at, Some(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_too_short_counts_as_failed() {
+    let lake = Lake::default();
+    answer(&lake, Some(&[true]));
+    let outcome = archive(&lake, &large(3), AMPLE).await;
+    assert_eq!(outcome.resume_at, None);
+    assert_eq!(ids(&lake), ["0", "1", "2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_event_goes_in_too_and_stops_nobody() {
+    let lake = Lake::default();
+    let mut records = vec![record(0, "a", b"\xff\n")];
+    records.extend(batch(&events("b", 1..=1)));
+    let outcome = archive(&lake, &records, AMPLE).await;
+    assert_eq!(outcome.resume_at, None);
+    let lines = lake.lines.lock().expect("unpoisoned");
+    assert!(lines[0].contains("UnreadableRecord"));
+    assert!(lines[1].contains("AccountCreated"));
+}

@@ -1,0 +1,88 @@
+//! Lambda's batches in, partial batch responses out.
+
+use aws_lambda_events::kinesis::KinesisEvent;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use lambda_runtime::{Context, LambdaEvent};
+use millrace_domain::Timestamp;
+use millrace_projector::archive::Archiver;
+use millrace_projector::handler::{archive, project};
+use millrace_projector::project::Projector;
+use millrace_runtime::Ambient as _;
+use serde_json::{Value, json};
+
+use crate::memory::{Lake, Memory, Still, events, sequence};
+
+fn event(ids: &[(&str, u64)]) -> LambdaEvent<KinesisEvent> {
+    let records: Vec<Value> = ids
+        .iter()
+        .enumerate()
+        .map(|(position, (id, sequence))| {
+            let event = events(id, *sequence..=*sequence).remove(0);
+            json!({
+                "eventID": format!("shardId-000000000000:{position}"),
+                "kinesis": {
+                    "kinesisSchemaVersion": "1.0",
+                    "partitionKey": id,
+                    "sequenceNumber": position.to_string(),
+                    "data": STANDARD.encode(event.to_bytes()),
+                    "approximateArrivalTimestamp": 1_545_084_650.987,
+                },
+            })
+        })
+        .collect();
+    let payload = serde_json::from_value(json!({ "Records": records })).expect("an event");
+    let mut context = Context::default();
+    let now = Timestamp::unix_millis(Still.now());
+    context.deadline = u64::try_from(now).expect("after 1970") + 60_000;
+    LambdaEvent::new(payload, context)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_is_through_reports_nothing() {
+    let memory = Memory::default();
+    let projector = Projector {
+        model: &memory,
+        ambient: Still,
+    };
+    let response = project(&projector, event(&[("a", 1), ("a", 2)])).await;
+    assert!(response.batch_item_failures.is_empty());
+    assert_eq!(memory.view_of("a").expect("there").sequence, sequence(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_record_that_is_not_through_is_reported_and_no_other() {
+    let memory = Memory::default();
+    *memory.down.lock().expect("unpoisoned") = Some("b".to_owned());
+    let projector = Projector {
+        model: &memory,
+        ambient: Still,
+    };
+    let batch = event(&[("a", 1), ("b", 1), ("c", 1), ("b", 2)]);
+    let response = project(&projector, batch).await;
+    let failures: Vec<_> = response
+        .batch_item_failures
+        .into_iter()
+        .map(|failure| failure.item_identifier)
+        .collect();
+    assert_eq!(failures, [Some("1".to_owned())]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_archiver_reports_the_same_way() {
+    let lake = Lake::default();
+    let archiver = Archiver {
+        delivery: &lake,
+        ambient: Still,
+    };
+    let response = archive(&archiver, event(&[("a", 1)])).await;
+    assert!(response.batch_item_failures.is_empty());
+    assert_eq!(lake.lines.lock().expect("unpoisoned").len(), 1);
+
+    let answers = std::iter::repeat_n(None, 1_000);
+    lake.answers.lock().expect("unpoisoned").extend(answers);
+    let response = archive(&archiver, event(&[("a", 2), ("a", 3)])).await;
+    let failures = response.batch_item_failures;
+    assert_eq!(failures.len(), 1);
+    assert_eq!(failures[0].item_identifier.as_deref(), Some("0"));
+}

@@ -1,0 +1,8 @@
+//! The two consumers over services in memory, and their adapters over mocked answers.
+
+mod archiving;
+mod dynamodb;
+mod firehose;
+mod handling;
+mod memory;
+mod projecting;
