@@ -2,9 +2,14 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use millrace_domain::{AggregateId, Sequence, Timestamp};
+
+use crate::follower::Start;
 
 const EXIT_CODES: &str = "Exit codes: 0 it worked, 1 it failed, 2 the command line is wrong.";
+const FINDING_CODES: &str =
+    "Exit codes: 0 all is well, 1 it failed, 2 the command line is wrong, 3 not all is well.";
 
 /// Millrace: an event-sourced DynamoDB table as a stream of domain events.
 #[derive(Debug, Parser)]
@@ -39,6 +44,180 @@ pub enum Command {
     /// Stop the local stack that `up` started
     #[command(after_help = EXIT_CODES)]
     Down(State),
+    /// Follow the domain events, over all shards, until Ctrl-C
+    #[command(after_help = help("tail --type BalanceWithdrawn --from 2026-11-20T21:00:00Z", EXIT_CODES))]
+    Tail(Tail),
+    /// Hold events, cursors, read models and lake against each other
+    ///
+    /// Tells each account that is blocked, stale, behind or different. Events that are on their
+    /// way are given some seconds.
+    #[command(after_help = help("verify --account 0e5bab83-270a-48ba-8eb6-bca6046a03cb", FINDING_CODES))]
+    Verify(Verify),
+    /// Publish what the cursors have not passed, in order, from the events table
+    ///
+    /// Without a choice all accounts that are blocked or behind. A block is lifted when its row
+    /// can be read again. Safe at any time: consumers skip what they have.
+    #[command(after_help = help("redrive --blocked --dry-run", FINDING_CODES))]
+    Redrive(Redrive),
+    /// Publish events again, for a consumer that begins
+    ///
+    /// Also for a table that was there before its stream. Consumers skip what they have. A run
+    /// that was stopped goes on where it was.
+    #[command(after_help = help("republish --all", FINDING_CODES))]
+    Republish(Republish),
+    /// Build a read model anew from the events table, and put it in the old one's place
+    ///
+    /// It is built beside the live one, which readers and the projector go on with, and takes its
+    /// place when it equals the events. A run that was stopped goes on where it was.
+    #[command(after_help = help("rebuild accounts", FINDING_CODES))]
+    Rebuild(Rebuild),
+    /// Show one account's rows, events, cursor and view side by side
+    #[command(after_help = help("inspect --account 0e5bab83-270a-48ba-8eb6-bca6046a03cb --at 2026-11-20T21:00:00Z", EXIT_CODES))]
+    Inspect(Inspect),
+}
+
+fn help(example: &str, exit_codes: &str) -> String {
+    format!("Example: millrace {example}\n\n{exit_codes}")
+}
+
+/// Which deployment an operator's command works on.
+#[derive(Debug, Args)]
+pub struct Target {
+    /// What `cdk deploy --outputs-file FILE` wrote, or a local stack's local.json [default: the
+    /// local stack of this checkout]
+    #[arg(long = "deployment", value_name = "FILE", env = "MILLRACE_DEPLOYMENT")]
+    pub deployment: Option<PathBuf>,
+}
+
+/// The flags of `tail`.
+#[derive(Debug, Args)]
+pub struct Tail {
+    /// Of this account alone
+    #[arg(long, value_name = "ID", value_parser = account)]
+    pub account: Option<AggregateId>,
+    /// Of this type alone
+    #[arg(long = "type", value_name = "TYPE")]
+    pub event_type: Option<String>,
+    /// Where to begin: latest, beginning, or an RFC 3339 time
+    #[arg(long, default_value = "latest", value_parser = start)]
+    pub from: Start,
+    /// On which deployment.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// The flags of `verify`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// This account alone, with its figures
+    #[arg(long, value_name = "ID", value_parser = account)]
+    pub account: Option<AggregateId>,
+    /// So many accounts, chosen by chance
+    #[arg(long, value_name = "N", conflicts_with = "account")]
+    pub sample: Option<usize>,
+    /// On which deployment.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// The flags of `redrive`.
+#[derive(Debug, Args)]
+pub struct Redrive {
+    /// This account alone
+    #[arg(long, value_name = "ID", value_parser = account, conflicts_with_all = ["blocked", "behind"])]
+    pub account: Option<AggregateId>,
+    /// The accounts whose cursor says that they are blocked
+    #[arg(long)]
+    pub blocked: bool,
+    /// The accounts whose cursor is behind their events
+    #[arg(long)]
+    pub behind: bool,
+    /// Tell which accounts these are, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// On which deployment.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// The flags of `republish`.
+#[derive(Debug, Args)]
+#[group(id = "which", required = true, multiple = false, args = ["account", "all"])]
+pub struct Republish {
+    /// This account alone
+    #[arg(long, value_name = "ID", value_parser = account)]
+    pub account: Option<AggregateId>,
+    /// All accounts
+    #[arg(long)]
+    pub all: bool,
+    /// From this sequence on; what was never published before it comes too
+    #[arg(long, value_name = "SEQ", default_value = "1", value_parser = sequence)]
+    pub from: Sequence,
+    /// Tell which accounts these are, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// On which deployment.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// The flags of `rebuild`.
+#[derive(Debug, Args)]
+pub struct Rebuild {
+    /// Which read model
+    pub model: Model,
+    /// Tell what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// On which deployment.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// A read model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Model {
+    /// The accounts as they are now.
+    Accounts,
+    /// Their transaction histories.
+    Transactions,
+}
+
+/// The flags of `inspect`.
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// Which account
+    #[arg(long, value_name = "ID", value_parser = account)]
+    pub account: AggregateId,
+    /// As it was at this RFC 3339 time
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub at: Option<Timestamp>,
+    /// On which deployment.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+fn account(text: &str) -> Result<AggregateId, String> {
+    AggregateId::new(text).map_err(|error| format!("it {error}"))
+}
+
+fn sequence(text: &str) -> Result<Sequence, String> {
+    let number = text.parse().ok().and_then(Sequence::new);
+    number
+        .filter(|sequence| *sequence != Sequence::NONE)
+        .ok_or_else(|| "it is not a whole number from 1 on".to_owned())
+}
+
+fn time(text: &str) -> Result<Timestamp, String> {
+    Timestamp::parse(text).map_err(|error| format!("it {error}"))
+}
+
+fn start(text: &str) -> Result<Start, String> {
+    match text {
+        "latest" => Ok(Start::Latest),
+        "beginning" => Ok(Start::Beginning),
+        _ => time(text).map(Start::At),
+    }
 }
 
 /// The flags of `up`.
@@ -85,6 +264,17 @@ mod tests {
             "millrace up extra",
             "millrace demo --port 4566",
             "millrace doctor --state x",
+            "millrace tail --from yesterday",
+            "millrace verify --account a --sample 5",
+            "millrace verify --sample many",
+            "millrace redrive --account a --blocked",
+            "millrace republish",
+            "millrace republish --all --account a",
+            "millrace republish --all --from 0",
+            "millrace rebuild",
+            "millrace rebuild balances",
+            "millrace inspect",
+            "millrace inspect --account a --at noon",
         ] {
             let error = Cli::try_parse_from(line.split(' ')).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");

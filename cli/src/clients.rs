@@ -1,4 +1,4 @@
-//! The AWS clients of the local stack, which nothing but its addresses goes into: no profile, no
+//! The AWS clients. For a local stack nothing but its addresses goes into them: no profile, no
 //! variable of the environment.
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -30,13 +30,19 @@ impl Clients {
             .endpoint_url(&local.endpoint_url)
             .credentials_provider(SharedCredentialsProvider::new(credentials))
             .build();
+        Self::with(&config)
+    }
+
+    /// The clients that a configuration asks for.
+    #[must_use]
+    pub fn with(config: &SdkConfig) -> Self {
         // A bucket's name can't stand in front of an address of numbers.
-        let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(true);
+        let s3 = aws_sdk_s3::config::Builder::from(config).force_path_style(true);
         Self {
-            dynamodb: aws_sdk_dynamodb::Client::new(&config),
-            kinesis: aws_sdk_kinesis::Client::new(&config),
+            dynamodb: aws_sdk_dynamodb::Client::new(config),
+            kinesis: aws_sdk_kinesis::Client::new(config),
             s3: aws_sdk_s3::Client::from_conf(s3.build()),
-            athena: aws_sdk_athena::Client::new(&config),
+            athena: aws_sdk_athena::Client::new(config),
         }
     }
 }

@@ -1,12 +1,14 @@
-//! Reading a Kinesis stream from its start, all shards of it, also those that come later.
+//! Reading a Kinesis stream, all shards of it, also those that come later.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::ShardIteratorType;
 use futures_util::future::try_join_all;
+use millrace_domain::Timestamp;
 use tokio::time::Instant;
 
 /// Kinesis allows five reads a second of a shard, by all of its consumers together
@@ -14,6 +16,17 @@ use tokio::time::Instant;
 pub const PAUSE: Duration = Duration::from_millis(250);
 /// Shards change rarely; a new one keeps its records until we come.
 const RELIST: Duration = Duration::from_secs(10);
+
+/// Where reading begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// Behind all that is there.
+    Latest,
+    /// Before the first record that is kept.
+    Beginning,
+    /// With what came at this time.
+    At(Timestamp),
+}
 
 /// How far a stream was read.
 #[derive(Debug)]
@@ -23,13 +36,21 @@ pub struct Follower {
     /// Each known shard's place; `None` once a closed shard was read to its end.
     shards: HashMap<String, Option<String>>,
     listed: Option<Instant>,
+    start: Start,
 }
 
 impl Follower {
     /// Begins before the first record.
     #[must_use]
     pub fn new(client: Client, stream: &str) -> Self {
+        Self::starting(client, stream, Start::Beginning)
+    }
+
+    /// Begins there.
+    #[must_use]
+    pub fn starting(client: Client, stream: &str, start: Start) -> Self {
         Self {
+            start,
             client,
             stream: stream.to_owned(),
             shards: HashMap::new(),
@@ -97,6 +118,7 @@ impl Follower {
                 .await
                 .with_context(|| format!("could not list the shards of {}", self.stream))?;
         }
+        let first = self.shards.is_empty();
         let is_listed = |id: &str| listed.iter().any(|shard| shard.shard_id == id);
         for shard in &listed {
             let parents = [&shard.parent_shard_id, &shard.adjacent_parent_shard_id];
@@ -107,12 +129,23 @@ impl Follower {
             if waits || self.shards.contains_key(&shard.shard_id) {
                 continue;
             }
+            // A shard that comes later begins behind what was read: all of it is new.
+            let start = if first { self.start } else { Start::Beginning };
+            let (iterator_type, timestamp) = match start {
+                Start::Latest => (ShardIteratorType::Latest, None),
+                Start::Beginning => (ShardIteratorType::TrimHorizon, None),
+                Start::At(time) => (
+                    ShardIteratorType::AtTimestamp,
+                    Some(DateTime::from_millis(time.unix_millis())),
+                ),
+            };
             let place = self
                 .client
                 .get_shard_iterator()
                 .stream_name(&self.stream)
                 .shard_id(&shard.shard_id)
-                .shard_iterator_type(ShardIteratorType::TrimHorizon)
+                .shard_iterator_type(iterator_type)
+                .set_timestamp(timestamp)
                 .send()
                 .await
                 .with_context(|| format!("could not open the shard {}", shard.shard_id))?;

@@ -4,8 +4,10 @@
 //! the one CDK app to it, and watches what travels through. The same library gives the end-to-end
 //! tests their stack, through [`stack::LocalStack`].
 //!
-//! Left out on purpose: any knowledge of how events are stored or published. What is shown is read
-//! through the public contracts, as any other client would read it.
+//! The operator's commands, in `operate`, see and mend a deployment: they read what the functions
+//! keep through the functions' own libraries, and publish and project through them.
+//!
+//! Invariant: how events are stored, published and projected is written nowhere here.
 
 pub mod args;
 pub mod clients;
@@ -15,6 +17,7 @@ mod event_line;
 mod files;
 pub mod follower;
 mod lock;
+mod operate;
 mod output;
 pub mod prerequisites;
 pub mod progress;

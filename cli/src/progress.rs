@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+/// From how many things on a step tells how far it is.
+const TOLD: usize = 100;
 const TICK: Duration = Duration::from_millis(100);
 
 /// Where progress is shown.
@@ -91,6 +93,16 @@ impl Step {
     pub(crate) fn detail(&self, text: &str) {
         if let Some(spinner) = &self.spinner {
             spinner.set_message(text.trim().to_owned());
+        }
+    }
+
+    /// How many of how many are done. Without a terminal each tenth of them is told.
+    pub(crate) fn counted(&self, done: usize, total: usize) {
+        if let Some(spinner) = &self.spinner {
+            spinner.set_message(format!("{done} of {total}"));
+        } else if total >= TOLD && done.is_multiple_of(total.div_ceil(10)) {
+            self.progress
+                .print(&format!("  {}: {done} of {total}", self.name));
         }
     }
 

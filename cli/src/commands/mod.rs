@@ -3,6 +3,7 @@
 mod demo;
 mod doctor;
 mod down;
+mod operate;
 mod up;
 
 use std::path::PathBuf;
@@ -22,6 +23,12 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Demo => demo::run(output).await,
         Command::Up(up) => up::run(up, output).await,
         Command::Down(state) => down::run(state, output).await,
+        Command::Tail(tail) => operate::tail(tail, output).await,
+        Command::Verify(verify) => operate::verify(verify, output).await,
+        Command::Redrive(redrive) => operate::redrive(redrive, output).await,
+        Command::Republish(republish) => operate::republish(republish, output).await,
+        Command::Rebuild(rebuild) => operate::rebuild(rebuild, output).await,
+        Command::Inspect(inspect) => operate::inspect(inspect, output).await,
     };
     result.unwrap_or_else(|error| {
         report(&error, output);

@@ -1,0 +1,139 @@
+//! `millrace inspect`: one aggregate's rows, events, cursor and view side by side.
+
+use anyhow::{Result, bail};
+use millrace_domain::row::{self, StoredRow};
+use millrace_domain::{Attribute, Attributes, Sequence};
+use serde_json::{Map, Value, json};
+
+use super::aggregates;
+use super::deployment::Deployment;
+use super::standing::Standing;
+use crate::args::Inspect;
+use crate::output::Output;
+
+pub(crate) async fn run(deployment: &Deployment, inspect: &Inspect, output: Output) -> Result<()> {
+    let id = inspect.account.as_str();
+    let client = &deployment.clients.dynamodb;
+    let rows = aggregates::items(client, &deployment.names.events_table, id).await?;
+    if rows.is_empty() {
+        bail!("the events table holds no account {id}");
+    }
+    let standing = Standing::read(deployment, id).await?;
+    let published = standing
+        .cursor
+        .as_ref()
+        .map_or(Sequence::NONE, |cursor| cursor.published_through);
+    output.text(format_args!(
+        "{:>7}  {:<24}  {:<9}  {:>4}  {:<9}  {}",
+        "version", "time", "type", "seq", "published", "row"
+    ))?;
+    for stored in &rows {
+        let read = StoredRow::read(stored, &deployment.settings);
+        if let (Some(at), Ok(row)) = (inspect.at, &read)
+            && row.time() > at
+        {
+            break;
+        }
+        show_row(stored, &read, published, output)?;
+    }
+    let upto = |event: &&millrace_domain::Envelope| inspect.at.is_none_or(|at| event.time <= at);
+    for event in standing.told.events.iter().filter(upto) {
+        let bytes = String::from_utf8_lossy(&event.to_bytes()).into_owned();
+        output.result(
+            format_args!("event  {bytes}"),
+            &json!({ "event": serde_json::from_str::<Value>(&bytes)? }),
+        )?;
+    }
+    match &standing.cursor {
+        Ok(cursor) => {
+            let blocked = cursor.blocked.as_ref().map(|block| {
+                json!({
+                    "sequence": block.sequence, "reason": block.reason,
+                    "since": block.since, "row": block.row,
+                })
+            });
+            let object = json!({ "publishedThrough": published, "blocked": blocked });
+            output.result(
+                format_args!("cursor {object}"),
+                &json!({ "cursor": object }),
+            )?;
+        }
+        Err(error) => output.result(
+            format_args!("cursor can't be read: {error}"),
+            &json!({ "cursor": null, "error": error.to_string() }),
+        )?,
+    }
+    let told = standing
+        .told
+        .lines
+        .iter()
+        .rfind(|line| inspect.at.is_none_or(|at| line.effective_at <= at));
+    output.result(
+        format_args!("fold   {}", serde_json::to_string(&told)?),
+        &json!({ "fold": told }),
+    )?;
+    let view = standing.view.as_ref().ok();
+    output.result(
+        format_args!("view   {}", serde_json::to_string(&view)?),
+        &json!({ "view": view, "stale": standing.stale.as_ref().map(|it| &it.reason) }),
+    )?;
+    for finding in standing.findings() {
+        output.result(
+            format_args!("✗ {}", finding.detail),
+            &json!({ "finding": finding.kind, "detail": finding.detail }),
+        )?;
+    }
+    Ok(())
+}
+
+fn show_row(
+    stored: &Attributes,
+    read: &Result<StoredRow, millrace_domain::RowError>,
+    published: Sequence,
+    output: Output,
+) -> Result<()> {
+    let plain = plain(stored);
+    let text = |name: &str| plain[name].as_str().unwrap_or("?").to_owned();
+    let (sequence, state) = match read {
+        Ok(StoredRow::Event(event)) => (
+            event.sequence().to_string(),
+            if event.sequence() <= published {
+                "yes".to_owned()
+            } else {
+                "no".to_owned()
+            },
+        ),
+        Ok(StoredRow::Snapshot(_)) => (String::new(), "never".to_owned()),
+        Err(_) => ("?".to_owned(), "unreadable".to_owned()),
+    };
+    let error = read.as_ref().err().map(ToString::to_string);
+    let told = error
+        .as_ref()
+        .map_or_else(|| plain.to_string(), |error| format!("{plain}  ✗ {error}"));
+    output.result(
+        format_args!(
+            "{:>7}  {:<24}  {:<9}  {sequence:>4}  {state:<9}  {told}",
+            plain[row::VERSION].to_string(),
+            text("Timestamp"),
+            text(row::TYPE),
+        ),
+        &json!({ "row": plain, "published": state, "error": error }),
+    )
+}
+
+fn plain(row: &Attributes) -> Value {
+    let plain: Map<String, Value> = row
+        .iter()
+        .map(|(name, attribute)| {
+            let value = match attribute {
+                Attribute::Text(text) => text.clone().into(),
+                Attribute::Number(number) => attribute
+                    .as_integer()
+                    .map_or_else(|| number.clone().into(), Value::from),
+                Attribute::Other(of) => format!("({of})").into(),
+            };
+            (name.clone(), value)
+        })
+        .collect();
+    Value::Object(plain)
+}

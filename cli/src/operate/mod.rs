@@ -1,0 +1,21 @@
+//! Operating a deployment, local or on AWS: seeing how far each aggregate is, and mending it.
+//!
+//! The events table is the truth, the publication cursor says how far each aggregate is published,
+//! and every consumer gates by sequence. So every repair is the same move, publishing or projecting
+//! again from the table, and is safe at any time and as often as one likes.
+//!
+//! Left out on purpose: writing to the events table. What is wrong there is for people to decide.
+
+pub(crate) mod aggregates;
+pub(crate) mod checkpoint;
+pub(crate) mod deployment;
+pub(crate) mod inspect;
+pub(crate) mod lake;
+pub(crate) mod publish;
+pub(crate) mod rebuild;
+pub(crate) mod standing;
+pub(crate) mod tail;
+pub(crate) mod verify;
+
+/// How many aggregates are worked on side by side.
+pub(crate) const CONCURRENCY: usize = 16;

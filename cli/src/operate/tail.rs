@@ -1,0 +1,52 @@
+//! `millrace tail`: the domain events as they come, over all shards, also those that come later.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use serde_json::Value;
+
+use super::deployment::Deployment;
+use crate::args::Tail;
+use crate::event_line;
+use crate::follower::{self, Follower};
+use crate::output::{self, Output};
+use crate::signals::StopSignal;
+
+pub(crate) async fn run(deployment: &Deployment, tail: &Tail, output: Output) -> Result<ExitCode> {
+    let stream = &deployment.names.stream_name;
+    let mut follower = Follower::starting(deployment.clients.kinesis.clone(), stream, tail.from);
+    let mut stop_signal = StopSignal::listen()?;
+    let follow = async {
+        loop {
+            for record in follower.read().await? {
+                if matches(tail, &record) {
+                    output::line(&match output {
+                        Output::Text => event_line::format(&record),
+                        Output::Json => String::from_utf8_lossy(&record).into_owned(),
+                    })?;
+                }
+            }
+            tokio::time::sleep(follower::PAUSE).await;
+        }
+    };
+    tokio::select! {
+        failed = follow => failed,
+        () = stop_signal.received() => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn matches(tail: &Tail, record: &[u8]) -> bool {
+    if tail.account.is_none() && tail.event_type.is_none() {
+        return true;
+    }
+    let event: Value = serde_json::from_slice(record).unwrap_or_default();
+    let is = |member: &str, wanted: Option<&str>| {
+        wanted.is_none_or(|wanted| event[member].as_str() == Some(wanted))
+    };
+    is(
+        "subject",
+        tail.account
+            .as_ref()
+            .map(millrace_domain::AggregateId::as_str),
+    ) && is("type", tail.event_type.as_deref())
+}
