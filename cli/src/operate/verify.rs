@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use millrace_domain::{Envelope, Timestamp};
+use millrace_domain::{AggregateId, Envelope};
 use millrace_runtime::{Ambient as _, System};
 use serde_json::json;
 
@@ -26,9 +26,13 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// and Firehose's own retries.
 const ON_ITS_WAY_MILLIS: i64 = 15 * 60 * 1000;
 
-struct Verified {
-    standing: Standing,
-    findings: Vec<Finding>,
+/// What was found so far.
+#[derive(Default)]
+struct Tally {
+    kinds: BTreeMap<Kind, usize>,
+    events: usize,
+    /// How many events of each aggregate have to be in the lake by now.
+    due: HashMap<String, u64>,
 }
 
 pub(crate) async fn run(
@@ -38,59 +42,129 @@ pub(crate) async fn run(
     progress: &Progress,
 ) -> Result<ExitCode> {
     let ids = select(deployment, verify, progress).await?;
-    let lake = match lake_events(deployment, verify, progress).await {
-        Ok(events) => Some(events),
-        Err(error) => {
-            output.result(
-                format_args!("The lake was not checked: {error:#}"),
-                &json!({ "lake": "not checked", "reason": format!("{error:#}") }),
-            )?;
-            None
-        }
-    };
-    let step = progress.start("Verifying");
     let total = ids.len();
-    let mut verified = stream::iter(&ids)
-        .map(async |id| look(deployment, id, lake.as_ref()).await)
+    let mut tally = Tally::default();
+    let step = progress.start("Verifying");
+    let mut looks = stream::iter(&ids)
+        .map(async |id| look(deployment, id).await)
         .buffer_unordered(CONCURRENCY);
-    let (mut done, mut events) = (0, 0);
-    let mut kinds: BTreeMap<Kind, usize> = BTreeMap::new();
-    while let Some(Verified { standing, findings }) = verified.try_next().await? {
+    let mut done = 0;
+    while let Some((standing, findings)) = looks.try_next().await? {
         done += 1;
-        events += standing.told.events.len();
         step.counted(done, total);
-        for Finding { kind, detail } in findings {
-            *kinds.entry(kind).or_default() += 1;
-            let id = &standing.id;
-            output.result(
-                format_args!("✗ {id}: {}: {detail}", name(kind)),
-                &json!({ "account": id, "finding": kind, "detail": detail }),
-            )?;
-        }
+        tally.add(&standing, &findings, deployment.is_local, output)?;
         if verify.account.is_some() {
             show(&standing, output)?;
         }
     }
     step.done();
-    let well = kinds.is_empty();
-    let found: Vec<String> = kinds
+    check_lake(deployment, verify, &mut tally, output, progress).await?;
+    tally.conclude(total, output)
+}
+
+impl Tally {
+    fn add(
+        &mut self,
+        standing: &Standing,
+        findings: &[Finding],
+        is_local: bool,
+        output: Output,
+    ) -> Result<()> {
+        let events = &standing.told.events;
+        self.events += events.len();
+        self.due.insert(standing.id.clone(), due(events, is_local)?);
+        for finding in findings {
+            self.find(&standing.id, finding, output)?;
+        }
+        Ok(())
+    }
+
+    fn find(&mut self, id: &str, finding: &Finding, output: Output) -> Result<()> {
+        let Finding { kind, detail } = finding;
+        *self.kinds.entry(*kind).or_default() += 1;
+        output.result(
+            format_args!("✗ {id}: {}: {detail}", name(*kind)),
+            &json!({ "account": id, "finding": kind, "detail": detail }),
+        )
+    }
+
+    fn conclude(&self, total: usize, output: Output) -> Result<ExitCode> {
+        let Self { kinds, events, .. } = self;
+        let well = kinds.is_empty();
+        let found: Vec<String> = kinds
+            .iter()
+            .map(|(kind, count)| format!("{count} {}", name(*kind)))
+            .collect();
+        let verdict = if well {
+            "all is well".to_owned()
+        } else {
+            format!("not well: {}", found.join(", "))
+        };
+        output.result(
+            format_args!("{total} accounts, {events} events: {verdict}"),
+            &json!({ "accounts": total, "events": events, "findings": kinds, "well": well }),
+        )?;
+        Ok(if well {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(NOT_WELL)
+        })
+    }
+}
+
+/// How many of these events have to be in the lake. What is written to a local lake is there at
+/// once; on AWS it has its time.
+fn due(events: &[Envelope], is_local: bool) -> Result<u64> {
+    let now = System.now().unix_millis();
+    let due = events
         .iter()
-        .map(|(kind, count)| format!("{count} {}", name(*kind)))
-        .collect();
-    let verdict = if well {
-        "all is well".to_owned()
-    } else {
-        format!("not well: {}", found.join(", "))
+        .filter(|event| is_local || event.time.unix_millis() < now - ON_ITS_WAY_MILLIS);
+    Ok(u64::try_from(due.count())?)
+}
+
+/// Holds the lake against the events, after the rest, and more than once, since the lake comes last.
+async fn check_lake(
+    deployment: &Deployment,
+    verify: &Verify,
+    tally: &mut Tally,
+    output: Output,
+    progress: &Progress,
+) -> Result<()> {
+    let step = progress.start("Asking Athena");
+    let account = verify.account.as_ref().map(AggregateId::as_str);
+    let mut looks = 1;
+    let lacking = loop {
+        let lake = match lake::events(deployment, account).await {
+            Ok(lake) => lake,
+            Err(error) => {
+                return output.result(
+                    format_args!("The lake was not checked: {error:#}"),
+                    &json!({ "lake": "not checked", "reason": format!("{error:#}") }),
+                );
+            }
+        };
+        let there = |id: &String| lake.get(id).copied().unwrap_or_default();
+        let lacking: Vec<(String, Finding)> = tally
+            .due
+            .iter()
+            .filter(|(id, due)| there(id) < **due)
+            .map(|(id, due)| {
+                let detail = format!("the lake holds {} of {due} events", there(id));
+                let kind = Kind::Lake;
+                (id.clone(), Finding { kind, detail })
+            })
+            .collect();
+        if lacking.is_empty() || looks == LOOKS {
+            break lacking;
+        }
+        looks += 1;
+        tokio::time::sleep(PAUSE).await;
     };
-    output.result(
-        format_args!("{total} accounts, {events} events: {verdict}"),
-        &json!({ "accounts": total, "events": events, "findings": kinds, "well": well }),
-    )?;
-    Ok(if well {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(NOT_WELL)
-    })
+    step.done();
+    for (id, finding) in &lacking {
+        tally.find(id, finding, output)?;
+    }
+    Ok(())
 }
 
 /// The aggregates to look at. Those that have no events but a cursor or a view are among them.
@@ -124,59 +198,20 @@ async fn select(
     Ok(fastrand::choose_multiple(ids, sample).into_iter().collect())
 }
 
-async fn lake_events(
-    deployment: &Deployment,
-    verify: &Verify,
-    progress: &Progress,
-) -> Result<HashMap<String, u64>> {
-    let step = progress.start("Asking Athena");
-    let events = lake::events(
-        deployment,
-        verify
-            .account
-            .as_ref()
-            .map(millrace_domain::AggregateId::as_str),
-    )
-    .await?;
-    step.done();
-    Ok(events)
-}
-
 /// Looks at an aggregate, and again where what is missing may just be on its way.
-async fn look(
-    deployment: &Deployment,
-    id: &str,
-    lake: Option<&HashMap<String, u64>>,
-) -> Result<Verified> {
+async fn look(deployment: &Deployment, id: &str) -> Result<(Standing, Vec<Finding>)> {
     let mut looks = 1;
     loop {
         let standing = Standing::read(deployment, id).await?;
-        let mut findings = standing.findings();
-        let settled = findings
-            .iter()
-            .all(|finding| !matches!(finding.kind, Kind::Unpublished | Kind::Missing));
-        let blocked = findings.iter().any(|it| it.kind == Kind::Blocked);
-        if settled || blocked || looks == LOOKS {
-            findings.extend(lake.and_then(|lake| {
-                let there = lake.get(id).copied().unwrap_or_default();
-                lake_finding(&standing.told.events, there, deployment.is_local)
-            }));
-            return Ok(Verified { standing, findings });
+        let findings = standing.findings();
+        let has = |kind| findings.iter().any(|finding| finding.kind == kind);
+        let on_its_way = has(Kind::Unpublished) || has(Kind::Missing);
+        if !on_its_way || has(Kind::Blocked) || looks == LOOKS {
+            return Ok((standing, findings));
         }
         looks += 1;
         tokio::time::sleep(PAUSE).await;
     }
-}
-
-/// What the lake lacks. What is written to a local lake is there at once; on AWS it has its time.
-fn lake_finding(events: &[Envelope], there: u64, is_local: bool) -> Option<Finding> {
-    let now = System.now().unix_millis();
-    let due = |time: Timestamp| is_local || time.unix_millis() < now - ON_ITS_WAY_MILLIS;
-    let due = events.iter().filter(|event| due(event.time)).count();
-    (there < u64::try_from(due).unwrap_or(u64::MAX)).then(|| Finding {
-        kind: Kind::Lake,
-        detail: format!("the lake holds {there} of {due} events"),
-    })
 }
 
 fn show(standing: &Standing, output: Output) -> Result<()> {

@@ -1,0 +1,492 @@
+//! The operator's commands, run as people run them, on a local stack of their own.
+//!
+//! One test, since the scenarios hold the whole deployment against each other and would see each
+//! other's accounts.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use millrace_cli::Workspace;
+use millrace_cli::clients::Clients;
+use millrace_cli::follower::{Follower, PAUSE, Start};
+use millrace_cli::progress::Progress;
+use millrace_cli::stack::{Local, LocalStack, Options, Packages};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+/// Commands while functions are killed.
+const COMMANDS: usize = 2_000;
+const ACCOUNTS: usize = 40;
+const AT_ONCE: usize = 16;
+/// Accounts of an older producer, to be rebuilt.
+const OLDER: usize = 400;
+const DEADLINE: Duration = Duration::from_mins(3);
+
+struct Operator {
+    local: Local,
+    clients: Clients,
+    http: reqwest::Client,
+    state: PathBuf,
+}
+
+struct Said {
+    code: i32,
+    lines: Vec<Value>,
+    errors: String,
+}
+
+impl Operator {
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
+        command
+            .arg("--json")
+            .args(arguments)
+            .env("MILLRACE_DEPLOYMENT", self.state.join("local.json"))
+            .current_dir(&self.state);
+        command
+    }
+
+    /// Runs a command to its end.
+    async fn run(&self, arguments: &[&str]) -> Result<Said> {
+        let mut command = self.command(arguments);
+        let output: Output = tokio::task::spawn_blocking(move || command.output()).await??;
+        let lines = String::from_utf8(output.stdout)?;
+        Ok(Said {
+            code: output.status.code().context("it was killed")?,
+            lines: lines
+                .lines()
+                .map(serde_json::from_str)
+                .collect::<Result<_, _>>()?,
+            errors: String::from_utf8(output.stderr)?,
+        })
+    }
+
+    /// Runs a command that has to end with this code.
+    async fn expect(&self, arguments: &[&str], code: i32) -> Result<Vec<Value>> {
+        let said = self.run(arguments).await?;
+        ensure!(
+            said.code == code,
+            "{arguments:?} ended with {} instead of {code}: {:?} {}",
+            said.code,
+            said.lines,
+            said.errors
+        );
+        Ok(said.lines)
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> Result<(u16, Value)> {
+        let url = format!("{}{path}", self.local.api_url);
+        let answer = self.http.post(url).json(body).send().await?;
+        let status = answer.status().as_u16();
+        Ok((status, answer.json().await.unwrap_or_default()))
+    }
+
+    async fn open(&self) -> Result<String> {
+        loop {
+            let (status, body) = self.post("/accounts", &json!({})).await?;
+            if status == 201 {
+                let id = body["accountId"].as_str().context("an id")?;
+                return Ok(id.to_owned());
+            }
+        }
+    }
+
+    async fn put_row(&self, id: &str, version: usize, amount: AttributeValue) -> Result<()> {
+        self.clients
+            .dynamodb
+            .put_item()
+            .table_name(&self.local.events_table)
+            .set_item(Some(older(id, version, "CREDIT", Some(("Amount", amount)))))
+            .send()
+            .await?;
+        Ok(())
+    }
+
+    /// The processes of functions that run.
+    fn functions(&self) -> Result<Vec<i32>> {
+        let of_ours = self.state.join("tmp").to_string_lossy().into_owned();
+        let mut functions = Vec::new();
+        for entry in std::fs::read_dir("/proc")? {
+            let path = entry?.path();
+            let line = std::fs::read(path.join("cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).into_owned();
+            if line.starts_with(&of_ours) && line.contains("bootstrap") {
+                let pid = path.file_name().and_then(|name| name.to_str());
+                functions.extend(pid.and_then(|pid| pid.parse::<i32>().ok()));
+            }
+        }
+        Ok(functions)
+    }
+}
+
+fn number(number: usize) -> AttributeValue {
+    AttributeValue::N(number.to_string())
+}
+
+/// A row as an older producer wrote it.
+fn older(
+    id: &str,
+    version: usize,
+    of: &str,
+    value: Option<(&str, AttributeValue)>,
+) -> HashMap<String, AttributeValue> {
+    let mut row: HashMap<String, AttributeValue> = [
+        ("Id", AttributeValue::S(id.to_owned())),
+        ("Version", number(version)),
+        ("Type", AttributeValue::S(of.to_owned())),
+        (
+            "Timestamp",
+            AttributeValue::S("2019-03-13T08:15:30.000Z".to_owned()),
+        ),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into();
+    row.extend(value.map(|(name, value)| (name.to_owned(), value)));
+    row
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_see_and_mend_a_deployment() -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    let workspace = Workspace::at(root.context("the crate lies in the workspace")?);
+    let state = workspace.local_folder().join("operating");
+    let stack = LocalStack::start(Options {
+        state: state.clone(),
+        workspace,
+        port: None,
+        packages: Packages::Workspace,
+        progress: Progress::on_stderr(),
+    })
+    .await?;
+    let local = stack.local().clone();
+    let operator = Operator {
+        clients: Clients::of(&local),
+        http: reqwest::Client::builder().no_proxy().build()?,
+        local,
+        state,
+    };
+    kills_leave_nothing_wrong(&operator)
+        .await
+        .context("functions were killed")?;
+    a_poison_row_is_named_and_mended(&operator)
+        .await
+        .context("a row was poisoned")?;
+    a_read_model_is_built_anew(&operator)
+        .await
+        .context("a read model was built anew")?;
+    a_new_consumer_gets_the_whole_history(&operator)
+        .await
+        .context("a consumer began")?;
+    errors_say_what_is_wrong(&operator)
+        .await
+        .context("something was wrong")?;
+    stack.stop()
+}
+
+async fn kills_leave_nothing_wrong(operator: &Operator) -> Result<()> {
+    let mut accounts = Vec::new();
+    for _ in 0..ACCOUNTS {
+        accounts.push(operator.open().await?);
+    }
+    let over = AtomicBool::new(false);
+    let kill = async {
+        let mut killed = 0;
+        while !over.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            for function in operator.functions()? {
+                let pid = Pid::from_raw(function).context("a process id")?;
+                killed += usize::from(kill_process(pid, Signal::KILL).is_ok());
+            }
+        }
+        Ok::<_, anyhow::Error>(killed)
+    };
+    let send = async {
+        let statuses: Vec<u16> = stream::iter(0..COMMANDS)
+            .map(async |command| {
+                let path = format!("/accounts/{}/credit", accounts[command % ACCOUNTS]);
+                Ok::<_, anyhow::Error>(operator.post(&path, &json!({ "amount": 1 })).await?.0)
+            })
+            .buffer_unordered(AT_ONCE)
+            .try_collect()
+            .await?;
+        over.store(true, Ordering::Relaxed);
+        Ok(statuses)
+    };
+    let (killed, statuses) = tokio::try_join!(kill, send)?;
+    let accepted = statuses.iter().filter(|status| **status == 200).count();
+    ensure!(killed > 10, "only {killed} processes were killed");
+    ensure!(accepted > COMMANDS / 2, "only {accepted} were accepted");
+    eprintln!("{killed} processes killed, {accepted} of {COMMANDS} commands accepted");
+
+    let started = Instant::now();
+    loop {
+        let said = operator.run(&["verify"]).await?;
+        if said.code == 0 {
+            return Ok(());
+        }
+        ensure!(
+            said.code == 3 && started.elapsed() < DEADLINE,
+            "verify ended with {}: {:?} {}",
+            said.code,
+            said.lines,
+            said.errors
+        );
+    }
+}
+
+async fn a_poison_row_is_named_and_mended(operator: &Operator) -> Result<()> {
+    let (id, other) = (operator.open().await?, operator.open().await?);
+    let poison = AttributeValue::S("ten".to_owned());
+    operator.put_row(&id, 3, poison).await?;
+    operator.put_row(&id, 4, number(7)).await?;
+    let path = format!("/accounts/{other}/credit");
+    let (status, _) = operator.post(&path, &json!({ "amount": 5 })).await?;
+    ensure!(status == 200, "the other account waits: {status}");
+
+    let found = operator.expect(&["verify"], 3).await?;
+    let named = found
+        .iter()
+        .any(|line| line["account"] == *id && line["finding"] == "broken");
+    ensure!(
+        named && found.iter().all(|line| line["account"] != *other),
+        "{found:?}"
+    );
+    let still = operator.expect(&["redrive", "--account", &id], 3).await?;
+    ensure!(still[0]["blockedAt"] == 2, "{still:?}");
+
+    operator.put_row(&id, 3, number(10)).await?;
+    let planned = operator
+        .expect(&["redrive", "--blocked", "--dry-run"], 0)
+        .await?;
+    ensure!(planned == [json!({ "account": id })], "{planned:?}");
+    let through = operator.expect(&["redrive", "--blocked"], 0).await?;
+    ensure!(through[0]["publishedThrough"] == 3, "{through:?}");
+    operator.expect(&["verify"], 0).await?;
+    let rows = operator.expect(&["inspect", "--account", &id], 0).await?;
+    let view = rows.iter().find(|line| line.get("view").is_some());
+    let view = view.context("a view")?;
+    ensure!(view["view"]["balance"] == 17, "{view}");
+    let before = ["inspect", "--account", &id, "--at", "2019-01-01T00:00:00Z"];
+    let before = operator.expect(&before, 0).await?;
+    ensure!(
+        before.iter().all(|line| line.get("row").is_none()),
+        "{before:?}"
+    );
+    Ok(())
+}
+
+async fn a_read_model_is_built_anew(operator: &Operator) -> Result<()> {
+    let rows: Vec<WriteRequest> = (0..OLDER)
+        .flat_map(|account| {
+            let id = format!("older-{account:05}");
+            [
+                older(&id, 1, "CREATED", None),
+                older(&id, 2, "SNAPSHOT", Some(("Balance", number(0)))),
+                older(&id, 3, "CREDIT", Some(("Amount", number(account + 1)))),
+            ]
+        })
+        .map(|row| {
+            let put = PutRequest::builder().set_item(Some(row)).build();
+            Ok(WriteRequest::builder().put_request(put?).build())
+        })
+        .collect::<Result<_>>()?;
+    for chunk in rows.chunks(25) {
+        let table = operator.local.events_table.clone();
+        operator
+            .clients
+            .dynamodb
+            .batch_write_item()
+            .request_items(table, chunk.to_vec())
+            .send()
+            .await?;
+    }
+    let started = Instant::now();
+    while operator.run(&["verify"]).await?.code != 0 {
+        ensure!(started.elapsed() < DEADLINE, "the older accounts lag");
+    }
+
+    // Damage to be mended: a view that lies, one that is gone, and one of nobody's.
+    let views = &operator.local.accounts_table;
+    let key = |id: &str| AttributeValue::S(id.to_owned());
+    let dynamodb = &operator.clients.dynamodb;
+    dynamodb
+        .update_item()
+        .table_name(views)
+        .key("Id", key("older-00001"))
+        .update_expression("SET Balance = :wrong")
+        .expression_attribute_values(":wrong", number(999))
+        .send()
+        .await?;
+    dynamodb
+        .delete_item()
+        .table_name(views)
+        .key("Id", key("older-00002"))
+        .send()
+        .await?;
+    dynamodb
+        .put_item()
+        .table_name(views)
+        .item("Id", key("nobody"))
+        .item("Sequence", number(1))
+        .send()
+        .await?;
+    let found = operator.expect(&["verify"], 3).await?;
+    let last = found.last().context("a summary")?;
+    ensure!(
+        last["findings"] == json!({ "missing": 1, "differing": 2, "orphan": 1 }),
+        "{last}"
+    );
+
+    // Killed in the middle, while the reader answers throughout.
+    let mut killed = operator
+        .command(&["rebuild", "accounts"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    killed.kill()?;
+    killed.wait()?;
+    let over = AtomicBool::new(false);
+    let read = async {
+        let mut answers = 0;
+        while !over.load(Ordering::Relaxed) {
+            let url = format!("{}/accounts/older-00007", operator.local.api_url);
+            let answer = operator.http.get(url).send().await?;
+            ensure!(answer.status() == 200, "the reader answers {answer:?}");
+            let view: Value = answer.json().await?;
+            ensure!(view["balance"] == 8, "the reader answers {view}");
+            answers += 1;
+        }
+        Ok::<usize, anyhow::Error>(answers)
+    };
+    let rebuild = async {
+        for model in ["accounts", "transactions"] {
+            let told = operator.expect(&["rebuild", model], 0).await?;
+            let last = told.last().context("a summary")?;
+            ensure!(last["parity"] == true, "{last}");
+        }
+        over.store(true, Ordering::Relaxed);
+        Ok(())
+    };
+    let (answers, ()) = tokio::try_join!(read, rebuild)?;
+    ensure!(answers > 0);
+    operator.expect(&["verify"], 0).await?;
+    Ok(())
+}
+
+async fn a_new_consumer_gets_the_whole_history(operator: &Operator) -> Result<()> {
+    let stream = &operator.local.stream_name;
+    let kinesis = operator.clients.kinesis.clone();
+    let mut consumer = Follower::starting(kinesis, stream, Start::Latest);
+    ensure!(consumer.read().await?.is_empty(), "nothing comes by itself");
+    let told = operator.expect(&["republish", "--all"], 0).await?;
+    let accounts = told.last().context("a summary")?["accounts"].clone();
+
+    // The version gate of any consumer.
+    let mut applied: HashMap<String, u64> = HashMap::new();
+    let mut events = 0;
+    loop {
+        let records = consumer.read().await?;
+        if records.is_empty() {
+            break;
+        }
+        for record in records {
+            let event: Value = serde_json::from_slice(&record)?;
+            let subject = event["subject"].as_str().context("a subject")?;
+            let sequence = event["data"]["sequence"].as_u64().context("a sequence")?;
+            let through = applied.entry(subject.to_owned()).or_default();
+            ensure!(sequence <= *through + 1, "a hole before {event}");
+            events += u64::from(sequence > *through);
+            *through = sequence.max(*through);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    let verified = operator.expect(&["verify"], 0).await?;
+    let last = verified.last().context("a summary")?;
+    ensure!(
+        last["events"] == events && last["accounts"] == accounts && accounts == applied.len(),
+        "{events} events of {} accounts came, but {last}",
+        applied.len()
+    );
+    let sampled = operator.expect(&["verify", "--sample", "5"], 0).await?;
+    ensure!(sampled.last().context("a summary")?["accounts"] == 5);
+    Ok(())
+}
+
+async fn errors_say_what_is_wrong(operator: &Operator) -> Result<()> {
+    let local: Value = serde_json::to_value(&operator.local)?;
+    let changed = |name: &str, value: &str| -> Result<PathBuf> {
+        let mut local = local.clone();
+        local[name] = value.into();
+        let path = operator.state.join(format!("wrong-{name}.json"));
+        std::fs::write(&path, local.to_string())?;
+        Ok(path)
+    };
+    let no_table = changed("eventsTable", "no-such-table")?;
+    let nowhere = changed("endpointUrl", "http://127.0.0.1:1")?;
+    let outputs = operator.state.join("wrong-outputs.json");
+    std::fs::write(&outputs, json!({ "Millrace": {} }).to_string())?;
+    let deployment = |path: &PathBuf| path.to_string_lossy().into_owned();
+    for command in [
+        &["verify"][..],
+        &["redrive"],
+        &["republish", "--all"],
+        &["rebuild", "accounts"],
+        &["inspect", "--account", "a"],
+    ] {
+        for (wrong, told) in [
+            (&no_table, "no-such-table"),
+            (&nowhere, "Connection refused"),
+        ] {
+            let path = deployment(wrong);
+            let mut arguments = command.to_vec();
+            arguments.extend(["--deployment", &path]);
+            let said = operator.run(&arguments).await?;
+            ensure!(
+                said.code == 1 && said.errors.contains(told),
+                "{arguments:?}: {} {}",
+                said.code,
+                said.errors
+            );
+        }
+    }
+    for (arguments, code, told) in [
+        (
+            &["inspect", "--account", "nobody"][..],
+            1,
+            "no account nobody",
+        ),
+        (&["verify", "--account", "nobody"], 1, "no account nobody"),
+        (&["redrive", "--account", ""], 2, "not an id"),
+        (&["tail", "--from", "noon"], 2, "RFC 3339"),
+    ] {
+        let said = operator.run(arguments).await?;
+        ensure!(
+            said.code == code && said.errors.contains(told),
+            "{arguments:?}: {} {}",
+            said.code,
+            said.errors
+        );
+    }
+    let mut command = operator.command(&["verify", "--deployment", &deployment(&outputs)]);
+    command
+        .env_remove("AWS_PROFILE")
+        .env_remove("AWS_ACCESS_KEY_ID")
+        .env("AWS_REGION", "eu-north-1")
+        .env("AWS_CONFIG_FILE", operator.state.join("none"))
+        .env("AWS_SHARED_CREDENTIALS_FILE", operator.state.join("none"))
+        .env("AWS_EC2_METADATA_DISABLED", "true");
+    let output = tokio::task::spawn_blocking(move || command.output()).await??;
+    let errors = String::from_utf8(output.stderr)?;
+    ensure!(
+        output.status.code() == Some(1) && errors.contains("no AWS credentials"),
+        "{errors}"
+    );
+    Ok(())
+}
