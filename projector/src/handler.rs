@@ -11,6 +11,7 @@ use aws_lambda_events::kinesis::{KinesisEvent, KinesisEventRecord};
 use aws_lambda_events::streams::KinesisEventResponse;
 use lambda_runtime::LambdaEvent;
 use millrace_domain::Timestamp;
+use millrace_runtime::metrics::{self, Metric};
 use millrace_runtime::{Ambient, Budget};
 
 use crate::archive::{Archiver, Delivery};
@@ -37,6 +38,15 @@ pub async fn project<M: ReadModel, A: Ambient>(
         resume_at = outcome.resume_at,
         "projected a batch"
     );
+    metrics::record(
+        &context.request_id,
+        projector.ambient.now().unix_millis(),
+        &[
+            (Metric::EventsProjected, count(outcome.applied)),
+            (Metric::ViewsStale, count(outcome.stale)),
+            (Metric::ViewLag, outcome.lag_millis),
+        ],
+    );
     response(&payload.records, outcome.resume_at)
 }
 
@@ -56,7 +66,24 @@ pub async fn archive<D: Delivery, A: Ambient>(
         resume_at = outcome.resume_at,
         "archived a batch"
     );
+    let delivered = outcome.resume_at.unwrap_or(payload.records.len());
+    metrics::record(
+        &context.request_id,
+        archiver.ambient.now().unix_millis(),
+        &[
+            (Metric::RecordsArchived, count(delivered)),
+            (Metric::ArchiveRetries, count(outcome.retries)),
+            (
+                Metric::ArchiveFailures,
+                Some(u64::from(outcome.resume_at.is_some())),
+            ),
+        ],
+    );
     response(&payload.records, outcome.resume_at)
+}
+
+fn count(number: usize) -> Option<u64> {
+    u64::try_from(number).ok()
 }
 
 fn delivered(records: &[KinesisEventRecord]) -> Vec<Delivered> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
 use millrace_domain::{
-    Attribute, Attributes, Envelope, HistoryEntry, RowError, Sequence, View, view,
+    Attribute, Attributes, Envelope, HistoryEntry, RowError, Sequence, Timestamp, View, view,
 };
 use millrace_runtime::{Ambient, Backoff, Budget, Chain, ServiceError};
 
@@ -42,6 +42,18 @@ pub struct Outcome {
     pub aggregates: usize,
     /// How many of their views are marked stale now.
     pub stale: usize,
+    /// How many events were applied.
+    pub applied: usize,
+    /// From the oldest applied event's time until now; `None` where none was applied.
+    pub lag_millis: Option<u64>,
+}
+
+/// What an aggregate that is through came to.
+#[derive(Debug, Clone, Copy)]
+struct Through {
+    stale: bool,
+    applied: usize,
+    oldest: Option<Timestamp>,
 }
 
 /// What a batch tells of one aggregate, in the stream's order.
@@ -79,32 +91,36 @@ impl<M: ReadModel, A: Ambient> Projector<M, A> {
     pub async fn project(&self, records: Vec<Delivered>, budget: Budget) -> Outcome {
         let news = by_aggregate(records);
         let aggregates = news.len();
-        let results: Vec<(usize, Option<bool>)> = stream::iter(news)
+        let results: Vec<(usize, Option<Through>)> = stream::iter(news)
             .map(async |news| (news.first, self.take_up(&news, budget).await))
             .buffer_unordered(CONCURRENCY)
             .collect()
             .await;
+        let through = || results.iter().filter_map(|(_, through)| *through);
+        let now = self.ambient.now().unix_millis();
         Outcome {
             resume_at: results
                 .iter()
-                .filter(|(_, stale)| stale.is_none())
+                .filter(|(_, through)| through.is_none())
                 .map(|(first, _)| *first)
                 .min(),
             aggregates,
-            stale: results
-                .iter()
-                .filter(|(_, stale)| *stale == Some(true))
-                .count(),
+            stale: through().filter(|through| through.stale).count(),
+            applied: through().map(|through| through.applied).sum(),
+            lag_millis: through()
+                .filter_map(|through| through.oldest)
+                .min()
+                .and_then(|oldest| u64::try_from(now - oldest.unix_millis()).ok()),
         }
     }
 
-    /// Projects one aggregate's news, again and again where a service fails. Answers whether the
-    /// view is stale now; `None` when it isn't through.
-    async fn take_up(&self, news: &News, budget: Budget) -> Option<bool> {
+    /// Projects one aggregate's news, again and again where a service fails. `None` when it isn't
+    /// through.
+    async fn take_up(&self, news: &News, budget: Budget) -> Option<Through> {
         for retry in 0..MAX_TRIES {
             let attempt = tokio::time::timeout(budget.left(), self.attempt(news)).await;
             let trouble = match attempt.unwrap_or(Err(Trouble::OutOfTime)) {
-                Ok(stale) => return Some(stale),
+                Ok(through) => return Some(through),
                 Err(trouble) => trouble,
             };
             tracing::warn!(retry, error = %Chain(&trouble), "an aggregate is not through");
@@ -117,7 +133,7 @@ impl<M: ReadModel, A: Ambient> Projector<M, A> {
         None
     }
 
-    async fn attempt(&self, news: &News) -> Result<bool, Trouble> {
+    async fn attempt(&self, news: &News) -> Result<Through, Trouble> {
         let item = self.model.view(&news.aggregate).await?;
         let read = item.as_ref().map_or(Ok(None), View::read);
         let view = match read {
@@ -127,8 +143,13 @@ impl<M: ReadModel, A: Ambient> Projector<M, A> {
         let before = item.as_ref().and_then(Stale::read);
         let change = apply(view.clone(), before.clone(), &news.events, &self.ambient);
         let stale = change.stale.is_some();
+        let through = Through {
+            stale,
+            applied: change.lines.len(),
+            oldest: change.lines.iter().map(|line| line.time).min(),
+        };
         if change.lines.is_empty() && change.stale == before {
-            return Ok(stale);
+            return Ok(through);
         }
         if stale && before.is_none() {
             tracing::warn!("a view is stale");
@@ -139,7 +160,7 @@ impl<M: ReadModel, A: Ambient> Projector<M, A> {
         }
         let after = view_item(&news.aggregate, change.view.as_ref(), change.stale.as_ref());
         match self.model.save_view(after, item.as_ref()).await? {
-            Saved::Stored => Ok(stale),
+            Saved::Stored => Ok(through),
             Saved::Moved => Err(Trouble::Moved),
         }
     }
@@ -150,7 +171,7 @@ impl<M: ReadModel, A: Ambient> Projector<M, A> {
         aggregate: &str,
         item: Option<Attributes>,
         error: &RowError,
-    ) -> Result<bool, Trouble> {
+    ) -> Result<Through, Trouble> {
         if item.as_ref().and_then(Stale::read).is_none() {
             tracing::error!(reason = %error, "a view can't be read");
             let mark = Stale {
@@ -160,7 +181,11 @@ impl<M: ReadModel, A: Ambient> Projector<M, A> {
             };
             self.model.mark(aggregate, mark.to_attributes()).await?;
         }
-        Ok(true)
+        Ok(Through {
+            stale: true,
+            applied: 0,
+            oldest: None,
+        })
     }
 }
 

@@ -1,5 +1,5 @@
 //! What every Millrace function needs and no domain decides: time and randomness behind one seam,
-//! the invocation's time budget, backoff, configuration, logs, AWS clients, and the HTTP that the
+//! the invocation's time budget, backoff, configuration, logs, metrics, AWS clients, and the HTTP that the
 //! writer and the reader share.
 //!
 //! Left out on purpose: anything about events. Ordering, publishing and projecting live in the
@@ -12,6 +12,7 @@ pub mod budget;
 pub mod dynamodb;
 pub mod error;
 pub mod http;
+pub mod metrics;
 pub mod telemetry;
 pub mod variables;
 

@@ -5,12 +5,19 @@
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::{metrics, variables};
+
 /// Lambda's own variable for the application's log level
 /// ([Lambda logging](https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-advanced.html)).
 const LEVEL: &str = "AWS_LAMBDA_LOG_LEVEL";
 
-/// Starts logging, at the level that Lambda sets and `INFO` where it sets none.
+/// Lambda's own variable for the function's name
+/// ([environment variables](https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html)).
+const FUNCTION_NAME: &str = "AWS_LAMBDA_FUNCTION_NAME";
+
+/// Starts logging, at the level that Lambda sets and `INFO` where it sets none, and measuring.
 pub fn start() {
+    metrics::start(variables::lookup(FUNCTION_NAME).unwrap_or_default());
     let filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
         .with_env_var(LEVEL)

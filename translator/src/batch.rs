@@ -10,7 +10,7 @@ use crate::cursor::{Block, Cursor, CursorStore};
 use crate::news::{Inserted, News, by_aggregate};
 use crate::publish::{Progress, Publisher, Queue, publish};
 use crate::rows::EventRows;
-use crate::run::{Run, Sources};
+use crate::run::{Run, Sources, Tally};
 
 /// How many aggregates are read or saved side by side.
 const CONCURRENCY: usize = 16;
@@ -40,6 +40,8 @@ pub struct Outcome {
     pub aggregates: usize,
     /// How many of them stand blocked.
     pub blocked: usize,
+    /// What came of it in events.
+    pub tally: Tally,
 }
 
 /// A run, and whether a service let it down.
@@ -67,7 +69,7 @@ impl<R: EventRows, C: CursorStore, P: Publisher, A: Ambient> Translator<R, C, P,
                 return Outcome {
                     resume_at: first,
                     aggregates,
-                    blocked: 0,
+                    ..Outcome::default()
                 };
             }
         };
@@ -101,6 +103,10 @@ impl<R: EventRows, C: CursorStore, P: Publisher, A: Ambient> Translator<R, C, P,
                 .iter()
                 .filter(|attempt| attempt.run.is_blocked())
                 .count(),
+            tally: attempts
+                .iter()
+                .map(|attempt| attempt.run.tally())
+                .fold(Tally::default(), Tally::and),
         }
     }
 
@@ -154,7 +160,9 @@ impl<R: EventRows, C: CursorStore, P: Publisher, A: Ambient> Translator<R, C, P,
                 let Some(cursor) = attempt.run.unsaved_cursor() else {
                     return;
                 };
-                match self.cursors.save(attempt.run.aggregate(), &cursor).await {
+                let read = attempt.run.stored_block();
+                let saving = self.cursors.save(attempt.run.aggregate(), &cursor, read);
+                match saving.await {
                     Ok(()) => attempt.run.saved(cursor),
                     Err(error) => {
                         tracing::error!(error = %Chain(&error), "a cursor could not be saved");

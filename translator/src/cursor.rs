@@ -44,15 +44,20 @@ pub trait CursorStore: Send + Sync {
         aggregates: &[&str],
     ) -> impl Future<Output = Result<HashMap<String, Result<Cursor, RowError>>, ServiceError>> + Send;
 
-    /// Puts a cursor in place of the stored one, unless the stored one has passed it: then someone
-    /// else got further, and nothing is written.
+    /// Puts a cursor in place of the stored one, which was read with this block or without any.
+    ///
+    /// Where someone else has got as far and this cursor isn't blocked, nothing is written: theirs
+    /// tells all that this one does, and a block of theirs stays.
     ///
     /// # Errors
-    /// [`ServiceError`]: the cursor may stand where it was; publishing again from there is safe.
+    /// [`ServiceError`]: the cursor may stand where it was; publishing again from there is safe. It
+    /// is also the answer where someone else has blocked it, lifted its block or passed it, and what
+    /// was decided here rests on what was read before: then it is to be read again.
     fn save(
         &self,
         aggregate: &str,
         cursor: &Cursor,
+        read: Option<&Block>,
     ) -> impl Future<Output = Result<(), ServiceError>> + Send;
 
     /// Marks an aggregate whose cursor can't be understood, and leaves the rest as it is.

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
+use aws_sdk_dynamodb::types::{
+    AttributeValue, KeysAndAttributes, ReturnValuesOnConditionCheckFailure as OnFailure,
+};
 use millrace_domain::envelope::Context;
 use millrace_domain::{Attribute, Attributes, RowError, Sequence, Timestamp, Version, row};
 use millrace_runtime::dynamodb::{from_item, to_item, to_value};
@@ -173,17 +175,27 @@ impl CursorStore for CursorTable {
         Ok(cursors)
     }
 
-    async fn save(&self, aggregate: &str, cursor: &Cursor) -> Result<(), ServiceError> {
+    async fn save(
+        &self,
+        aggregate: &str,
+        cursor: &Cursor,
+        read: Option<&Block>,
+    ) -> Result<(), ServiceError> {
+        const ACTION: &str = "UpdateItem on the cursor table";
         let through = AttributeValue::N(cursor.published_through.to_string());
         let mut request = self
             .client
             .update_item()
             .table_name(&self.table)
             .set_key(Some(Self::key(aggregate)))
-            .condition_expression(format!(
-                "attribute_not_exists({PUBLISHED_THROUGH}) OR {PUBLISHED_THROUGH} <= :through"
-            ))
-            .expression_attribute_values(":through", through);
+            .expression_attribute_values(":through", through)
+            .return_values_on_condition_check_failure(OnFailure::AllOld);
+        let same_block = if let Some(read) = read {
+            request = request.expression_attribute_values(":read", block_value(read));
+            format!("{BLOCKED} = :read")
+        } else {
+            format!("attribute_not_exists({BLOCKED})")
+        };
         let mut set = vec![format!("{PUBLISHED_THROUGH} = :through")];
         let context = cursor
             .context
@@ -202,17 +214,25 @@ impl CursorStore for CursorTable {
         } else {
             remove = format!(" REMOVE {BLOCKED}");
         }
-        let update = format!("SET {}{remove}", set.join(", "));
-        match request.update_expression(update).send().await {
-            Ok(_) => Ok(()),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
+        let saving = request
+            .update_expression(format!("SET {}{remove}", set.join(", ")))
+            .condition_expression(format!(
+                "(attribute_not_exists({PUBLISHED_THROUGH}) OR {PUBLISHED_THROUGH} <= :through) \
+                 AND {same_block}"
+            ))
+            .send();
+        let Err(error) = saving.await else {
+            return Ok(());
+        };
+        match error.as_service_error() {
+            Some(UpdateItemError::ConditionalCheckFailedException(failed))
+                if cursor.blocked.is_none()
+                    && failed.item().and_then(published_through)
+                        >= Some(cursor.published_through) =>
             {
                 Ok(())
             }
-            Err(error) => Err(ServiceError::new("UpdateItem on the cursor table", error)),
+            _ => Err(ServiceError::new(ACTION, error)),
         }
     }
 
@@ -242,6 +262,12 @@ fn block_value(block: &Block) -> AttributeValue {
         attributes.insert(BLOCKED_ROW.to_owned(), Attribute::text(row));
     }
     AttributeValue::M(to_item(attributes))
+}
+
+/// How far a stored cursor is, where it can be read.
+fn published_through(item: &HashMap<String, AttributeValue>) -> Option<Sequence> {
+    let number = item.get(PUBLISHED_THROUGH)?.as_n().ok()?;
+    number.parse().ok().and_then(Sequence::new)
 }
 
 /// Reads a cursor's item.

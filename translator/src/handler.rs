@@ -5,7 +5,8 @@ use std::time::Duration;
 use aws_lambda_events::dynamodb::{Event, EventRecord};
 use aws_lambda_events::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
 use lambda_runtime::{Context, LambdaEvent};
-use millrace_domain::{Attribute, Attributes, row};
+use millrace_domain::{Attribute, Attributes, Timestamp, row};
+use millrace_runtime::metrics::{self, Metric};
 use millrace_runtime::{Ambient, Budget};
 use serde_dynamo::{AttributeValue, Item};
 
@@ -48,6 +49,7 @@ pub async fn handle<R: EventRows, C: CursorStore, P: Publisher, A: Ambient>(
     let outcome = translator.translate(inserted, budget).await;
     let resume_at = outcome.resume_at.into_iter().chain(unusable).min();
     log(&context, records.len(), outcome, resume_at);
+    measure(&context, outcome, translator.ambient.now());
 
     let mut response = DynamoDbEventResponse::default();
     if let Some(position) = resume_at {
@@ -72,6 +74,27 @@ fn log(context: &Context, records: usize, outcome: Outcome, resume_at: Option<us
         blocked = outcome.blocked,
         resume_at,
         "translated a batch"
+    );
+}
+
+fn measure(context: &Context, outcome: Outcome, now: Timestamp) {
+    let Outcome { blocked, tally, .. } = outcome;
+    let count = |number: usize| u64::try_from(number).ok();
+    let lag = tally
+        .oldest
+        .and_then(|oldest| u64::try_from(now.unix_millis() - oldest.unix_millis()).ok());
+    metrics::record(
+        &context.request_id,
+        now.unix_millis(),
+        &[
+            (Metric::EventsTranslated, count(tally.told)),
+            (Metric::EventsPublished, count(tally.published)),
+            (Metric::EventsRepeated, count(tally.repeated)),
+            (Metric::EventsRepaired, count(tally.repaired)),
+            (Metric::AggregatesBlocked, count(blocked)),
+            (Metric::PublishRetries, count(tally.retries)),
+            (Metric::PublishLag, lag),
+        ],
     );
 }
 

@@ -61,6 +61,8 @@ pub struct Queue {
     acknowledged: Option<Sequence>,
     retries: u32,
     not_before: Option<Instant>,
+    published: usize,
+    put_off: usize,
 }
 
 impl Queue {
@@ -81,6 +83,12 @@ impl Queue {
         self.acknowledged
     }
 
+    /// How many events were acknowledged, and how often one has to be put again.
+    #[must_use]
+    pub const fn tally(&self) -> (usize, usize) {
+        (self.published, self.put_off)
+    }
+
     fn is_due(&self, now: Instant) -> bool {
         !self.events.is_empty() && self.not_before.is_none_or(|not_before| not_before <= now)
     }
@@ -88,6 +96,7 @@ impl Queue {
     fn acknowledge(&mut self) {
         if let Some((sequence, _)) = self.events.pop_front() {
             self.acknowledged = Some(sequence);
+            self.published += 1;
         }
         self.retries = 0;
         self.not_before = None;
@@ -96,6 +105,7 @@ impl Queue {
     fn put_off(&mut self, ambient: &impl Ambient) {
         self.not_before = Some(Instant::now() + BACKOFF.delay(self.retries, ambient));
         self.retries += 1;
+        self.put_off += 1;
     }
 }
 

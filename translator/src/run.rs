@@ -10,7 +10,9 @@
 use std::collections::VecDeque;
 
 use millrace_domain::envelope::Context;
-use millrace_domain::{Envelope, RecordedEvent, RowError, Sequence, Settings, StoredRow, Version};
+use millrace_domain::{
+    Envelope, RecordedEvent, RowError, Sequence, Settings, StoredRow, Timestamp, Version,
+};
 use millrace_runtime::{Ambient, ServiceError};
 
 use crate::cursor::{Block, Cursor};
@@ -51,6 +53,24 @@ pub struct Run {
     to_the_end: bool,
     block: Option<Block>,
     queue: Queue,
+    tally: Tally,
+}
+
+/// What came of a run, or of all runs of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Events that the batch told of.
+    pub told: usize,
+    /// Of these, those that were published before.
+    pub repeated: usize,
+    /// Events that came from the events table.
+    pub repaired: usize,
+    /// Events that were acknowledged.
+    pub published: usize,
+    /// How often an event has to be put again.
+    pub retries: usize,
+    /// The time of the oldest event that the batch told of and that was not published before.
+    pub oldest: Option<Timestamp>,
 }
 
 /// Where a row stands, seen from the next event.
@@ -61,6 +81,21 @@ enum Place {
     Next,
     /// Events between are missing.
     Beyond(Version),
+}
+
+impl Tally {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            told: self.told + other.told,
+            repeated: self.repeated + other.repeated,
+            repaired: self.repaired + other.repaired,
+            published: self.published + other.published,
+            retries: self.retries + other.retries,
+            oldest: self.oldest.into_iter().chain(other.oldest).min(),
+        }
+    }
 }
 
 impl Run {
@@ -79,7 +114,19 @@ impl Run {
             to_the_end: cursor.blocked.is_some(),
             block: None,
             queue: Queue::default(),
+            tally: Tally::default(),
             cursor,
+        }
+    }
+
+    /// What came of it so far.
+    #[must_use]
+    pub const fn tally(&self) -> Tally {
+        let (published, retries) = self.queue.tally();
+        Tally {
+            published,
+            retries,
+            ..self.tally
         }
     }
 
@@ -139,6 +186,12 @@ impl Run {
         (cursor != self.cursor).then_some(cursor)
     }
 
+    /// The block that the stored cursor holds.
+    #[must_use]
+    pub const fn stored_block(&self) -> Option<&Block> {
+        self.cursor.blocked.as_ref()
+    }
+
     /// Takes note that this cursor is the stored one now.
     pub fn saved(&mut self, cursor: Cursor) {
         self.cursor = cursor;
@@ -164,6 +217,9 @@ impl Run {
             };
             match self.place(image) {
                 Place::Past => {
+                    let is_event = matches!(image.row, Ok(StoredRow::Event(_)));
+                    self.tally.told += usize::from(is_event);
+                    self.tally.repeated += usize::from(is_event);
                     self.images.pop_front();
                 }
                 Place::Beyond(version) => {
@@ -174,6 +230,11 @@ impl Run {
                 }
                 Place::Next => {
                     let image = image.clone();
+                    if let Ok(StoredRow::Event(event)) = &image.row {
+                        self.tally.told += 1;
+                        let oldest = self.tally.oldest.unwrap_or(event.time);
+                        self.tally.oldest = Some(oldest.min(event.time));
+                    }
                     self.take_image(image, sources).await?;
                     self.images.pop_front();
                 }
@@ -304,7 +365,11 @@ impl Run {
             let image = Image::read(row, sources.settings);
             match self.place(&image) {
                 Place::Beyond(version) => self.block_at_missing(version, sources.ambient),
-                Place::Past | Place::Next => self.take(image, sources).await?,
+                Place::Past | Place::Next => {
+                    let is_event = matches!(image.row, Ok(StoredRow::Event(_)));
+                    self.tally.repaired += usize::from(is_event);
+                    self.take(image, sources).await?;
+                }
             }
             if self.block.is_some() {
                 return Ok(false);

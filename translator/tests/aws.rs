@@ -9,7 +9,9 @@ use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput
 use aws_sdk_dynamodb::types::error::{
     ConditionalCheckFailedException, ProvisionedThroughputExceededException,
 };
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
+use aws_sdk_dynamodb::types::{
+    AttributeValue, KeysAndAttributes, ReturnValuesOnConditionCheckFailure,
+};
 use aws_sdk_kinesis::operation::put_records::{PutRecordsError, PutRecordsOutput};
 use aws_sdk_kinesis::types::PutRecordsResultEntry;
 use aws_smithy_mocks::{RuleMode, mock, mock_client};
@@ -296,7 +298,10 @@ async fn a_cursor_is_written_only_where_the_stored_one_is_not_further() {
         .match_requests(|request| {
             let values = request.expression_attribute_values().expect("values");
             request.condition_expression()
-                == Some("attribute_not_exists(PublishedThrough) OR PublishedThrough <= :through")
+                == Some(
+                    "(attribute_not_exists(PublishedThrough) OR PublishedThrough <= :through) \
+                     AND attribute_not_exists(Blocked)",
+                )
                 && request.update_expression()
                     == Some("SET PublishedThrough = :through, #context0 = :context0 REMOVE Blocked")
                 && values[":through"] == n("7")
@@ -305,7 +310,7 @@ async fn a_cursor_is_written_only_where_the_stored_one_is_not_further() {
         .then_output(|| UpdateItemOutput::builder().build());
     let client = mock_client!(aws_sdk_dynamodb, [&rule]);
     let table = CursorTable::new(client, "cursors".into());
-    assert!(table.save("a", &cursor(None)).await.is_ok());
+    assert!(table.save("a", &cursor(None), None).await.is_ok());
 }
 
 #[tokio::test]
@@ -327,19 +332,55 @@ async fn a_block_is_written_with_its_place_reason_and_time() {
         .then_output(|| UpdateItemOutput::builder().build());
     let client = mock_client!(aws_sdk_dynamodb, [&rule]);
     let table = CursorTable::new(client, "cursors".into());
-    assert!(table.save("a", &cursor(Some(block()))).await.is_ok());
+    assert!(table.save("a", &cursor(Some(block())), None).await.is_ok());
 }
 
 #[tokio::test]
-async fn a_cursor_that_someone_else_moved_further_is_left_there() {
-    let rule = mock!(aws_sdk_dynamodb::Client::update_item).then_error(|| {
-        UpdateItemError::ConditionalCheckFailedException(
-            ConditionalCheckFailedException::builder().build(),
-        )
-    });
+async fn a_block_is_replaced_by_the_one_who_has_read_it() {
+    let rule = mock!(aws_sdk_dynamodb::Client::update_item)
+        .match_requests(|request| {
+            let values = request.expression_attribute_values().expect("values");
+            let condition = request.condition_expression().expect("a condition");
+            condition.ends_with(" AND Blocked = :read")
+                && values[":read"]
+                    .as_m()
+                    .is_ok_and(|read| read["Sequence"] == n("8"))
+        })
+        .then_output(|| UpdateItemOutput::builder().build());
     let client = mock_client!(aws_sdk_dynamodb, [&rule]);
     let table = CursorTable::new(client, "cursors".into());
-    assert!(table.save("a", &cursor(None)).await.is_ok());
+    let lifted = cursor(None);
+    assert!(table.save("a", &lifted, Some(&block())).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_cursor_that_someone_else_moved_counts_only_where_it_tells_as_much() {
+    for (stored, saved, is_told) in [
+        (Some("8"), cursor(None), true),
+        (Some("7"), cursor(None), true),
+        (Some("6"), cursor(None), false),
+        (None, cursor(None), false),
+        (Some("8"), cursor(Some(block())), false),
+        (Some("7"), cursor(Some(block())), false),
+    ] {
+        let rule = mock!(aws_sdk_dynamodb::Client::update_item)
+            .match_requests(|request| {
+                request.return_values_on_condition_check_failure()
+                    == Some(&ReturnValuesOnConditionCheckFailure::AllOld)
+            })
+            .then_error(move || {
+                let item = stored.map(|through| item(&[("PublishedThrough", n(through))]));
+                UpdateItemError::ConditionalCheckFailedException(
+                    ConditionalCheckFailedException::builder()
+                        .set_item(item)
+                        .build(),
+                )
+            });
+        let client = mock_client!(aws_sdk_dynamodb, [&rule]);
+        let table = CursorTable::new(client, "cursors".into());
+        let result = table.save("a", &saved, None).await;
+        assert_eq!(result.is_ok(), is_told, "{stored:?}, {saved:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -351,6 +392,6 @@ async fn a_throttled_write_of_a_cursor_or_a_mark_is_an_error() {
     });
     let client = mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, [&rule]);
     let table = CursorTable::new(client, "cursors".into());
-    assert!(table.save("a", &cursor(None)).await.is_err());
+    assert!(table.save("a", &cursor(None), None).await.is_err());
     assert!(table.mark("a", &block()).await.is_err());
 }

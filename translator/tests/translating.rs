@@ -167,14 +167,14 @@ async fn a_malformed_row_blocks_its_account_and_no_other() {
     rows.extend(services.append("b", &history(5)));
     rows[3] = damage(&services, "a", 4);
     let outcome = services.translate(&rows).await;
-    assert_eq!(
-        outcome,
-        Outcome {
-            resume_at: None,
-            aggregates: 2,
-            blocked: 1
-        }
-    );
+    let Outcome {
+        resume_at,
+        aggregates,
+        blocked,
+        tally,
+    } = outcome;
+    assert_eq!((resume_at, aggregates, blocked), (None, 2, 1));
+    assert_eq!((tally.published, tally.retries), (7, 0));
     assert_eq!(services.sequences("a"), dense(2));
     assert_eq!(services.sequences("b"), dense(5));
     let block = services.cursor("a").blocked.expect("blocked");
@@ -338,7 +338,9 @@ async fn failed_records_are_put_again_and_their_successors_wait() {
     let mut rows = services.append("a", &history(4));
     rows.extend(services.append("b", &history(4)));
     services.world().faults = [Fault::None, Fault::HalfStored, Fault::HalfStored].into();
-    assert!(through(services.translate(&rows).await));
+    let outcome = services.translate(&rows).await;
+    assert!(outcome.tally.retries > 0);
+    assert!(through(outcome));
     assert_eq!(services.sequences("a"), dense(4));
     assert_eq!(services.sequences("b"), dense(4));
 }
@@ -509,4 +511,21 @@ proptest! {
             Ok(())
         })?;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_came_of_a_batch_is_counted() {
+    let services = Services::new();
+    let rows = services.append("a", &history(9));
+    let events: Vec<_> = rows
+        .iter()
+        .filter(|row| !millrace_domain::row::is_plainly_a_snapshot(row))
+        .cloned()
+        .collect();
+    services.translate(&events[..3]).await;
+    // Event 3 once more; 4 and 5 are missing; 6 is news.
+    let news = [events[2].clone(), events[5].clone()];
+    let tally = services.translate(&news).await.tally;
+    assert_eq!((tally.told, tally.repeated), (2, 1));
+    assert_eq!((tally.repaired, tally.published), (2, 3));
 }

@@ -10,6 +10,7 @@ use millrace_domain::row::RowError;
 use millrace_domain::{Attributes, History, Refusal, RefusalKind, Settings, Version, decide};
 use millrace_runtime::http::{CORRELATION_ID, Problem, Request, Response};
 use millrace_runtime::{Ambient, Backoff, Budget, Chain, ServiceError};
+use tracing::Span;
 
 use crate::precondition::entity_tag;
 use crate::request::{Prepared, prepare};
@@ -34,6 +35,13 @@ pub struct Writer<S, A> {
     pub ambient: A,
     /// The domain's settings.
     pub settings: Settings,
+}
+
+/// What it took to answer a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Races {
+    /// How often somebody else was first.
+    pub lost: u64,
 }
 
 /// Why a command has no outcome.
@@ -68,16 +76,19 @@ struct Decided {
 
 impl<S: EventStore, A: Ambient> Writer<S, A> {
     /// Answers a request. Every answer echoes the correlation id, and none may be cached.
-    pub async fn answer(&self, request: &Request, budget: Budget) -> Response {
+    pub async fn answer(&self, request: &Request, budget: Budget) -> (Response, Races) {
+        let mut races = Races::default();
         let response = match request.correlation_id(&self.ambient) {
-            Ok(correlation_id) => self
-                .execute(request, &correlation_id, budget)
-                .await
-                .unwrap_or_else(|failure| failure.into_problem().into_response())
-                .with_header(CORRELATION_ID, correlation_id),
+            Ok(correlation_id) => {
+                Span::current().record("correlation_id", &correlation_id);
+                self.execute(request, &correlation_id, budget, &mut races)
+                    .await
+                    .unwrap_or_else(|failure| failure.into_problem().into_response())
+                    .with_header(CORRELATION_ID, correlation_id)
+            }
             Err(problem) => problem.into_response(),
         };
-        response.with_header("cache-control", "no-store")
+        (response.with_header("cache-control", "no-store"), races)
     }
 
     async fn execute(
@@ -85,25 +96,24 @@ impl<S: EventStore, A: Ambient> Writer<S, A> {
         request: &Request,
         correlation_id: &str,
         budget: Budget,
+        races: &mut Races,
     ) -> Result<Response, Failure> {
         let command = prepare(request, correlation_id, &self.settings, &self.ambient)?;
         if let Some(outcome) = self.earlier_outcome(&command).await? {
             return Ok(outcome);
         }
-        for lost in 0..MAX_TRIES {
-            if lost > 0 {
-                let wait = BACKOFF.delay(lost - 1, &self.ambient);
+        for tries in 0..MAX_TRIES {
+            if tries > 0 {
+                let wait = BACKOFF.delay(tries - 1, &self.ambient);
                 if !budget.allows(wait) {
                     break;
                 }
                 tokio::time::sleep(wait).await;
             }
             if let Attempt::Done(response) = self.attempt(&command).await? {
-                if lost > 0 {
-                    tracing::info!(lost, "races were lost");
-                }
                 return Ok(response);
             }
+            races.lost += 1;
         }
         tracing::warn!("every race was lost");
         Err(Failure::Refused(

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use lambda_runtime::LambdaEvent;
-use millrace_runtime::http::{Problem, Request};
+use millrace_runtime::http::Request;
+use millrace_runtime::metrics::{self, Metric};
 use millrace_runtime::{Ambient, Budget};
-use tracing::{Instrument as _, info_span};
+use tracing::{Instrument as _, field, info_span};
 
-use crate::execute::Writer;
+use crate::execute::{Races, Writer};
 use crate::store::EventStore;
 
 /// What is kept back of the invocation's time for the answer.
@@ -21,14 +22,25 @@ pub async fn handle<S: EventStore, A: Ambient>(
     event: LambdaEvent<ApiGatewayV2httpRequest>,
 ) -> ApiGatewayV2httpResponse {
     let LambdaEvent { payload, context } = event;
-    let span = info_span!("command", request_id = context.request_id);
+    let span = info_span!(
+        "command",
+        request_id = context.request_id,
+        correlation_id = field::Empty
+    );
     let budget = Budget::of(&context, RESERVE, &writer.ambient);
     async {
-        let response = match Request::read(payload) {
+        let (response, races) = match Request::read(payload) {
             Ok(request) => writer.answer(&request, budget).await,
-            Err(problem) => Problem::into_response(problem),
+            Err(problem) => (problem.into_response(), Races::default()),
         };
-        tracing::info!(status = response.status, "answered");
+        tracing::info!(
+            status = response.status,
+            races_lost = races.lost,
+            "answered"
+        );
+        let now = writer.ambient.now().unix_millis();
+        let lost = (Metric::RacesLost, Some(races.lost));
+        metrics::record(&context.request_id, now, &[lost]);
         response.into_event()
     }
     .instrument(span)

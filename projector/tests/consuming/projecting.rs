@@ -5,7 +5,7 @@ use std::time::Duration;
 use millrace_domain::{Attribute, Envelope, View};
 use millrace_projector::project::{Outcome, Projector};
 use millrace_projector::record::Delivered;
-use millrace_runtime::Budget;
+use millrace_runtime::{Ambient as _, Budget};
 use proptest::prelude::*;
 
 use crate::memory::{Fault, Memory, Still, batch, events, record, sequence};
@@ -31,10 +31,13 @@ async fn a_batch_is_one_write_of_the_view_and_a_line_per_event() {
     let memory = Memory::default();
     let all = events("a", 1..=5);
     let outcome = project(&memory, batch(&all)).await;
+    let lag = Still.now().unix_millis() - all[0].time.unix_millis();
     let through = Outcome {
         resume_at: None,
         aggregates: 1,
         stale: 0,
+        applied: 5,
+        lag_millis: Some(u64::try_from(lag).expect("after the events")),
     };
     assert_eq!(outcome, through);
     assert_eq!(memory.view_of("a"), fold(&all));

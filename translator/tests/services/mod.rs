@@ -34,6 +34,8 @@ pub struct World {
     /// Rows whose version is no whole number.
     pub odd_rows: HashMap<(String, String), Attributes>,
     pub cursors: HashMap<String, Result<Cursor, RowError>>,
+    /// A cursor that someone else saves just before the next one is.
+    pub overtaken: Option<Cursor>,
     pub marks: HashMap<String, Block>,
     pub stream: Vec<Record>,
     /// How the next calls go, in order; then all go well.
@@ -243,7 +245,12 @@ impl CursorStore for &Services {
             .collect())
     }
 
-    async fn save(&self, aggregate: &str, cursor: &Cursor) -> Result<(), ServiceError> {
+    async fn save(
+        &self,
+        aggregate: &str,
+        cursor: &Cursor,
+        read: Option<&Block>,
+    ) -> Result<(), ServiceError> {
         let fault = self.fault();
         if fault == Fault::Lost {
             return Err(error());
@@ -260,14 +267,20 @@ impl CursorStore for &Services {
             cursor.published_through <= acknowledged,
             "the cursor passes what Kinesis has acknowledged"
         );
+        if let Some(overtake) = world.overtaken.take() {
+            world.cursors.insert(aggregate.to_owned(), Ok(overtake));
+        }
         let stored = match world.cursors.get(aggregate) {
-            Some(Ok(cursor)) => cursor.published_through,
-            _ => Sequence::NONE,
+            Some(Ok(cursor)) => cursor.clone(),
+            _ => Cursor::default(),
         };
-        if stored <= cursor.published_through {
+        let is_as_far = stored.published_through >= cursor.published_through;
+        if stored.published_through <= cursor.published_through && stored.blocked.as_ref() == read {
             world
                 .cursors
                 .insert(aggregate.to_owned(), Ok(cursor.clone()));
+        } else if cursor.blocked.is_some() || !is_as_far {
+            return Err(error());
         }
         if fault == Fault::None {
             Ok(())

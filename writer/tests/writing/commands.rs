@@ -141,10 +141,9 @@ async fn no_race_is_run_beyond_the_invocations_time() {
         settings: settings(),
     };
     let request = request("POST", CREDIT, &[], r#"{"amount":1}"#);
-    let answer = writer
-        .answer(&request, Budget::lasting(Duration::from_millis(1)))
-        .await;
-    assert_eq!(code(&answer), "conflict");
+    let budget = Budget::lasting(Duration::from_millis(1));
+    let (answer, races) = writer.answer(&request, budget).await;
+    assert_eq!((code(&answer).as_str(), races.lost), ("conflict", 1));
 }
 
 #[tokio::test(start_paused = true)]

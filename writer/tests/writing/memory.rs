@@ -251,9 +251,8 @@ impl Setting {
             ambient: &self.clock,
             settings: settings(),
         };
-        writer
-            .answer(request, Budget::lasting(Duration::from_secs(10)))
-            .await
+        let budget = Budget::lasting(Duration::from_secs(10));
+        writer.answer(request, budget).await.0
     }
 
     pub(crate) async fn post(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
