@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use millrace_domain::money::{Amount, Currency};
-use millrace_domain::{Attribute, Attributes, Event, RowError, Sequence};
+use millrace_domain::{Attribute, Attributes, Event, RowError, Sequence, Timestamp};
 use millrace_translator::batch::Outcome;
+use millrace_translator::cursor::{Block, Cursor};
 use proptest::prelude::*;
 
 mod services;
@@ -207,6 +208,31 @@ async fn a_block_lifts_itself_when_the_row_can_be_read_and_reads_on_to_the_end()
     assert!(through(services.translate(&[good]).await));
     assert_eq!(services.sequences("a"), dense(10));
     assert_eq!(services.cursor("a").blocked, None);
+}
+
+/// Two invocations may hold news of one account at once: a stream may spread an account's rows over
+/// its shards, and an invocation that ran out of time may still have a call on its way.
+#[tokio::test(start_paused = true)]
+async fn a_block_that_another_invocation_sets_meanwhile_stays() {
+    for (blocked_at, is_through) in [(3, true), (2, false)] {
+        let services = Services::new();
+        let rows = services.append("a", &history(4));
+        let theirs = Cursor {
+            published_through: Sequence::new(blocked_at).expect("valid"),
+            context: None,
+            blocked: Some(Block {
+                sequence: Sequence::new(blocked_at + 1).expect("valid"),
+                row: None,
+                reason: "a row is missing".to_owned(),
+                since: Timestamp::from_unix_millis(0).expect("valid"),
+            }),
+        };
+        services.world().overtaken = Some(theirs.clone());
+        // Rows 1, 3 and 4 hold events 1 to 3; row 2 is a snapshot.
+        let outcome = services.translate(&rows[..4]).await;
+        assert_eq!(services.cursor("a"), theirs);
+        assert_eq!(outcome.resume_at.is_none(), is_through);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -163,7 +163,8 @@ async fn publish_to_the_end<C: CursorStore>(
 struct PutBack {
     stored: CursorTable,
     begin: Sequence,
-    cursors: Mutex<HashMap<String, Cursor>>,
+    /// Each cursor as it is stored, and where it is put back to.
+    cursors: Mutex<HashMap<String, (Cursor, Cursor)>>,
 }
 
 impl PutBack {
@@ -176,14 +177,14 @@ impl PutBack {
         }
     }
 
-    fn held(&self, aggregate: &str) -> Option<Cursor> {
+    fn held(&self, aggregate: &str) -> Option<(Cursor, Cursor)> {
         let cursors = self.cursors.lock().expect("nobody panics while holding it");
         cursors.get(aggregate).cloned()
     }
 
-    fn hold(&self, aggregate: &str, cursor: Cursor) {
+    fn hold(&self, aggregate: &str, stored: Cursor, held: Cursor) {
         let mut cursors = self.cursors.lock().expect("nobody panics while holding it");
-        cursors.insert(aggregate.to_owned(), cursor);
+        cursors.insert(aggregate.to_owned(), (stored, held));
     }
 }
 
@@ -202,20 +203,34 @@ impl CursorStore for PutBack {
                 Some(Ok(stored)) => stored,
                 None => Cursor::default(),
             };
-            let cursor = self.held(aggregate).unwrap_or_else(|| Cursor {
+            let held = self.held(aggregate).map(|(_, held)| held);
+            let cursor = held.unwrap_or_else(|| Cursor {
                 // Beyond the stored cursor it would leave a hole on the stream.
                 published_through: self.begin.min(stored.published_through),
                 context: None,
-                blocked: stored.blocked,
+                blocked: stored.blocked.clone(),
             });
+            self.hold(aggregate, stored, cursor.clone());
             loaded.insert((*aggregate).to_owned(), Ok(cursor));
         }
         Ok(loaded)
     }
 
-    async fn save(&self, aggregate: &str, cursor: &Cursor) -> Result<(), ServiceError> {
-        self.hold(aggregate, cursor.clone());
-        self.stored.save(aggregate, cursor).await
+    async fn save(
+        &self,
+        aggregate: &str,
+        cursor: &Cursor,
+        _read: Option<&Block>,
+    ) -> Result<(), ServiceError> {
+        let stored = self.held(aggregate).map_or_else(Cursor::default, |it| it.0);
+        self.hold(aggregate, stored.clone(), cursor.clone());
+        if cursor.published_through < stored.published_through {
+            return Ok(());
+        }
+        let block = stored.blocked.as_ref();
+        self.stored.save(aggregate, cursor, block).await?;
+        self.hold(aggregate, cursor.clone(), cursor.clone());
+        Ok(())
     }
 
     async fn mark(&self, aggregate: &str, block: &Block) -> Result<(), ServiceError> {

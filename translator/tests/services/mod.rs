@@ -5,8 +5,8 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use millrace_domain::{
-    AggregateId, Attribute, Attributes, Envelope, Event, History, RowError, Sequence, Settings,
-    Timestamp, Trace, Version, row,
+    AggregateId, Attribute, Attributes, Envelope, Event, History, RowError, Settings, Timestamp,
+    Trace, Version, row,
 };
 use millrace_runtime::{Ambient, Budget, ServiceError};
 use millrace_translator::batch::{Outcome, Translator};
