@@ -27,9 +27,8 @@ export function consume(
   { handler }: RustFunction,
   discarded: DiscardedBatches,
   options: ConsumerOptions,
-): void {
-  handler.addEventSource(
-    new KinesisEventSource(stream, {
+): KinesisEventSource {
+  const mapping = new KinesisEventSource(stream, {
       startingPosition: lambda.StartingPosition.TRIM_HORIZON,
       batchSize: options.batchSize,
       parallelizationFactor: options.parallelizationFactor,
@@ -39,6 +38,9 @@ export function consume(
       bisectBatchOnError: true,
       reportBatchItemFailures: true,
       onFailure: discarded,
-    }),
-  );
+      // What was polled, dropped and discarded, which nothing else counts.
+      metricsConfig: { metrics: [lambda.MetricType.EVENT_COUNT] },
+  });
+  handler.addEventSource(mapping);
+  return mapping;
 }

@@ -26,6 +26,8 @@ export class DomainStream extends Construct {
   /** How far each account is published, one item per account: `Id`. */
   readonly cursors: dynamodb.TableV2;
   readonly translator: RustFunction;
+  /** What hands rows to the translator. */
+  readonly mapping: DynamoEventSource;
 
   constructor(scope: Construct, id: string, { settings, eventLog, discarded }: DomainStreamProps) {
     super(scope, id);
@@ -60,8 +62,7 @@ export class DomainStream extends Construct {
     // The stream's only reader: DynamoDB serves two per shard and throttles beyond. Whoever wants
     // the events reads Kinesis.
     // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html
-    handler.addEventSource(
-      new DynamoEventSource(eventLog.events, {
+    this.mapping = new DynamoEventSource(eventLog.events, {
         filters: newEventRows(settings).map((pattern) => lambda.FilterCriteria.filter(pattern)),
         // LATEST can miss what is written while a mapping is created or changed.
         // https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html
@@ -81,8 +82,10 @@ export class DomainStream extends Construct {
         bisectBatchOnError: true,
         reportBatchItemFailures: true,
         onFailure: discarded,
-      }),
-    );
+        // What was polled, dropped and discarded, which nothing else counts.
+        metricsConfig: { metrics: [lambda.MetricType.EVENT_COUNT] },
+    });
+    handler.addEventSource(this.mapping);
   }
 }
 

@@ -9,6 +9,7 @@ import { Duration, Names, RemovalPolicy, Size, Stack } from 'aws-cdk-lib';
 import * as athena from 'aws-cdk-lib/aws-athena';
 import * as iam from 'aws-cdk-lib/aws-iam';
 import * as firehose from 'aws-cdk-lib/aws-kinesisfirehose';
+import type { KinesisEventSource } from 'aws-cdk-lib/aws-lambda-event-sources';
 import * as logs from 'aws-cdk-lib/aws-logs';
 import type * as s3 from 'aws-cdk-lib/aws-s3';
 import { Construct } from 'constructs';
@@ -45,6 +46,8 @@ export class Lake extends Construct {
   readonly bucket: PrivateBucket;
   readonly deliveryStream: firehose.DeliveryStream;
   readonly archiver: RustFunction;
+  /** What hands events to the archiver. */
+  readonly mapping: KinesisEventSource;
   readonly catalog: LakeCatalog;
   readonly workGroup: athena.CfnWorkGroup;
 
@@ -75,7 +78,7 @@ export class Lake extends Construct {
     this.deliveryStream.grant(this.archiver.handler, 'firehose:PutRecordBatch');
 
     const window = STAGES[settings.stage].archiverWindowSeconds;
-    consume(props.domainStream, this.archiver, props.discarded, {
+    this.mapping = consume(props.domainStream, this.archiver, props.discarded, {
       // As many as Lambda gives: Firehose bills each of its records rounded up to 5 KB, and the
       // more events there are at hand, the fuller a record gets.
       // https://aws.amazon.com/firehose/pricing/

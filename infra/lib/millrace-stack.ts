@@ -12,6 +12,7 @@ import { Lake } from './lake.ts';
 import { PrivateBucket } from './private-bucket.ts';
 import { Projection } from './projection.ts';
 import { Queries } from './queries.ts';
+import { Observability } from './observability.ts';
 import type { Settings } from './settings.ts';
 
 /** How long it can be looked up who read or wrote a bucket. */
@@ -33,11 +34,13 @@ export class MillraceStack extends Stack {
 
     const http = new HttpApi(this, 'HttpApi', { settings });
     const eventLog = new EventLog(this, 'EventLog', { settings });
-    new Commands(this, 'Commands', { settings, eventLog, http });
+    const commands = new Commands(this, 'Commands', { settings, eventLog, http });
     const domainStream = new DomainStream(this, 'DomainStream', { settings, eventLog, discarded });
     const projection = new Projection(this, 'Projection', { settings, domainStream, discarded });
-    new Queries(this, 'Queries', { settings, projection, http });
+    const queries = new Queries(this, 'Queries', { settings, projection, http });
     const lake = new Lake(this, 'Lake', { settings, domainStream, discarded, accessLogs });
+
+    new Observability(this, 'Observability', { settings, http, commands, domainStream, projection, queries, lake });
 
     Validations.of(this).acknowledge({
       id: 'CloudFormation-Validate::W7001',

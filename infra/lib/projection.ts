@@ -1,6 +1,7 @@
 /** The read models, and the projector that keeps them at the domain stream's heels. */
 import { Duration } from 'aws-cdk-lib';
 import * as dynamodb from 'aws-cdk-lib/aws-dynamodb';
+import type { KinesisEventSource } from 'aws-cdk-lib/aws-lambda-event-sources';
 import { Construct } from 'constructs';
 import type { DiscardedBatches } from './discarded-batches.ts';
 import { consume } from './domain-stream-consumer.ts';
@@ -22,6 +23,8 @@ export class Projection extends Construct {
   /** What happened to an account, newest last: `Id`, `Sequence`. */
   readonly transactions: dynamodb.TableV2;
   readonly projector: RustFunction;
+  /** What hands events to the projector. */
+  readonly mapping: KinesisEventSource;
 
   constructor(scope: Construct, id: string, { settings, domainStream, discarded }: ProjectionProps) {
     super(scope, id);
@@ -50,7 +53,7 @@ export class Projection extends Construct {
     this.accounts.grant(this.projector.handler, 'dynamodb:GetItem', 'dynamodb:PutItem', 'dynamodb:UpdateItem');
     this.transactions.grant(this.projector.handler, 'dynamodb:BatchWriteItem');
 
-    consume(domainStream, this.projector, discarded, {
+    this.mapping = consume(domainStream, this.projector, discarded, {
       batchSize: 1000,
       // Above 1, Lambda still keeps the order per partition key, which is the account.
       // https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html

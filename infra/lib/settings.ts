@@ -72,6 +72,18 @@ export interface Settings {
   /** `logRetentionDays`: how long log groups keep a line; a value CloudWatch offers, default 30. */
   readonly logRetentionDays: RetentionDays;
 
+  /**
+   * `alarmTopic`: ARN of the SNS topic that alarms notify. None by default: then they only show
+   * in CloudWatch.
+   */
+  readonly alarmTopic: string | undefined;
+
+  /**
+   * `runbook`: where docs/runbook.md is read; each alarm's description links to its paragraph
+   * there. Default: the file's path in the repository.
+   */
+  readonly runbook: string;
+
   /** `failureRetentionDays`: how long a batch that Lambda gave up on is kept, 1 to 3650, default 90. */
   readonly failureRetentionDays: number;
 }
@@ -101,6 +113,8 @@ export function readSettings(lookup: Lookup): Settings {
     authorization: oneOf(lookup, 'authorization', ['iam', 'none'], local ? 'none' : 'iam'),
     defaultCurrency: currency(lookup),
     logRetentionDays: logRetention(lookup),
+    alarmTopic: topic(lookup),
+    runbook: text(lookup, 'runbook', 'docs/runbook.md'),
     failureRetentionDays: integer(lookup, 'failureRetentionDays', 1, 3650, 90),
   };
 }
@@ -124,6 +138,21 @@ function currency(lookup: Lookup): string {
   if (typeof value !== 'string' || !/^[A-Z]{3}$/.test(value)) {
     throw refused('defaultCurrency', value, 'an ISO 4217 code, three capital letters');
   }
+  return value;
+}
+
+function topic(lookup: Lookup): string | undefined {
+  const value = lookup('alarmTopic');
+  if (isUnset(value)) return undefined;
+  if (typeof value !== 'string' || !/^arn:[^:]+:sns:[^:]+:\d{12}:[^:]+$/.test(value)) {
+    throw refused('alarmTopic', value, 'the ARN of an SNS topic');
+  }
+  return value;
+}
+
+function text(lookup: Lookup, name: string, fallback: string): string {
+  const value = lookup(name) ?? fallback;
+  if (typeof value !== 'string' || value === '') throw refused(name, value, 'a text');
   return value;
 }
 

@@ -19,6 +19,8 @@ test('the defaults are those for production on AWS', () => {
     authorization: 'iam',
     defaultCurrency: 'EUR',
     logRetentionDays: 30,
+    alarmTopic: undefined,
+    runbook: 'docs/runbook.md',
     failureRetentionDays: 90,
   });
 });
@@ -47,6 +49,7 @@ describe('a setting that is wrong is named with its value and what is allowed', 
     ['an unknown authorization', { authorization: 'jwt' }, /"authorization" is "jwt"; allowed: one of iam, none/],
     ['a currency in small letters', { defaultCurrency: 'eur' }, /"defaultCurrency" is "eur"/],
     ['days that CloudWatch does not offer', { logRetentionDays: 31 }, /"logRetentionDays" is 31; allowed: one of 1, 3/],
+    ['a topic that is none', { alarmTopic: 'me@example.org' }, /"alarmTopic" is "me@example.org"/],
     ['days for ever', { failureRetentionDays: 9999 }, /"failureRetentionDays" is 9999/],
     ['no folder', { artifacts: '' }, /"artifacts" is ""/],
   ])('%s', (_, given, message) => {

@@ -212,6 +212,36 @@ describe('what AWS has beyond the local stage', () => {
   });
 });
 
+describe('alarms', () => {
+  test('without traffic none goes off, and each says what to do', () => {
+    const alarms = all(aws, 'AWS::CloudWatch::Alarm');
+    expect(alarms).toHaveLength(21);
+    for (const { Properties } of alarms) {
+      expect(Properties.TreatMissingData).toBe('notBreaching');
+      expect(Properties.AlarmDescription).toMatch(/What to do: docs\/runbook\.md#[a-z]+$/);
+      expect(Properties).not.toHaveProperty('AlarmActions');
+    }
+  });
+
+  test('they come long before a stream forgets', () => {
+    const ages = all(aws, 'AWS::CloudWatch::Alarm').filter((it) => it.Properties.MetricName === 'IteratorAge');
+    expect(ages.map((it) => it.Properties.Threshold)).toEqual([3_600_000, 3_600_000, 3_600_000]);
+  });
+
+  test('they notify the topic that is set', () => {
+    const alarmTopic = 'arn:aws:sns:eu-north-1:123456789012:pager';
+    const set = template({ alarmTopic, runbook: 'https://example.org/runbook' });
+    for (const { Properties } of all(set, 'AWS::CloudWatch::Alarm')) {
+      expect(Properties).toMatchObject({ AlarmActions: [alarmTopic], OKActions: [alarmTopic] });
+      expect(Properties.AlarmDescription).toMatch(/https:\/\/example\.org\/runbook#/);
+    }
+  });
+
+  test('mappings count what they give up', () => {
+    for (const mapping of mappings(aws)) expect(mapping.MetricsConfig).toEqual({ Metrics: ['EventCount'] });
+  });
+});
+
 test('settings reach what they set', () => {
   const set = template({
     architecture: 'x86_64',

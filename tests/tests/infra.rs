@@ -1,5 +1,6 @@
 //! The CDK app's own checks: its tests, and the linter over what it makes of its settings.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -7,6 +8,8 @@ use anyhow::{Context as _, Result, ensure};
 use millrace_cli::Workspace;
 use millrace_cli::progress::Progress;
 use millrace_cli::setup::{node, python};
+use millrace_runtime::metrics::{Metric, NAMESPACE};
+use serde_json::Value;
 
 /// The functions as the app takes them; synthesising doesn't look inside.
 const FUNCTIONS: [&str; 5] = ["writer", "translator", "projector", "archiver", "reader"];
@@ -48,6 +51,89 @@ fn synthesise(infra: &Path, folder: &Path, stage: &str) -> Result<PathBuf> {
         .env("AWS_EC2_METADATA_DISABLED", "true")
         .current_dir(infra))?;
     Ok(assembly.join("Millrace.template.json"))
+}
+
+/// The text that a template puts together from parts; what it refers to is left out.
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Object(object) => object
+            .get("Fn::Join")
+            .and_then(|join| join[1].as_array())
+            .map(|parts| parts.iter().map(text).collect())
+            .unwrap_or_default(),
+        _ => String::new(),
+    }
+}
+
+/// The names behind `"Millrace","…"` in a dashboard's body.
+fn own_metrics(dashboard: &str) -> BTreeSet<String> {
+    let ours = format!("\"{NAMESPACE}\",\"");
+    let parts = dashboard.split(&ours).skip(1);
+    parts
+        .filter_map(|part| part.split('"').next())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[tokio::test]
+async fn each_alarm_and_metric_is_in_the_runbook_and_is_emitted() -> Result<()> {
+    let workspace = workspace()?;
+    node::set_up(&workspace, &Progress::Silent).await?;
+    let folder = tempfile::tempdir()?;
+    let template = synthesise(&workspace.infra(), folder.path(), "aws")?;
+    let template: Value = serde_json::from_slice(&std::fs::read(template)?)?;
+    let resources = template["Resources"].as_object().context("resources")?;
+    let of_type = |of: &'static str| {
+        let resources = resources.values();
+        resources
+            .filter(move |resource| resource["Type"] == of)
+            .map(|resource| &resource["Properties"])
+    };
+    let runbook = std::fs::read_to_string(workspace.root().join("docs/runbook.md"))?;
+    let paragraphs: BTreeSet<String> = runbook
+        .lines()
+        .filter_map(|line| line.strip_prefix("### "))
+        .map(str::to_owned)
+        .collect();
+    let emitted: BTreeSet<String> = Metric::ALL
+        .iter()
+        .map(|metric| metric.name().to_owned())
+        .collect();
+
+    let mut linked = BTreeSet::new();
+    for alarm in of_type("AWS::CloudWatch::Alarm") {
+        let description = text(&alarm["AlarmDescription"]);
+        let (_, anchor) = description
+            .split_once("docs/runbook.md#")
+            .with_context(|| format!("no link in {description:?}"))?;
+        linked.insert(anchor.to_owned());
+        if alarm["Namespace"] == NAMESPACE {
+            let name = alarm["MetricName"].as_str().context("a name")?;
+            ensure!(emitted.contains(name), "nothing emits {name}");
+        }
+    }
+    ensure!(linked.len() > 20, "only {} alarms", linked.len());
+    let anchors: BTreeSet<String> = paragraphs.iter().map(|it| it.to_lowercase()).collect();
+    let missing: Vec<_> = linked.difference(&anchors).collect();
+    ensure!(
+        missing.is_empty(),
+        "no paragraph for the alarms {missing:?}"
+    );
+    let missing: Vec<_> = emitted.difference(&paragraphs).collect();
+    ensure!(
+        missing.is_empty(),
+        "no paragraph for the metrics {missing:?}"
+    );
+
+    let shown: BTreeSet<String> = of_type("AWS::CloudWatch::Dashboard")
+        .flat_map(|dashboard| own_metrics(&text(&dashboard["DashboardBody"])))
+        .collect();
+    ensure!(
+        shown == emitted,
+        "the dashboard shows {shown:?}, but the code emits {emitted:?}"
+    );
+    Ok(())
 }
 
 #[tokio::test]

@@ -1,0 +1,222 @@
+/**
+ * What people see of a running deployment: alarms, each with its paragraph in the runbook, and a
+ * dashboard along the way of an event.
+ *
+ * The functions' own metrics come as log lines in embedded metric format, from
+ * `runtime/src/metrics.rs`; a test holds the names used here against the list there.
+ */
+import { Duration } from 'aws-cdk-lib';
+import * as cloudwatch from 'aws-cdk-lib/aws-cloudwatch';
+import { SnsAction } from 'aws-cdk-lib/aws-cloudwatch-actions';
+import { Topic } from 'aws-cdk-lib/aws-sns';
+import { Construct } from 'constructs';
+import type { Commands } from './commands.ts';
+import type { DomainStream } from './domain-stream.ts';
+import type { HttpApi } from './http-api.ts';
+import type { Lake } from './lake.ts';
+import type { Projection } from './projection.ts';
+import type { Queries } from './queries.ts';
+import type { RustFunction } from './rust-function.ts';
+import type { Settings } from './settings.ts';
+
+const NAMESPACE = 'Millrace';
+
+/**
+ * How far behind a reader of a stream may be. DynamoDB's stream forgets after 24 hours, and a
+ * mapping gives a batch up after 12: one hour leaves time to look.
+ */
+const MAX_ITERATOR_AGE = Duration.hours(1);
+/** How old the newest event in the lake may be while events come. Firehose gathers for minutes. */
+const MAX_LAKE_AGE = Duration.minutes(30);
+
+export interface ObservabilityProps {
+  readonly settings: Settings;
+  readonly http: HttpApi;
+  readonly commands: Commands;
+  readonly domainStream: DomainStream;
+  readonly projection: Projection;
+  readonly queries: Queries;
+  readonly lake: Lake;
+}
+
+interface AlarmOptions {
+  readonly metric: cloudwatch.IMetric;
+  /** From which value on it is trouble. */
+  readonly threshold: number;
+  /** What it means, in a sentence. */
+  readonly means: string;
+  /** For how many periods in a row. */
+  readonly periods?: number;
+}
+
+export class Observability extends Construct {
+  private readonly settings: Settings;
+  private readonly topic: SnsAction | undefined;
+
+  constructor(scope: Construct, id: string, props: ObservabilityProps) {
+    super(scope, id);
+    this.settings = props.settings;
+    const { alarmTopic } = props.settings;
+    this.topic = alarmTopic ? new SnsAction(Topic.fromTopicArn(this, 'Topic', alarmTopic)) : undefined;
+    this.alarms(props);
+    this.dashboard(props);
+  }
+
+  private alarms({ http, commands, domainStream, projection, queries, lake }: ObservabilityProps): void {
+    const { translator } = domainStream;
+    this.alarm('AccountsBlocked', {
+      metric: own(translator, 'AggregatesBlocked'),
+      threshold: 1,
+      means: 'Rows that cannot be translated hold their accounts back.',
+    });
+    this.alarm('ViewsStale', {
+      metric: own(projection.projector, 'ViewsStale'),
+      threshold: 1,
+      means: 'Views are behind the events that their accounts have.',
+    });
+    for (const [name, function_, mapping] of [
+      ['Translator', translator, domainStream.mapping],
+      ['Projector', projection.projector, projection.mapping],
+      ['Archiver', lake.archiver, lake.mapping],
+    ] as const) {
+      this.alarm(`${name}IteratorAge`, {
+        metric: function_.handler.metric('IteratorAge', { statistic: 'Maximum' }),
+        threshold: MAX_ITERATOR_AGE.toMilliseconds(),
+        means: `The ${name.toLowerCase()} is behind its stream, which forgets.`,
+      });
+      this.alarm(`${name}Discarded`, {
+        metric: discarded(mapping.eventSourceMappingId),
+        threshold: 1,
+        means: `Records were given up for the ${name.toLowerCase()} and lie in the failure bucket.`,
+      });
+    }
+    for (const [name, function_] of [
+      ['Writer', commands.writer],
+      ['Translator', translator],
+      ['Projector', projection.projector],
+      ['Archiver', lake.archiver],
+      ['Reader', queries.reader],
+    ] as const) {
+      this.alarm(`${name}Errors`, {
+        metric: function_.handler.metricErrors(),
+        threshold: 1,
+        means: `Invocations of the ${name.toLowerCase()} fail: a crash, a timeout, or no permission.`,
+      });
+      this.alarm(`${name}Throttles`, {
+        metric: function_.handler.metricThrottles(),
+        threshold: 1,
+        periods: 3,
+        means: `Lambda does not start the ${name.toLowerCase()} as often as it is asked to.`,
+      });
+    }
+    this.alarm('ApiFails', {
+      metric: http.api.metricServerError({ statistic: 'Sum' }),
+      threshold: 5,
+      means: 'The HTTP API answers with 5xx.',
+    });
+    this.alarm('ArchiveFails', {
+      metric: own(lake.archiver, 'ArchiveFailures'),
+      threshold: 1,
+      periods: 3,
+      means: 'Firehose does not take events in time.',
+    });
+    this.alarm('LakeIsOld', {
+      metric: lake.deliveryStream.metric('DeliveryToS3.DataFreshness', { statistic: 'Maximum' }),
+      threshold: MAX_LAKE_AGE.toSeconds(),
+      means: 'Events that Firehose has taken do not reach the lake.',
+    });
+  }
+
+  private alarm(id: string, { metric, threshold, means, periods = 1 }: AlarmOptions): void {
+    const alarm = new cloudwatch.Alarm(this, id, {
+      metric,
+      threshold,
+      evaluationPeriods: periods,
+      comparisonOperator: cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+      // No traffic, no data, no trouble.
+      treatMissingData: cloudwatch.TreatMissingData.NOT_BREACHING,
+      alarmDescription: `${means} What to do: ${this.settings.runbook}#${id.toLowerCase()}`,
+    });
+    if (this.topic) {
+      alarm.addAlarmAction(this.topic);
+      alarm.addOkAction(this.topic);
+    }
+  }
+
+  private dashboard({ http, commands, domainStream, projection, queries, lake }: ObservabilityProps): void {
+    const { translator } = domainStream;
+    const { projector } = projection;
+    const graph = (title: string, ...left: cloudwatch.IMetric[]) =>
+      new cloudwatch.GraphWidget({ title, left, width: 8, height: 6 });
+    const age = (of: RustFunction) => of.handler.metric('IteratorAge', { statistic: 'Maximum' });
+    new cloudwatch.Dashboard(this, 'Dashboard', {
+      defaultInterval: Duration.hours(3),
+      widgets: [
+        [
+          graph('Commands and queries', http.api.metricCount(), http.api.metricClientError(), http.api.metricServerError()),
+          graph('Latency of the API', http.api.metricLatency({ statistic: 'p50' }), http.api.metricLatency({ statistic: 'p99' })),
+          graph('Races lost by commands', own(commands.writer, 'RacesLost')),
+        ],
+        [
+          graph(
+            'Events translated',
+            ...(['EventsTranslated', 'EventsPublished', 'EventsRepeated', 'EventsRepaired'] as const).map((name) =>
+              own(translator, name),
+            ),
+          ),
+          graph('From commit to stream (ms)', own(translator, 'PublishLag', 'p50'), own(translator, 'PublishLag', 'Maximum')),
+          graph('Publishing', own(translator, 'PublishRetries'), own(translator, 'AggregatesBlocked')),
+        ],
+        [
+          graph('Events projected', own(projector, 'EventsProjected'), own(projector, 'ViewsStale')),
+          graph('From commit to view (ms)', own(projector, 'ViewLag', 'p50'), own(projector, 'ViewLag', 'Maximum')),
+          graph(
+            'Events archived',
+            own(lake.archiver, 'RecordsArchived'),
+            own(lake.archiver, 'ArchiveRetries'),
+            own(lake.archiver, 'ArchiveFailures'),
+          ),
+        ],
+        [
+          graph('How far the readers of streams are behind (ms)', age(translator), age(projector), age(lake.archiver)),
+          graph(
+            'Errors and throttles',
+            ...[commands.writer, translator, projector, lake.archiver, queries.reader].flatMap(({ handler }) => [
+              handler.metricErrors(),
+              handler.metricThrottles(),
+            ]),
+          ),
+          graph(
+            'Records given up',
+            discarded(domainStream.mapping.eventSourceMappingId),
+            discarded(projection.mapping.eventSourceMappingId),
+            discarded(lake.mapping.eventSourceMappingId),
+          ),
+        ],
+      ],
+    });
+  }
+}
+
+/** A metric that a function of ours emits. */
+function own({ handler }: RustFunction, name: string, statistic = 'Sum'): cloudwatch.Metric {
+  return new cloudwatch.Metric({
+    namespace: NAMESPACE,
+    metricName: name,
+    dimensionsMap: { FunctionName: handler.functionName },
+    statistic,
+  });
+}
+
+/**
+ * What a mapping has put into the failure bucket.
+ * https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html#event-source-mapping-metrics
+ */
+function discarded(mapping: string): cloudwatch.Metric {
+  return new cloudwatch.Metric({
+    namespace: 'AWS/Lambda',
+    metricName: 'OnFailureDestinationDeliveredEventCount',
+    dimensionsMap: { EventSourceMappingUUID: mapping },
+    statistic: 'Sum',
+  });
+}
