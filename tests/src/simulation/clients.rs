@@ -1,0 +1,240 @@
+//! The clients: they take the workload's actions one after another, side by side, and send what is a
+//! command to the writer as API Gateway would.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
+use aws_lambda_events::encodings::Body;
+use futures_util::future::join_all;
+use lambda_runtime::LambdaEvent;
+use millrace_writer::execute::Writer;
+use millrace_writer::handler::handle;
+use serde_json::{Value, json};
+
+use super::functions::settings;
+use super::invocation::invoke;
+use super::sim::Sim;
+use super::strangers;
+use super::workload::Action;
+use super::world::{Answer, Sent};
+
+/// What the CDK app gives the writer.
+const TIME: Duration = Duration::from_secs(15);
+/// How often a command with a key is sent again when nobody knows what became of it.
+const REPEATS: usize = 6;
+
+/// A command on its way to the writer.
+pub(crate) struct Request {
+    pub(crate) path: String,
+    pub(crate) body: String,
+    pub(crate) correlation_id: String,
+    pub(crate) key: Option<String>,
+    pub(crate) if_match: Option<String>,
+}
+
+/// Works the actions off with so many clients; returns when all are done.
+pub(crate) async fn work(sim: &Arc<Sim>, actions: Vec<Action>, clients: usize) {
+    let actions = Arc::new(std::sync::Mutex::new(
+        actions
+            .into_iter()
+            .enumerate()
+            .collect::<Vec<_>>()
+            .into_iter(),
+    ));
+    let clients = (0..clients).map(|_| {
+        let (sim, actions) = (Arc::clone(sim), Arc::clone(&actions));
+        async move {
+            loop {
+                let next = actions.lock().expect("nobody panics").next();
+                let Some((number, action)) = next else { return };
+                act(&sim, number, action).await;
+                sim.pause(0, 300).await;
+            }
+        }
+    });
+    join_all(clients).await;
+}
+
+async fn act(sim: &Arc<Sim>, number: usize, action: Action) {
+    {
+        let now = sim.elapsed();
+        let mut world = sim.world();
+        world.trace.note(now, format_args!("{number}: {action:?}"));
+    }
+    match action {
+        Action::Open { account, has_key } => open(sim, number, account, has_key).await,
+        Action::Move {
+            account,
+            command,
+            amount,
+            has_key,
+            is_conditional,
+            copies,
+        } => {
+            let id = id_of(sim, account);
+            let if_match = if is_conditional { seen(sim, &id) } else { None };
+            let request = Request {
+                path: format!("/accounts/{id}/{command}"),
+                body: json!({ "amount": amount }).to_string(),
+                correlation_id: format!("command-{number}"),
+                key: has_key.then(|| format!("key-{number}")),
+                if_match,
+            };
+            send(sim, &request, copies).await;
+        }
+        Action::Older { account, events } => {
+            let id = format!("older-{account}");
+            for _ in 0..events {
+                sim.apply(|world, now| {
+                    world.accounts.insert(account, id.clone());
+                    strangers::append_older(world, &id, now);
+                });
+                sim.pause(0, 50).await;
+            }
+        }
+        Action::Poison {
+            account,
+            damage,
+            behind,
+        } => {
+            let id = id_of(sim, account);
+            sim.apply(|world, now| {
+                strangers::poison(world, &id, damage, now);
+                for _ in 0..behind {
+                    strangers::append_older(world, &id, now);
+                }
+            });
+        }
+        Action::Repair { account } => {
+            let id = id_of(sim, account);
+            sim.apply(|world, now| strangers::repair(world, &id, now));
+        }
+        Action::Intrude { account, foreign } => {
+            let id = id_of(sim, account);
+            sim.apply(|world, now| strangers::intrude(world, &id, foreign, now));
+        }
+        Action::Reshard { table, split } => sim.apply(|world, _| {
+            world.count("shards split or merged", 1);
+            match (table, split) {
+                (true, true) => world.table_stream.split(&mut world.rng),
+                (true, false) => world.table_stream.merge(&mut world.rng),
+                (false, true) => world.domain_stream.split(&mut world.rng),
+                (false, false) => world.domain_stream.merge(&mut world.rng),
+            }
+        }),
+        Action::Pause(millis) => tokio::time::sleep(Duration::from_millis(millis)).await,
+    }
+}
+
+async fn open(sim: &Arc<Sim>, number: usize, account: usize, has_key: bool) {
+    let request = Request {
+        path: "/accounts".to_owned(),
+        body: String::new(),
+        correlation_id: format!("command-{number}"),
+        key: has_key.then(|| format!("key-{number}")),
+        if_match: None,
+    };
+    for answer in send(sim, &request, 1).await {
+        if let Answer::Definite { status: 201, body } = answer {
+            let body: Value = serde_json::from_str(&body).expect("JSON");
+            let id = body["accountId"].as_str().expect("an id").to_owned();
+            sim.world().accounts.insert(account, id);
+        }
+    }
+}
+
+/// An account's id; that of nobody where it isn't open yet.
+fn id_of(sim: &Sim, account: usize) -> String {
+    let world = sim.world();
+    let id = world.accounts.get(&account).cloned();
+    id.unwrap_or_else(|| format!("nobody-{account}"))
+}
+
+/// The entity tag that a client could have read from the view, or a stale one.
+fn seen(sim: &Sim, id: &str) -> Option<String> {
+    let world = sim.world();
+    let sequence = world.views.get(id)?.get("Sequence")?.as_integer()?;
+    Some(format!("\"{sequence}\""))
+}
+
+/// Sends a command, and again where it has a key and its outcome isn't known; notes the answers.
+pub(crate) async fn send(sim: &Arc<Sim>, request: &Request, copies: usize) -> Vec<Answer> {
+    let one = async || {
+        let mut answers = Vec::new();
+        for _ in 0..REPEATS {
+            let answer = once(sim, request).await;
+            let is_known = answer != Answer::Unknown;
+            answers.push(answer);
+            if is_known || request.key.is_none() {
+                break;
+            }
+            sim.pause(0, 4_000).await;
+        }
+        answers
+    };
+    let all = join_all((0..copies).map(|_| one())).await;
+    let answers: Vec<Answer> = all.into_iter().flatten().collect();
+    let mut world = sim.world();
+    for answer in &answers {
+        world.count(
+            match answer {
+                Answer::Definite { status: 0..300, .. } => "commands accepted",
+                Answer::Definite { .. } => "commands refused",
+                Answer::Unknown => "commands of unknown outcome",
+            },
+            1,
+        );
+    }
+    world.commands.push(Sent {
+        correlation_id: request.correlation_id.clone(),
+        has_key: request.key.is_some(),
+        answers: answers.clone(),
+    });
+    answers
+}
+
+async fn once(sim: &Arc<Sim>, request: &Request) -> Answer {
+    let mut headers = BTreeMap::from([
+        ("content-type", "application/json"),
+        ("x-correlation-id", &*request.correlation_id),
+    ]);
+    if let Some(key) = &request.key {
+        headers.insert("idempotency-key", key);
+    }
+    if let Some(tag) = &request.if_match {
+        headers.insert("if-match", tag);
+    }
+    let event: ApiGatewayV2httpRequest = serde_json::from_value(json!({
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": request.path,
+        "rawQueryString": "",
+        "headers": headers,
+        "requestContext": {"http": {"method": "POST", "path": request.path}},
+        "body": request.body,
+        "isBase64Encoded": false,
+    }))
+    .expect("an HTTP API event");
+    let first = BTreeMap::new();
+    let answer = invoke(sim, "writer", TIME, first, |services, context| async move {
+        let writer = Writer {
+            store: services.clone(),
+            ambient: services,
+            settings: settings(),
+        };
+        handle(&writer, LambdaEvent::new(event, context)).await
+    })
+    .await;
+    match answer {
+        Ok(response) if response.status_code != 503 => Answer::Definite {
+            status: u16::try_from(response.status_code).expect("a status"),
+            body: match response.body {
+                Some(Body::Text(text)) => text,
+                _ => String::new(),
+            },
+        },
+        Ok(_) | Err(_) => Answer::Unknown,
+    }
+}

@@ -1,0 +1,104 @@
+//! The events table.
+
+use std::collections::BTreeMap;
+
+use millrace_domain::{Attribute, Attributes, row};
+
+use crate::simulation::world::Change;
+
+/// The events table. Its stream shards by account or, as where a hot account is spread over several
+/// partitions, by item.
+#[derive(Debug, Default)]
+pub(crate) struct EventsTable {
+    rows: BTreeMap<(String, u64), Attributes>,
+    is_sharded_by_item: bool,
+    /// When the last change of each item comes onto the stream.
+    pub(crate) last_arrival: BTreeMap<String, u64>,
+}
+
+/// The text of a row's attribute; an attribute of another type shows its type's name.
+pub(crate) fn text(row: &Attributes, name: &str) -> String {
+    match row.get(name) {
+        Some(Attribute::Text(text) | Attribute::Number(text)) => text.clone(),
+        Some(Attribute::Other(other)) => (*other).to_owned(),
+        None => String::new(),
+    }
+}
+
+/// A version as it sorts: in halves, since a stranger may have put a row between two others.
+pub(crate) fn halves(version: &str) -> u64 {
+    let (whole, half) = version
+        .strip_suffix(".5")
+        .map_or((version, 0), |whole| (whole, 1));
+    2 * whole.parse::<u64>().expect("versions here are halves") + half
+}
+
+impl EventsTable {
+    pub(crate) fn new(is_sharded_by_item: bool) -> Self {
+        Self {
+            is_sharded_by_item,
+            ..Self::default()
+        }
+    }
+
+    fn key(row: &Attributes) -> (String, u64) {
+        (text(row, row::ID), halves(&text(row, row::VERSION)))
+    }
+
+    fn change(name: &'static str, key: (String, u64), row: Attributes) -> Change {
+        let (aggregate, halves) = key;
+        Change {
+            name,
+            item: format!("{aggregate}/{halves}"),
+            aggregate,
+            row,
+        }
+    }
+
+    /// Puts a row in place of whatever is there.
+    pub(crate) fn put(&mut self, row: Attributes) -> Change {
+        let key = Self::key(&row);
+        let before = self.rows.insert(key.clone(), row.clone());
+        let name = if before.is_none() { "INSERT" } else { "MODIFY" };
+        Self::change(name, key, row)
+    }
+
+    pub(crate) fn remove(&mut self, id: &str, version: &str) -> Option<Change> {
+        let key = (id.to_owned(), halves(version));
+        let row = self.rows.remove(&key)?;
+        Some(Self::change("REMOVE", key, row))
+    }
+
+    pub(crate) fn get(&self, id: &str, version: &str) -> Option<&Attributes> {
+        self.rows.get(&(id.to_owned(), halves(version)))
+    }
+
+    /// An account's rows, oldest first.
+    pub(crate) fn of<'a>(
+        &'a self,
+        id: &'a str,
+    ) -> impl DoubleEndedIterator<Item = (u64, &'a Attributes)> + 'a {
+        self.rows
+            .range((id.to_owned(), 0)..=(id.to_owned(), u64::MAX))
+            .map(|((_, halves), row)| (*halves, row))
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Attributes> {
+        self.rows.values()
+    }
+
+    /// The ids of all accounts.
+    pub(crate) fn ids(&self) -> Vec<String> {
+        let mut ids: Vec<String> = self.rows.keys().map(|(id, _)| id.clone()).collect();
+        ids.dedup();
+        ids
+    }
+
+    pub(crate) fn shard_key(&self, change: &Change) -> String {
+        if self.is_sharded_by_item {
+            change.item.clone()
+        } else {
+            change.aggregate.clone()
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The tables: what DynamoDB promises of conditions, transactions and consistent reads, behind the
+//! functions' own traits.
+
+pub(crate) mod events;
+pub(crate) mod read_model;
+pub(crate) mod translator;
+pub(crate) mod writer;

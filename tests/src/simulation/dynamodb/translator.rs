@@ -1,0 +1,135 @@
+//! The events table and the cursor table as the translator sees them.
+
+use std::collections::HashMap;
+
+use millrace_domain::{Attributes, RowError, Sequence, Version};
+use millrace_runtime::ServiceError;
+use millrace_translator::cursor::{Block, Cursor, CursorStore};
+use millrace_translator::rows::{EventRows, Page};
+
+use crate::simulation::expected::is_readable;
+use crate::simulation::sabotage::Sabotage;
+use crate::simulation::services::Services;
+use crate::simulation::world::World;
+
+impl EventRows for Services {
+    async fn page(
+        &self,
+        aggregate: &str,
+        from: Version,
+        before: Option<Version>,
+    ) -> Result<Page, ServiceError> {
+        let page = self
+            .read("Query of a range of rows", |world| {
+                // A page ends wherever it comes to 1 MB.
+                let most = world.rng.usize(1..30);
+                let range = 2 * from.get()..before.map_or(u64::MAX, |before| 2 * before.get());
+                let mut rows = world
+                    .events
+                    .of(aggregate)
+                    .filter(|(halves, _)| range.contains(halves))
+                    .map(|(_, row)| row.clone());
+                Page {
+                    rows: rows.by_ref().take(most).collect(),
+                    more: rows.next().is_some(),
+                }
+            })
+            .await?;
+        self.refuse_poison(&page.rows)?;
+        Ok(page)
+    }
+
+    async fn row(
+        &self,
+        aggregate: &str,
+        version: &str,
+    ) -> Result<Option<Attributes>, ServiceError> {
+        let row = self
+            .read("GetItem of a row", |world| {
+                world.events.get(aggregate, version).cloned()
+            })
+            .await?;
+        self.refuse_poison(row.as_slice())?;
+        Ok(row)
+    }
+}
+
+impl Services {
+    fn refuse_poison(&self, rows: &[Attributes]) -> Result<(), ServiceError> {
+        if self.is_sabotaged(Sabotage::PoisonTriedAgain) && !rows.iter().all(is_readable) {
+            return Err(ServiceError::new("reading a row", "it can't be read"));
+        }
+        Ok(())
+    }
+}
+
+impl CursorStore for Services {
+    async fn load(
+        &self,
+        aggregates: &[&str],
+    ) -> Result<HashMap<String, Result<Cursor, RowError>>, ServiceError> {
+        self.read("BatchGetItem of cursors", |world| {
+            aggregates
+                .iter()
+                .filter_map(|id| Some(((*id).to_owned(), Ok(world.cursors.get(*id)?.clone()))))
+                .collect()
+        })
+        .await
+    }
+
+    async fn save(
+        &self,
+        aggregate: &str,
+        cursor: &Cursor,
+        read: Option<&Block>,
+    ) -> Result<(), ServiceError> {
+        let aggregate = aggregate.to_owned();
+        let mut cursor = cursor.clone();
+        let read = read.cloned();
+        self.write("UpdateItem of a cursor", move |world, now| {
+            if world.is_sabotaged(Sabotage::CursorAhead) {
+                cursor.published_through = cursor.published_through.next();
+            }
+            if world.is_sabotaged(Sabotage::BlockForgotten) {
+                cursor.blocked = None;
+            }
+            let through = cursor.published_through;
+            let reason = cursor.blocked.as_ref().map(|block| &block.reason);
+            let line = format_args!("  {aggregate}: through {through}, blocked {reason:?}");
+            world.trace.note(now, line);
+            let stored = world.cursors.get(&aggregate).cloned().unwrap_or_default();
+            let is_as_far = stored.published_through >= through;
+            if stored.published_through <= through && stored.blocked == read {
+                check(world, &aggregate, through);
+                world.cursors.insert(aggregate, cursor);
+            } else if cursor.blocked.is_some() || !is_as_far {
+                return Err(ServiceError::new("UpdateItem of a cursor", "it has moved"));
+            }
+            Ok(())
+        })
+        .await?
+    }
+
+    async fn mark(&self, aggregate: &str, block: &Block) -> Result<(), ServiceError> {
+        let aggregate = aggregate.to_owned();
+        let block = block.clone();
+        self.write("UpdateItem of a cursor's mark", move |world, _| {
+            world.cursors.entry(aggregate).or_default().blocked = Some(block);
+        })
+        .await
+    }
+}
+
+/// Property 2, at the moment at which it could be broken.
+fn check(world: &mut World, aggregate: &str, through: Sequence) {
+    let missing = (1..=through.get()).find(|sequence| {
+        !world
+            .acknowledged
+            .contains(&(aggregate.to_owned(), *sequence))
+    });
+    if let Some(sequence) = missing {
+        let what =
+            format!("{aggregate}: the cursor is at {through}, and {sequence} wasn't acknowledged");
+        world.violated("2", what);
+    }
+}

@@ -1,0 +1,103 @@
+//! What goes wrong, how often, and until when.
+//!
+//! Each seed draws a rate for each kind of fault, none at all being a likely one, so that some seeds
+//! show a kind by itself and others a storm of all. Faults end at a time that the plan names: from
+//! then on everything has to come right by itself, or to be reported.
+
+use std::collections::BTreeMap;
+
+use fastrand::Rng;
+
+/// A kind of fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// A call fails and has no effect: throttled, or lost on its way.
+    CallLost,
+    /// A call fails after it took effect.
+    AnswerLost,
+    /// A call fails, and takes effect some seconds later.
+    CallLate,
+    /// A call takes many seconds.
+    CallSlow,
+    /// The SDK lost an answer and sent the call again by itself.
+    CallRepeated,
+    /// A transaction meets another one on the same item.
+    TransactionConflict,
+    /// Some of a batch's history lines are written, and then the call fails.
+    BatchCutShort,
+    /// `PutRecords` fails for some records.
+    RecordRejected,
+    /// `PutRecords` fails for all records of a shard.
+    ShardThrottled,
+    /// `PutRecordBatch` fails for some records.
+    DeliveryRejected,
+    /// A function ends between two of its calls.
+    Crash,
+    /// A function's answer is lost, and it goes on while its batch is delivered again.
+    Zombie,
+    /// A batch that went well is delivered again.
+    Redelivery,
+    /// A change comes onto the table's stream later than one of another item made after it.
+    ChangeOvertaken,
+}
+
+/// All kinds.
+pub const FAULTS: [Fault; 14] = [
+    Fault::CallLost,
+    Fault::AnswerLost,
+    Fault::CallLate,
+    Fault::CallSlow,
+    Fault::CallRepeated,
+    Fault::TransactionConflict,
+    Fault::BatchCutShort,
+    Fault::RecordRejected,
+    Fault::ShardThrottled,
+    Fault::DeliveryRejected,
+    Fault::Crash,
+    Fault::Zombie,
+    Fault::Redelivery,
+    Fault::ChangeOvertaken,
+];
+
+/// How often anything was done or went wrong, by name.
+pub type Tally = BTreeMap<String, u64>;
+
+/// A seed's plan.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    rates: BTreeMap<Fault, f64>,
+    /// In milliseconds from the start.
+    pub(crate) until: u64,
+    /// How many faults are left to be injected; shrinking lowers it.
+    left: u64,
+    pub(crate) injected: BTreeMap<Fault, u64>,
+}
+
+impl Plan {
+    pub(crate) fn draw(rng: &mut Rng, most: u64) -> Self {
+        // Most seeds know most faults in moderation; a storm of everything shows less, because
+        // nothing gets anywhere in it.
+        let rates = FAULTS.map(|fault| (fault, [0.0, 0.01, 0.05, 0.2][rng.usize(0..4)]));
+        Self {
+            rates: rates.into(),
+            until: rng.u64(5_000..120_000),
+            left: most,
+            injected: BTreeMap::new(),
+        }
+    }
+
+    /// Whether this fault happens here and now.
+    pub(crate) fn strikes(&mut self, fault: Fault, now: u64, rng: &mut Rng) -> bool {
+        let happens = rng.f64() < self.rates.get(&fault).copied().unwrap_or_default();
+        if !happens || now >= self.until || self.left == 0 {
+            return false;
+        }
+        self.left -= 1;
+        *self.injected.entry(fault).or_default() += 1;
+        true
+    }
+
+    pub(crate) const fn is_over(&self, now: u64) -> bool {
+        now >= self.until
+    }
+}

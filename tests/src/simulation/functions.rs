@@ -1,0 +1,241 @@
+//! The functions behind the event source mappings: which log each reads, which of its records, and
+//! how the mapping hands them over.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+
+use aws_lambda_events::dynamodb::Event as TableEvent;
+use aws_lambda_events::kinesis::KinesisEvent;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use lambda_runtime::{Context, LambdaEvent};
+use millrace_domain::row::is_plainly_a_snapshot;
+use millrace_domain::{Attribute, Attributes, Settings, row};
+use millrace_projector::archive::Archiver;
+use millrace_projector::handler::{archive, project};
+use millrace_projector::project::Projector;
+use millrace_translator::batch::Translator;
+use millrace_translator::handler::handle as translate;
+use serde_json::{Value, json};
+
+use super::expected::sequence_in;
+use super::log::{Log, Stored};
+use super::services::Services;
+use super::world::{Change, Event, World};
+
+/// A function that reads a log.
+pub(crate) trait Function: Copy + Send + Sync + 'static {
+    /// What its log holds.
+    type Record: Clone + Send + Sync + 'static;
+    /// Its name.
+    const NAME: &'static str;
+
+    fn log(world: &World) -> &Log<Self::Record>;
+
+    /// Whether the mapping's filter lets a record pass.
+    fn passes(record: &Self::Record) -> bool;
+
+    /// What a record's lane is chosen by.
+    fn key(record: &Self::Record) -> &str;
+
+    /// The first sequence that the batch holds of each account.
+    fn first_sequences(_batch: &[Stored<Self::Record>]) -> BTreeMap<String, u64> {
+        BTreeMap::new()
+    }
+
+    /// Handles a batch; answers with the sequence numbers that it reports.
+    fn handle(
+        services: Services,
+        context: Context,
+        batch: Vec<Stored<Self::Record>>,
+    ) -> impl Future<Output = Vec<String>> + Send;
+}
+
+/// The settings that every function has here.
+pub(crate) fn settings() -> Settings {
+    Settings::read(|_| Some("EUR".to_owned())).expect("a listed currency")
+}
+
+/// The translator.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Translate;
+
+/// The projector.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Project;
+
+/// The archiver.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Archive;
+
+impl Function for Translate {
+    type Record = Change;
+    const NAME: &'static str = "translator";
+
+    fn log(world: &World) -> &Log<Change> {
+        &world.table_stream
+    }
+
+    fn passes(change: &Change) -> bool {
+        change.name == "INSERT" && !is_plainly_a_snapshot(&change.row)
+    }
+
+    fn key(change: &Change) -> &str {
+        &change.aggregate
+    }
+
+    async fn handle(
+        services: Services,
+        context: Context,
+        batch: Vec<Stored<Change>>,
+    ) -> Vec<String> {
+        let records: Vec<Value> = batch.iter().map(table_record).collect();
+        let event: TableEvent =
+            serde_json::from_value(json!({ "Records": records })).expect("a stream event");
+        let translator = Translator {
+            rows: services.clone(),
+            cursors: services.clone(),
+            publisher: services.clone(),
+            ambient: services,
+            settings: settings(),
+        };
+        let response = translate(&translator, LambdaEvent::new(event, context)).await;
+        let failures = response.batch_item_failures.into_iter();
+        failures
+            .map(|failure| failure.item_identifier.unwrap_or_default())
+            .collect()
+    }
+}
+
+impl Function for Project {
+    type Record = Event;
+    const NAME: &'static str = "projector";
+
+    fn log(world: &World) -> &Log<Event> {
+        &world.domain_stream
+    }
+
+    fn passes(_: &Event) -> bool {
+        true
+    }
+
+    fn key(event: &Event) -> &str {
+        &event.partition_key
+    }
+
+    fn first_sequences(batch: &[Stored<Event>]) -> BTreeMap<String, u64> {
+        let mut first = BTreeMap::new();
+        for Stored { record, .. } in batch {
+            if let Some(sequence) = sequence_in(&record.data) {
+                first
+                    .entry(record.partition_key.clone())
+                    .or_insert(sequence);
+            }
+        }
+        first
+    }
+
+    async fn handle(
+        services: Services,
+        context: Context,
+        batch: Vec<Stored<Event>>,
+    ) -> Vec<String> {
+        let projector = Projector {
+            model: services.clone(),
+            ambient: services,
+        };
+        let event = LambdaEvent::new(kinesis_event(&batch), context);
+        let response = project(&projector, event).await;
+        let failures = response.batch_item_failures.into_iter();
+        failures
+            .map(|failure| failure.item_identifier.unwrap_or_default())
+            .collect()
+    }
+}
+
+impl Function for Archive {
+    type Record = Event;
+    const NAME: &'static str = "archiver";
+
+    fn log(world: &World) -> &Log<Event> {
+        &world.domain_stream
+    }
+
+    fn passes(_: &Event) -> bool {
+        true
+    }
+
+    fn key(event: &Event) -> &str {
+        &event.partition_key
+    }
+
+    async fn handle(
+        services: Services,
+        context: Context,
+        batch: Vec<Stored<Event>>,
+    ) -> Vec<String> {
+        let archiver = Archiver {
+            delivery: services.clone(),
+            ambient: services,
+        };
+        let event = LambdaEvent::new(kinesis_event(&batch), context);
+        let response = archive(&archiver, event).await;
+        let failures = response.batch_item_failures.into_iter();
+        failures
+            .map(|failure| failure.item_identifier.unwrap_or_default())
+            .collect()
+    }
+}
+
+fn table_record(stored: &Stored<Change>) -> Value {
+    let Change { name, row, .. } = &stored.record;
+    let image = image(row);
+    let number = stored.number.to_string();
+    json!({
+        "eventID": format!("event-{number}"),
+        "eventName": name,
+        "eventVersion": "1.1",
+        "eventSource": "aws:dynamodb",
+        "awsRegion": "eu-north-1",
+        "eventSourceARN": "arn:aws:dynamodb:eu-north-1:000000000000:table/events/stream/1",
+        "dynamodb": {
+            "ApproximateCreationDateTime": 1_800_000_000,
+            "Keys": {"Id": image[row::ID], "Version": image[row::VERSION]},
+            "NewImage": image,
+            "SequenceNumber": number,
+            "SizeBytes": 100,
+            "StreamViewType": "NEW_IMAGE",
+        },
+    })
+}
+
+fn image(row: &Attributes) -> Value {
+    let attributes = row.iter().map(|(name, value)| {
+        let value = match value {
+            Attribute::Text(text) => json!({ "S": text }),
+            Attribute::Number(number) => json!({ "N": number }),
+            Attribute::Other(_) => json!({ "BOOL": true }),
+        };
+        (name.clone(), value)
+    });
+    Value::Object(attributes.collect())
+}
+
+fn kinesis_event(batch: &[Stored<Event>]) -> KinesisEvent {
+    let records: Vec<Value> = batch
+        .iter()
+        .map(|Stored { number, record, .. }| {
+            json!({
+                "eventID": format!("shardId-000000000000:{number}"),
+                "kinesis": {
+                    "kinesisSchemaVersion": "1.0",
+                    "partitionKey": record.partition_key,
+                    "sequenceNumber": number.to_string(),
+                    "data": STANDARD.encode(&record.data),
+                    "approximateArrivalTimestamp": 1_795_208_400.5,
+                },
+            })
+        })
+        .collect();
+    serde_json::from_value(json!({ "Records": records })).expect("a Kinesis event")
+}

@@ -1,0 +1,107 @@
+//! The domain stream as the translator sees it.
+
+use millrace_runtime::ServiceError;
+use millrace_translator::publish::{Publisher, Record, Rejected};
+
+use super::expected::sequence_in;
+use super::faults::Fault;
+use super::sabotage::Sabotage;
+use super::services::Services;
+use super::world::{Event, World};
+
+impl Publisher for Services {
+    async fn put(&self, records: &[Record]) -> Result<Vec<Result<(), Rejected>>, ServiceError> {
+        let put = records.to_vec();
+        let mut answer = self
+            .write("PutRecords", move |world, now| put_records(world, put, now))
+            .await?;
+        if self.is_sabotaged(Sabotage::RejectedRecordsIgnored) {
+            answer = vec![Ok(()); answer.len()];
+        }
+        if self.is_sabotaged(Sabotage::AcknowledgedTooEarly) {
+            for (record, answer) in records.iter().zip(&mut answer) {
+                if answer.is_err() {
+                    *answer = Ok(());
+                    self.later(record.clone());
+                }
+            }
+        }
+        self.acknowledge(records, &answer);
+        Ok(answer)
+    }
+}
+
+impl Services {
+    /// Notes what the one who put it was told to be stored.
+    fn acknowledge(&self, records: &[Record], answer: &[Result<(), Rejected>]) {
+        let mut world = self.sim.world();
+        for (record, answer) in records.iter().zip(answer) {
+            if answer.is_ok()
+                && let Some(sequence) = sequence_in(&record.data)
+            {
+                let of = record.partition_key.clone();
+                world.acknowledged.insert((of, sequence));
+            }
+        }
+    }
+
+    /// Stores a record some time after it was acknowledged.
+    fn later(&self, record: Record) {
+        let wait = self.sim.world().rng.u64(100..3_000);
+        self.sim.land_later(wait, move |world, now| {
+            world.put_event(record.partition_key, record.data, now);
+        });
+    }
+}
+
+impl World {
+    /// Stores one record.
+    fn put_event(&mut self, partition_key: String, data: Vec<u8>, now: u64) {
+        self.count("records on the domain stream", 1);
+        let key = partition_key.clone();
+        let event = Event {
+            partition_key,
+            data,
+            is_strange: false,
+        };
+        self.domain_stream.append(&key, now, event);
+    }
+}
+
+/// Stores record by record, each or not. Those behind one that failed are stored all the same.
+fn put_records(world: &mut World, records: Vec<Record>, now: u64) -> Vec<Result<(), Rejected>> {
+    if let Some(twice) = twice(&records) {
+        world.violated("1", format!("{twice}: one put carries two of its events"));
+    }
+    let throttled = world.strikes(Fault::ShardThrottled, now).then(|| {
+        let key = &records[world.rng.usize(0..records.len())].partition_key;
+        world.domain_stream.shard_of(key)
+    });
+    let rejected = |code: &str| {
+        Err(Rejected {
+            code: code.to_owned(),
+        })
+    };
+    records
+        .into_iter()
+        .map(|record| {
+            let shard = world.domain_stream.shard_of(&record.partition_key);
+            if throttled == Some(shard) {
+                return rejected("ProvisionedThroughputExceededException");
+            }
+            if world.strikes(Fault::RecordRejected, now) {
+                return rejected("InternalFailure");
+            }
+            world.put_event(record.partition_key, record.data, now);
+            Ok(())
+        })
+        .collect()
+}
+
+fn twice(records: &[Record]) -> Option<&str> {
+    let mut keys: Vec<&str> = records.iter().map(|it| it.partition_key.as_str()).collect();
+    keys.sort_unstable();
+    keys.windows(2)
+        .find(|pair| pair[0] == pair[1])
+        .map(|pair| pair[0])
+}

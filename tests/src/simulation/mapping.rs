@@ -1,0 +1,276 @@
+//! An event source mapping: how Lambda reads a log and invokes a function with batches of it.
+//!
+//! * A shard is read once all its parents are read to their end; a batch that fails holds up its
+//!   lane and nothing else. On Kinesis a shard has several lanes, and a partition key always the same
+//!   one; on a DynamoDB stream it has one.
+//! * A batch that is answered with a sequence number is taken up again there
+//!   ([partial batch responses](https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html));
+//!   one without an answer is bisected.
+//! * After its retries a batch goes to the failure destination, and the mapping reads on.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::faults::Fault;
+use super::functions::Function;
+use super::invocation::{Lost, invoke};
+use super::log::{Stored, hash};
+use super::sabotage::Sabotage;
+use super::sim::Sim;
+use super::world::{Discarded, World};
+
+/// What the CDK app gives each of these functions.
+const TIME: Duration = Duration::from_mins(1);
+/// Between two tries of a batch.
+const LONGEST_WAIT: u64 = 20_000;
+
+/// When a mapping gives a batch up.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) retries: u32,
+    /// How old a record may become, in milliseconds.
+    pub(crate) age: u64,
+}
+
+/// What the CDK app sets.
+pub(crate) const LIMITS: Limits = Limits {
+    retries: 100,
+    age: 12 * 60 * 60 * 1_000,
+};
+
+/// A mapping's settings.
+pub(crate) struct Mapping<F> {
+    pub(crate) batch_size: usize,
+    /// How long to gather records for a batch, in milliseconds.
+    pub(crate) window: u64,
+    pub(crate) lanes: u32,
+    pub(crate) limits: Limits,
+    pub(crate) function: PhantomData<F>,
+}
+
+impl<F> Clone for Mapping<F> {
+    fn clone(&self) -> Self {
+        Self { ..*self }
+    }
+}
+
+/// One lane of one shard.
+#[derive(Clone, Copy)]
+struct Lane {
+    shard: usize,
+    lane: usize,
+}
+
+/// A part of a batch, and how often it was tried.
+struct Part<R> {
+    records: Vec<Stored<R>>,
+    tries: u32,
+    /// Whether it went well once already.
+    is_repeat: bool,
+}
+
+impl<F: Function> Mapping<F> {
+    /// Reads the log for ever: starts a reader for each lane of each shard whose turn has come.
+    pub(crate) async fn run(self, sim: Arc<Sim>) {
+        loop {
+            let changed = sim.changed.notified();
+            let ready = self.ready(&mut sim.world());
+            for shard in ready {
+                for lane in 0..usize::try_from(self.lanes).expect("few") {
+                    let lane = Lane { shard, lane };
+                    // Boxed, because readers are started from here for every kind of function.
+                    let reader: Pin<Box<dyn Future<Output = ()> + Send>> =
+                        Box::pin(self.clone().read(Arc::clone(&sim), lane));
+                    tokio::spawn(reader);
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// The shards that nobody reads yet and whose parents are read to their end.
+    fn ready(&self, world: &mut World) -> Vec<usize> {
+        let log = F::log(world);
+        let is_through = |parent: &usize| {
+            let end = log.shards[*parent].records.len();
+            let progress = world.progress.get(&(F::NAME, *parent));
+            progress.is_some_and(|lanes| lanes.iter().all(|next| *next == end))
+        };
+        let ready: Vec<usize> = (0..log.shards.len())
+            .filter(|shard| {
+                !world.progress.contains_key(&(F::NAME, *shard))
+                    && log.shards[*shard].parents.iter().all(is_through)
+            })
+            .collect();
+        let lanes = usize::try_from(self.lanes).expect("few");
+        for shard in &ready {
+            world.progress.insert((F::NAME, *shard), vec![0; lanes]);
+        }
+        ready
+    }
+
+    async fn read(self, sim: Arc<Sim>, lane: Lane) {
+        loop {
+            let changed = sim.changed.notified();
+            let (any, is_open) = self.gathered(&mut sim.world(), lane);
+            if !any {
+                if !is_open {
+                    return;
+                }
+                changed.await;
+                continue;
+            }
+            sim.pause(0, self.window).await;
+            let (batch, next) = self.batch(&mut sim.world(), lane);
+            self.deliver(&sim, batch).await;
+            sim.apply(|world, _| Self::advance(world, lane, next));
+        }
+    }
+
+    /// Whether anything lies before the lane's reader; passes over what isn't its own. Also whether
+    /// the shard is still open.
+    fn gathered(&self, world: &mut World, lane: Lane) -> (bool, bool) {
+        let shard = &F::log(world).shards[lane.shard];
+        let (end, is_open) = (shard.records.len(), shard.is_open);
+        let from = world.progress[&(F::NAME, lane.shard)][lane.lane];
+        let own = F::log(world).shards[lane.shard].records[from..]
+            .iter()
+            .position(|stored| self.is_own(&stored.record, lane));
+        Self::advance(world, lane, own.map_or(end, |own| from + own));
+        (own.is_some(), is_open)
+    }
+
+    /// The next batch of the lane, and where the one behind it begins.
+    fn batch(&self, world: &mut World, lane: Lane) -> (Vec<Stored<F::Record>>, usize) {
+        let from = world.progress[&(F::NAME, lane.shard)][lane.lane];
+        let mut batch = Vec::new();
+        let mut next = from;
+        for stored in &F::log(world).shards[lane.shard].records[from..] {
+            if batch.len() == self.batch_size {
+                break;
+            }
+            next += 1;
+            if self.is_own(&stored.record, lane) {
+                batch.push(stored.clone());
+            }
+        }
+        (batch, next)
+    }
+
+    fn is_own(&self, record: &F::Record, lane: Lane) -> bool {
+        let of = hash(F::key(record)).rotate_right(16) % self.lanes;
+        F::passes(record) && usize::try_from(of) == Ok(lane.lane)
+    }
+
+    fn advance(world: &mut World, lane: Lane, to: usize) {
+        let lanes = world.progress.get_mut(&(F::NAME, lane.shard));
+        lanes.expect("it is being read")[lane.lane] = to;
+    }
+
+    /// Hands a batch over until every record of it is through or given up on.
+    async fn deliver(&self, sim: &Arc<Sim>, batch: Vec<Stored<F::Record>>) {
+        let mut parts = VecDeque::from([Part {
+            records: batch,
+            tries: 0,
+            is_repeat: false,
+        }]);
+        while let Some(mut part) = parts.pop_front() {
+            let answer = self.invoke(sim, part.records.clone()).await;
+            let from = match answer {
+                Ok(reported) => lowest(&reported, &part.records),
+                Err(Lost) if part.records.len() > 1 => {
+                    let second = part.records.split_off(part.records.len() / 2);
+                    parts.push_front(Part {
+                        records: second,
+                        ..part
+                    });
+                    parts.push_front(part);
+                    continue;
+                }
+                Err(Lost) => Some(0),
+            };
+            let now = sim.elapsed();
+            let Some(from) = from else {
+                let again = !part.is_repeat && sim.world().strikes(Fault::Redelivery, now);
+                if again {
+                    part.is_repeat = true;
+                    parts.push_front(part);
+                }
+                continue;
+            };
+            if sim.world().is_sabotaged(Sabotage::PartialFailuresIgnored) {
+                continue;
+            }
+            part.records.drain(..from);
+            part.tries += 1;
+            let oldest = now.saturating_sub(self.limits.age);
+            let tries = part.tries;
+            let is_given_up = |it: &Stored<_>| tries > self.limits.retries || it.at < oldest;
+            let (given_up, left): (Vec<_>, Vec<_>) =
+                part.records.into_iter().partition(is_given_up);
+            sim.apply(|world, now| discard::<F>(world, &given_up, now));
+            part.records = left;
+            if part.records.is_empty() {
+                continue;
+            }
+            let longest = LONGEST_WAIT.min(200 << part.tries.min(10));
+            parts.push_front(part);
+            sim.pause(100, longest).await;
+        }
+    }
+
+    async fn invoke(
+        &self,
+        sim: &Arc<Sim>,
+        batch: Vec<Stored<F::Record>>,
+    ) -> Result<Vec<String>, Lost> {
+        let first = F::first_sequences(&batch);
+        invoke(sim, F::NAME, TIME, first, |services, context| {
+            F::handle(services, context, batch)
+        })
+        .await
+    }
+}
+
+/// Where the batch is to be taken up again: at the lowest sequence number that was reported. One
+/// that isn't in the batch, as an empty one, stands for the whole batch.
+fn lowest<R>(reported: &[String], batch: &[Stored<R>]) -> Option<usize> {
+    reported
+        .iter()
+        .map(|reported| {
+            batch
+                .iter()
+                .position(|stored| stored.number.to_string() == *reported)
+                .unwrap_or(0)
+        })
+        .min()
+}
+
+fn discard<F: Function>(world: &mut World, records: &[Stored<F::Record>], now: u64) {
+    world.count("records in a failure destination", records.len());
+    for stored in records {
+        world.discarded.push(Discarded {
+            function: F::NAME,
+            aggregate: F::key(&stored.record).to_owned(),
+            at: now,
+        });
+    }
+}
+
+/// Whether a function's mapping has read everything.
+pub(crate) fn is_through<F: Function>(world: &World) -> bool {
+    F::log(world)
+        .shards
+        .iter()
+        .enumerate()
+        .all(|(index, shard)| {
+            world
+                .progress
+                .get(&(F::NAME, index))
+                .is_some_and(|lanes| lanes.iter().all(|next| *next == shard.records.len()))
+        })
+}

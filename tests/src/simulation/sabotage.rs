@@ -1,0 +1,48 @@
+//! Deliberate breaks, each at a seam between a function and a service: what a mistake in the code
+//! behind that seam would look like from outside. A simulation that doesn't catch them proves
+//! nothing.
+
+/// A break.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sabotage {
+    /// A record that Kinesis did not store counts as stored.
+    RejectedRecordsIgnored,
+    /// A record counts as stored before it is.
+    AcknowledgedTooEarly,
+    /// The cursor is saved one event ahead of the acknowledgement.
+    CursorAhead,
+    /// A row that can't be read counts as a service's failure, which is tried again and again.
+    PoisonTriedAgain,
+    /// A block is left out of the cursor.
+    BlockForgotten,
+    /// The answer that names the record to go on from is taken for success.
+    PartialFailuresIgnored,
+    /// Every event is applied, whatever the view's sequence.
+    GateForgotten,
+    /// The view is saved whoever has moved it meanwhile.
+    ViewConditionForgotten,
+    /// A record that Firehose did not take counts as taken.
+    RejectedDeliveriesIgnored,
+    /// The writer's rows replace whatever is there.
+    RowConditionForgotten,
+    /// The outcome of a command isn't kept for its repeats.
+    OutcomeForgotten,
+}
+
+/// All of them, each with what catches it: the property's number in the design, or `W` for the
+/// writer's own promises.
+pub const SABOTAGES: [(Sabotage, &[&str]); 11] = [
+    // A hole; or, where it is the account's last event, an end that never comes.
+    (Sabotage::RejectedRecordsIgnored, &["1", "4"]),
+    (Sabotage::AcknowledgedTooEarly, &["1"]),
+    (Sabotage::CursorAhead, &["2"]),
+    (Sabotage::GateForgotten, &["3"]),
+    (Sabotage::ViewConditionForgotten, &["3"]),
+    (Sabotage::BlockForgotten, &["4"]),
+    (Sabotage::PartialFailuresIgnored, &["4"]),
+    (Sabotage::RejectedDeliveriesIgnored, &["4"]),
+    (Sabotage::PoisonTriedAgain, &["5"]),
+    // An event is another one by the time that it is seen again, wherever that is first.
+    (Sabotage::RowConditionForgotten, &["1", "3", "W"]),
+    (Sabotage::OutcomeForgotten, &["W"]),
+];

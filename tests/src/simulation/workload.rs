@@ -1,0 +1,150 @@
+//! What a seed's clients and strangers do, drawn before anything runs, so that a prefix of it is a
+//! shorter history of the same kind.
+
+use fastrand::Rng;
+
+/// Something that somebody does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Open an account, with an `Idempotency-Key` or without.
+    Open { account: usize, has_key: bool },
+    /// Credit or withdraw.
+    Move {
+        account: usize,
+        command: &'static str,
+        amount: u64,
+        has_key: bool,
+        /// Whether it is to count for the state that the client saw last.
+        is_conditional: bool,
+        /// How often it is sent at once.
+        copies: usize,
+    },
+    /// An older producer writes an account by itself.
+    Older { account: usize, events: usize },
+    /// Somebody damages an account, and writes some rows behind the damage.
+    Poison {
+        account: usize,
+        damage: Damage,
+        behind: usize,
+    },
+    /// Somebody mends what is damaged.
+    Repair { account: usize },
+    /// A stranger puts something on the domain stream.
+    Intrude { account: usize, foreign: bool },
+    /// A stream's shards change.
+    Reshard { table: bool, split: bool },
+    /// Nobody does anything for so many milliseconds.
+    Pause(u64),
+}
+
+/// How a row is damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Damage {
+    TextAmount,
+    FractionalAmount,
+    BoolAmount,
+    NoAmount,
+    NoType,
+    NumberType,
+    UnknownType,
+    NoTimestamp,
+    WrongSequence,
+    FutureSchema,
+    FractionalVersion,
+    /// The row isn't there, and the one behind it is.
+    Hole,
+}
+
+const DAMAGES: [Damage; 12] = [
+    Damage::TextAmount,
+    Damage::FractionalAmount,
+    Damage::BoolAmount,
+    Damage::NoAmount,
+    Damage::NoType,
+    Damage::NumberType,
+    Damage::UnknownType,
+    Damage::NoTimestamp,
+    Damage::WrongSequence,
+    Damage::FutureSchema,
+    Damage::FractionalVersion,
+    Damage::Hole,
+];
+
+/// A seed's workload.
+#[derive(Debug)]
+pub(crate) struct Workload {
+    pub(crate) actions: Vec<Action>,
+    /// How many take from the actions side by side.
+    pub(crate) clients: usize,
+}
+
+impl Workload {
+    pub(crate) fn draw(rng: &mut Rng) -> Self {
+        let hot = rng.usize(1..4);
+        let accounts = hot + rng.usize(2..10);
+        let mut actions = Vec::new();
+        for account in 0..accounts {
+            if account < hot || rng.bool() {
+                let has_key = rng.bool();
+                actions.push(Action::Open { account, has_key });
+            }
+        }
+        for _ in 0..rng.usize(15..90) {
+            let account = if rng.u8(0..10) < 7 {
+                rng.usize(0..hot)
+            } else {
+                rng.usize(0..accounts)
+            };
+            actions.push(Self::action(rng, account, accounts));
+        }
+        Self {
+            actions,
+            clients: rng.usize(1..6),
+        }
+    }
+
+    fn action(rng: &mut Rng, account: usize, accounts: usize) -> Action {
+        match rng.u8(0..100) {
+            0..70 => {
+                let has_key = rng.u8(0..3) == 0;
+                Action::Move {
+                    account,
+                    command: if rng.u8(0..3) == 0 {
+                        "withdraw"
+                    } else {
+                        "credit"
+                    },
+                    amount: rng.u64(1..500),
+                    has_key,
+                    is_conditional: rng.u8(0..8) == 0,
+                    copies: if has_key { rng.usize(1..4) } else { 1 },
+                }
+            }
+            70..76 => Action::Open {
+                account,
+                has_key: rng.bool(),
+            },
+            76..80 => Action::Older {
+                account: accounts + rng.usize(0..3),
+                events: rng.usize(1..25),
+            },
+            80..84 => Action::Poison {
+                account: rng.usize(0..accounts),
+                damage: DAMAGES[rng.usize(0..DAMAGES.len())],
+                behind: rng.usize(0..3),
+            },
+            84..88 => Action::Repair {
+                account: rng.usize(0..accounts),
+            },
+            88..91 => Action::Intrude {
+                account,
+                foreign: rng.bool(),
+            },
+            91..96 => Action::Reshard {
+                table: rng.bool(),
+                split: rng.u8(0..3) > 0,
+            },
+            _ => Action::Pause(rng.u64(1..20_000)),
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Everything that outlives an invocation: the tables, the streams, the lake, and what the checks
+//! need to know about how it all came about.
+//!
+//! It is changed by effects alone, which happen at one point in time each; what lies between two
+//! effects is [`Sim`](super::sim::Sim)'s business.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::hash::Hasher as _;
+
+use fastrand::Rng;
+use millrace_domain::Attributes;
+use millrace_translator::cursor::Cursor;
+
+use super::dynamodb::events::EventsTable;
+use super::faults::{Fault, Plan, Tally};
+use super::log::Log;
+use super::sabotage::Sabotage;
+
+/// A change of the events table, as its stream tells it.
+#[derive(Debug, Clone)]
+pub(crate) struct Change {
+    pub(crate) name: &'static str,
+    pub(crate) aggregate: String,
+    pub(crate) item: String,
+    pub(crate) row: Attributes,
+}
+
+/// A record of the domain stream.
+#[derive(Debug, Clone)]
+pub(crate) struct Event {
+    pub(crate) partition_key: String,
+    pub(crate) data: Vec<u8>,
+    /// Whether somebody else than the translator has put it.
+    pub(crate) is_strange: bool,
+}
+
+/// A record that a mapping has given up on and put to its failure destination.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Discarded {
+    pub(crate) function: &'static str,
+    pub(crate) aggregate: String,
+    /// When, in milliseconds from the start.
+    pub(crate) at: u64,
+}
+
+/// A property that doesn't hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The design's number for it, `W` for the writer's promises, `E` for the simulation's own end.
+    pub property: &'static str,
+    /// What was seen.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "property {}: {}", self.property, self.what)
+    }
+}
+
+/// What a client was told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// An answer that says what became of the command.
+    Definite { status: u16, body: String },
+    /// None, or one that says that it isn't known.
+    Unknown,
+}
+
+/// A command, with all the answers to its copies and repeats.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    pub(crate) correlation_id: String,
+    pub(crate) has_key: bool,
+    pub(crate) answers: Vec<Answer>,
+}
+
+/// What happened, in order: as a hash always, as text on demand.
+pub(crate) struct Trace {
+    hash: std::hash::DefaultHasher,
+    lines: Option<Vec<String>>,
+}
+
+impl Trace {
+    pub(crate) fn new(keep: bool) -> Self {
+        Self {
+            hash: std::hash::DefaultHasher::new(),
+            lines: keep.then(Vec::new),
+        }
+    }
+
+    pub(crate) fn note(&mut self, now: u64, line: fmt::Arguments<'_>) {
+        let line = format!("{now:>8} ms  {line}");
+        self.hash.write(line.as_bytes());
+        if let Some(lines) = &mut self.lines {
+            lines.push(line);
+        }
+    }
+
+    pub(crate) fn finish(self) -> (u64, Vec<String>) {
+        (self.hash.finish(), self.lines.unwrap_or_default())
+    }
+}
+
+/// The world.
+pub(crate) struct World {
+    pub(crate) rng: Rng,
+    pub(crate) plan: Plan,
+    pub(crate) sabotage: Option<Sabotage>,
+    pub(crate) tally: Tally,
+    pub(crate) trace: Trace,
+
+    pub(crate) events: EventsTable,
+    /// Changes on their way to the table's stream, by when they arrive.
+    pub(crate) outbox: BTreeMap<(u64, u64), Change>,
+    pub(crate) table_stream: Log<Change>,
+    pub(crate) outcomes: BTreeMap<String, Attributes>,
+    pub(crate) cursors: BTreeMap<String, Cursor>,
+    pub(crate) domain_stream: Log<Event>,
+    pub(crate) views: BTreeMap<String, Attributes>,
+    pub(crate) lines: BTreeMap<(String, u64), Attributes>,
+    pub(crate) lake: Vec<Vec<u8>>,
+    pub(crate) discarded: Vec<Discarded>,
+
+    /// Which events Kinesis has acknowledged to the one who put them.
+    pub(crate) acknowledged: BTreeSet<(String, u64)>,
+    /// The accounts by the number that the workload knows them by.
+    pub(crate) accounts: BTreeMap<usize, String>,
+    /// Accounts of which a row was ever damaged or left out.
+    pub(crate) damaged: BTreeSet<String>,
+    /// Accounts under whose key a stranger has put something.
+    pub(crate) disturbed: BTreeSet<String>,
+    pub(crate) commands: Vec<Sent>,
+    /// How far each reader is: by function and shard, the next record of each lane.
+    pub(crate) progress: BTreeMap<(&'static str, usize), Vec<usize>>,
+    pub(crate) invocations: u64,
+    /// Invocations, zombies and late effects that are under way.
+    pub(crate) in_flight: usize,
+    pub(crate) violation: Option<Violation>,
+}
+
+impl World {
+    pub(crate) fn count(&mut self, what: &str, by: usize) {
+        let by = u64::try_from(by).expect("a count");
+        if let Some(count) = self.tally.get_mut(what) {
+            *count += by;
+        } else {
+            self.tally.insert(what.to_owned(), by);
+        }
+    }
+
+    pub(crate) fn strikes(&mut self, fault: Fault, now: u64) -> bool {
+        self.plan.strikes(fault, now, &mut self.rng)
+    }
+
+    pub(crate) fn is_sabotaged(&self, by: Sabotage) -> bool {
+        self.sabotage == Some(by)
+    }
+
+    /// Notes that a property doesn't hold. The first counts; the others follow from it.
+    pub(crate) fn violated(&mut self, property: &'static str, what: impl Into<String>) {
+        let what = what.into();
+        self.violation.get_or_insert(Violation { property, what });
+    }
+
+    /// Puts a row, and its change onto the way to the stream.
+    pub(crate) fn put_row(&mut self, row: Attributes, now: u64) {
+        let change = self.events.put(row);
+        self.emit(change, now);
+    }
+
+    pub(crate) fn emit(&mut self, change: Change, now: u64) {
+        // The order of one item's changes is kept, and no other.
+        let mut arrives = now + 20;
+        if self.strikes(Fault::ChangeOvertaken, now) {
+            arrives += self.rng.u64(1..400);
+        }
+        let latest = self.events.last_arrival.entry(change.item.clone());
+        let latest = latest.or_default();
+        *latest = arrives.max(*latest);
+        // Two changes of one item that arrive at once stay in order.
+        let mut same = self.outbox.range((*latest, 0)..=(*latest, u64::MAX));
+        let before = same.rfind(|(_, other)| other.item == change.item);
+        let place =
+            before.map_or_else(|| self.rng.u64(..u64::MAX / 2), |((_, place), _)| place + 1);
+        let key = (*latest, place);
+        self.outbox.insert(key, change);
+    }
+
+    /// Brings what has arrived onto the table's stream; says whether anything has, and when the next
+    /// will.
+    pub(crate) fn carry(&mut self, now: u64) -> (bool, Option<u64>) {
+        let mut any = false;
+        while let Some(entry) = self.outbox.first_entry() {
+            let due = entry.key().0;
+            if due > now {
+                return (any, Some(due));
+            }
+            let change = entry.remove();
+            self.count("stream records", 1);
+            let key = self.events.shard_key(&change);
+            self.table_stream.append(&key, now, change);
+            any = true;
+        }
+        (any, None)
+    }
+}

@@ -1,0 +1,92 @@
+//! The fault simulation, seed by seed, and the deliberate breaks that it must catch.
+//!
+//! `SIMULATION_SEEDS` says how many seeds are run (a few hundred where it isn't set), and
+//! `SIMULATION_SEED` runs a single one. The figures are printed when all is done.
+
+use std::ops::Range;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use millrace_tests::simulation::sabotage::{SABOTAGES, Sabotage};
+use millrace_tests::simulation::{Options, campaign};
+
+/// How many seeds are run by default.
+const SEEDS: u64 = 300;
+/// Within how many a deliberate break has to be caught.
+const CAUGHT_WITHIN: u64 = 200;
+
+fn variable(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok()?;
+    let number = value.parse();
+    Some(number.unwrap_or_else(|_| panic!("{name} is no number")))
+}
+
+fn seeds() -> Range<u64> {
+    match variable("SIMULATION_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..variable("SIMULATION_SEEDS").unwrap_or(SEEDS),
+    }
+}
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Runs the seeds; answers with the figures.
+fn holds() -> Result<String, Failed> {
+    let options = Options::default();
+    match campaign::run(seeds(), threads(), options) {
+        Ok(figures) => Ok(figures.to_string()),
+        Err((seed, outcome)) => {
+            let failure = campaign::shrink(seed, *outcome, options);
+            Err(Failed::from(failure.to_string()))
+        }
+    }
+}
+
+/// Runs seeds with a break until one catches it; answers with how.
+fn catches(sabotage: Sabotage, properties: &[&str]) -> Result<String, Failed> {
+    let options = Options {
+        sabotage: Some(sabotage),
+        ..Options::default()
+    };
+    let Err((seed, outcome)) = campaign::run(0..CAUGHT_WITHIN, threads(), options) else {
+        return Err(Failed::from("no seed catches it"));
+    };
+    let violation = outcome.violation.expect("it has failed");
+    if !properties.contains(&violation.property) {
+        return Err(Failed::from(format!(
+            "seed {seed} fails by another: {violation}"
+        )));
+    }
+    Ok(format!("{sabotage:?}: seed {seed}, {violation}\n"))
+}
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // Each trial uses every processor by itself.
+    arguments.test_threads = Some(1);
+    let figures = Arc::new(Mutex::new(String::new()));
+    let trial = |name: String, run: Box<dyn FnOnce() -> Result<String, Failed> + Send>| {
+        let figures = Arc::clone(&figures);
+        Trial::test(name, move || {
+            let said = run()?;
+            figures.lock().expect("nobody panics").push_str(&said);
+            Ok(())
+        })
+    };
+    let mut trials = vec![trial(
+        "simulation::every_property_holds_under_every_fault".to_owned(),
+        Box::new(holds),
+    )];
+    trials.extend(SABOTAGES.map(|(sabotage, properties)| {
+        trial(
+            format!("simulation::catches::{sabotage:?}"),
+            Box::new(move || catches(sabotage, properties)),
+        )
+    }));
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    eprint!("{}", figures.lock().expect("nobody panics"));
+    conclusion.exit_code()
+}
