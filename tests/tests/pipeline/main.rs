@@ -11,6 +11,7 @@ mod bad_input;
 mod idempotency;
 mod journal;
 mod lake;
+mod linearizable;
 mod load;
 mod older_layout;
 mod pipeline;
@@ -72,7 +73,7 @@ fn main() -> ExitCode {
             }),*]
         };
     }
-    let trials = trials![
+    let mut trials = trials![
         load::every_accepted_command_is_one_event_everywhere,
         idempotency::one_key_at_once_appends_one_event,
         older_layout::rows_of_an_older_producer_flow_and_are_continued,
@@ -80,7 +81,15 @@ fn main() -> ExitCode {
         bad_input::bad_input_is_answered_and_appends_nothing,
         queries::queries_show_what_was_accepted,
         queries::athena_answers_from_the_lake,
+        linearizable::what_many_clients_saw_fits_one_order,
     ];
+    trials.push(Trial::test(
+        "linearizable::the_checker_finds_what_is_wrong",
+        || {
+            linearizable::the_checker_finds_what_is_wrong()
+                .map_err(|error| Failed::from(format!("{error:?}")))
+        },
+    ));
     let conclusion = libtest_mimic::run(&arguments, trials);
     let shared = Arc::into_inner(shared).expect("all scenarios are through");
     if let Err(error) = shared.stop() {
