@@ -10,7 +10,7 @@ use super::world::Violation;
 use super::{Options, Outcome, simulate};
 
 /// How many of the last lines of a failing seed's history are shown.
-const SHOWN: usize = 100;
+const SHOWN: usize = 60;
 
 /// What a campaign came to.
 #[derive(Debug, Default)]

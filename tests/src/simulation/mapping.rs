@@ -119,6 +119,8 @@ impl<F: Function> Mapping<F> {
             let (any, is_open) = self.gathered(&mut sim.world(), lane);
             if !any {
                 if !is_open {
+                    // The shards that came of it may be read now.
+                    sim.changed.notify_waiters();
                     return;
                 }
                 changed.await;

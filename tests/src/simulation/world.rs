@@ -164,6 +164,13 @@ impl World {
         self.violation.get_or_insert(Violation { property, what });
     }
 
+    /// Whether a record of this account is in the function's failure destination.
+    pub(crate) fn is_discarded(&self, function: &'static str, aggregate: &str) -> bool {
+        self.discarded
+            .iter()
+            .any(|it| it.function == function && it.aggregate == aggregate)
+    }
+
     /// Puts a row, and its change onto the way to the stream.
     pub(crate) fn put_row(&mut self, row: Attributes, now: u64) {
         let change = self.events.put(row);
