@@ -169,13 +169,12 @@ impl Run {
             .queue
             .acknowledged()
             .unwrap_or(self.cursor.published_through);
+        // An old block stays until all is through. What came while it stood is on nobody's way any
+        // more, and the block alone tells the next run to read the table to its end.
         let blocked = if self.is_through() {
             self.block.clone()
-        } else if published_through == self.cursor.published_through {
-            self.cursor.blocked.clone()
         } else {
-            // Halfway past an old block; whether there is a new one is not known yet.
-            None
+            self.cursor.blocked.clone()
         };
         let context = self.context.filter(|_| published_through != Sequence::NONE);
         let cursor = Cursor {

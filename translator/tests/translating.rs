@@ -161,6 +161,46 @@ async fn a_missing_row_blocks_until_it_is_back() {
     assert_eq!(services.cursor("a").blocked, None);
 }
 
+/// What came while the account was blocked is on nobody's way any more; only the block tells that
+/// the table is to be read to its end.
+#[tokio::test(start_paused = true)]
+async fn a_block_stays_until_all_that_came_behind_it_is_published() {
+    let services = Services::new();
+    let rows = services.append("a", &history(8));
+    let missing = services
+        .world()
+        .table
+        .get_mut("a")
+        .and_then(|rows| rows.remove(&5))
+        .expect("row 5");
+    assert!(through(services.translate(&rows[..4]).await));
+    assert!(through(services.translate(&rows[5..]).await));
+    assert_eq!(services.sequences("a"), dense(3));
+
+    services
+        .world()
+        .table
+        .get_mut("a")
+        .expect("there")
+        .insert(5, missing.clone());
+    let news = [missing];
+    // The cursor and two pages are read, one event is published, and then time runs out.
+    let calls = [Fault::None, Fault::None, Fault::None, Fault::None];
+    let failing = [Fault::Lost, Fault::Lost];
+    services
+        .world()
+        .faults
+        .extend(calls.into_iter().chain(failing));
+    let time = Duration::from_millis(30);
+    let outcome = services.translate_within(&news, time).await;
+    assert_eq!(outcome.resume_at, Some(0));
+    assert_eq!(services.cursor("a").published_through.get(), 4);
+
+    assert!(through(services.translate(&news).await));
+    assert_eq!(services.sequences("a"), dense(8));
+    assert_eq!(services.cursor("a").blocked, None);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_malformed_row_blocks_its_account_and_no_other() {
     let services = Services::new();
