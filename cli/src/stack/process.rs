@@ -62,8 +62,11 @@ mod tests {
 
     #[test]
     fn a_group_that_ignores_the_request_is_killed_with_its_children() {
+        // The grandchild tells its id itself: while it is still being started, its command line is
+        // empty for a moment.
+        let grandchild = r#"sh -c "echo \$\$; while :; do sleep 1000; done""#;
         let mut child = Command::new("sh")
-            .args(["-c", "trap '' TERM; sleep 1000 & echo $!; wait; wait"])
+            .args(["-c", &format!("trap '' TERM; {grandchild} & wait; wait")])
             .stdout(Stdio::piped())
             .process_group(0)
             .spawn()
