@@ -245,6 +245,7 @@ pub struct State {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -288,6 +289,22 @@ mod tests {
                 Cli::try_parse_from(line.split(' ')).expect("valid").json,
                 "{line}"
             );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_command_line_panics(
+            command in "(tail|verify|redrive|republish|rebuild|inspect|up|down|demo|doctor|\\PC{0,9})",
+            arguments in prop::collection::vec(
+                "(--account|--all|--from|--at|--type|--sample|--port|--json|--dry-run|accounts|\\PC{0,12})",
+                0..6,
+            ),
+        ) {
+            let line = ["millrace".to_owned(), command].into_iter().chain(arguments);
+            if let Err(error) = Cli::try_parse_from(line) {
+                prop_assert!([0, 2].contains(&error.exit_code()));
+            }
         }
     }
 }

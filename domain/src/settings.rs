@@ -42,6 +42,8 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -55,5 +57,15 @@ mod tests {
         );
         let right = Settings::read(|name| (name == "DEFAULT_CURRENCY").then(|| "SEK".into()));
         assert_eq!(right.expect("right").default_currency.as_str(), "SEK");
+    }
+
+    proptest! {
+        #[test]
+        fn no_value_panics_and_only_a_currency_is_taken(value in "(\\PC{0,8}|[A-Z]{3})") {
+            match Settings::read(|_| Some(value.clone())) {
+                Ok(settings) => prop_assert_eq!(settings.default_currency.as_str(), value),
+                Err(error) => prop_assert!(error.to_string().starts_with(DEFAULT_CURRENCY)),
+            }
+        }
     }
 }

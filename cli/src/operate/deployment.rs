@@ -157,6 +157,7 @@ async fn of_the_environment() -> Result<Clients> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -197,5 +198,16 @@ mod tests {
             panic!("there is no file");
         };
         assert!(error.to_string().contains("none.json"), "{error:#}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_file_panics_and_none_is_taken_for_a_deployment(content in "\\PC{0,60}") {
+            let folder = tempfile::tempdir().expect("a folder");
+            let path = folder.path().join("outputs.json");
+            std::fs::write(&path, content).expect("written");
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            prop_assert!(runtime.block_on(Deployment::open(Some(path))).is_err());
+        }
     }
 }
