@@ -7,6 +7,7 @@ use millrace_domain::money::Currency;
 use millrace_runtime::{Ambient, System};
 use millrace_translator::batch::Translator;
 use millrace_translator::handler::handle;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 mod services;
@@ -155,4 +156,69 @@ async fn a_row_of_any_attribute_types_is_set_aside_with_its_reason() {
     );
     let reason = services.cursor("a").blocked.expect("blocked").reason;
     assert_eq!(reason, "Type: is of type BOOL, not S");
+}
+
+/// An attribute of any type, often one that an event row has.
+fn any_attribute() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        4 => "([0-9]{1,3}|-?[0-9]{1,40}(\\.[0-9]{1,3})?|1e9)".prop_map(|n| json!({"N": n})),
+        2 => "(CREATED|CREDITED|WITHDRAWN|SNAPSHOT|2026-11-20T21:03:05Z)".prop_map(|s| json!({"S": s})),
+        2 => "\\PC{0,9}".prop_map(|s| json!({"S": s})),
+        1 => prop::sample::select(vec![
+            json!({"BOOL": true}),
+            json!({"NULL": true}),
+            json!({"B": "AA=="}),
+            json!({"L": [{"N": "1"}]}),
+            json!({"M": {"Id": {"S": "a"}}}),
+            json!({"SS": ["x"]}),
+            json!({"NS": ["1"]}),
+            json!({"BS": ["AA=="]}),
+        ]),
+    ]
+}
+
+fn any_item() -> impl Strategy<Value = Value> {
+    let name =
+        "(Id|Version|Type|Amount|Balance|Timestamp|Sequence|SchemaVersion|Currency|\\PC{0,4})";
+    prop::collection::hash_map(name, any_attribute(), 0..8).prop_map(|item| json!(item))
+}
+
+fn any_change() -> impl Strategy<Value = (String, Value, Value)> {
+    let name = "(INSERT|INSERT|INSERT|MODIFY|REMOVE|\\PC{0,6})";
+    (name, any_item(), any_item())
+}
+
+proptest! {
+    #[test]
+    fn no_batch_panics_and_what_is_sound_in_it_is_published(
+        changes in prop::collection::vec(any_change(), 0..12),
+    ) {
+        let sound = record(500, "INSERT", &created("sound"));
+        let records: Vec<Value> = changes
+            .iter()
+            .enumerate()
+            .map(|(number, (name, keys, image))| {
+                let mut record = record(number, name, image);
+                record["dynamodb"]["Keys"] = keys.clone();
+                record
+            })
+            .chain([sound])
+            .collect();
+        let numbers: Vec<Value> = records
+            .iter()
+            .map(|record| record["dynamodb"]["SequenceNumber"].clone())
+            .collect();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime");
+        let services = Services::new();
+        let failures = runtime.block_on(invoke(&services, records));
+        prop_assert!(failures.len() <= 1);
+        for failure in failures {
+            prop_assert!(numbers.contains(&json!(failure)), "{failure:?}");
+        }
+        prop_assert_eq!(services.sequences("sound"), [1]);
+    }
 }
