@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use millrace_tests::simulation::sabotage::{SABOTAGES, Sabotage};
+use millrace_tests::simulation::sabotage::{REGRESSIONS, SABOTAGES, Sabotage};
 use millrace_tests::simulation::{Options, campaign};
 
 /// How many seeds are run by default.
@@ -33,10 +33,10 @@ fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// Runs the seeds; answers with the figures.
-fn holds() -> Result<String, Failed> {
+/// Runs seeds; answers with the figures.
+fn holds(seeds: Range<u64>) -> Result<String, Failed> {
     let options = Options::default();
-    match campaign::run(seeds(), threads(), options) {
+    match campaign::run(seeds, threads(), options) {
         Ok(figures) => Ok(figures.to_string()),
         Err((seed, outcome)) => {
             let failure = campaign::shrink(seed, *outcome, options);
@@ -46,12 +46,12 @@ fn holds() -> Result<String, Failed> {
 }
 
 /// Runs seeds with a break until one catches it; answers with how.
-fn catches(sabotage: Sabotage, properties: &[&str]) -> Result<String, Failed> {
+fn catches(seeds: Range<u64>, sabotage: Sabotage, properties: &[&str]) -> Result<String, Failed> {
     let options = Options {
         sabotage: Some(sabotage),
         ..Options::default()
     };
-    let Err((seed, outcome)) = campaign::run(0..CAUGHT_WITHIN, threads(), options) else {
+    let Err((seed, outcome)) = campaign::run(seeds, threads(), options) else {
         return Err(Failed::from("no seed catches it"));
     };
     let violation = outcome.violation.expect("it has failed");
@@ -78,12 +78,21 @@ fn main() -> ExitCode {
     };
     let mut trials = vec![trial(
         "simulation::every_property_holds_under_every_fault".to_owned(),
-        Box::new(holds),
+        Box::new(|| holds(seeds())),
     )];
+    trials.extend(REGRESSIONS.map(|(sabotage, seed, property)| {
+        trial(
+            format!("simulation::seed_{seed}_holds_but_for::{sabotage:?}"),
+            Box::new(move || {
+                holds(seed..seed + 1)?;
+                catches(seed..seed + 1, sabotage, &[property])
+            }),
+        )
+    }));
     trials.extend(SABOTAGES.map(|(sabotage, properties)| {
         trial(
             format!("simulation::catches::{sabotage:?}"),
-            Box::new(move || catches(sabotage, properties)),
+            Box::new(move || catches(0..CAUGHT_WITHIN, sabotage, properties)),
         )
     }));
     let conclusion = libtest_mimic::run(&arguments, trials);

@@ -121,7 +121,7 @@ where
             Err(Lost)
         }
         None if Instant::now() < deadline && invocation.doom.is_some_and(|it| it.is_zombie) => {
-            note(sim, &invocation, "goes on alone");
+            note(sim, &invocation, "go on alone");
             let sim = Arc::clone(sim);
             tokio::spawn(async move {
                 if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
@@ -132,7 +132,12 @@ where
             return Err(Lost);
         }
         None => {
-            note(sim, &invocation, "ends without an answer");
+            let is_over = Instant::now() >= deadline;
+            note(
+                sim,
+                &invocation,
+                if is_over { "run out of time" } else { "crash" },
+            );
             task.abort();
             // It is gone once this returns.
             drop(task.await);
@@ -147,5 +152,5 @@ fn note(sim: &Sim, invocation: &Invocation, what: &str) {
     let now = sim.elapsed();
     let mut world = sim.world();
     world.trace.note(now, format_args!("{invocation} {what}"));
-    world.count("invocations without an answer", 1);
+    world.count(&format!("invocations that {what}"), 1);
 }

@@ -23,8 +23,6 @@ use super::sabotage::Sabotage;
 use super::sim::Sim;
 use super::world::{Discarded, World};
 
-/// What the CDK app gives each of these functions.
-const TIME: Duration = Duration::from_mins(1);
 /// Between two tries of a batch.
 const LONGEST_WAIT: u64 = 20_000;
 
@@ -47,6 +45,8 @@ pub(crate) struct Mapping<F> {
     pub(crate) batch_size: usize,
     /// How long to gather records for a batch, in milliseconds.
     pub(crate) window: u64,
+    /// How long an invocation may take.
+    pub(crate) time: Duration,
     pub(crate) lanes: u32,
     pub(crate) limits: Limits,
     pub(crate) function: PhantomData<F>,
@@ -231,7 +231,7 @@ impl<F: Function> Mapping<F> {
         batch: Vec<Stored<F::Record>>,
     ) -> Result<Vec<String>, Lost> {
         let first = F::first_sequences(&batch);
-        invoke(sim, F::NAME, TIME, first, |services, context| {
+        invoke(sim, F::NAME, self.time, first, |services, context| {
             F::handle(services, context, batch)
         })
         .await

@@ -190,6 +190,9 @@ fn map<F: functions::Function>(sim: &Arc<Sim>, rng: &mut Rng, lanes: u32, limits
     let mapping = Mapping::<F> {
         batch_size: [1, 3, 10, 100][rng.usize(0..4)],
         window: [1, 50, 1_000][rng.usize(0..3)],
+        // The CDK app sets a minute; with less, more invocations run out of time. What they keep in
+        // reserve at the end is part of it.
+        time: Duration::from_secs([6, 10, 60][rng.usize(0..3)]),
         lanes,
         limits,
         function: PhantomData,

@@ -15,6 +15,10 @@ pub enum Sabotage {
     PoisonTriedAgain,
     /// A block is left out of the cursor.
     BlockForgotten,
+    /// The cursor is saved whatever block another invocation has set meanwhile.
+    BlockWiped,
+    /// A block is left out of the cursor as soon as one event behind it is published.
+    BlockLiftedHalfway,
     /// The answer that names the record to go on from is taken for success.
     PartialFailuresIgnored,
     /// Every event is applied, whatever the view's sequence.
@@ -39,10 +43,18 @@ pub const SABOTAGES: [(Sabotage, &[&str]); 11] = [
     (Sabotage::GateForgotten, &["3"]),
     (Sabotage::ViewConditionForgotten, &["3"]),
     (Sabotage::BlockForgotten, &["4"]),
-    (Sabotage::PartialFailuresIgnored, &["4"]),
+    // An account that is never taken up again is unfinished business, or one that has no end.
+    (Sabotage::PartialFailuresIgnored, &["4", "5"]),
     (Sabotage::RejectedDeliveriesIgnored, &["4"]),
     (Sabotage::PoisonTriedAgain, &["5"]),
     // An event is another one by the time that it is seen again, wherever that is first.
     (Sabotage::RowConditionForgotten, &["1", "3", "W"]),
     (Sabotage::OutcomeForgotten, &["W"]),
+];
+
+/// What the simulation has found in the code, as a break that brings it back, with a seed that
+/// catches it and the property that it breaks.
+pub const REGRESSIONS: [(Sabotage, u64, &str); 2] = [
+    (Sabotage::BlockWiped, 123, "4"),
+    (Sabotage::BlockLiftedHalfway, 849, "4"),
 ];

@@ -70,6 +70,9 @@ const DAMAGES: [Damage; 12] = [
     Damage::Hole,
 ];
 
+/// How many accounts an older producer may write. They come behind the others.
+const OLDER: usize = 3;
+
 /// A seed's workload.
 #[derive(Debug)]
 pub(crate) struct Workload {
@@ -93,9 +96,18 @@ impl Workload {
             let account = if rng.u8(0..10) < 7 {
                 rng.usize(0..hot)
             } else {
-                rng.usize(0..accounts)
+                rng.usize(0..accounts + OLDER)
             };
             actions.push(Self::action(rng, account, accounts));
+        }
+        // What is damaged is mended sooner or later, more often than not.
+        for index in (0..actions.len()).rev() {
+            if let Action::Poison { account, .. } = actions[index]
+                && rng.u8(0..3) > 0
+            {
+                let later = rng.usize(index + 1..=actions.len());
+                actions.insert(later, Action::Repair { account });
+            }
         }
         Self {
             actions,
@@ -125,22 +137,19 @@ impl Workload {
                 has_key: rng.bool(),
             },
             76..80 => Action::Older {
-                account: accounts + rng.usize(0..3),
+                account: accounts + rng.usize(0..OLDER),
                 events: rng.usize(1..25),
             },
             80..84 => Action::Poison {
                 account: rng.usize(0..accounts),
                 damage: DAMAGES[rng.usize(0..DAMAGES.len())],
-                behind: rng.usize(0..3),
+                behind: rng.usize(0..6),
             },
-            84..88 => Action::Repair {
-                account: rng.usize(0..accounts),
-            },
-            88..91 => Action::Intrude {
+            84..88 => Action::Intrude {
                 account,
                 foreign: rng.bool(),
             },
-            91..96 => Action::Reshard {
+            88..94 => Action::Reshard {
                 table: rng.bool(),
                 split: rng.u8(0..3) > 0,
             },

@@ -93,13 +93,21 @@ impl CursorStore for Services {
             if world.is_sabotaged(Sabotage::BlockForgotten) {
                 cursor.blocked = None;
             }
+            let stored = world.cursors.get(&aggregate).cloned().unwrap_or_default();
+            let has_moved = cursor.published_through > stored.published_through;
+            if world.is_sabotaged(Sabotage::BlockLiftedHalfway)
+                && has_moved
+                && cursor.blocked == read
+            {
+                cursor.blocked = None;
+            }
             let through = cursor.published_through;
             let reason = cursor.blocked.as_ref().map(|block| &block.reason);
             let line = format_args!("  {aggregate}: through {through}, blocked {reason:?}");
             world.trace.note(now, line);
-            let stored = world.cursors.get(&aggregate).cloned().unwrap_or_default();
             let is_as_far = stored.published_through >= through;
-            if stored.published_through <= through && stored.blocked == read {
+            let is_as_read = stored.blocked == read || world.is_sabotaged(Sabotage::BlockWiped);
+            if stored.published_through <= through && is_as_read {
                 check(world, &aggregate, through);
                 world.cursors.insert(aggregate, cursor);
             } else if cursor.blocked.is_some() || !is_as_far {
