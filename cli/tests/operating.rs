@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -19,11 +19,15 @@ use millrace_cli::progress::Progress;
 use millrace_cli::stack::{Local, LocalStack, Options, Packages};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 /// Commands while functions are killed.
 const COMMANDS: usize = 2_000;
 const ACCOUNTS: usize = 40;
 const AT_ONCE: usize = 16;
+/// All functions are killed whenever so many more commands are answered: at most so many as are on
+/// their way are lost then, however slow the machine is.
+const PER_KILL: usize = 50;
 /// Accounts of an older producer, to be rebuilt.
 const OLDER: usize = 400;
 const DEADLINE: Duration = Duration::from_mins(3);
@@ -78,6 +82,45 @@ impl Operator {
             said.errors
         );
         Ok(said.lines)
+    }
+
+    /// Waits until all is well.
+    async fn settled(&self) -> Result<()> {
+        let started = Instant::now();
+        loop {
+            let said = self.run(&["verify"]).await?;
+            if said.code == 0 {
+                return Ok(());
+            }
+            ensure!(
+                said.code == 3 && started.elapsed() < DEADLINE,
+                "verify ended with {}: {:?} {}",
+                said.code,
+                said.lines,
+                said.errors
+            );
+        }
+    }
+
+    /// The first so many events that `tail` tells, from the beginning of the stream.
+    async fn follow(&self, arguments: &[&str], events: usize) -> Result<Vec<Value>> {
+        let mut tail =
+            tokio::process::Command::from(self.command(&["tail", "--from", "beginning"]))
+                .args(arguments)
+                .stdout(Stdio::piped())
+                .kill_on_drop(true)
+                .spawn()?;
+        let mut lines = BufReader::new(tail.stdout.take().context("piped")?).lines();
+        let mut told = Vec::new();
+        while told.len() < events {
+            let line = tokio::time::timeout(DEADLINE, lines.next_line()).await??;
+            told.push(serde_json::from_str(&line.context("tail has ended")?)?);
+        }
+        let id = tail.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        kill_process(id.context("tail has ended")?, Signal::INT)?;
+        let status = tail.wait().await?;
+        ensure!(status.success(), "tail ended with {status}");
+        Ok(told)
     }
 
     async fn post(&self, path: &str, body: &Value) -> Result<(u16, Value)> {
@@ -177,6 +220,12 @@ async fn operators_see_and_mend_a_deployment() -> Result<()> {
     a_poison_row_is_named_and_mended(&operator)
         .await
         .context("a row was poisoned")?;
+    what_was_never_delivered_is_brought(&operator)
+        .await
+        .context("deliveries were lost")?;
+    events_are_followed(&operator)
+        .await
+        .context("events were followed")?;
     a_read_model_is_built_anew(&operator)
         .await
         .context("a read model was built anew")?;
@@ -194,11 +243,13 @@ async fn kills_leave_nothing_wrong(operator: &Operator) -> Result<()> {
     for _ in 0..ACCOUNTS {
         accounts.push(operator.open().await?);
     }
-    let over = AtomicBool::new(false);
+    let answered = AtomicUsize::new(0);
     let kill = async {
         let mut killed = 0;
-        while !over.load(Ordering::Relaxed) {
-            tokio::time::sleep(Duration::from_millis(700)).await;
+        for round in 1..COMMANDS / PER_KILL {
+            while answered.load(Ordering::Relaxed) < round * PER_KILL {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
             for function in operator.functions()? {
                 let pid = Pid::from_raw(function).context("a process id")?;
                 killed += usize::from(kill_process(pid, Signal::KILL).is_ok());
@@ -210,12 +261,13 @@ async fn kills_leave_nothing_wrong(operator: &Operator) -> Result<()> {
         let statuses: Vec<u16> = stream::iter(0..COMMANDS)
             .map(async |command| {
                 let path = format!("/accounts/{}/credit", accounts[command % ACCOUNTS]);
-                Ok::<_, anyhow::Error>(operator.post(&path, &json!({ "amount": 1 })).await?.0)
+                let (status, _) = operator.post(&path, &json!({ "amount": 1 })).await?;
+                answered.fetch_add(1, Ordering::Relaxed);
+                Ok::<_, anyhow::Error>(status)
             })
             .buffer_unordered(AT_ONCE)
             .try_collect()
             .await?;
-        over.store(true, Ordering::Relaxed);
         Ok(statuses)
     };
     let (killed, statuses) = tokio::try_join!(kill, send)?;
@@ -224,20 +276,7 @@ async fn kills_leave_nothing_wrong(operator: &Operator) -> Result<()> {
     ensure!(accepted > COMMANDS / 2, "only {accepted} were accepted");
     eprintln!("{killed} processes killed, {accepted} of {COMMANDS} commands accepted");
 
-    let started = Instant::now();
-    loop {
-        let said = operator.run(&["verify"]).await?;
-        if said.code == 0 {
-            return Ok(());
-        }
-        ensure!(
-            said.code == 3 && started.elapsed() < DEADLINE,
-            "verify ended with {}: {:?} {}",
-            said.code,
-            said.lines,
-            said.errors
-        );
-    }
+    operator.settled().await
 }
 
 async fn a_poison_row_is_named_and_mended(operator: &Operator) -> Result<()> {
@@ -281,6 +320,80 @@ async fn a_poison_row_is_named_and_mended(operator: &Operator) -> Result<()> {
     Ok(())
 }
 
+/// As when a stream has forgotten what a function did not read in time.
+async fn what_was_never_delivered_is_brought(operator: &Operator) -> Result<()> {
+    let dynamodb = &operator.clients.dynamodb;
+    let key = |id: &str| AttributeValue::S(id.to_owned());
+    let (unpublished, gap) = (operator.open().await?, operator.open().await?);
+    operator.settled().await?;
+
+    // Nobody has published the account, as far as its cursor knows.
+    dynamodb
+        .delete_item()
+        .table_name(&operator.local.cursor_table)
+        .key("Id", key(&unpublished))
+        .send()
+        .await?;
+    let found = operator.expect(&["verify"], 3).await?;
+    ensure!(
+        found[0]["account"] == *unpublished && found[0]["finding"] == "unpublished",
+        "{found:?}"
+    );
+    let behind = [json!({ "account": unpublished })];
+    let planned = ["redrive", "--behind", "--dry-run"];
+    ensure!(operator.expect(&planned, 0).await? == behind);
+    let through = operator.expect(&["redrive", "--behind"], 0).await?;
+    ensure!(through[0]["publishedThrough"] == 1, "{through:?}");
+    operator.expect(&["verify"], 0).await?;
+
+    // The projector has never seen the account's first event, and now it sees the second.
+    dynamodb
+        .delete_item()
+        .table_name(&operator.local.accounts_table)
+        .key("Id", key(&gap))
+        .send()
+        .await?;
+    let path = format!("/accounts/{gap}/credit");
+    let (status, answer) = operator.post(&path, &json!({ "amount": 5 })).await?;
+    ensure!(status == 200, "{status}: {answer}");
+    let started = Instant::now();
+    loop {
+        let found = operator.expect(&["verify", "--account", &gap], 3).await?;
+        if found.iter().any(|line| line["finding"] == "stale") {
+            break;
+        }
+        ensure!(started.elapsed() < DEADLINE, "no gap is told: {found:?}");
+    }
+    let told = operator
+        .expect(&["republish", "--account", &gap], 0)
+        .await?;
+    ensure!(told[0]["account"] == *gap, "{told:?}");
+    operator.settled().await
+}
+
+/// From the beginning, of one account and of one type.
+async fn events_are_followed(operator: &Operator) -> Result<()> {
+    let id = operator.open().await?;
+    let path = format!("/accounts/{id}");
+    for (way, amount) in [("credit", 9), ("withdraw", 4), ("credit", 2)] {
+        let (status, _) = operator
+            .post(&format!("{path}/{way}"), &json!({ "amount": amount }))
+            .await?;
+        ensure!(status == 200, "{way} is answered with {status}");
+    }
+    let all = operator.follow(&["--account", &id], 4).await?;
+    let sequences: Vec<Value> = all
+        .iter()
+        .map(|event| event["data"]["sequence"].clone())
+        .collect();
+    ensure!(sequences == [1, 2, 3, 4], "{all:?}");
+    let credits = operator
+        .follow(&["--account", &id, "--type", "BalanceCredited"], 2)
+        .await?;
+    ensure!(credits == [all[1].clone(), all[3].clone()], "{credits:?}");
+    Ok(())
+}
+
 async fn a_read_model_is_built_anew(operator: &Operator) -> Result<()> {
     let rows: Vec<WriteRequest> = (0..OLDER)
         .flat_map(|account| {
@@ -306,10 +419,7 @@ async fn a_read_model_is_built_anew(operator: &Operator) -> Result<()> {
             .send()
             .await?;
     }
-    let started = Instant::now();
-    while operator.run(&["verify"]).await?.code != 0 {
-        ensure!(started.elapsed() < DEADLINE, "the older accounts lag");
-    }
+    operator.settled().await.context("the older accounts lag")?;
 
     // Damage to be mended: a view that lies, one that is gone, and one of nobody's.
     let views = &operator.local.accounts_table;
