@@ -11,7 +11,7 @@ use aws_lambda_events::kinesis::{KinesisEvent, KinesisEventRecord};
 use aws_lambda_events::streams::KinesisEventResponse;
 use lambda_runtime::LambdaEvent;
 use millrace_domain::Timestamp;
-use millrace_runtime::metrics::{self, Metric};
+use millrace_runtime::metrics::Metric;
 use millrace_runtime::{Ambient, Budget};
 
 use crate::archive::{Archiver, Delivery};
@@ -38,9 +38,8 @@ pub async fn project<M: ReadModel, A: Ambient>(
         resume_at = outcome.resume_at,
         "projected a batch"
     );
-    metrics::record(
+    projector.ambient.measure(
         &context.request_id,
-        projector.ambient.now().unix_millis(),
         &[
             (Metric::EventsProjected, count(outcome.applied)),
             (Metric::ViewsStale, count(outcome.stale)),
@@ -67,9 +66,8 @@ pub async fn archive<D: Delivery, A: Ambient>(
         "archived a batch"
     );
     let delivered = outcome.resume_at.unwrap_or(payload.records.len());
-    metrics::record(
+    archiver.ambient.measure(
         &context.request_id,
-        archiver.ambient.now().unix_millis(),
         &[
             (Metric::RecordsArchived, count(delivered)),
             (Metric::ArchiveRetries, count(outcome.retries)),

@@ -1,11 +1,14 @@
 //! Time and randomness, the two things that a function takes from its surroundings and that are no
-//! service. A simulation puts seeded ones in their place.
+//! service, and the place where it leaves its measurements. A simulation puts seeded ones in their
+//! place, and a test takes what is measured.
 //!
 //! Waiting is not part of it: code waits with `tokio::time`, which a test can pause.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use millrace_domain::Timestamp;
+
+use crate::metrics::{self, Metric};
 
 /// Where time and randomness come from.
 pub trait Ambient: Send + Sync {
@@ -17,6 +20,12 @@ pub trait Ambient: Send + Sync {
 
     /// A number from 0 up to but not including 1, evenly spread.
     fn fraction(&self) -> f64;
+
+    /// Takes what an invocation has measured; a value that isn't there is left out. It becomes a
+    /// line of metrics, if telemetry was started.
+    fn measure(&self, request_id: &str, values: &[(Metric, Option<u64>)]) {
+        metrics::record(request_id, self.now().unix_millis(), values);
+    }
 }
 
 /// The machine's own clock and randomness.

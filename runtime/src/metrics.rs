@@ -104,7 +104,7 @@ pub(crate) fn start(function: String) {
 }
 
 /// Writes a line of metrics, if telemetry was started. A value that isn't there is left out.
-pub fn record(request_id: &str, now_millis: i64, values: &[(Metric, Option<u64>)]) {
+pub(crate) fn record(request_id: &str, now_millis: i64, values: &[(Metric, Option<u64>)]) {
     if let Some(function) = FUNCTION.get() {
         println!("{}", line(function, request_id, now_millis, values));
     }

@@ -6,7 +6,7 @@ use aws_lambda_events::dynamodb::{Event, EventRecord};
 use aws_lambda_events::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
 use lambda_runtime::{Context, LambdaEvent};
 use millrace_domain::{Attribute, Attributes, Timestamp, row};
-use millrace_runtime::metrics::{self, Metric};
+use millrace_runtime::metrics::Metric;
 use millrace_runtime::{Ambient, Budget};
 use serde_dynamo::{AttributeValue, Item};
 
@@ -49,7 +49,10 @@ pub async fn handle<R: EventRows, C: CursorStore, P: Publisher, A: Ambient>(
     let outcome = translator.translate(inserted, budget).await;
     let resume_at = outcome.resume_at.into_iter().chain(unusable).min();
     log(&context, records.len(), outcome, resume_at);
-    measure(&context, outcome, translator.ambient.now());
+    translator.ambient.measure(
+        &context.request_id,
+        &measured(outcome, translator.ambient.now()),
+    );
 
     let mut response = DynamoDbEventResponse::default();
     if let Some(position) = resume_at {
@@ -77,25 +80,21 @@ fn log(context: &Context, records: usize, outcome: Outcome, resume_at: Option<us
     );
 }
 
-fn measure(context: &Context, outcome: Outcome, now: Timestamp) {
+fn measured(outcome: Outcome, now: Timestamp) -> [(Metric, Option<u64>); 7] {
     let Outcome { blocked, tally, .. } = outcome;
     let count = |number: usize| u64::try_from(number).ok();
     let lag = tally
         .oldest
         .and_then(|oldest| u64::try_from(now.unix_millis() - oldest.unix_millis()).ok());
-    metrics::record(
-        &context.request_id,
-        now.unix_millis(),
-        &[
-            (Metric::EventsTranslated, count(tally.told)),
-            (Metric::EventsPublished, count(tally.published)),
-            (Metric::EventsRepeated, count(tally.repeated)),
-            (Metric::EventsRepaired, count(tally.repaired)),
-            (Metric::AggregatesBlocked, count(blocked)),
-            (Metric::PublishRetries, count(tally.retries)),
-            (Metric::PublishLag, lag),
-        ],
-    );
+    [
+        (Metric::EventsTranslated, count(tally.told)),
+        (Metric::EventsPublished, count(tally.published)),
+        (Metric::EventsRepeated, count(tally.repeated)),
+        (Metric::EventsRepaired, count(tally.repaired)),
+        (Metric::AggregatesBlocked, count(blocked)),
+        (Metric::PublishRetries, count(tally.retries)),
+        (Metric::PublishLag, lag),
+    ]
 }
 
 /// A record without its row's hash key: not a record of the events table. It is reported, so that

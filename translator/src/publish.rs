@@ -174,20 +174,16 @@ pub async fn publish(
 
 /// Which of the `sent` records are stored. A record without an entry in the answer is not.
 fn acknowledgements(sent: usize, entries: &[Result<(), Rejected>]) -> Vec<bool> {
-    let failed = sent
-        - entries
-            .iter()
-            .take(sent)
-            .filter(|entry| entry.is_ok())
-            .count();
-    if failed > 0 {
-        let reason = entries.iter().find_map(|entry| entry.as_ref().err());
+    let acknowledged: Vec<bool> = (0..sent)
+        .map(|index| entries.get(index).is_some_and(Result::is_ok))
+        .collect();
+    if let Some(first) = acknowledged.iter().position(|stored| !stored) {
+        let failed = acknowledged.iter().filter(|stored| !**stored).count();
+        let reason = entries.get(first).and_then(|entry| entry.as_ref().err());
         let reason = reason.map_or("not in the answer", |rejected| &rejected.code);
         tracing::info!(failed, sent, reason, "records were not stored");
     }
-    (0..sent)
-        .map(|index| entries.get(index).is_some_and(Result::is_ok))
-        .collect()
+    acknowledged
 }
 
 /// How long until some queue's next try; `None` when no event waits.

@@ -1,9 +1,12 @@
 //! The rules of the invocation: what counts as news, and which record the answer names.
 
+use std::sync::Mutex;
+
 use aws_lambda_events::dynamodb::Event as StreamEvent;
 use lambda_runtime::{Context, LambdaEvent};
-use millrace_domain::Event;
-use millrace_domain::money::Currency;
+use millrace_domain::money::{Amount, Currency};
+use millrace_domain::{Attribute, Attributes, Event, Timestamp, row};
+use millrace_runtime::metrics::Metric;
 use millrace_runtime::{Ambient, System};
 use millrace_translator::batch::Translator;
 use millrace_translator::handler::handle;
@@ -40,16 +43,35 @@ fn created(id: &str) -> Value {
     })
 }
 
+/// A row whose type nobody knows.
+fn damaged(id: &str) -> Attributes {
+    [
+        (row::ID, Attribute::text(id)),
+        (row::VERSION, Attribute::number(1)),
+        (row::TYPE, Attribute::text("REFUND")),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
+}
+
 async fn invoke(services: &Services, records: Vec<Value>) -> Vec<Option<String>> {
+    invoke_in(System, services, records).await
+}
+
+async fn invoke_in(
+    ambient: impl Ambient,
+    services: &Services,
+    records: Vec<Value>,
+) -> Vec<Option<String>> {
     let event: StreamEvent =
         serde_json::from_value(json!({ "Records": records })).expect("a stream event");
     let mut context = Context::default();
-    context.deadline = u64::try_from(System.now().unix_millis() + 20_000).expect("after 1970");
+    context.deadline = u64::try_from(ambient.now().unix_millis() + 20_000).expect("after 1970");
     let translator = Translator {
         rows: services,
         cursors: services,
         publisher: services,
-        ambient: System,
+        ambient,
         settings: settings(),
     };
     let response = handle(&translator, LambdaEvent::new(event, context)).await;
@@ -144,7 +166,7 @@ async fn a_row_of_any_attribute_types_is_set_aside_with_its_reason() {
             currency: Currency::stored("EUR").expect("valid"),
         }],
     );
-    row[0].insert("Type".into(), millrace_domain::Attribute::Other("BOOL"));
+    row[0].insert("Type".into(), Attribute::Other("BOOL"));
     services
         .world()
         .table
@@ -156,6 +178,86 @@ async fn a_row_of_any_attribute_types_is_set_aside_with_its_reason() {
     );
     let reason = services.cursor("a").blocked.expect("blocked").reason;
     assert_eq!(reason, "Type: is of type BOOL, not S");
+}
+
+/// Keeps what is measured, at a time that stands still.
+#[derive(Default)]
+struct Measuring(Mutex<Vec<(Metric, Option<u64>)>>);
+
+impl Ambient for &Measuring {
+    fn now(&self) -> Timestamp {
+        Timestamp::parse("2026-11-20T21:03:05.250Z").expect("valid")
+    }
+    fn unique_id(&self) -> String {
+        "id".to_owned()
+    }
+    fn fraction(&self) -> f64 {
+        0.5
+    }
+    fn measure(&self, _: &str, values: &[(Metric, Option<u64>)]) {
+        self.0.lock().expect("unpoisoned").extend_from_slice(values);
+    }
+}
+
+fn credited(id: &str, version: &Value) -> Value {
+    let mut row = created(id);
+    row["Version"] = json!({ "N": version });
+    row["Type"] = json!({ "S": "CREDIT" });
+    row["Amount"] = json!({ "N": "5" });
+    row
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invocation_measures_what_came_of_it() {
+    let (services, measuring) = (Services::new(), Measuring::default());
+    let amount = Amount::new(5).expect("valid");
+    let rows = services.append(
+        "a",
+        &[
+            Event::AccountCreated {
+                currency: Currency::stored("EUR").expect("valid"),
+            },
+            Event::BalanceCredited { amount },
+            Event::BalanceCredited { amount },
+        ],
+    );
+    let version = |row: usize| rows[row][row::VERSION].clone();
+    let Attribute::Number(third) = version(rows.len() - 1) else {
+        panic!("a version is a number");
+    };
+    invoke(&services, vec![record(0, "INSERT", &created("a"))]).await;
+
+    // A repeat, an event behind a missing one, and a row that nobody can read; and the first put
+    // of the missing event is lost, after the cursors and two rows were read.
+    let calls_before = [Fault::None; 3];
+    services.world().faults.extend(calls_before);
+    services.world().faults.push_back(Fault::Lost);
+    let mut odd = created("b");
+    odd["Type"] = json!({ "S": "REFUND" });
+    services
+        .world()
+        .table
+        .insert("b".to_owned(), [(1, damaged("b"))].into());
+    let batch = vec![
+        record(0, "INSERT", &created("a")),
+        record(1, "INSERT", &credited("a", &json!(third))),
+        record(2, "INSERT", &odd),
+    ];
+    assert!(invoke_in(&measuring, &services, batch).await.is_empty());
+    assert_eq!(services.sequences("a"), [1, 2, 3]);
+    let measured = measuring.0.lock().expect("unpoisoned");
+    assert_eq!(
+        *measured,
+        [
+            (Metric::EventsTranslated, Some(2)),
+            (Metric::EventsPublished, Some(2)),
+            (Metric::EventsRepeated, Some(1)),
+            (Metric::EventsRepaired, Some(1)),
+            (Metric::AggregatesBlocked, Some(1)),
+            (Metric::PublishRetries, Some(1)),
+            (Metric::PublishLag, Some(250)),
+        ]
+    );
 }
 
 /// An attribute of any type, often one that an event row has.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use lambda_runtime::LambdaEvent;
 use millrace_runtime::http::Request;
-use millrace_runtime::metrics::{self, Metric};
+use millrace_runtime::metrics::Metric;
 use millrace_runtime::{Ambient, Budget};
 use tracing::{Instrument as _, field, info_span};
 
@@ -38,9 +38,8 @@ pub async fn handle<S: EventStore, A: Ambient>(
             races_lost = races.lost,
             "answered"
         );
-        let now = writer.ambient.now().unix_millis();
         let lost = (Metric::RacesLost, Some(races.lost));
-        metrics::record(&context.request_id, now, &[lost]);
+        writer.ambient.measure(&context.request_id, &[lost]);
         response.into_event()
     }
     .instrument(span)

@@ -9,9 +9,10 @@ use millrace_projector::archive::Archiver;
 use millrace_projector::handler::{archive, project};
 use millrace_projector::project::Projector;
 use millrace_runtime::Ambient as _;
+use millrace_runtime::metrics::Metric;
 use serde_json::{Value, json};
 
-use crate::memory::{Lake, Memory, Still, events, sequence};
+use crate::memory::{Lake, Measuring, Memory, Still, events, sequence};
 
 fn event(ids: &[(&str, u64)]) -> LambdaEvent<KinesisEvent> {
     let records: Vec<Value> = ids
@@ -85,4 +86,57 @@ async fn the_archiver_reports_the_same_way() {
     let failures = response.batch_item_failures;
     assert_eq!(failures.len(), 1);
     assert_eq!(failures[0].item_identifier.as_deref(), Some("0"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_projector_measures_what_came_of_a_batch() {
+    let (memory, measuring) = (Memory::default(), Measuring::default());
+    let projector = Projector {
+        model: &memory,
+        ambient: &measuring,
+    };
+    // Two are applied, one is a repeat, and one has a gap before it.
+    project(&projector, event(&[("a", 1), ("a", 2), ("a", 1), ("b", 3)])).await;
+    let lag = Still.now().unix_millis() - events("a", 1..=1)[0].time.unix_millis();
+    let measured = measuring.0.lock().expect("unpoisoned");
+    assert_eq!(
+        *measured,
+        [
+            (Metric::EventsProjected, Some(2)),
+            (Metric::ViewsStale, Some(1)),
+            (Metric::ViewLag, u64::try_from(lag).ok()),
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_archiver_measures_what_came_of_a_batch() {
+    let (lake, measuring) = (Lake::default(), Measuring::default());
+    let archiver = Archiver {
+        delivery: &lake,
+        ambient: &measuring,
+    };
+    let measured = || std::mem::take(&mut *measuring.0.lock().expect("unpoisoned"));
+    let of = |archived, retries, failures| {
+        [
+            (Metric::RecordsArchived, Some(archived)),
+            (Metric::ArchiveRetries, Some(retries)),
+            (Metric::ArchiveFailures, Some(failures)),
+        ]
+    };
+    let answer = |entries: Vec<bool>| {
+        let mut answers = lake.answers.lock().expect("unpoisoned");
+        answers.push_back(Some(entries));
+    };
+    answer(vec![false]);
+    archive(&archiver, event(&[("a", 1), ("a", 2)])).await;
+    assert_eq!(measured(), of(2, 1, 0));
+    for _ in 0..10_000 {
+        answer(vec![false]);
+    }
+    let response = archive(&archiver, event(&[("a", 1), ("a", 2)])).await;
+    assert_eq!(response.batch_item_failures.len(), 1);
+    let failed = measured();
+    assert_eq!(failed[0], (Metric::RecordsArchived, Some(0)));
+    assert_eq!(failed[2], (Metric::ArchiveFailures, Some(1)));
 }

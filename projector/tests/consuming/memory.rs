@@ -11,6 +11,7 @@ use millrace_projector::model::{ReadModel, Saved};
 use millrace_projector::pack::Packed;
 use millrace_projector::record::Delivered;
 use millrace_projector::stale::{self, Stale};
+use millrace_runtime::metrics::Metric;
 use millrace_runtime::{Ambient, ServiceError};
 
 /// What happens to a call.
@@ -40,6 +41,10 @@ pub(crate) fn lost() -> ServiceError {
 
 pub(crate) struct Still;
 
+/// Keeps what is measured.
+#[derive(Debug, Default)]
+pub(crate) struct Measuring(pub(crate) Mutex<Vec<(Metric, Option<u64>)>>);
+
 impl Ambient for Still {
     fn now(&self) -> Timestamp {
         Timestamp::from_unix_millis(1_800_000_000_000).expect("valid")
@@ -49,6 +54,21 @@ impl Ambient for Still {
     }
     fn fraction(&self) -> f64 {
         0.5
+    }
+}
+
+impl Ambient for &Measuring {
+    fn now(&self) -> Timestamp {
+        Still.now()
+    }
+    fn unique_id(&self) -> String {
+        Still.unique_id()
+    }
+    fn fraction(&self) -> f64 {
+        Still.fraction()
+    }
+    fn measure(&self, _: &str, values: &[(Metric, Option<u64>)]) {
+        self.0.lock().expect("unpoisoned").extend_from_slice(values);
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod commands;
 mod dynamodb;
+mod handling;
 mod idempotency;
 mod input;
 mod memory;

@@ -9,6 +9,7 @@ use millrace_domain::ids::AggregateId;
 use millrace_domain::layout::SNAPSHOT_INTERVAL;
 use millrace_domain::{Attribute, Attributes, Settings, Timestamp, row};
 use millrace_runtime::http::{Request, Response};
+use millrace_runtime::metrics::Metric;
 use millrace_runtime::{Ambient, Budget, ServiceError};
 use millrace_writer::execute::Writer;
 use millrace_writer::idempotency::{EXPIRES_AT, KEY, seconds};
@@ -178,6 +179,7 @@ impl EventStore for &Memory {
 pub(crate) struct Clock {
     pub(crate) millis: AtomicU64,
     ids: AtomicU64,
+    pub(crate) measured: Mutex<Vec<(Metric, Option<u64>)>>,
 }
 
 impl Ambient for &Clock {
@@ -190,6 +192,10 @@ impl Ambient for &Clock {
     }
     fn fraction(&self) -> f64 {
         0.5
+    }
+    fn measure(&self, _: &str, values: &[(Metric, Option<u64>)]) {
+        let mut measured = self.measured.lock().expect("unpoisoned");
+        measured.extend_from_slice(values);
     }
 }
 
