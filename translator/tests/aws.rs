@@ -156,15 +156,22 @@ async fn one_row_is_read_consistently_by_its_version_as_stored() {
     let rule = mock!(aws_sdk_dynamodb::Client::get_item)
         .match_requests(|request| {
             request.consistent_read() == Some(true)
-                && request.key().is_some_and(|key| key["Version"] == n("2.5"))
+                && request.key() == Some(&item(&[("Id", s("a")), ("Version", n("2.5"))]))
         })
         .then_output(|| GetItemOutput::builder().build());
-    let client = mock_client!(aws_sdk_dynamodb, [&rule]);
-    let row = EventsTable::new(client, "events".into())
-        .row("a", "2.5")
-        .await
-        .expect("read");
-    assert_eq!(row, None);
+    let there = mock!(aws_sdk_dynamodb::Client::get_item).then_output(|| {
+        GetItemOutput::builder()
+            .set_item(Some(item(&[("Id", s("a")), ("Version", n("3"))])))
+            .build()
+    });
+    let client = mock_client!(aws_sdk_dynamodb, [&rule, &there]);
+    let table = EventsTable::new(client, "events".into());
+    assert_eq!(table.row("a", "2.5").await.expect("read"), None);
+    let row = table.row("a", "3").await.expect("read").expect("there");
+    assert_eq!(
+        row["Version"],
+        millrace_domain::Attribute::Number("3".into())
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -271,6 +278,45 @@ async fn a_damaged_cursor_is_an_error_that_names_the_attribute() {
     }
 }
 
+#[tokio::test]
+async fn a_cursor_is_read_back_with_its_context_and_block() {
+    let row = HashMap::from([("Row".to_owned(), s("9"))]);
+    for (more, expected) in [(HashMap::new(), None), (row, Some("9".to_owned()))] {
+        let mut stored = item(&[
+            ("Sequence", n("8")),
+            ("Reason", s("Amount: is missing")),
+            ("Since", s("2026-11-20T21:03:05Z")),
+        ]);
+        stored.extend(more);
+        let item = item(&[
+            ("Id", s("a")),
+            ("PublishedThrough", n("7")),
+            ("Currency", s("EUR")),
+            ("Blocked", AttributeValue::M(stored)),
+        ]);
+        let rule = mock!(aws_sdk_dynamodb::Client::batch_get_item).then_output(move || {
+            BatchGetItemOutput::builder()
+                .responses("cursors", vec![item.clone()])
+                .build()
+        });
+        let client = mock_client!(aws_sdk_dynamodb, [&rule]);
+        let cursors = CursorTable::new(client, "cursors".into())
+            .load(&["a"])
+            .await
+            .expect("read");
+        let block = Block {
+            row: expected,
+            ..block()
+        };
+        assert_eq!(cursors["a"], Ok(cursor(Some(block))));
+    }
+}
+
+/// Whether a cursor's item is named as the adapter has to name it.
+fn is_keyed(table: Option<&str>, key: Option<&HashMap<String, AttributeValue>>) -> bool {
+    table == Some("cursors") && key == Some(&item(&[("Id", s("a"))]))
+}
+
 fn cursor(blocked: Option<Block>) -> Cursor {
     let context = HashMap::from([(
         "Currency".to_owned(),
@@ -297,11 +343,12 @@ async fn a_cursor_is_written_only_where_the_stored_one_is_not_further() {
     let rule = mock!(aws_sdk_dynamodb::Client::update_item)
         .match_requests(|request| {
             let values = request.expression_attribute_values().expect("values");
-            request.condition_expression()
-                == Some(
-                    "(attribute_not_exists(PublishedThrough) OR PublishedThrough <= :through) \
+            is_keyed(request.table_name(), request.key())
+                && request.condition_expression()
+                    == Some(
+                        "(attribute_not_exists(PublishedThrough) OR PublishedThrough <= :through) \
                      AND attribute_not_exists(Blocked)",
-                )
+                    )
                 && request.update_expression()
                     == Some("SET PublishedThrough = :through, #context0 = :context0 REMOVE Blocked")
                 && values[":through"] == n("7")
@@ -381,6 +428,24 @@ async fn a_cursor_that_someone_else_moved_counts_only_where_it_tells_as_much() {
         let result = table.save("a", &saved, None).await;
         assert_eq!(result.is_ok(), is_told, "{stored:?}, {saved:?}");
     }
+}
+
+#[tokio::test]
+async fn a_mark_touches_nothing_but_the_block() {
+    let rule = mock!(aws_sdk_dynamodb::Client::update_item)
+        .match_requests(|request| {
+            let values = request.expression_attribute_values().expect("values");
+            is_keyed(request.table_name(), request.key())
+                && request.update_expression() == Some("SET Blocked = :blocked")
+                && request.condition_expression().is_none()
+                && values[":blocked"]
+                    .as_m()
+                    .is_ok_and(|block| block["Sequence"] == n("8"))
+        })
+        .then_output(|| UpdateItemOutput::builder().build());
+    let client = mock_client!(aws_sdk_dynamodb, [&rule]);
+    let table = CursorTable::new(client, "cursors".into());
+    assert!(table.mark("a", &block()).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
