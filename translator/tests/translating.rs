@@ -481,6 +481,18 @@ async fn a_long_history_is_published_in_portions() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_block_is_saved_once_while_others_have_a_long_way() {
+    let services = Services::new();
+    services.world().page_rows = 100;
+    services.append("a", &history(5));
+    let mut rows = services.append("b", &history(2_500));
+    let news = [damage(&services, "a", 4), rows.remove(rows.len() - 1)];
+    let outcome = services.translate(&news).await;
+    assert_eq!((outcome.resume_at, outcome.blocked), (None, 1));
+    assert_eq!(services.sequences("b"), dense(2_500));
+}
+
+#[tokio::test(start_paused = true)]
 async fn many_accounts_share_their_puts() {
     let services = Services::new();
     let mut rows = Vec::new();
