@@ -177,13 +177,18 @@ fn acknowledgements(sent: usize, entries: &[Result<(), Rejected>]) -> Vec<bool> 
     let acknowledged: Vec<bool> = (0..sent)
         .map(|index| entries.get(index).is_some_and(Result::is_ok))
         .collect();
-    if let Some(first) = acknowledged.iter().position(|stored| !stored) {
-        let failed = acknowledged.iter().filter(|stored| !**stored).count();
-        let reason = entries.get(first).and_then(|entry| entry.as_ref().err());
-        let reason = reason.map_or("not in the answer", |rejected| &rejected.code);
-        tracing::info!(failed, sent, reason, "records were not stored");
+    if acknowledged.contains(&false) {
+        log_rejected(&acknowledged, entries);
     }
     acknowledged
+}
+
+fn log_rejected(acknowledged: &[bool], entries: &[Result<(), Rejected>]) {
+    let failed = acknowledged.iter().filter(|stored| !**stored).count();
+    let reason = entries.iter().find_map(|entry| entry.as_ref().err());
+    let reason = reason.map_or("not in the answer", |rejected| &rejected.code);
+    let sent = acknowledged.len();
+    tracing::info!(failed, sent, reason, "records were not stored");
 }
 
 /// How long until some queue's next try; `None` when no event waits.

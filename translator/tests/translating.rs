@@ -46,6 +46,12 @@ fn damage(services: &Services, aggregate: &str, version: u64) -> Attributes {
     row.clone()
 }
 
+fn put(services: &Services, aggregate: &str, version: u64, row: Attributes) {
+    let mut world = services.world();
+    let rows = world.table.get_mut(aggregate).expect("an aggregate");
+    rows.insert(version, row);
+}
+
 fn through(outcome: Outcome) -> bool {
     outcome.resume_at.is_none()
 }
@@ -282,6 +288,74 @@ async fn a_row_that_was_mended_since_its_news_is_read_from_the_table() {
     rows[2].insert("Amount".into(), Attribute::number(0));
     assert!(through(services.translate(&rows).await));
     assert_eq!(services.sequences("a"), dense(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_news_of_a_row_that_was_mended_and_published_is_a_repeat() {
+    let services = Services::new();
+    let mut rows = services.append("a", &history(5));
+    let good = rows[3].clone();
+    rows[3] = damage(&services, "a", 4);
+    services.translate(&rows).await;
+    put(&services, "a", 4, good.clone());
+    assert!(through(services.translate(&[good]).await));
+    assert_eq!(services.sequences("a"), dense(5));
+
+    assert!(through(services.translate(&rows).await));
+    assert_eq!(services.sequences("a"), dense(5));
+    assert_eq!(services.cursor("a").blocked, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_row_that_is_gone_leaves_a_hole_only_where_an_event_belongs() {
+    for (version, reason) in [(4, Some("row 4 is missing")), (12, None)] {
+        let services = Services::new();
+        let mut rows = services.append("a", &history(12));
+        let at = usize::try_from(version).expect("small") - 1;
+        rows[at].insert("Type".into(), Attribute::text("REFUND"));
+        services
+            .world()
+            .table
+            .get_mut("a")
+            .expect("there")
+            .remove(&version);
+        let outcome = services.translate(&rows[..=at]).await;
+        assert!(through(outcome));
+        let block = services.cursor("a").blocked;
+        assert_eq!(block.map(|block| block.reason).as_deref(), reason);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_trouble_is_told_since_it_began_and_another_from_now_on() {
+    for (before, is_the_same) in [("row 4 is missing, and row 5 is there", true), ("?", false)] {
+        let services = Services::new();
+        let rows = services.append("a", &history(5));
+        services.translate(&rows[..3]).await;
+        services
+            .world()
+            .table
+            .get_mut("a")
+            .expect("there")
+            .remove(&4);
+        let block = Block {
+            sequence: Sequence::new(3).expect("valid"),
+            row: None,
+            reason: before.to_owned(),
+            since: Timestamp::from_unix_millis(0).expect("valid"),
+        };
+        let cursor = Cursor {
+            blocked: Some(block.clone()),
+            ..services.cursor("a")
+        };
+        let stored = Ok(cursor);
+        services.world().cursors.insert("a".to_owned(), stored);
+        assert!(through(services.translate(&rows[4..]).await));
+        let after = services.cursor("a").blocked.expect("blocked");
+        assert_eq!(after == block, is_the_same, "{after:?}");
+        assert_eq!(after.since == block.since, is_the_same, "{after:?}");
+        assert_eq!(after.reason, "row 4 is missing, and row 5 is there");
+    }
 }
 
 #[tokio::test(start_paused = true)]
