@@ -125,17 +125,17 @@ fn rejected(call: Vec<Packed>, entries: &[Result<(), Rejected>]) -> Vec<Packed> 
         .filter(|(index, _)| !entries.get(*index).is_some_and(Result::is_ok))
         .map(|(_, record)| record)
         .collect();
-    if !rejected.is_empty() {
-        let reason = entries.iter().find_map(|entry| entry.as_ref().err());
-        let reason = reason.map_or("not in the answer", |rejected| &rejected.code);
-        tracing::info!(
-            failed = rejected.len(),
-            sent,
-            reason,
-            "records were not taken"
-        );
-    }
+    log_rejected(rejected.len(), sent, entries);
     rejected
+}
+
+fn log_rejected(failed: usize, sent: usize, entries: &[Result<(), Rejected>]) {
+    if failed == 0 {
+        return;
+    }
+    let reason = entries.iter().find_map(|entry| entry.as_ref().err());
+    let reason = reason.map_or("not in the answer", |rejected| &rejected.code);
+    tracing::info!(failed, sent, reason, "records were not taken");
 }
 
 #[cfg(test)]

@@ -154,11 +154,13 @@ async fn lines_left_unprocessed_every_time_are_an_error() {
 async fn a_mark_sets_its_attributes_alone() {
     let update = mock!(Client::update_item)
         .match_requests(|request| {
-            request.update_expression() == Some("SET #mark0 = :mark0")
+            request.table_name() == Some("views")
+                && request.update_expression() == Some("SET #mark0 = :mark0")
                 && request.expression_attribute_names().expect("names")["#mark0"] == "StaleSequence"
         })
         .then_output(|| UpdateItemOutput::builder().build());
     let client = mock_client!(aws_sdk_dynamodb, [&update]);
     let mark = [("StaleSequence".to_owned(), Attribute::number(9))].into();
     tables(client).mark("a", mark).await.expect("marked");
+    assert_eq!(update.num_calls(), 1);
 }
