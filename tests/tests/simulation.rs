@@ -13,6 +13,8 @@ use millrace_tests::simulation::{Options, campaign};
 
 /// How many seeds are run by default.
 const SEEDS: u64 = 300;
+/// After how many the progress of a long run is told.
+const TOLD_EVERY: u64 = 1_000;
 /// Within how many a deliberate break has to be caught.
 const CAUGHT_WITHIN: u64 = 200;
 
@@ -36,7 +38,13 @@ fn threads() -> usize {
 /// Runs seeds; answers with the figures.
 fn holds(seeds: Range<u64>) -> Result<String, Failed> {
     let options = Options::default();
-    match campaign::run(seeds, threads(), options) {
+    let all = seeds.end - seeds.start;
+    let told = |through: u64| {
+        if through.is_multiple_of(TOLD_EVERY) {
+            eprintln!("{through} of {all} seeds");
+        }
+    };
+    match campaign::run(seeds, threads(), options, told) {
         Ok(figures) => Ok(figures.to_string()),
         Err((seed, outcome)) => {
             let failure = campaign::shrink(seed, *outcome, options);
@@ -51,7 +59,7 @@ fn catches(seeds: Range<u64>, sabotage: Sabotage, properties: &[&str]) -> Result
         sabotage: Some(sabotage),
         ..Options::default()
     };
-    let Err((seed, outcome)) = campaign::run(seeds, threads(), options) else {
+    let Err((seed, outcome)) = campaign::run(seeds, threads(), options, |_| ()) else {
         return Err(Failed::from("no seed catches it"));
     };
     let violation = outcome.violation.expect("it has failed");

@@ -80,7 +80,8 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Runs these seeds on as many threads, until one fails.
+/// Runs these seeds on as many threads, until one fails. `told` is told how many are through, each
+/// time that one is.
 ///
 /// # Errors
 /// The lowest seed that has failed by then, and how.
@@ -88,6 +89,7 @@ pub fn run(
     seeds: std::ops::Range<u64>,
     threads: usize,
     options: Options,
+    told: impl Fn(u64) + Sync,
 ) -> Result<Figures, (u64, Box<Outcome>)> {
     let next = AtomicU64::new(seeds.start);
     let is_over = AtomicBool::new(false);
@@ -103,7 +105,9 @@ pub fn run(
                     }
                     let outcome = simulate(seed, options);
                     if outcome.violation.is_none() {
-                        figures.lock().expect("nobody panics").add(outcome);
+                        let mut figures = figures.lock().expect("nobody panics");
+                        figures.add(outcome);
+                        told(figures.seeds);
                         continue;
                     }
                     is_over.store(true, Ordering::Relaxed);
