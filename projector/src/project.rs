@@ -151,9 +151,7 @@ impl<M: ReadModel, A: Ambient> Projector<M, A> {
         if change.lines.is_empty() && change.stale == before {
             return Ok(through);
         }
-        if stale && before.is_none() {
-            tracing::warn!("a view is stale");
-        }
+        log_stale(before.as_ref(), change.stale.as_ref());
         if !change.lines.is_empty() {
             let lines = change.lines.iter().map(HistoryEntry::to_attributes);
             self.model.put_history(lines.collect()).await?;
@@ -186,6 +184,12 @@ impl<M: ReadModel, A: Ambient> Projector<M, A> {
             applied: 0,
             oldest: None,
         })
+    }
+}
+
+fn log_stale(before: Option<&Stale>, now: Option<&Stale>) {
+    if before.is_none() && now.is_some() {
+        tracing::warn!("a view is stale");
     }
 }
 
