@@ -295,6 +295,22 @@ mod tests {
     }
 
     #[test]
+    fn a_body_that_is_not_json_is_told_from_one_that_is_not_as_expected() {
+        for (body, told) in [
+            ("{", "the body is not JSON: "),
+            ("", "the body is not JSON: "),
+            (
+                r#"{"amount":1,"currency":"EUR"}"#,
+                "the body is not as expected: unknown field `currency`",
+            ),
+            ("{}", "the body is not as expected: missing field `amount`"),
+        ] {
+            let error = Command::named(CommandName::Credit, body.as_bytes()).expect_err(body);
+            assert!(error.detail.starts_with(told), "{body}: {}", error.detail);
+        }
+    }
+
+    #[test]
     fn what_is_not_there_has_one_name_to_queries_and_commands() {
         assert_eq!(Unanswered::Unknown.code(), Refusal::NotOpen.code());
         assert_eq!(
