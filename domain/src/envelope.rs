@@ -357,6 +357,11 @@ mod tests {
             ("urn:millrace:accounts", "urn:other", "source"),
             (r#""id":"a-1:7""#, r#""id":"a-1:8""#, "id"),
             (r#""type":"BalanceWithdrawn""#, r#""type":"Other""#, "type"),
+            (
+                r#""type":"BalanceWithdrawn""#,
+                r#""type":"AccountCreated""#,
+                "data.amount",
+            ),
             (":BalanceWithdrawn:1", ":BalanceWithdrawn:2", "dataschema"),
             (r#""subject":"a-1""#, r#""subject":"""#, "subject"),
             ("2026-11-20T", "2026-11-20 at ", "time"),
