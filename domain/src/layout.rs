@@ -153,6 +153,13 @@ mod tests {
     }
 
     #[test]
+    fn positions_are_what_json_readers_can_count() {
+        assert_eq!(MAX_POSITION, 9_007_199_254_740_991);
+        assert_eq!(Version(7).next().to_string(), "8");
+        assert_eq!(Sequence(7).next().to_string(), "8");
+    }
+
+    #[test]
     fn nothing_stands_before_the_first_event() {
         assert_eq!(Sequence::NONE.version(), None);
         assert_eq!(Version::new(0), None);

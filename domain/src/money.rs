@@ -93,15 +93,8 @@ impl Balance {
     /// The balance after a movement that has happened, whatever the rules say of it. Held at the
     /// limits, which only a history of other rules can reach.
     #[must_use]
-    pub(crate) const fn moved(self, minor_units: i64) -> Self {
-        let moved = self.0 + minor_units;
-        if moved > MAX_MINOR_UNITS {
-            Self(MAX_MINOR_UNITS)
-        } else if moved < -MAX_MINOR_UNITS {
-            Self(-MAX_MINOR_UNITS)
-        } else {
-            Self(moved)
-        }
+    pub(crate) fn moved(self, minor_units: i64) -> Self {
+        Self((self.0 + minor_units).clamp(-MAX_MINOR_UNITS, MAX_MINOR_UNITS))
     }
 }
 
@@ -193,6 +186,7 @@ mod tests {
             Currency::listed("EUR").map(|c| c.to_string()),
             Ok("EUR".into())
         );
+        assert_eq!(format!("{:?}", Currency::stored("EUR")), "Ok(EUR)");
         assert_eq!(Currency::listed("QQQ"), Err(InvalidCurrency));
         assert!(Currency::stored("QQQ").is_ok());
         for text in ["eur", "EURO", "EU", "", "E1R", "ÉUR"] {
