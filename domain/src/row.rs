@@ -585,6 +585,8 @@ mod tests {
         for (number, text) in [
             (1_600_000_000_i64, "2020-09-13T12:26:40.000Z"),
             (1_600_000_000_123, "2020-09-13T12:26:40.123Z"),
+            (99_999_999_999, "5138-11-16T09:46:39.000Z"),
+            (100_000_000_000, "1973-03-03T09:46:40.000Z"),
         ] {
             let row = older(1, CREATED, &[(TIMESTAMP, Attribute::number(number))]);
             let read = StoredRow::read(&row, &settings()).expect("reads");

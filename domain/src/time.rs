@@ -116,6 +116,7 @@ mod tests {
             let (a, b) = (Timestamp(a), Timestamp(b));
             prop_assert_eq!(Timestamp::parse(&a.to_string()), Ok(a));
             prop_assert_eq!(a.to_string().cmp(&b.to_string()), a.cmp(&b));
+            prop_assert_eq!(Timestamp::from_unix_millis(a.unix_millis()), Some(a));
         }
     }
 }
