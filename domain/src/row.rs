@@ -457,6 +457,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::attribute::any_attribute;
 
     fn settings() -> Settings {
         Settings {
@@ -683,16 +684,6 @@ mod tests {
             Attribute::Other("BOOL")
         )])));
         assert!(!is_plainly_a_snapshot(&Attributes::new()));
-    }
-
-    fn any_attribute() -> impl Strategy<Value = Attribute> {
-        prop_oneof![
-            "[A-Z]{0,8}".prop_map(Attribute::Text),
-            any::<String>().prop_map(Attribute::Text),
-            "-?[0-9]{0,20}(\\.[0-9]{0,3})?".prop_map(Attribute::Number),
-            any::<i64>().prop_map(Attribute::number),
-            Just(Attribute::Other("M")),
-        ]
     }
 
     proptest! {

@@ -317,7 +317,10 @@ impl<'a> Reader<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::attribute::any_attribute;
 
     fn envelope(sequence: u64, time: &str, event: Event) -> Envelope {
         Envelope {
@@ -440,6 +443,33 @@ mod tests {
             let mut item = entry.to_attributes();
             item.insert(name.clone(), Attribute::Other("NULL"));
             assert_eq!(HistoryEntry::read(&item).expect_err(name).attribute, name);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_item_panics_and_what_is_understood_is_written_back(
+            of in 0_usize..3,
+            changes in prop::collection::vec((prop::sample::select(vec![
+                ID, SEQUENCE, CURRENCY, BALANCE, AMOUNT, TYPE, TIME, EFFECTIVE_AT, OPENED_AT, UPDATED_AT,
+            ]), proptest::option::of(any_attribute())), 0..4),
+        ) {
+            let (view, line) = history().remove(of);
+            let (mut view, mut line) = (view.to_attributes(), line.to_attributes());
+            for (name, value) in changes {
+                for item in [&mut view, &mut line] {
+                    match value.clone() {
+                        Some(value) => item.insert(name.to_owned(), value),
+                        None => item.remove(name),
+                    };
+                }
+            }
+            if let Ok(Some(view)) = View::read(&view) {
+                prop_assert_eq!(View::read(&view.to_attributes()), Ok(Some(view)));
+            }
+            if let Ok(line) = HistoryEntry::read(&line) {
+                prop_assert_eq!(HistoryEntry::read(&line.to_attributes()), Ok(line));
+            }
         }
     }
 }

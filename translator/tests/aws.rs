@@ -22,6 +22,7 @@ use millrace_translator::dynamodb::{CursorTable, EventsTable};
 use millrace_translator::kinesis::DomainStream;
 use millrace_translator::publish::{Publisher, Record};
 use millrace_translator::rows::EventRows;
+use proptest::prelude::*;
 
 fn s(text: &str) -> AttributeValue {
     AttributeValue::S(text.to_owned())
@@ -459,4 +460,39 @@ async fn a_throttled_write_of_a_cursor_or_a_mark_is_an_error() {
     let table = CursorTable::new(client, "cursors".into());
     assert!(table.save("a", &cursor(None), None).await.is_err());
     assert!(table.mark("a", &block()).await.is_err());
+}
+
+fn any_value() -> impl Strategy<Value = AttributeValue> {
+    prop_oneof![
+        3 => "-?[0-9]{1,20}(\\.[0-9])?".prop_map(AttributeValue::N),
+        2 => "(EUR|2026-11-20T21:03:05Z|\\PC{0,9})".prop_map(AttributeValue::S),
+        1 => Just(AttributeValue::Bool(true)),
+        1 => Just(AttributeValue::L(Vec::new())),
+    ]
+}
+
+fn any_cursor() -> impl Strategy<Value = HashMap<String, AttributeValue>> {
+    let block = prop::collection::hash_map("(Sequence|Row|Reason|Since)", any_value(), 0..5);
+    let value = prop_oneof![3 => any_value(), 1 => block.prop_map(AttributeValue::M)];
+    prop::collection::hash_map("(PublishedThrough|Currency|Blocked|\\PC{0,4})", value, 0..5)
+}
+
+proptest! {
+    #[test]
+    fn no_cursor_panics_and_each_is_read_or_told_as_damaged(mut stored in any_cursor()) {
+        stored.insert("Id".to_owned(), s("a"));
+        let rule = mock!(aws_sdk_dynamodb::Client::batch_get_item).then_output(move || {
+            BatchGetItemOutput::builder()
+                .responses("cursors", vec![stored.clone()])
+                .build()
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime");
+        let client = mock_client!(aws_sdk_dynamodb, [&rule]);
+        let table = CursorTable::new(client, "cursors".into());
+        let cursors = runtime.block_on(table.load(&["a"])).expect("answered");
+        prop_assert!(cursors.contains_key("a"));
+    }
 }
