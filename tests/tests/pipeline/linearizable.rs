@@ -18,7 +18,7 @@ use crate::pipeline::Pipeline;
 use crate::verify;
 
 const CLIENTS: usize = 32;
-const COMMANDS: usize = 3_000;
+const COMMANDS: usize = 2_000;
 
 /// What a client saw of a command.
 #[derive(Debug, Clone)]
