@@ -1,9 +1,9 @@
 /** How a function of ours reads the domain stream. */
-import { Duration } from 'aws-cdk-lib';
-import * as lambda from 'aws-cdk-lib/aws-lambda';
+import type { Duration } from 'aws-cdk-lib';
 import { KinesisEventSource } from 'aws-cdk-lib/aws-lambda-event-sources';
 import type { DiscardedBatches } from './discarded-batches.ts';
 import type { DomainStream } from './domain-stream.ts';
+import { mappingDefaults } from './mapping.ts';
 import type { RustFunction } from './rust-function.ts';
 
 export interface ConsumerOptions {
@@ -15,13 +15,7 @@ export interface ConsumerOptions {
   readonly window?: Duration;
 }
 
-/**
- * Lets `consumer` read the domain stream from its beginning, with an end to its retries.
- *
- * By default Lambda retries until a record expires, and holds the shard up meanwhile. The age
- * limit is below the shortest retention a stream can have (24 h).
- * https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-parameters.html
- */
+/** Lets `consumer` read the domain stream from its beginning, with an end to its retries. */
 export function consume(
   { stream }: DomainStream,
   { handler }: RustFunction,
@@ -29,17 +23,10 @@ export function consume(
   options: ConsumerOptions,
 ): KinesisEventSource {
   const mapping = new KinesisEventSource(stream, {
-      startingPosition: lambda.StartingPosition.TRIM_HORIZON,
-      batchSize: options.batchSize,
-      parallelizationFactor: options.parallelizationFactor,
-      ...(options.window && { maxBatchingWindow: options.window }),
-      retryAttempts: 100,
-      maxRecordAge: Duration.hours(12),
-      bisectBatchOnError: true,
-      reportBatchItemFailures: true,
-      onFailure: discarded,
-      // What was polled, dropped and discarded, which nothing else counts.
-      metricsConfig: { metrics: [lambda.MetricType.EVENT_COUNT] },
+    ...mappingDefaults(discarded),
+    batchSize: options.batchSize,
+    parallelizationFactor: options.parallelizationFactor,
+    ...(options.window && { maxBatchingWindow: options.window }),
   });
   handler.addEventSource(mapping);
   return mapping;

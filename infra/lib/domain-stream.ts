@@ -9,6 +9,7 @@ import { DynamoEventSource } from 'aws-cdk-lib/aws-lambda-event-sources';
 import { Construct } from 'constructs';
 import type { DiscardedBatches } from './discarded-batches.ts';
 import type { EventLog } from './event-log.ts';
+import { mappingDefaults } from './mapping.ts';
 import { RustFunction } from './rust-function.ts';
 import type { Settings } from './settings.ts';
 import { STAGES } from './stage.ts';
@@ -63,27 +64,14 @@ export class DomainStream extends Construct {
     // the events reads Kinesis.
     // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html
     this.mapping = new DynamoEventSource(eventLog.events, {
-        filters: newEventRows(settings).map((pattern) => lambda.FilterCriteria.filter(pattern)),
-        // LATEST can miss what is written while a mapping is created or changed.
-        // https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html
-        startingPosition: lambda.StartingPosition.TRIM_HORIZON,
-        // Above 1, order holds per item only, and each event is an item of its own.
-        parallelizationFactor: 1,
-        // A call of this size fits Lambda's 6 MB by far (rows of about 700 bytes), and makes two
-        // or three full PutRecords calls of 500 records.
-        // https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
-        batchSize: 1000,
-        // A failed batch is retried until one of the two limits, and would hold the shard up to
-        // then; by default there is none, and the stream forgets after 24 hours. So: below that,
-        // with time left to look at what was discarded.
-        // https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-params.html
-        retryAttempts: 100,
-        maxRecordAge: Duration.hours(12),
-        bisectBatchOnError: true,
-        reportBatchItemFailures: true,
-        onFailure: discarded,
-        // What was polled, dropped and discarded, which nothing else counts.
-        metricsConfig: { metrics: [lambda.MetricType.EVENT_COUNT] },
+      ...mappingDefaults(discarded),
+      filters: newEventRows(settings).map((pattern) => lambda.FilterCriteria.filter(pattern)),
+      // Above 1, order holds per item only, and each event is an item of its own.
+      parallelizationFactor: 1,
+      // A call of this size fits Lambda's 6 MB by far (rows of about 700 bytes), and makes two
+      // or three full PutRecords calls of 500 records.
+      // https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+      batchSize: 1000,
     });
     handler.addEventSource(this.mapping);
   }
