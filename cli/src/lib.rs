@@ -10,6 +10,7 @@
 //! Invariant: how events are stored, published and projected is written nowhere here.
 
 pub mod args;
+pub mod athena;
 pub mod clients;
 pub mod commands;
 mod demo;

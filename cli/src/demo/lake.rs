@@ -1,17 +1,15 @@
 //! The hops of the lake: the line in S3, and what Athena makes of it.
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use aws_sdk_athena::types::{QueryExecutionContext, QueryExecutionState};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::hops::{self, wait};
 use super::trip::{Found, Record};
+use crate::athena;
 use crate::stack::Local;
-
-const POLL: Duration = Duration::from_millis(50);
 
 /// The event's line in an object of the lake.
 pub(super) async fn line(
@@ -80,7 +78,8 @@ pub(super) async fn answer(
         record.event_id(),
     );
     let rows = wait(async || {
-        let rows = query(client, local, &sql).await?;
+        let (work_group, database) = (&local.athena_work_group, &local.glue_database);
+        let rows = athena::query(client, work_group, database, &sql).await?;
         Ok((!rows.is_empty()).then_some(rows))
     })
     .await?;
@@ -102,67 +101,4 @@ pub(super) async fn answer(
         place: sql,
         data: json!(rows),
     })
-}
-
-/// A query's rows, as text.
-async fn query(
-    client: &aws_sdk_athena::Client,
-    local: &Local,
-    sql: &str,
-) -> Result<Vec<Vec<String>>> {
-    let started = client
-        .start_query_execution()
-        .query_string(sql)
-        .work_group(&local.athena_work_group)
-        .query_execution_context(
-            QueryExecutionContext::builder()
-                .database(&local.glue_database)
-                .build(),
-        )
-        .send()
-        .await
-        .context("could not start the query")?;
-    let id = started
-        .query_execution_id
-        .context("Athena gave the query no id")?;
-    wait_for(client, &id).await?;
-    let answer = client
-        .get_query_results()
-        .query_execution_id(&id)
-        .send()
-        .await?;
-    let rows = answer
-        .result_set
-        .and_then(|set| set.rows)
-        .unwrap_or_default();
-    let rows = rows.into_iter().map(|row| {
-        let cells = row.data.unwrap_or_default().into_iter();
-        cells
-            .map(|cell| cell.var_char_value.unwrap_or_default())
-            .collect()
-    });
-    // The first row holds the columns' names.
-    Ok(rows.skip(1).collect())
-}
-
-async fn wait_for(client: &aws_sdk_athena::Client, id: &str) -> Result<()> {
-    loop {
-        let execution = client
-            .get_query_execution()
-            .query_execution_id(id)
-            .send()
-            .await?;
-        let status = execution
-            .query_execution
-            .and_then(|execution| execution.status);
-        let status = status.context("Athena does not know the query")?;
-        match status.state {
-            Some(QueryExecutionState::Succeeded) => return Ok(()),
-            Some(QueryExecutionState::Failed | QueryExecutionState::Cancelled) => bail!(
-                "the query failed: {}",
-                status.state_change_reason.unwrap_or_default()
-            ),
-            _ => tokio::time::sleep(POLL).await,
-        }
-    }
 }

@@ -1,10 +1,10 @@
 //! What is asked: the read models over HTTP, and the lake through Athena.
 
-use anyhow::{Context as _, Result, bail, ensure};
-use aws_sdk_athena::types::{QueryExecutionContext, QueryExecutionState};
+use anyhow::{Context as _, Result, ensure};
+use millrace_cli::athena;
 use reqwest::StatusCode;
 
-use crate::pipeline::{Pipeline, wait};
+use crate::pipeline::{DEADLINE, Pipeline};
 use crate::verify;
 
 pub(crate) async fn queries_show_what_was_accepted(pipeline: &Pipeline) -> Result<()> {
@@ -57,7 +57,10 @@ pub(crate) async fn athena_answers_from_the_lake(pipeline: &Pipeline) -> Result<
          WHERE subject = '{id}' ORDER BY data.sequence",
         pipeline.local.glue_table
     );
-    let rows = query(pipeline, &sql).await?;
+    let (client, local) = (&pipeline.clients.athena, &pipeline.local);
+    let (work_group, database) = (&local.athena_work_group, &local.glue_database);
+    let query = athena::query(client, work_group, database, &sql);
+    let rows = tokio::time::timeout(DEADLINE, query).await??;
     let expected = [
         ["AccountCreated", "1", ""],
         ["BalanceCredited", "2", "900"],
@@ -65,55 +68,4 @@ pub(crate) async fn athena_answers_from_the_lake(pipeline: &Pipeline) -> Result<
     ];
     ensure!(rows == expected, "Athena answered {rows:?}");
     Ok(())
-}
-
-async fn query(pipeline: &Pipeline, sql: &str) -> Result<Vec<Vec<String>>> {
-    let (athena, local) = (&pipeline.clients.athena, &pipeline.local);
-    let started = athena
-        .start_query_execution()
-        .query_string(sql)
-        .work_group(&local.athena_work_group)
-        .query_execution_context(
-            QueryExecutionContext::builder()
-                .database(&local.glue_database)
-                .build(),
-        )
-        .send()
-        .await?;
-    let id = started.query_execution_id.context("the query has no id")?;
-    wait("the query's end", async || {
-        let execution = athena.get_query_execution().query_execution_id(&id);
-        let status = execution
-            .send()
-            .await?
-            .query_execution
-            .and_then(|execution| execution.status)
-            .context("the query has no status")?;
-        match status.state {
-            Some(QueryExecutionState::Succeeded) => Ok(Some(())),
-            Some(QueryExecutionState::Failed | QueryExecutionState::Cancelled) => {
-                bail!("the query failed: {:?}", status.state_change_reason)
-            }
-            _ => Ok(None),
-        }
-    })
-    .await?;
-    let answer = athena.get_query_results().query_execution_id(&id);
-    let rows = answer
-        .send()
-        .await?
-        .result_set
-        .and_then(|set| set.rows)
-        .unwrap_or_default();
-    // The first row holds the columns' names.
-    Ok(rows
-        .into_iter()
-        .skip(1)
-        .map(|row| {
-            let cells = row.data.unwrap_or_default().into_iter();
-            cells
-                .map(|cell| cell.var_char_value.unwrap_or_default())
-                .collect()
-        })
-        .collect())
 }
