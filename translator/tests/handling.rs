@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 mod services;
-use services::{Fault, Services, settings};
+use services::{Fault, Services, blocking, settings};
 
 /// A stream record as the mapping delivers it.
 fn record(number: usize, event_name: &str, image: &Value) -> Value {
@@ -310,13 +310,8 @@ proptest! {
             .iter()
             .map(|record| record["dynamodb"]["SequenceNumber"].clone())
             .collect();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .expect("a runtime");
         let services = Services::new();
-        let failures = runtime.block_on(invoke(&services, records));
+        let failures = blocking(invoke(&services, records));
         prop_assert!(failures.len() <= 1);
         for failure in failures {
             prop_assert!(numbers.contains(&json!(failure)), "{failure:?}");

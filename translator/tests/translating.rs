@@ -9,7 +9,7 @@ use millrace_translator::cursor::{Block, Cursor};
 use proptest::prelude::*;
 
 mod services;
-use services::{Fault, Services};
+use services::{Fault, Services, blocking};
 
 fn opened() -> Event {
     Event::AccountCreated {
@@ -50,6 +50,12 @@ fn put(services: &Services, aggregate: &str, version: u64, row: Attributes) {
     let mut world = services.world();
     let rows = world.table.get_mut(aggregate).expect("an aggregate");
     rows.insert(version, row);
+}
+
+fn take(services: &Services, aggregate: &str, version: u64) -> Attributes {
+    let mut world = services.world();
+    let rows = world.table.get_mut(aggregate).expect("an aggregate");
+    rows.remove(&version).expect("a row to take")
 }
 
 fn through(outcome: Outcome) -> bool {
@@ -143,12 +149,7 @@ async fn a_gap_is_repaired_from_the_table_before_the_news() {
 async fn a_missing_row_blocks_until_it_is_back() {
     let services = Services::new();
     let rows = services.append("a", &history(6));
-    let missing = services
-        .world()
-        .table
-        .get_mut("a")
-        .and_then(|rows| rows.remove(&5))
-        .expect("row 5");
+    let missing = take(&services, "a", 5);
     assert!(through(services.translate(&rows[..3]).await));
     assert!(through(services.translate(&rows[5..]).await));
     let block = services.cursor("a").blocked.expect("blocked");
@@ -156,12 +157,7 @@ async fn a_missing_row_blocks_until_it_is_back() {
     assert_eq!(block.reason, "row 5 is missing, and row 6 is there");
     assert_eq!(services.sequences("a"), dense(3));
 
-    services
-        .world()
-        .table
-        .get_mut("a")
-        .expect("there")
-        .insert(5, missing);
+    put(&services, "a", 5, missing);
     assert!(through(services.translate(&rows[6..]).await));
     assert_eq!(services.sequences("a"), dense(6));
     assert_eq!(services.cursor("a").blocked, None);
@@ -173,22 +169,12 @@ async fn a_missing_row_blocks_until_it_is_back() {
 async fn a_block_stays_until_all_that_came_behind_it_is_published() {
     let services = Services::new();
     let rows = services.append("a", &history(8));
-    let missing = services
-        .world()
-        .table
-        .get_mut("a")
-        .and_then(|rows| rows.remove(&5))
-        .expect("row 5");
+    let missing = take(&services, "a", 5);
     assert!(through(services.translate(&rows[..4]).await));
     assert!(through(services.translate(&rows[5..]).await));
     assert_eq!(services.sequences("a"), dense(3));
 
-    services
-        .world()
-        .table
-        .get_mut("a")
-        .expect("there")
-        .insert(5, missing.clone());
+    put(&services, "a", 5, missing.clone());
     let news = [missing];
     // The cursor and two pages are read, one event is published, and then time runs out.
     let calls = [Fault::None, Fault::None, Fault::None, Fault::None];
@@ -245,12 +231,7 @@ async fn a_block_lifts_itself_when_the_row_can_be_read_and_reads_on_to_the_end()
     assert_eq!(services.sequences("a"), dense(2));
 
     // The row is put back; the news of it is all that comes.
-    services
-        .world()
-        .table
-        .get_mut("a")
-        .expect("there")
-        .insert(4, good.clone());
+    put(&services, "a", 4, good.clone());
     assert!(through(services.translate(&[good]).await));
     assert_eq!(services.sequences("a"), dense(10));
     assert_eq!(services.cursor("a").blocked, None);
@@ -313,12 +294,7 @@ async fn a_damaged_row_that_is_gone_leaves_a_hole_only_where_an_event_belongs() 
         let mut rows = services.append("a", &history(12));
         let at = usize::try_from(version).expect("small") - 1;
         rows[at].insert("Type".into(), Attribute::text("REFUND"));
-        services
-            .world()
-            .table
-            .get_mut("a")
-            .expect("there")
-            .remove(&version);
+        take(&services, "a", version);
         let outcome = services.translate(&rows[..=at]).await;
         assert!(through(outcome));
         let block = services.cursor("a").blocked;
@@ -332,12 +308,7 @@ async fn the_same_trouble_is_told_since_it_began_and_another_from_now_on() {
         let services = Services::new();
         let rows = services.append("a", &history(5));
         services.translate(&rows[..3]).await;
-        services
-            .world()
-            .table
-            .get_mut("a")
-            .expect("there")
-            .remove(&4);
+        take(&services, "a", 4);
         let block = Block {
             sequence: Sequence::new(3).expect("valid"),
             row: None,
@@ -366,12 +337,7 @@ async fn an_event_at_a_snapshots_place_is_never_skipped() {
         let mut stray = rows[10].clone();
         stray.insert("Version".into(), Attribute::number(12));
         stray.insert("Sequence".into(), Attribute::number(10));
-        services
-            .world()
-            .table
-            .get_mut("a")
-            .expect("there")
-            .insert(12, stray.clone());
+        put(&services, "a", 12, stray.clone());
         let through_then = if published_past_it {
             let others: Vec<Attributes> = rows
                 .iter()
@@ -395,12 +361,7 @@ async fn an_event_at_a_snapshots_place_is_never_skipped() {
         let more = services.append_without_loading("a", 15);
         services.translate(&more).await;
         assert_eq!(services.cursor("a").published_through.get(), through_then);
-        services
-            .world()
-            .table
-            .get_mut("a")
-            .expect("there")
-            .remove(&12);
+        take(&services, "a", 12);
         services.translate(&more).await;
         assert_eq!(services.sequences("a"), dense(13));
         assert_eq!(services.cursor("a").blocked, None);
@@ -607,12 +568,7 @@ proptest! {
         faults in prop::collection::vec(fault(), 0..120),
         lost_news in prop::collection::vec(any::<bool>(), 0..100),
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .expect("a runtime");
-        runtime.block_on(async {
+        blocking(async {
             let services = Services::new();
             let mut rows = Vec::new();
             for (n, length) in lengths.iter().enumerate() {

@@ -35,6 +35,16 @@ pub(crate) struct Memory {
     pub(crate) down: Mutex<Option<String>>,
 }
 
+/// Runs a property's case in virtual time.
+pub(crate) fn blocking<T>(case: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime")
+        .block_on(case)
+}
+
 pub(crate) fn lost() -> ServiceError {
     ServiceError::new("a call", "it was lost")
 }

@@ -8,7 +8,7 @@ use millrace_projector::record::Delivered;
 use millrace_runtime::{Ambient as _, Budget};
 use proptest::prelude::*;
 
-use crate::memory::{Fault, Memory, Still, batch, events, record, sequence};
+use crate::memory::{Fault, Memory, Still, batch, blocking, events, record, sequence};
 
 const AMPLE: Duration = Duration::from_mins(1);
 
@@ -225,12 +225,7 @@ proptest! {
             Just(Fault::Ambiguous),
         ]), 0..6),
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .expect("a runtime");
-        runtime.block_on(async {
+        blocking(async {
             let memory = Memory::failing(&faults);
             for delivery in deliveries {
                 let all: Vec<_> = delivery
@@ -260,12 +255,7 @@ proptest! {
         data in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 0..5),
         json in "\\{\"(id|data|type|subject)\":[ -~]{0,40}\\}",
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .expect("a runtime");
-        runtime.block_on(async {
+        blocking(async {
             let memory = Memory::default();
             let mut records: Vec<_> = data.iter().map(|data| record(0, "a", data)).collect();
             records.push(record(0, "a", json.as_bytes()));

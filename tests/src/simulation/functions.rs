@@ -6,6 +6,7 @@ use std::future::Future;
 
 use aws_lambda_events::dynamodb::Event as TableEvent;
 use aws_lambda_events::kinesis::KinesisEvent;
+use aws_lambda_events::streams::KinesisEventResponse;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lambda_runtime::{Context, LambdaEvent};
@@ -145,11 +146,7 @@ impl Function for Project {
             ambient: services,
         };
         let event = LambdaEvent::new(kinesis_event(&batch), context);
-        let response = project(&projector, event).await;
-        let failures = response.batch_item_failures.into_iter();
-        failures
-            .map(|failure| failure.item_identifier.unwrap_or_default())
-            .collect()
+        reported(project(&projector, event).await)
     }
 }
 
@@ -179,12 +176,16 @@ impl Function for Archive {
             ambient: services,
         };
         let event = LambdaEvent::new(kinesis_event(&batch), context);
-        let response = archive(&archiver, event).await;
-        let failures = response.batch_item_failures.into_iter();
-        failures
-            .map(|failure| failure.item_identifier.unwrap_or_default())
-            .collect()
+        reported(archive(&archiver, event).await)
     }
+}
+
+/// The sequence numbers that a consumer reports.
+fn reported(response: KinesisEventResponse) -> Vec<String> {
+    let failures = response.batch_item_failures.into_iter();
+    failures
+        .map(|failure| failure.item_identifier.unwrap_or_default())
+        .collect()
 }
 
 fn table_record(stored: &Stored<Change>) -> Value {

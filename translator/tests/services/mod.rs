@@ -66,6 +66,16 @@ pub(crate) fn settings() -> Settings {
     Settings::read(|_| Some("EUR".to_owned())).expect("valid")
 }
 
+/// Runs a property's case in virtual time.
+pub(crate) fn blocking<T>(case: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime")
+        .block_on(case)
+}
+
 fn error() -> ServiceError {
     ServiceError::new("a simulated call", "a simulated fault")
 }
