@@ -108,7 +108,8 @@ impl ReadModel for Tables {
             .table_name(&self.views)
             .set_item(Some(to_item(item)))
             .expression_attribute_names("#sequence", view::SEQUENCE);
-        put = match read {
+        // An item without a sequence is nobody's view; it is replaced as one that isn't there.
+        put = match read.filter(|read| read.contains_key(view::SEQUENCE)) {
             None => put.condition_expression("attribute_not_exists(#sequence)"),
             Some(read) => {
                 let put = put

@@ -1,8 +1,8 @@
 //! Which aggregates there are, and their rows.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::try_join_all;
@@ -62,6 +62,17 @@ pub(crate) async fn all(deployment: &Deployment, step: &Step) -> Result<BTreeSet
     ids(client, &deployment.names.events_table, None, step).await
 }
 
+/// The one aggregate that was named.
+///
+/// # Errors
+/// When it has no events.
+pub(crate) async fn one(deployment: &Deployment, id: &str) -> Result<BTreeSet<String>> {
+    if newest(deployment, id).await?.is_none() {
+        bail!("the events table holds no account {id}");
+    }
+    Ok([id.to_owned()].into())
+}
+
 /// An aggregate's newest row that is no snapshot, read consistently; `None` where there is none.
 pub(crate) async fn newest(deployment: &Deployment, id: &str) -> Result<Option<Attributes>> {
     let table = &deployment.names.events_table;
@@ -112,11 +123,7 @@ pub(crate) async fn items(client: &Client, table: &str, id: &str) -> Result<Vec<
 }
 
 /// One item of a table whose only key is `Id`, read consistently.
-pub(crate) async fn item(
-    client: &Client,
-    table: &str,
-    id: &str,
-) -> Result<Option<HashMap<String, AttributeValue>>> {
+pub(crate) async fn item(client: &Client, table: &str, id: &str) -> Result<Option<Attributes>> {
     let answer = client
         .get_item()
         .table_name(table)
@@ -125,5 +132,5 @@ pub(crate) async fn item(
         .send()
         .await
         .with_context(|| format!("could not read {table}"))?;
-    Ok(answer.item)
+    Ok(answer.item.map(from_item))
 }

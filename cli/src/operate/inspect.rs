@@ -18,7 +18,7 @@ pub(crate) async fn run(deployment: &Deployment, inspect: &Inspect, output: Outp
     if rows.is_empty() {
         bail!("the events table holds no account {id}");
     }
-    let standing = Standing::read(deployment, id).await?;
+    let standing = Standing::beside(deployment, id, &rows).await?;
     let published = standing
         .cursor
         .as_ref()

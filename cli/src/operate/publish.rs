@@ -72,7 +72,7 @@ pub(crate) async fn republish(
     state: &std::path::Path,
 ) -> Result<ExitCode> {
     let all = if let Some(account) = &republish.account {
-        one(deployment, account.as_str()).await?
+        aggregates::one(deployment, account.as_str()).await?
     } else {
         let step = progress.start("Listing accounts");
         let ids = aggregates::all(deployment, &step).await?;
@@ -238,20 +238,13 @@ impl CursorStore for PutBack {
     }
 }
 
-async fn one(deployment: &Deployment, id: &str) -> Result<BTreeSet<String>> {
-    if aggregates::newest(deployment, id).await?.is_none() {
-        bail!("the events table holds no account {id}");
-    }
-    Ok([id.to_owned()].into())
-}
-
 async fn candidates(
     deployment: &Deployment,
     redrive: &Redrive,
     progress: &Progress,
 ) -> Result<BTreeSet<String>> {
     if let Some(account) = &redrive.account {
-        return one(deployment, account.as_str()).await;
+        return aggregates::one(deployment, account.as_str()).await;
     }
     let step = progress.start("Looking for accounts that are not through");
     let both = !redrive.blocked && !redrive.behind;

@@ -16,14 +16,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, BillingMode, TableStatus};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use millrace_domain::{Attributes, HistoryEntry, Sequence, View, view};
 use millrace_projector::dynamodb::Tables;
-use millrace_projector::model::ReadModel as _;
+use millrace_projector::model::{ReadModel as _, Saved};
 use millrace_projector::stale::Stale;
-use millrace_runtime::dynamodb::{from_item, to_item};
+use millrace_runtime::dynamodb::to_item;
 use serde_json::json;
 
 use super::deployment::Deployment;
@@ -184,16 +183,17 @@ impl Rebuilding<'_> {
     /// How far an aggregate is built.
     async fn built(&self, id: &str) -> Result<Option<Sequence>> {
         Ok(match self.model {
-            Model::Accounts => {
-                let item = aggregates::item(self.client(), &self.beside, id).await?;
-                let view = item.map(from_item).map(|item| View::read(&item));
-                view.transpose()?.flatten().map(|view| view.sequence)
-            }
+            Model::Accounts => self.view_beside(id).await?.map(|view| view.sequence),
             Model::Transactions => {
                 let lines = aggregates::items(self.client(), &self.beside, id).await?;
                 Sequence::new(lines.len().try_into()?)
             }
         })
+    }
+
+    async fn view_beside(&self, id: &str) -> Result<Option<View>> {
+        let item = aggregates::item(self.client(), &self.beside, id).await?;
+        Ok(item.as_ref().map_or(Ok(None), View::read)?)
     }
 
     async fn put_beside(&self, told: &Told) -> Result<()> {
@@ -238,11 +238,7 @@ impl Rebuilding<'_> {
 
     async fn is_built(&self, id: &str, told: &Told) -> Result<bool> {
         Ok(match self.model {
-            Model::Accounts => {
-                let item = aggregates::item(self.client(), &self.beside, id).await?;
-                let view = item.map(from_item).map(|item| View::read(&item));
-                view.transpose()?.flatten() == told.view
-            }
+            Model::Accounts => self.view_beside(id).await? == told.view,
             Model::Transactions => {
                 let lines = aggregates::items(self.client(), &self.beside, id).await?;
                 let lines: Result<Vec<_>, _> = lines.iter().map(HistoryEntry::read).collect();
@@ -261,15 +257,10 @@ impl Rebuilding<'_> {
     }
 
     async fn switch_view(&self, id: &str) -> Result<()> {
-        let item = aggregates::item(self.client(), &self.beside, id).await?;
-        let mut built = match item.map(from_item) {
-            Some(item) => View::read(&item)?,
-            None => None,
-        };
+        let mut built = self.view_beside(id).await?;
         for _ in 0..TRIES {
             let Some(view) = &built else { return Ok(()) };
             let live = aggregates::item(self.client(), self.live, id).await?;
-            let live = live.map(from_item);
             let through = live
                 .as_ref()
                 .and_then(|item| item.get(view::SEQUENCE)?.as_integer());
@@ -277,48 +268,22 @@ impl Rebuilding<'_> {
                 built = self.told(id).await?.view;
                 continue;
             }
-            if self.put_view(view, live.as_ref()).await? {
+            let mut item = view.to_attributes();
+            let stale = live.as_ref().and_then(Stale::read);
+            if let Some(stale) = stale.filter(|stale| stale.until > view.sequence) {
+                item.extend(stale.to_attributes());
+            }
+            let tables = Tables::new(self.client().clone(), self.live.to_owned(), String::new());
+            let saved = tables.save_view(item, live.as_ref()).await;
+            if saved.with_context(|| format!("could not write {}", self.live))? == Saved::Stored {
                 return Ok(());
             }
         }
         bail!("the view of {id} was moved each time it was to be replaced")
     }
 
-    /// Replaces a view that is still the one that was read.
-    async fn put_view(&self, view: &View, live: Option<&Attributes>) -> Result<bool> {
-        let mut item = view.to_attributes();
-        let stale = live.and_then(Stale::read);
-        if let Some(stale) = stale.filter(|stale| stale.until > view.sequence) {
-            item.extend(stale.to_attributes());
-        }
-        let mut put = self
-            .client()
-            .put_item()
-            .table_name(self.live)
-            .set_item(Some(to_item(item)))
-            .expression_attribute_names("#sequence", view::SEQUENCE);
-        let through = live.and_then(|live| live.get(view::SEQUENCE)?.as_integer());
-        put = match through {
-            None => put.condition_expression("attribute_not_exists(#sequence)"),
-            Some(through) => put
-                .expression_attribute_values(":through", AttributeValue::N(through.to_string()))
-                .condition_expression("#sequence = :through"),
-        };
-        match put.send().await {
-            Ok(_) => Ok(true),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(PutItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(error).with_context(|| format!("could not write {}", self.live)),
-        }
-    }
-
-    /// Lines don't depend on each other and never change, so they are put as they are; what lies
-    /// at no event's place is removed.
+    /// Lines don't depend on each other and never change, so they are put as they are. One that lies
+    /// at no event's place stays, and `verify` tells of it.
     async fn switch_lines(&self, id: &str) -> Result<()> {
         let told = self.told(id).await?;
         let live = aggregates::items(self.client(), self.live, id).await?;

@@ -8,7 +8,6 @@ use millrace_domain::{
     evolve,
 };
 use millrace_projector::stale::Stale;
-use millrace_runtime::dynamodb::from_item;
 use millrace_translator::cursor::{Cursor, CursorStore as _};
 use serde::Serialize;
 
@@ -133,16 +132,25 @@ impl Told {
 impl Standing {
     /// Reads all places, the rows first: whatever is behind them then is behind.
     pub(crate) async fn read(deployment: &Deployment, id: &str) -> Result<Self> {
+        let (client, table) = (&deployment.clients.dynamodb, &deployment.names.events_table);
+        let rows = aggregates::items(client, table, id).await?;
+        Self::beside(deployment, id, &rows).await
+    }
+
+    /// Reads the other places, beside rows that were read.
+    pub(crate) async fn beside(
+        deployment: &Deployment,
+        id: &str,
+        rows: &[Attributes],
+    ) -> Result<Self> {
         let client = &deployment.clients.dynamodb;
         let names = &deployment.names;
-        let rows = aggregates::items(client, &names.events_table, id).await?;
         let mut cursors = deployment.cursors().load(&[id]).await?;
         let view = aggregates::item(client, &names.accounts_table, id).await?;
-        let view = view.map(from_item);
         let lines = aggregates::items(client, &names.transactions_table, id).await?;
         Ok(Self {
             id: id.to_owned(),
-            told: Told::of(&rows, deployment.settings),
+            told: Told::of(rows, deployment.settings),
             cursor: cursors.remove(id).unwrap_or_else(|| Ok(Cursor::default())),
             stale: view.as_ref().and_then(Stale::read),
             view: view.as_ref().map_or(Ok(None), View::read),

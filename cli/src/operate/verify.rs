@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use millrace_domain::{AggregateId, Envelope};
 use millrace_runtime::{Ambient as _, System};
@@ -174,13 +174,7 @@ async fn select(
     progress: &Progress,
 ) -> Result<BTreeSet<String>> {
     if let Some(account) = &verify.account {
-        if aggregates::newest(deployment, account.as_str())
-            .await?
-            .is_none()
-        {
-            bail!("the events table holds no account {account}");
-        }
-        return Ok([account.to_string()].into());
+        return aggregates::one(deployment, account.as_str()).await;
     }
     let step = progress.start("Listing accounts");
     let (client, names) = (&deployment.clients.dynamodb, &deployment.names);

@@ -49,8 +49,11 @@ async fn a_view_is_read_consistently() {
 
 #[tokio::test]
 async fn a_view_is_saved_over_what_was_read_and_nothing_else() {
+    let mut no_view = item(6, None);
+    no_view.remove("Sequence");
     for (read, condition) in [
         (None, "attribute_not_exists(#sequence)"),
+        (Some(no_view), "attribute_not_exists(#sequence)"),
         (
             Some(item(6, None)),
             "#sequence = :sequence AND attribute_not_exists(#stale)",
@@ -60,7 +63,9 @@ async fn a_view_is_saved_over_what_was_read_and_nothing_else() {
             "#sequence = :sequence AND #stale = :stale",
         ),
     ] {
-        let was_read = read.is_some();
+        let was_read = read
+            .as_ref()
+            .is_some_and(|read| read.contains_key("Sequence"));
         let put = mock!(Client::put_item)
             .match_requests(move |request| {
                 let values = request.expression_attribute_values();
