@@ -50,11 +50,11 @@ pub struct Follower {
 struct Place {
     iterator: String,
     /// Where reading goes on, should the iterator expire.
-    from: From,
+    from: Point,
 }
 
 #[derive(Debug, Clone)]
-enum From {
+enum Point {
     Start(Start),
     /// Behind this record.
     Record(String),
@@ -110,7 +110,7 @@ impl Follower {
         let mut records = Vec::new();
         for (id, answer) in answers {
             let last = answer.records.last();
-            let last = last.map(|record| From::Record(record.sequence_number.clone()));
+            let last = last.map(|record| Point::Record(record.sequence_number.clone()));
             let place = self.shards.remove(&id).flatten();
             let from = last.or(place.map(|place| place.from));
             let place = answer.next_shard_iterator.zip(from);
@@ -137,7 +137,7 @@ impl Follower {
             // Nobody has read for five minutes; a machine that slept, as a rule.
             Some(GetRecordsError::ExpiredIteratorException(_)) => {
                 let place = self.shards.get(id).and_then(Option::as_ref);
-                let from = place.map_or(From::Start(self.start), |place| place.from.clone());
+                let from = place.map_or(Point::Start(self.start), |place| place.from.clone());
                 let place = self.open(id, from).await?;
                 self.shards.insert(id.to_owned(), place);
                 Ok(None)
@@ -169,22 +169,13 @@ impl Follower {
             if waits || self.shards.contains_key(&shard.shard_id) {
                 continue;
             }
-            let start = match self.start {
-                // An iterator at the end would miss what comes while it isn't asked for.
-                Start::Latest => Start::At(System.now()),
-                start => start,
-            };
             // A shard that came later begins behind what was read: all of it is new.
-            let (begin, again) = if self.is_first(shard) {
-                (self.start, start)
+            let start = if self.is_first(shard) {
+                self.start
             } else {
-                (Start::Beginning, Start::Beginning)
+                Start::Beginning
             };
-            let place = self.open(&shard.shard_id, From::Start(begin)).await?;
-            let place = place.map(|place| Place {
-                from: From::Start(again),
-                ..place
-            });
+            let place = self.open(&shard.shard_id, Point::Start(start)).await?;
             self.shards.insert(shard.shard_id.clone(), place);
         }
         Ok(())
@@ -216,21 +207,21 @@ impl Follower {
         }
     }
 
-    async fn open(&self, shard: &str, from: From) -> Result<Option<Place>> {
+    async fn open(&self, shard: &str, from: Point) -> Result<Option<Place>> {
         let request = self
             .client
             .get_shard_iterator()
             .stream_name(&self.stream)
             .shard_id(shard);
         let request = match &from {
-            From::Start(Start::Latest) => request.shard_iterator_type(ShardIteratorType::Latest),
-            From::Start(Start::Beginning) => {
+            Point::Start(Start::Latest) => request.shard_iterator_type(ShardIteratorType::Latest),
+            Point::Start(Start::Beginning) => {
                 request.shard_iterator_type(ShardIteratorType::TrimHorizon)
             }
-            From::Start(Start::At(time)) => request
+            Point::Start(Start::At(time)) => request
                 .shard_iterator_type(ShardIteratorType::AtTimestamp)
                 .timestamp(DateTime::from_millis(time.unix_millis())),
-            From::Record(number) => request
+            Point::Record(number) => request
                 .shard_iterator_type(ShardIteratorType::AfterSequenceNumber)
                 .starting_sequence_number(number),
         };
@@ -238,6 +229,11 @@ impl Follower {
             .send()
             .await
             .with_context(|| format!("could not open the shard {shard}"))?;
+        let from = match from {
+            // An iterator at the end that expires must not pass over what came meanwhile.
+            Point::Start(Start::Latest) => Point::Start(Start::At(System.now())),
+            from => from,
+        };
         let place = answer
             .shard_iterator
             .map(|iterator| Place { iterator, from });
