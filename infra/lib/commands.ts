@@ -36,7 +36,8 @@ export class Commands extends Construct {
     // Append-only by permission too: no UpdateItem, no DeleteItem. A transaction asks for the
     // permissions of the puts inside it.
     // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis-iam.html
-    eventLog.events.grant(this.writer.handler, 'dynamodb:Query', 'dynamodb:PutItem');
+    // GetItem reads single rows; in a transaction (TransactGetItems) it is the same permission.
+    eventLog.events.grant(this.writer.handler, 'dynamodb:Query', 'dynamodb:GetItem', 'dynamodb:PutItem');
     eventLog.idempotency.grant(this.writer.handler, 'dynamodb:GetItem', 'dynamodb:PutItem');
 
     // Unknown paths and methods come here too: the writer answers them with problem+json, where

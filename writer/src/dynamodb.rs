@@ -2,22 +2,27 @@
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::transact_get_items::TransactGetItemsError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, CancellationReason, Put, ReturnValuesOnConditionCheckFailure as OnFailure,
-    TransactWriteItem,
+    AttributeValue, CancellationReason, Get, Put, ReturnValuesOnConditionCheckFailure as OnFailure,
+    TransactGetItem, TransactWriteItem,
 };
 use millrace_domain::ids::AggregateId;
 use millrace_domain::layout::SNAPSHOT_INTERVAL;
-use millrace_domain::{Attributes, row};
+use millrace_domain::{Attributes, Version, row};
 use millrace_runtime::ServiceError;
 use millrace_runtime::dynamodb::{from_item, to_item};
 
 use crate::idempotency::{EXPIRES_AT, KEY, seconds};
-use crate::store::{Append, Appended, EventStore};
+use crate::store::{Append, Appended, CommittedRecord, EventStore};
 
 const PUT: &str = "PutItem on the events table";
 const TRANSACT: &str = "TransactWriteItems on the events table";
+const GET_ROW: &str = "GetItem on the events table";
+const GET_COMMITTED: &str = "TransactGetItems on the idempotency table";
+/// The cancellation reason of an item that another transaction is writing.
+const CONFLICT: &str = "TransactionConflict";
 const NOBODY_THERE: &str = "attribute_not_exists(#version)";
 const NO_RECORD: &str = "attribute_not_exists(#key) OR #expires_at <= :now";
 
@@ -54,10 +59,14 @@ impl Tables {
             return Ok(Appended::Stored);
         };
         match error.as_service_error() {
-            Some(PutItemError::ConditionalCheckFailedException(failed)) => Ok(Appended::RowTaken {
-                by: failed.item().and_then(command_id),
-            }),
-            Some(PutItemError::TransactionConflictException(_)) => Ok(Appended::Busy),
+            Some(PutItemError::ConditionalCheckFailedException(failed)) => {
+                Ok(Appended::VersionConflict {
+                    by: failed.item().and_then(command_id),
+                })
+            }
+            Some(PutItemError::TransactionConflictException(_)) => {
+                Ok(Appended::TransactionConflict)
+            }
             _ => Err(ServiceError::new(PUT, error)),
         }
     }
@@ -103,7 +112,7 @@ impl Tables {
                 cancellation(cancelled.cancellation_reasons(), rows)
             }
             Some(TransactWriteItemsError::TransactionInProgressException(_)) => {
-                Some(Appended::Busy)
+                Some(Appended::TransactionInProgress)
             }
             _ => None,
         };
@@ -116,21 +125,20 @@ impl Tables {
 /// no reason is one of a condition or a conflict.
 fn cancellation(reasons: &[CancellationReason], rows: usize) -> Option<Appended> {
     const CONDITION: &str = "ConditionalCheckFailed";
-    const CONFLICT: &str = "TransactionConflict";
     let is = |reason: &&CancellationReason, code: &str| reason.code() == Some(code);
     let (of_rows, of_record) = reasons.split_at(rows.min(reasons.len()));
     if of_record.iter().any(|reason| is(&reason, CONDITION)) {
         return Some(Appended::KeyTaken);
     }
     if let Some(reason) = of_rows.iter().find(|reason| is(reason, CONDITION)) {
-        return Some(Appended::RowTaken {
+        return Some(Appended::VersionConflict {
             by: reason.item().and_then(command_id),
         });
     }
     reasons
         .iter()
         .any(|reason| is(&reason, CONFLICT))
-        .then_some(Appended::Busy)
+        .then_some(Appended::TransactionConflict)
 }
 
 fn command_id(item: &std::collections::HashMap<String, AttributeValue>) -> Option<String> {
@@ -167,6 +175,24 @@ impl EventStore for Tables {
         }
     }
 
+    async fn row(
+        &self,
+        id: &AggregateId,
+        version: Version,
+    ) -> Result<Option<Attributes>, ServiceError> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.events)
+            .consistent_read(true)
+            .key(row::ID, AttributeValue::S(id.to_string()))
+            .key(row::VERSION, AttributeValue::N(version.to_string()))
+            .send()
+            .await
+            .map_err(|error| ServiceError::new(GET_ROW, error))?;
+        Ok(answer.item.map(from_item))
+    }
+
     async fn record(&self, key: &str) -> Result<Option<Attributes>, ServiceError> {
         let answer = self
             .client
@@ -178,6 +204,37 @@ impl EventStore for Tables {
             .await
             .map_err(|error| ServiceError::new("GetItem on the idempotency table", error))?;
         Ok(answer.item.map(from_item))
+    }
+
+    async fn committed_record(&self, key: &str) -> Result<CommittedRecord, ServiceError> {
+        let get = Get::builder()
+            .table_name(&self.idempotency)
+            .key(KEY, AttributeValue::S(key.to_owned()))
+            .build()
+            .map_err(|error| ServiceError::new(GET_COMMITTED, error))?;
+        let read = self
+            .client
+            .transact_get_items()
+            .transact_items(TransactGetItem::builder().get(get).build())
+            .send()
+            .await;
+        let error = match read {
+            Ok(answer) => {
+                let mut items = answer.responses.unwrap_or_default().into_iter();
+                let item = items.next().and_then(|response| response.item);
+                return Ok(CommittedRecord::Read(item.map(from_item)));
+            }
+            Err(error) => error,
+        };
+        if let Some(TransactGetItemsError::TransactionCanceledException(cancelled)) =
+            error.as_service_error()
+        {
+            let mut reasons = cancelled.cancellation_reasons().iter();
+            if reasons.any(|reason| reason.code() == Some(CONFLICT)) {
+                return Ok(CommittedRecord::TransactionConflict);
+            }
+        }
+        Err(ServiceError::new(GET_COMMITTED, error))
     }
 
     async fn append(&self, mut append: Append) -> Result<Appended, ServiceError> {

@@ -141,11 +141,13 @@ impl<S: EventStore, A: Ambient> Writer<S, A> {
         };
         match self.store.append(append).await? {
             Appended::Stored => Ok(Attempt::Done(response)),
-            Appended::RowTaken { by } if by.is_some() && by == command.trace.command_id => {
+            Appended::VersionConflict { by } if by.is_some() && by == command.trace.command_id => {
                 tracing::info!("an earlier try was stored after all");
                 Ok(Attempt::Done(response))
             }
-            Appended::RowTaken { .. } | Appended::Busy => Ok(Attempt::Again),
+            Appended::VersionConflict { .. }
+            | Appended::TransactionConflict
+            | Appended::TransactionInProgress => Ok(Attempt::Again),
             Appended::KeyTaken => Ok(self
                 .earlier_outcome(command)
                 .await?

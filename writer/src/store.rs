@@ -20,21 +20,33 @@ pub struct Append {
     pub now: Timestamp,
 }
 
-/// What became of an [`Append`] that the service has answered.
+/// What DynamoDB answered to an [`Append`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Appended {
     /// It is stored.
     Stored,
-    /// Nothing is stored: there is a row already. `by` is its `CommandId`, where the service tells
-    /// it; the writer's own means that an earlier try of this append was stored after all.
-    RowTaken {
-        /// Who has appended that row.
+    /// A row of one of the versions exists. `by` is that row's `CommandId`, where the service
+    /// returns it; the writer's own id means that an earlier attempt of this append was stored.
+    VersionConflict {
+        /// The command that appended the existing row.
         by: Option<String>,
     },
-    /// Nothing is stored: there is a record of the key already.
+    /// A record of the key exists that has not expired.
     KeyTaken,
-    /// Nothing is stored: another transaction had its hands on one of the items.
-    Busy,
+    /// Another transaction was writing one of the items. The SDK retries a call whose answer was
+    /// lost, so an earlier attempt of this append may be stored.
+    TransactionConflict,
+    /// The transaction of this very token is still being processed: its outcome is open.
+    TransactionInProgress,
+}
+
+/// What a transactional read of a record found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommittedRecord {
+    /// The record, or none. No transaction was writing it.
+    Read(Option<Attributes>),
+    /// A transaction is writing the record, or has just done so: read it again.
+    TransactionConflict,
 }
 
 /// The events table and the idempotency table.
@@ -49,7 +61,19 @@ pub trait EventStore: Send + Sync {
         id: &AggregateId,
     ) -> impl Future<Output = Result<Vec<Attributes>, ServiceError>> + Send;
 
-    /// The record of an idempotency key, read consistently; it may have expired.
+    /// One row, read consistently.
+    ///
+    /// # Errors
+    /// [`ServiceError`]: nothing was read.
+    fn row(
+        &self,
+        id: &AggregateId,
+        version: Version,
+    ) -> impl Future<Output = Result<Option<Attributes>, ServiceError>> + Send;
+
+    /// The record of an idempotency key, read consistently; it may have expired. A transaction's
+    /// items become visible one by one to this read, so the rows that belong to the record may be
+    /// visible earlier than the record.
     ///
     /// # Errors
     /// [`ServiceError`]: nothing was read.
@@ -57,6 +81,17 @@ pub trait EventStore: Send + Sync {
         &self,
         key: &str,
     ) -> impl Future<Output = Result<Option<Attributes>, ServiceError>> + Send;
+
+    /// The record of an idempotency key, read in a transaction; it may have expired. Once any row
+    /// of an append is visible, this read returns the append's record or
+    /// [`CommittedRecord::TransactionConflict`], never none.
+    ///
+    /// # Errors
+    /// [`ServiceError`]: nothing was read.
+    fn committed_record(
+        &self,
+        key: &str,
+    ) -> impl Future<Output = Result<CommittedRecord, ServiceError>> + Send;
 
     /// Stores all of it or nothing.
     ///

@@ -3,8 +3,12 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
 use aws_sdk_dynamodb::operation::put_item::{PutItemError, PutItemOutput};
 use aws_sdk_dynamodb::operation::query::QueryOutput;
+use aws_sdk_dynamodb::operation::transact_get_items::{
+    TransactGetItemsError, TransactGetItemsOutput,
+};
 use aws_sdk_dynamodb::operation::transact_write_items::{
     TransactWriteItemsError, TransactWriteItemsOutput,
 };
@@ -12,12 +16,12 @@ use aws_sdk_dynamodb::types::error::{
     ConditionalCheckFailedException, ProvisionedThroughputExceededException,
     TransactionCanceledException, TransactionConflictException, TransactionInProgressException,
 };
-use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason};
+use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, ItemResponse};
 use aws_smithy_mocks::{RuleMode, mock, mock_client};
 use millrace_domain::ids::AggregateId;
 use millrace_domain::{Attribute, Attributes, Timestamp, Version};
 use millrace_writer::dynamodb::Tables;
-use millrace_writer::store::{Append, Appended, EventStore};
+use millrace_writer::store::{Append, Appended, CommittedRecord, EventStore};
 
 type Item = HashMap<String, AttributeValue>;
 
@@ -81,13 +85,13 @@ async fn what_a_put_that_fails_means() {
     );
     let busy =
         PutItemError::TransactionConflictException(TransactionConflictException::builder().build());
-    let by = |by: Option<&str>| Appended::RowTaken {
+    let by = |by: Option<&str>| Appended::VersionConflict {
         by: by.map(str::to_owned),
     };
     for (error, meaning) in [
         (taken, by(Some("theirs"))),
         (untold, by(None)),
-        (busy, Appended::Busy),
+        (busy, Appended::TransactionConflict),
     ] {
         let error = std::sync::Mutex::new(Some(error));
         let put = mock!(Client::put_item)
@@ -152,7 +156,7 @@ fn cancelled(codes: [&'static str; 3]) -> TransactWriteItemsError {
 #[tokio::test]
 async fn what_a_cancelled_transaction_means() {
     const FAILED: &str = "ConditionalCheckFailed";
-    let taken = Appended::RowTaken {
+    let taken = Appended::VersionConflict {
         by: Some("theirs".to_owned()),
     };
     for (codes, meaning) in [
@@ -162,11 +166,11 @@ async fn what_a_cancelled_transaction_means() {
         ([FAILED, "None", FAILED], Some(Appended::KeyTaken)),
         (
             ["TransactionConflict", "None", "None"],
-            Some(Appended::Busy),
+            Some(Appended::TransactionConflict),
         ),
         (
             ["None", "None", "TransactionConflict"],
-            Some(Appended::Busy),
+            Some(Appended::TransactionConflict),
         ),
         (["ThrottlingError", "None", "None"], None),
         (["None", "None", "None"], None),
@@ -179,7 +183,7 @@ async fn what_a_cancelled_transaction_means() {
 }
 
 #[tokio::test]
-async fn a_transaction_that_is_under_way_is_busy() {
+async fn a_transaction_that_is_under_way_is_in_progress() {
     let transact = mock!(Client::transact_write_items).then_error(|| {
         TransactWriteItemsError::TransactionInProgressException(
             TransactionInProgressException::builder().build(),
@@ -187,7 +191,7 @@ async fn a_transaction_that_is_under_way_is_busy() {
     });
     let client = mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, [&transact]);
     let appended = tables(client).append(append(2, false)).await;
-    assert_eq!(appended.expect("answered"), Appended::Busy);
+    assert_eq!(appended.expect("answered"), Appended::TransactionInProgress);
 }
 
 #[tokio::test]
@@ -228,12 +232,70 @@ async fn a_record_is_read_consistently() {
                 && request.consistent_read() == Some(true)
                 && request.key().expect("a key")["Key"] == AttributeValue::S("k".to_owned())
         })
-        .then_output(|| {
-            aws_sdk_dynamodb::operation::get_item::GetItemOutput::builder()
-                .set_item(Some(item(7)))
-                .build()
-        });
+        .then_output(|| GetItemOutput::builder().set_item(Some(item(7))).build());
     let client = mock_client!(aws_sdk_dynamodb, [&get]);
     let record = tables(client).record("k").await.expect("read");
     assert_eq!(record.expect("there")["Version"], Attribute::number(7));
+}
+
+#[tokio::test]
+async fn a_row_is_read_consistently_by_its_version() {
+    let get = mock!(Client::get_item)
+        .match_requests(|request| {
+            let key = request.key().expect("a key");
+            request.table_name() == Some("events")
+                && request.consistent_read() == Some(true)
+                && key["Id"] == AttributeValue::S("a".to_owned())
+                && key["Version"] == AttributeValue::N("7".to_owned())
+        })
+        .then_output(|| GetItemOutput::builder().set_item(Some(item(7))).build());
+    let client = mock_client!(aws_sdk_dynamodb, [&get]);
+    let id = AggregateId::new("a").expect("valid");
+    let version = Version::new(7).expect("valid");
+    let row = tables(client).row(&id, version).await.expect("read");
+    assert_eq!(row.expect("there")["Version"], Attribute::number(7));
+}
+
+#[tokio::test]
+async fn a_committed_record_is_read_in_a_transaction() {
+    for found in [None, Some(item(7))] {
+        let answer = found.clone();
+        let get = mock!(Client::transact_get_items)
+            .match_requests(|request| {
+                let [item] = request.transact_items() else {
+                    return false;
+                };
+                let get = item.get().expect("a get");
+                get.table_name() == "keys"
+                    && get.key() == &[("Key".to_owned(), AttributeValue::S("k".to_owned()))].into()
+            })
+            .then_output(move || {
+                let response = ItemResponse::builder().set_item(answer.clone()).build();
+                TransactGetItemsOutput::builder()
+                    .responses(response)
+                    .build()
+            });
+        let client = mock_client!(aws_sdk_dynamodb, [&get]);
+        let record = tables(client).committed_record("k").await.expect("read");
+        let expected = found.map(millrace_runtime::dynamodb::from_item);
+        assert_eq!(record, CommittedRecord::Read(expected));
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_a_transaction_is_writing_is_a_conflict() {
+    for (code, is_conflict) in [("TransactionConflict", true), ("ThrottlingError", false)] {
+        let get = mock!(Client::transact_get_items).then_error(move || {
+            let reason = CancellationReason::builder().code(code).build();
+            TransactGetItemsError::TransactionCanceledException(
+                TransactionCanceledException::builder()
+                    .cancellation_reasons(reason)
+                    .build(),
+            )
+        });
+        let client = mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, [&get]);
+        let record = tables(client).committed_record("k").await;
+        let conflict = Some(CommittedRecord::TransactionConflict);
+        assert_eq!(record.ok(), conflict.filter(|_| is_conflict), "{code}");
+    }
 }

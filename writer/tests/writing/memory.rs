@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use millrace_domain::ids::AggregateId;
 use millrace_domain::layout::SNAPSHOT_INTERVAL;
-use millrace_domain::{Attribute, Attributes, Settings, Timestamp, row};
+use millrace_domain::{Attribute, Attributes, Settings, Timestamp, Version, row};
 use millrace_runtime::http::{Request, Response};
 use millrace_runtime::metrics::Metric;
 use millrace_runtime::{Ambient, Budget, ServiceError};
 use millrace_writer::execute::Writer;
 use millrace_writer::idempotency::{EXPIRES_AT, KEY, seconds};
-use millrace_writer::store::{Append, Appended, EventStore};
+use millrace_writer::store::{Append, Appended, CommittedRecord, EventStore};
 use serde_json::Value;
 
 /// What goes wrong with an append.
@@ -105,7 +105,7 @@ impl Memory {
                     Some(Attribute::Text(by)) => Some(by.clone()),
                     _ => None,
                 };
-                return Appended::RowTaken { by };
+                return Appended::VersionConflict { by };
             }
         }
         for (_, row) in append.rows {
@@ -145,9 +145,23 @@ impl EventStore for &Memory {
         Ok(rows)
     }
 
+    async fn row(
+        &self,
+        id: &AggregateId,
+        version: Version,
+    ) -> Result<Option<Attributes>, ServiceError> {
+        tokio::task::yield_now().await;
+        let key = (id.to_string(), version.get());
+        Ok(self.rows.lock().expect("unpoisoned").get(&key).cloned())
+    }
+
     async fn record(&self, key: &str) -> Result<Option<Attributes>, ServiceError> {
         tokio::task::yield_now().await;
         Ok(self.records.lock().expect("unpoisoned").get(key).cloned())
+    }
+
+    async fn committed_record(&self, key: &str) -> Result<CommittedRecord, ServiceError> {
+        Ok(CommittedRecord::Read(self.record(key).await?))
     }
 
     async fn append(&self, append: Append) -> Result<Appended, ServiceError> {
@@ -168,7 +182,7 @@ impl EventStore for &Memory {
                 self.store(append);
                 Err(down())
             }
-            Some(Fault::Busy) => Ok(Appended::Busy),
+            Some(Fault::Busy) => Ok(Appended::TransactionConflict),
             Some(Fault::Down) => Err(down()),
         }
     }

@@ -2,10 +2,10 @@
 
 use millrace_domain::ids::AggregateId;
 use millrace_domain::layout::SNAPSHOT_INTERVAL;
-use millrace_domain::{Attributes, row};
+use millrace_domain::{Attributes, Version, row};
 use millrace_runtime::ServiceError;
 use millrace_writer::idempotency::{EXPIRES_AT, KEY, seconds};
-use millrace_writer::store::{Append, Appended, EventStore};
+use millrace_writer::store::{Append, Appended, CommittedRecord, EventStore};
 
 use super::events::text;
 use crate::simulation::faults::Fault;
@@ -23,6 +23,18 @@ impl EventStore for Services {
         .await
     }
 
+    async fn row(
+        &self,
+        id: &AggregateId,
+        version: Version,
+    ) -> Result<Option<Attributes>, ServiceError> {
+        self.read("GetItem of a row", |world| {
+            let row = world.events.get(id.as_str(), &version.to_string());
+            row.cloned()
+        })
+        .await
+    }
+
     async fn record(&self, key: &str) -> Result<Option<Attributes>, ServiceError> {
         self.read("GetItem of an outcome", |world| {
             world.outcomes.get(key).cloned()
@@ -30,9 +42,18 @@ impl EventStore for Services {
         .await
     }
 
+    async fn committed_record(&self, key: &str) -> Result<CommittedRecord, ServiceError> {
+        self.read("TransactGetItems of an outcome", |world| {
+            CommittedRecord::Read(world.outcomes.get(key).cloned())
+        })
+        .await
+    }
+
     async fn append(&self, append: Append) -> Result<Appended, ServiceError> {
         if self.strikes(Fault::TransactionConflict) {
-            return self.read("an append", |_| Appended::Busy).await;
+            return self
+                .read("an append", |_| Appended::TransactionConflict)
+                .await;
         }
         // The SDK's own retry of a transaction carries its token, so it is none; of a single put, it
         // finds the row that it has put itself.
@@ -71,7 +92,7 @@ fn store(world: &mut World, mut append: Append, now: u64) -> Appended {
     if let Some(by) = taken
         && !world.is_sabotaged(Sabotage::RowConditionForgotten)
     {
-        return Appended::RowTaken { by };
+        return Appended::VersionConflict { by };
     }
     // A transaction's items come onto the stream in any order.
     world.rng.shuffle(&mut append.rows);
