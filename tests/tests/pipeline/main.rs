@@ -81,6 +81,7 @@ fn main() -> ExitCode {
         bad_input::bad_input_is_answered_and_appends_nothing,
         queries::queries_show_what_was_accepted,
         queries::athena_answers_from_the_lake,
+        queries::athena_returns_times,
         linearizable::what_many_clients_saw_fits_one_order,
     ];
     trials.push(Trial::test(

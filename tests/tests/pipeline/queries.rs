@@ -57,10 +57,7 @@ pub(crate) async fn athena_answers_from_the_lake(pipeline: &Pipeline) -> Result<
          WHERE subject = '{id}' ORDER BY data.sequence",
         pipeline.local.glue_table
     );
-    let (client, local) = (&pipeline.clients.athena, &pipeline.local);
-    let (work_group, database) = (&local.athena_work_group, &local.glue_database);
-    let query = athena::query(client, work_group, database, &sql);
-    let rows = tokio::time::timeout(DEADLINE, query).await??;
+    let rows = ask(pipeline, &sql).await?;
     let expected = [
         ["AccountCreated", "1", ""],
         ["BalanceCredited", "2", "900"],
@@ -68,4 +65,30 @@ pub(crate) async fn athena_answers_from_the_lake(pipeline: &Pipeline) -> Result<
     ];
     ensure!(rows == expected, "Athena answered {rows:?}");
     Ok(())
+}
+
+/// The local Athena makes a timestamp of `time`, where AWS returns it as the line has it; either
+/// begins with the day.
+pub(crate) async fn athena_returns_times(pipeline: &Pipeline) -> Result<()> {
+    let id = pipeline.open().await?;
+    let view = verify::shows(pipeline, &id, 1).await?;
+    verify::has_exactly(pipeline, &id, 1).await?;
+    let sql = format!(
+        "SELECT DISTINCT id, time FROM \"{}\" WHERE subject = '{id}'",
+        pipeline.local.glue_table
+    );
+    let rows = ask(pipeline, &sql).await?;
+    let day = &view["openedAt"].as_str().context("a time")?[..10];
+    ensure!(
+        matches!(&rows[..], [row] if row[1].starts_with(day)),
+        "Athena returned {rows:?}, but the account was opened on {day}"
+    );
+    Ok(())
+}
+
+async fn ask(pipeline: &Pipeline, sql: &str) -> Result<Vec<Vec<String>>> {
+    let (client, local) = (&pipeline.clients.athena, &pipeline.local);
+    let (work_group, database) = (&local.athena_work_group, &local.glue_database);
+    let query = athena::query(client, work_group, database, sql);
+    tokio::time::timeout(DEADLINE, query).await?
 }
