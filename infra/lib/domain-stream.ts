@@ -1,6 +1,8 @@
 /**
  * The domain stream: what the outside sees, and the translator that feeds it from the event log.
  */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { Duration, RemovalPolicy, Validations } from 'aws-cdk-lib';
 import * as dynamodb from 'aws-cdk-lib/aws-dynamodb';
 import * as kinesis from 'aws-cdk-lib/aws-kinesis';
@@ -13,7 +15,7 @@ import { mappingDefaults } from './mapping.ts';
 import { RustFunction } from './rust-function.ts';
 import type { Settings } from './settings.ts';
 import { STAGES } from './stage.ts';
-import { tableDefaults } from './table.ts';
+import { Table } from './table.ts';
 
 export interface DomainStreamProps {
   readonly settings: Settings;
@@ -25,7 +27,7 @@ export class DomainStream extends Construct {
   /** One CloudEvent per event, partition key = account id. */
   readonly stream: kinesis.Stream;
   /** How far each account is published, one item per account: `Id`. */
-  readonly cursors: dynamodb.TableV2;
+  readonly cursors: Table;
   readonly translator: RustFunction;
   /** What hands rows to the translator. */
   readonly mapping: DynamoEventSource;
@@ -35,8 +37,9 @@ export class DomainStream extends Construct {
 
     this.stream = domainStream(this, settings);
 
-    this.cursors = new dynamodb.TableV2(this, 'Cursors', {
-      ...tableDefaults(settings),
+    this.cursors = new Table(this, 'Cursors', {
+      settings,
+      role: 'cursors',
       partitionKey: { name: 'Id', type: dynamodb.AttributeType.STRING },
     });
 
@@ -105,12 +108,18 @@ function domainStream(scope: Construct, settings: Settings): kinesis.Stream {
   return stream;
 }
 
+/** The patterns on AWS, as they are: also what the simulation of the functions filters with. */
+const NEW_EVENT_ROWS = JSON.parse(
+  readFileSync(join(import.meta.dirname, 'translator-filter.json'), 'utf8'),
+) as Record<string, unknown>[];
+
 /**
- * Lets pass every INSERT that isn't plainly a snapshot. A record passes if any pattern matches.
+ * Passes every INSERT that is neither a snapshot nor the settings row. A record passes if any
+ * pattern matches.
  *
  * It takes two: `anything-but` matches only where there is a string to compare, so by itself it
  * would drop, without a trace, a row whose `Type` is missing or isn't a string. Such a row has to
- * reach the translator, which then says that the account is blocked, and where.
+ * reach the translator, which then reports that the account is blocked, and where.
  *
  * `exists` looks at leaves only, hence at `Type.S` and never at `Type`. On `Type`, which is no
  * leaf, `exists: false` would hold for every record.
@@ -123,13 +132,7 @@ function domainStream(scope: Construct, settings: Settings): kinesis.Stream {
  * The filter saves invocations, no more. The translator checks each record itself.
  */
 function newEventRows(settings: Settings): Record<string, unknown>[] {
-  const inserted = (type: unknown) => ({
-    eventName: lambda.FilterRule.isEqual('INSERT'),
-    dynamodb: { NewImage: { Type: type } },
-  });
-  return [
-    inserted({ S: lambda.FilterRule.notEquals('SNAPSHOT') }),
-    inserted({ S: lambda.FilterRule.notExists() }),
-    ...(STAGES[settings.stage].filterNamesMissingParents ? [inserted(lambda.FilterRule.notExists())] : []),
-  ];
+  if (!STAGES[settings.stage].filterNamesMissingParents) return NEW_EVENT_ROWS;
+  const withoutType = { eventName: ['INSERT'], dynamodb: { NewImage: { Type: [{ exists: false }] } } };
+  return [...NEW_EVENT_ROWS, withoutType];
 }

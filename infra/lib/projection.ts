@@ -9,7 +9,7 @@ import type { DomainStream } from './domain-stream.ts';
 import { RustFunction } from './rust-function.ts';
 import type { Settings } from './settings.ts';
 import { STAGES } from './stage.ts';
-import { tableDefaults } from './table.ts';
+import { Table } from './table.ts';
 
 export interface ProjectionProps {
   readonly settings: Settings;
@@ -19,9 +19,9 @@ export interface ProjectionProps {
 
 export class Projection extends Construct {
   /** An account as it stands now: `Id`. */
-  readonly accounts: dynamodb.TableV2;
+  readonly accounts: Table;
   /** What happened to an account, newest last: `Id`, `Sequence`. */
-  readonly transactions: dynamodb.TableV2;
+  readonly transactions: Table;
   readonly projector: RustFunction;
   /** What hands events to the projector. */
   readonly mapping: KinesisEventSource;
@@ -29,12 +29,14 @@ export class Projection extends Construct {
   constructor(scope: Construct, id: string, { settings, domainStream, discarded }: ProjectionProps) {
     super(scope, id);
 
-    this.accounts = new dynamodb.TableV2(this, 'Accounts', {
-      ...tableDefaults(settings),
+    this.accounts = new Table(this, 'Accounts', {
+      settings,
+      role: 'views',
       partitionKey: { name: 'Id', type: dynamodb.AttributeType.STRING },
     });
-    this.transactions = new dynamodb.TableV2(this, 'Transactions', {
-      ...tableDefaults(settings),
+    this.transactions = new Table(this, 'Transactions', {
+      settings,
+      role: 'history',
       partitionKey: { name: 'Id', type: dynamodb.AttributeType.STRING },
       sortKey: { name: 'Sequence', type: dynamodb.AttributeType.NUMBER },
     });

@@ -44,6 +44,12 @@ export interface StageTraits {
    * filter. AWS needs no such pattern, and would let every snapshot through it: `domain-stream.ts`.
    */
   readonly filterNamesMissingParents: boolean;
+
+  /**
+   * Give a table's tags a second time, beside its replicas.
+   * Local: yes. The emulator ignores replicas with all that they contain, and takes tags from there.
+   */
+  readonly tableTagsBesideReplicas: boolean;
 }
 
 export const STAGES: Readonly<Record<Stage, StageTraits>> = {
@@ -54,6 +60,7 @@ export const STAGES: Readonly<Record<Stage, StageTraits>> = {
     lakeBufferSeconds: 300,
     lakeView: true,
     filterNamesMissingParents: false,
+    tableTagsBesideReplicas: false,
   },
   local: {
     projectorParallelization: 1,
@@ -62,5 +69,6 @@ export const STAGES: Readonly<Record<Stage, StageTraits>> = {
     lakeBufferSeconds: 0,
     lakeView: false,
     filterNamesMissingParents: true,
+    tableTagsBesideReplicas: true,
   },
 };

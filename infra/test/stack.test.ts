@@ -1,4 +1,6 @@
 /** The settings that carry guarantees, on either stage. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { Match, type Template } from 'aws-cdk-lib/assertions';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { template } from './synthesise.ts';
@@ -47,6 +49,21 @@ describe.each([
     expect(tables.map((it) => it.Properties.StreamSpecification)).toEqual([{ StreamViewType: 'NEW_IMAGE' }]);
     expect(fromDynamoDb(of())).toHaveLength(1);
     expect(fromKinesis(of())).toHaveLength(2);
+  });
+
+  test('a tag on each table contains its role, which the operators\' commands check', () => {
+    const roles = Object.entries(of().findResources('AWS::DynamoDB::GlobalTable')).map(([id, { Properties }]) => [
+      id.replace(/[0-9A-F]{8}$/, ''),
+      Properties.Replicas.map((replica: any) => replica.Tags),
+    ]);
+    const tagged = (role: string) => [[{ Key: 'millrace:role', Value: role }]];
+    expect(Object.fromEntries(roles)).toEqual({
+      EventLogEvents: tagged('events'),
+      EventLogIdempotency: tagged('idempotency'),
+      DomainStreamCursors: tagged('cursors'),
+      ProjectionAccounts: tagged('views'),
+      ProjectionTransactions: tagged('history'),
+    });
   });
 
   test('the stream keeps user partition keys', () => {
@@ -154,6 +171,8 @@ describe('the filter of new rows', () => {
     if ('exists' in condition) return (typeof value === 'string') === condition.exists;
     return typeof value === 'string' && !condition['anything-but'].includes(value);
   };
+  const patterns = (of: Template) =>
+    fromDynamoDb(of)[0]!.FilterCriteria.Filters.map((it: any) => JSON.parse(it.Pattern));
   const row = (type: unknown, eventName = 'INSERT') => ({
     eventName,
     dynamodb: { NewImage: { Id: { S: 'a' }, ...(type === undefined ? {} : { Type: type }) } },
@@ -165,11 +184,20 @@ describe('the filter of new rows', () => {
     ['a row without a type', row(undefined), true],
     ['a row whose type is a number', row({ N: '5' }), true],
     ['a snapshot', row({ S: 'SNAPSHOT' }), false],
+    ['the settings row', row({ S: 'SETTINGS' }), false],
     ['a changed row', row({ S: 'CREDIT' }, 'MODIFY'), false],
     ['a removed row', row({ S: 'CREDIT' }, 'REMOVE'), false],
   ])('%s', (_, record, passed) => {
-    const patterns = fromDynamoDb(aws)[0]!.FilterCriteria.Filters.map((it: any) => JSON.parse(it.Pattern));
-    expect(patterns.some((pattern: any) => passes(pattern, record))).toBe(passed);
+    expect(patterns(aws).some((pattern: any) => passes(pattern, record))).toBe(passed);
+  });
+
+  test('AWS gets the patterns that the simulation filters with, and no other', () => {
+    const file = readFileSync(join(import.meta.dirname, '../lib/translator-filter.json'), 'utf8');
+    expect(patterns(aws)).toEqual(JSON.parse(file));
+  });
+
+  test('the emulator gets one pattern more', () => {
+    expect(patterns(local)).toEqual([...patterns(aws), expect.anything()]);
   });
 });
 

@@ -17,6 +17,7 @@ mod older_layout;
 mod pipeline;
 mod poison;
 mod queries;
+mod tables;
 mod verify;
 
 use std::process::ExitCode;
@@ -82,6 +83,7 @@ fn main() -> ExitCode {
         queries::queries_show_what_was_accepted,
         queries::athena_answers_from_the_lake,
         queries::athena_returns_times,
+        tables::a_tag_on_each_table_contains_its_role,
         linearizable::what_many_clients_saw_fits_one_order,
     ];
     trials.push(Trial::test(
