@@ -10,7 +10,6 @@ use aws_lambda_events::streams::KinesisEventResponse;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lambda_runtime::{Context, LambdaEvent};
-use millrace_domain::row::is_plainly_a_snapshot;
 use millrace_domain::{Attribute, Attributes, Settings, row};
 use millrace_projector::archive::Archiver;
 use millrace_projector::handler::{archive, project};
@@ -78,7 +77,7 @@ impl Function for Translate {
     }
 
     fn passes(change: &Change) -> bool {
-        change.name == "INSERT" && !is_plainly_a_snapshot(&change.row)
+        change.passes_filter
     }
 
     fn key(change: &Change) -> &str {
@@ -90,7 +89,10 @@ impl Function for Translate {
         context: Context,
         batch: Vec<Stored<Change>>,
     ) -> Vec<String> {
-        let records: Vec<Value> = batch.iter().map(table_record).collect();
+        let records: Vec<Value> = batch
+            .iter()
+            .map(|Stored { number, record, .. }| table_record(record.name, &record.row, *number))
+            .collect();
         let event: TableEvent =
             serde_json::from_value(json!({ "Records": records })).expect("a stream event");
         let translator = Translator {
@@ -188,10 +190,10 @@ fn reported(response: KinesisEventResponse) -> Vec<String> {
         .collect()
 }
 
-fn table_record(stored: &Stored<Change>) -> Value {
-    let Change { name, row, .. } = &stored.record;
+/// A change as the table's stream shows it to Lambda.
+pub(crate) fn table_record(name: &str, row: &Attributes, number: u64) -> Value {
     let image = image(row);
-    let number = stored.number.to_string();
+    let number = number.to_string();
     json!({
         "eventID": format!("event-{number}"),
         "eventName": name,

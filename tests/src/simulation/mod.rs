@@ -18,6 +18,7 @@ pub mod campaign;
 mod check;
 mod clients;
 mod dynamodb;
+mod event_filter;
 mod expected;
 pub mod faults;
 mod firehose;
@@ -42,7 +43,7 @@ use fastrand::Rng;
 
 use check::Rest;
 use clients::{Request, send};
-use dynamodb::events::EventsTable;
+use dynamodb::events::{EventsTable, settings_row};
 use faults::{Fault, Plan, Tally};
 use functions::{Archive, Project, Translate};
 use log::Log;
@@ -158,7 +159,7 @@ async fn run(seed: u64, options: Options) -> Outcome {
 
 fn world(rng: &mut Rng, options: Options) -> World {
     let events = EventsTable::new(rng.u8(0..4) == 0);
-    World {
+    let mut world = World {
         plan: Plan::draw(rng, options.most_faults),
         sabotage: options.sabotage,
         tally: Tally::new(),
@@ -183,7 +184,9 @@ fn world(rng: &mut Rng, options: Options) -> World {
         in_flight: 0,
         violation: None,
         rng: rng.fork(),
-    }
+    };
+    world.put_row(settings_row(), 0);
+    world
 }
 
 fn map<F: functions::Function>(sim: &Arc<Sim>, rng: &mut Rng, lanes: u32, limits: Limits) {

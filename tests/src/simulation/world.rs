@@ -24,6 +24,8 @@ pub(crate) struct Change {
     pub(crate) aggregate: String,
     pub(crate) item: String,
     pub(crate) row: Attributes,
+    /// Whether the filter of the translator's mapping passes it on.
+    pub(crate) passes_filter: bool,
 }
 
 /// A record of the domain stream.

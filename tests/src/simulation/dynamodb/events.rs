@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use millrace_domain::{Attribute, Attributes, row};
 
+use crate::simulation::event_filter;
+use crate::simulation::functions::table_record;
 use crate::simulation::world::Change;
 
 /// The events table. Its stream shards by account or, as where a hot account is spread over several
@@ -14,6 +16,21 @@ pub(crate) struct EventsTable {
     is_sharded_by_item: bool,
     /// When the last change of each item comes onto the stream.
     pub(crate) last_arrival: BTreeMap<String, u64>,
+}
+
+/// The reserved id of the item that contains the deployment's settings; no account can have it.
+const SETTINGS_ID: &str = "\u{1}millrace";
+
+/// The settings item, as the writer creates it before anything else.
+pub(crate) fn settings_row() -> Attributes {
+    [
+        (row::ID, Attribute::text(SETTINGS_ID)),
+        (row::VERSION, Attribute::number(0)),
+        (row::TYPE, Attribute::text("SETTINGS")),
+        ("DefaultCurrency", Attribute::text("EUR")),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
 }
 
 /// The text of a row's attribute; an attribute of another type shows its type's name.
@@ -51,6 +68,7 @@ impl EventsTable {
             name,
             item: format!("{aggregate}/{halves}"),
             aggregate,
+            passes_filter: event_filter::passes(&table_record(name, &row, 0)),
             row,
         }
     }
@@ -89,7 +107,8 @@ impl EventsTable {
 
     /// The ids of all accounts.
     pub(crate) fn ids(&self) -> Vec<String> {
-        let mut ids: Vec<String> = self.rows.keys().map(|(id, _)| id.clone()).collect();
+        let ids = self.rows.keys().map(|(id, _)| id);
+        let mut ids: Vec<String> = ids.filter(|id| *id != SETTINGS_ID).cloned().collect();
         ids.dedup();
         ids
     }
