@@ -55,14 +55,17 @@ pub enum Command {
     Verify(Verify),
     /// Publish what the cursors have not passed, in order, from the events table
     ///
-    /// Without a choice all accounts that are blocked or behind. A block is lifted when its row
-    /// can be read again. Safe at any time: consumers skip what they have.
+    /// Without a choice all accounts that are blocked or whose cursor isn't at their last event.
+    /// Every account is tried, whatever happens to another. A block is lifted when its row can be
+    /// read again. Safe at any time: consumers skip what they have.
     #[command(after_help = help("redrive --blocked --dry-run", FINDING_CODES))]
     Redrive(Redrive),
     /// Publish events again, for a consumer that begins
     ///
     /// Also for a table that was there before its stream. Consumers skip what they have. A run
-    /// that was stopped goes on where it was.
+    /// records how far it has got in the folder operations/ of the state folder (.millrace). If it
+    /// was stopped, or an account could not be completed, the next run fails until it is told to
+    /// --resume or to --restart.
     #[command(after_help = help("republish --all", FINDING_CODES))]
     Republish(Republish),
     /// Build a read model anew from the events table, and put it in the old one's place
@@ -122,6 +125,10 @@ pub struct Verify {
 
 /// The flags of `redrive`.
 #[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 pub struct Redrive {
     /// This account alone
     #[arg(long, value_name = "ID", value_parser = account, conflicts_with_all = ["blocked", "behind"])]
@@ -129,9 +136,14 @@ pub struct Redrive {
     /// The accounts whose cursor says that they are blocked
     #[arg(long)]
     pub blocked: bool,
-    /// The accounts whose cursor is behind their events
+    /// The accounts whose cursor is behind their events, ahead of them, or unreadable
     #[arg(long)]
     pub behind: bool,
+    /// Reset cursors that are unreadable or ahead of the events table, and publish from event 1
+    ///
+    /// A restored events table looks like a cursor ahead of it: read the runbook first.
+    #[arg(long)]
+    pub reset_cursor: bool,
     /// Tell which accounts these are, and do nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -143,6 +155,10 @@ pub struct Redrive {
 /// The flags of `republish`.
 #[derive(Debug, Args)]
 #[group(id = "which", required = true, multiple = false, args = ["account", "all"])]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 pub struct Republish {
     /// This account alone
     #[arg(long, value_name = "ID", value_parser = account)]
@@ -153,6 +169,12 @@ pub struct Republish {
     /// From this sequence on; what was never published before it comes too
     #[arg(long, value_name = "SEQ", default_value = "1", value_parser = sequence)]
     pub from: Sequence,
+    /// Continue an unfinished run, inside its accounts too
+    #[arg(long, conflicts_with = "restart")]
+    pub resume: bool,
+    /// Discard what an unfinished run has recorded, and start over
+    #[arg(long)]
+    pub restart: bool,
     /// Tell which accounts these are, and do nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -272,6 +294,7 @@ mod tests {
             "millrace republish",
             "millrace republish --all --account a",
             "millrace republish --all --from 0",
+            "millrace republish --all --resume --restart",
             "millrace rebuild",
             "millrace rebuild balances",
             "millrace inspect",

@@ -18,7 +18,7 @@ mod event_line;
 mod files;
 pub mod follower;
 mod lock;
-mod operate;
+pub mod operate;
 mod output;
 pub mod prerequisites;
 pub mod progress;

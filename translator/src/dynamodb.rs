@@ -15,8 +15,10 @@ use millrace_runtime::{Backoff, ServiceError, System};
 use crate::cursor::{Block, Cursor, CursorStore};
 use crate::rows::{EventRows, Page};
 
-const PUBLISHED_THROUGH: &str = "PublishedThrough";
-const BLOCKED: &str = "Blocked";
+/// A cursor's attribute: the highest sequence that Kinesis has acknowledged, with all before it.
+pub const PUBLISHED_THROUGH: &str = "PublishedThrough";
+/// A cursor's attribute, a map: why publication of the aggregate is blocked, and since when.
+pub const BLOCKED: &str = "Blocked";
 const BLOCKED_SEQUENCE: &str = "Sequence";
 const BLOCKED_ROW: &str = "Row";
 const BLOCKED_REASON: &str = "Reason";
@@ -55,6 +57,18 @@ impl EventsTable {
     pub const fn new(client: Client, table: String) -> Self {
         Self { client, table }
     }
+
+    /// The client that reaches the table.
+    #[must_use]
+    pub const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The table's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.table
+    }
 }
 
 impl CursorTable {
@@ -62,6 +76,18 @@ impl CursorTable {
     #[must_use]
     pub const fn new(client: Client, table: String) -> Self {
         Self { client, table }
+    }
+
+    /// The client that reaches the table.
+    #[must_use]
+    pub const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The table's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.table
     }
 
     fn key(aggregate: &str) -> HashMap<String, AttributeValue> {
@@ -274,7 +300,8 @@ fn published_through(item: &HashMap<String, AttributeValue>) -> Option<Sequence>
 ///
 /// # Errors
 /// [`RowError`] that names the attribute which is missing or wrong.
-fn read_cursor(mut item: HashMap<String, AttributeValue>) -> Result<Cursor, RowError> {
+#[expect(clippy::implicit_hasher, reason = "the SDK hands out this very type")]
+pub fn read_cursor(mut item: HashMap<String, AttributeValue>) -> Result<Cursor, RowError> {
     let blocked = match item.remove(BLOCKED) {
         None => None,
         Some(AttributeValue::M(map)) => Some(read_block(&from_item(map))?),

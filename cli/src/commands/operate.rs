@@ -8,7 +8,8 @@ use crate::Workspace;
 use crate::args::{Inspect, Rebuild, Redrive, Republish, Tail, Target, Verify};
 use crate::operate::deployment::Deployment;
 use crate::operate::{
-    inspect as inspecting, publish, rebuild as rebuilding, tail as tailing, verify as verifying,
+    inspect as inspecting, rebuild as rebuilding, redrive as redriving, republish as republishing,
+    tail as tailing, verify as verifying,
 };
 use crate::output::Output;
 use crate::progress::Progress;
@@ -28,14 +29,14 @@ pub(super) async fn verify(verify: Verify, output: Output) -> Result<ExitCode> {
 
 pub(super) async fn redrive(redrive: Redrive, output: Output) -> Result<ExitCode> {
     let deployment = open(&redrive.target).await?;
-    publish::redrive(&deployment, &redrive, output, &Progress::on_stderr()).await
+    redriving::run(&deployment, &redrive, output, &Progress::on_stderr()).await
 }
 
 pub(super) async fn republish(republish: Republish, output: Output) -> Result<ExitCode> {
     let deployment = open(&republish.target).await?;
     // What was done is kept in the checkout, or, without one, where one is.
     let state = Workspace::find().map_or_else(|_| ".millrace".into(), |it| it.local_folder());
-    publish::republish(
+    republishing::run(
         &deployment,
         &republish,
         output,

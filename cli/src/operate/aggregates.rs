@@ -1,53 +1,52 @@
 //! Which aggregates there are, and their rows.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context as _, Result, bail};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::try_join_all;
 use millrace_domain::{Attributes, Sequence, row};
+use millrace_runtime::ServiceError;
 use millrace_runtime::dynamodb::from_item;
 
 use super::deployment::Deployment;
+use super::dynamodb::ScannedTable;
+use super::ports::{AggregateIds, EventLog as _, Segment};
 use crate::progress::Step;
 
 /// How many segments a table is scanned in side by side.
-const SEGMENTS: i32 = 4;
-/// Among so many newest rows at least one is an event: snapshots never stand side by side.
-const NEWEST: i32 = 3;
+const SEGMENTS: u32 = 4;
 
-/// The ids of all aggregates in a table whose hash key is `Id`, in order. Ids alone are kept, so a
-/// million of them take some dozens of megabytes.
-pub(crate) async fn ids(
-    client: &Client,
-    table: &str,
-    filter: Option<&str>,
-    step: &Step,
-) -> Result<BTreeSet<String>> {
-    let segments = (0..SEGMENTS).map(|segment| async move {
-        let mut pages = client
-            .scan()
-            .table_name(table)
-            .consistent_read(true)
-            .segment(segment)
-            .total_segments(SEGMENTS)
-            .projection_expression("#id")
-            .expression_attribute_names("#id", row::ID)
-            .set_filter_expression(filter.map(str::to_owned))
-            .into_paginator()
-            .send();
-        let mut found = BTreeSet::new();
-        while let Some(page) = pages.next().await {
-            let page = page.with_context(|| format!("could not scan {table}"))?;
-            for item in page.items.unwrap_or_default() {
-                if let Some(AttributeValue::S(id)) = item.get(row::ID) {
-                    found.insert(id.clone());
+/// Lists all aggregates, each once, in order, and calls `listed` after each page with the number of
+/// ids read so far. Ids alone are kept, so a million of them take some dozens of megabytes.
+///
+/// # Errors
+/// [`ServiceError`] when a page could not be read.
+pub async fn list(
+    source: &impl AggregateIds,
+    listed: impl Fn(usize) + Send + Sync,
+) -> Result<BTreeSet<String>, ServiceError> {
+    let (total, listed) = (AtomicUsize::new(0), &listed);
+    let segments = (0..SEGMENTS).map(|index| {
+        let (total, count) = (&total, SEGMENTS);
+        async move {
+            let mut found = BTreeSet::new();
+            let mut last = None;
+            loop {
+                let page = source
+                    .ids_page(Segment { index, count }, last.as_ref())
+                    .await?;
+                let read = page.ids.len();
+                found.extend(page.ids);
+                listed(total.fetch_add(read, Ordering::Relaxed) + read);
+                last = page.last;
+                if last.is_none() {
+                    return Ok(found);
                 }
             }
-            step.detail(&format!("{} aggregates in a part of {table}", found.len()));
         }
-        Ok::<_, anyhow::Error>(found)
     });
     Ok(try_join_all(segments)
         .await?
@@ -56,10 +55,20 @@ pub(crate) async fn ids(
         .collect())
 }
 
+/// Lists the aggregates in a table whose hash key is `Id`.
+pub(crate) async fn ids(client: &Client, table: &str, step: &Step) -> Result<BTreeSet<String>> {
+    let source = ScannedTable::all(client.clone(), table.to_owned());
+    list(&source, |read| {
+        step.detail(&format!("{read} items of {table}"));
+    })
+    .await
+    .with_context(|| format!("could not scan {table}"))
+}
+
 /// The ids of all aggregates that have rows.
 pub(crate) async fn all(deployment: &Deployment, step: &Step) -> Result<BTreeSet<String>> {
     let client = &deployment.clients.dynamodb;
-    ids(client, &deployment.names.events_table, None, step).await
+    ids(client, &deployment.names.events_table, step).await
 }
 
 /// The one aggregate that was named.
@@ -75,27 +84,13 @@ pub(crate) async fn one(deployment: &Deployment, id: &str) -> Result<BTreeSet<St
 
 /// An aggregate's newest row that is no snapshot, read consistently; `None` where there is none.
 pub(crate) async fn newest(deployment: &Deployment, id: &str) -> Result<Option<Attributes>> {
-    let table = &deployment.names.events_table;
-    let answer = deployment
-        .clients
-        .dynamodb
-        .query()
-        .table_name(table)
-        .consistent_read(true)
-        .key_condition_expression("#id = :id")
-        .expression_attribute_names("#id", row::ID)
-        .expression_attribute_values(":id", AttributeValue::S(id.to_owned()))
-        .scan_index_forward(false)
-        .limit(NEWEST)
-        .send()
-        .await
-        .with_context(|| format!("could not query {table}"))?;
-    let mut rows = answer.items.unwrap_or_default().into_iter().map(from_item);
-    Ok(rows.find(|row| !row::is_plainly_a_snapshot(row)))
+    let newest = deployment.events().newest_event_row(id).await;
+    newest.with_context(|| format!("could not query {}", deployment.names.events_table))
 }
 
 /// The sequence that a row's place gives it, as far as the place can be read.
-pub(crate) fn sequence_of(row: &Attributes) -> Option<Sequence> {
+#[must_use]
+pub fn sequence_of(row: &Attributes) -> Option<Sequence> {
     row::version(row)
         .ok()
         .map(millrace_domain::Version::sequence)

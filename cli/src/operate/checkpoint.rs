@@ -1,99 +1,268 @@
-//! What a long command has done, so that it goes on there when it was killed.
+//! How far a run of `republish` has got, in a file, so that a run that was killed can be continued.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use millrace_domain::{Sequence, Timestamp};
+use millrace_runtime::ServiceError;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
-/// The aggregates that are through, one JSON string per line of a file.
-pub(crate) struct Checkpoint {
+use super::ports::RunProgress;
+
+/// What a run publishes: a checkpoint is continued by a run of the same scope only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Scope {
+    /// The events table's ARN.
+    pub events_table: String,
+    /// The id that DynamoDB gave the table when it was created; another table of the same name has
+    /// another one.
+    pub table_id: Option<String>,
+    /// The domain stream's name.
+    pub stream: String,
+    /// The first sequence to be published again.
+    pub from: u64,
+    /// The only aggregate to be published; `None` for all.
+    pub aggregate: Option<String>,
+}
+
+/// What to do with the checkpoint of an earlier run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Earlier {
+    /// Fail if there is one.
+    Refuse,
+    /// Continue it.
+    Resume,
+    /// Discard it and start over.
+    Discard,
+}
+
+/// The first line of the file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Header {
+    since: String,
+    #[serde(flatten)]
+    scope: Scope,
+}
+
+/// Every other line: the aggregate has reached this sequence, or is completed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Line {
+    aggregate: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    through: Option<u64>,
+}
+
+/// The progress of one run. The file is appended to; a last line that was cut off by a kill doesn't
+/// count, so at most the events since the line before it are published once more.
+#[derive(Debug)]
+pub struct Checkpoint {
     path: PathBuf,
-    file: Mutex<File>,
-    done: BTreeSet<String>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    file: File,
+    reached: BTreeMap<String, Sequence>,
+    completed: BTreeSet<String>,
 }
 
 impl Checkpoint {
-    /// Opens the checkpoint called `name`, or begins it. A last line that was cut off counts for
-    /// nothing: its aggregate is done again.
-    pub(crate) fn open(folder: &Path, name: &str) -> Result<Self> {
-        let path = folder.join(name);
-        let open = || -> std::io::Result<(BTreeSet<String>, File)> {
-            std::fs::create_dir_all(folder)?;
-            let content = match std::fs::read_to_string(&path) {
-                Ok(content) => content,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-                Err(error) => return Err(error),
-            };
-            let done = content
-                .split_inclusive('\n')
-                .filter(|line| line.ends_with('\n'))
-                .filter_map(|line| serde_json::from_str(line).ok())
-                .collect();
-            let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
-            if !content.is_empty() && !content.ends_with('\n') {
-                file.write_all(b"\n")?;
+    /// Starts a run of this scope in `folder`, or continues the earlier one.
+    ///
+    /// # Errors
+    /// When there is an earlier run that may not be continued or discarded, or none to be continued,
+    /// or when the earlier one had another scope; or when the file can't be read or written.
+    pub fn open(folder: &Path, scope: &Scope, earlier: Earlier, now: Timestamp) -> Result<Self> {
+        let path = folder.join(scope.file_name());
+        if earlier == Earlier::Discard {
+            crate::files::remove_if_there(&path)?;
+        }
+        let content = crate::files::read_if_there(&path)?.unwrap_or_default();
+        let content = String::from_utf8_lossy(&content);
+        let mut lines = content
+            .split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'));
+        let Some(first) = lines.next() else {
+            if earlier == Earlier::Resume {
+                bail!("there is no unfinished run to resume ({})", path.display());
             }
-            Ok((done, file))
+            return Self::start(path, scope, now);
         };
-        let (done, file) = open().with_context(|| format!("could not open {}", path.display()))?;
+        let header: Header = serde_json::from_str(first).with_context(|| {
+            format!(
+                "{} can't be read; start over with --restart",
+                path.display()
+            )
+        })?;
+        let (mut reached, mut completed) = (BTreeMap::new(), BTreeSet::new());
+        for Line { aggregate, through } in lines.filter_map(|line| serde_json::from_str(line).ok())
+        {
+            if let Some(sequence) = through {
+                let sequence = Sequence::new(sequence).unwrap_or(Sequence::NONE);
+                reached.insert(aggregate, sequence);
+            } else {
+                reached.remove(&aggregate);
+                completed.insert(aggregate);
+            }
+        }
+        if earlier == Earlier::Refuse {
+            bail!(
+                "an earlier run, started at {}, is unfinished: from event {} on, {} accounts are \
+                 completed and {} more are begun. Continue it with --resume, or start over with \
+                 --restart ({})",
+                header.since,
+                header.scope.from,
+                completed.len(),
+                reached.len(),
+                path.display()
+            );
+        }
+        if header.scope != *scope {
+            bail!(
+                "the unfinished run that was started at {} is another one: {}, not {}. Start over \
+                 with --restart ({})",
+                header.since,
+                header.scope,
+                scope,
+                path.display()
+            );
+        }
+        let mut file = Self::append_to(&path)?;
+        if !content.ends_with('\n') {
+            writeln!(file).with_context(|| format!("could not write {}", path.display()))?;
+        }
         Ok(Self {
             path,
-            file: Mutex::new(file),
-            done,
+            state: Mutex::new(State {
+                file,
+                reached,
+                completed,
+            }),
         })
     }
 
-    /// How many were done before.
-    pub(crate) fn len(&self) -> usize {
-        self.done.len()
+    fn start(path: PathBuf, scope: &Scope, now: Timestamp) -> Result<Self> {
+        let header = Header {
+            since: now.to_string(),
+            scope: scope.clone(),
+        };
+        let line = format!("{}\n", serde_json::to_string(&header)?);
+        crate::files::write_atomically(&path, line.as_bytes())?;
+        Ok(Self {
+            state: Mutex::new(State {
+                file: Self::append_to(&path)?,
+                reached: BTreeMap::new(),
+                completed: BTreeSet::new(),
+            }),
+            path,
+        })
     }
 
-    /// Whether this one was done before.
-    pub(crate) fn holds(&self, id: &str) -> bool {
-        self.done.contains(id)
+    fn append_to(path: &Path) -> Result<File> {
+        let opened = OpenOptions::new().append(true).open(path);
+        opened.with_context(|| format!("could not open {}", path.display()))
     }
 
-    /// This one is done.
-    pub(crate) fn add(&self, id: &str) -> Result<()> {
-        let line = format!("{}\n", serde_json::to_string(id)?);
-        let mut file = self.file.lock().expect("nobody panics while writing");
-        file.write_all(line.as_bytes())
-            .with_context(|| format!("could not write {}", self.path.display()))
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nobody panics while holding it")
     }
 
-    /// All is done: the next run begins anew.
-    pub(crate) fn finish(self) -> Result<()> {
+    /// How many aggregates are completed.
+    #[must_use]
+    pub fn completed(&self) -> usize {
+        self.state().completed.len()
+    }
+
+    /// Whether the aggregate is completed.
+    #[must_use]
+    pub fn is_completed(&self, aggregate: &str) -> bool {
+        self.state().completed.contains(aggregate)
+    }
+
+    /// The run is finished: the next one starts over.
+    ///
+    /// # Errors
+    /// When the file could not be removed.
+    pub fn finish(self) -> Result<()> {
         crate::files::remove_if_there(&self.path)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl State {
+    fn append(&mut self, aggregate: &str, through: Option<u64>) -> Result<(), ServiceError> {
+        const ACTION: &str = "writing the checkpoint";
+        let aggregate = aggregate.to_owned();
+        let line = serde_json::to_string(&Line { aggregate, through })
+            .map_err(|error| ServiceError::new(ACTION, error))?;
+        self.file
+            .write_all(format!("{line}\n").as_bytes())
+            .map_err(|error| ServiceError::new(ACTION, error))
+    }
+}
 
-    #[test]
-    fn what_was_done_before_a_kill_is_known_after_it() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let open = || Checkpoint::open(folder.path(), "done").expect("opened");
-        let first = open();
-        first.add("a").expect("added");
-        first.add("b\n\"").expect("added");
-        // Killed in the middle of a line.
-        let mut file = OpenOptions::new()
-            .append(true)
-            .open(folder.path().join("done"))
-            .expect("there");
-        file.write_all(b"\"c").expect("written");
-        let second = open();
-        assert_eq!(second.len(), 2);
-        assert!(second.holds("b\n\"") && !second.holds("c"));
-        second.add("c").expect("added");
-        let third = open();
-        assert!(third.holds("c"));
-        third.finish().expect("removed");
-        assert_eq!(open().len(), 0);
+impl RunProgress for Checkpoint {
+    fn reached(&self, aggregate: &str) -> Option<Sequence> {
+        self.state().reached.get(aggregate).copied()
+    }
+
+    fn record(&self, aggregate: &str, reached: Sequence) -> Result<(), ServiceError> {
+        let mut state = self.state();
+        state.append(aggregate, Some(reached.get()))?;
+        state.reached.insert(aggregate.to_owned(), reached);
+        Ok(())
+    }
+
+    fn complete(&self, aggregate: &str) -> Result<(), ServiceError> {
+        let mut state = self.state();
+        state.append(aggregate, None)?;
+        state.reached.remove(aggregate);
+        state.completed.insert(aggregate.to_owned());
+        Ok(())
+    }
+}
+
+impl Scope {
+    /// Runs over all aggregates and runs over one have files of their own, whatever they start from,
+    /// so that a run with another `--from` meets the unfinished one.
+    fn file_name(&self) -> String {
+        let table = self.events_table.rsplit('/').next().unwrap_or_default();
+        match &self.aggregate {
+            None => format!("republish-{table}.jsonl"),
+            Some(aggregate) => {
+                let digest: [u8; 32] = Sha256::digest(aggregate.as_bytes()).into();
+                let [a, b, c, d, ..] = digest;
+                let hash = u32::from_be_bytes([a, b, c, d]);
+                format!("republish-{table}-{hash:08x}.jsonl")
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            events_table,
+            table_id,
+            stream,
+            from,
+            aggregate,
+        } = self;
+        write!(f, "{events_table}")?;
+        if let Some(id) = table_id {
+            write!(f, " ({id})")?;
+        }
+        write!(f, " to {stream} from event {from} on")?;
+        match aggregate {
+            Some(aggregate) => write!(f, ", {aggregate} alone"),
+            None => Ok(()),
+        }
     }
 }

@@ -7,12 +7,12 @@ use aws_config::BehaviorVersion;
 use aws_sdk_dynamodb::config::ProvideCredentials as _;
 use millrace_domain::Settings;
 use millrace_runtime::System;
-use millrace_translator::batch::Translator;
 use millrace_translator::dynamodb::{CursorTable, EventsTable};
 use millrace_translator::kinesis::DomainStream;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::publish::Publication;
 use crate::Workspace;
 use crate::clients::Clients;
 use crate::stack::Local;
@@ -108,16 +108,13 @@ impl Deployment {
         )
     }
 
-    /// The translator itself, working here instead of in its function. Its order, its retries and
-    /// its cursor rules are those of the live one, beside which it may run: both publish the same
-    /// bytes from the same cursor on, and a consumer sees repeats.
-    pub(crate) fn translator<C>(
+    /// What `redrive` and `republish` publish with: the translator's own services.
+    pub(crate) fn publication(
         &self,
-        cursors: C,
-    ) -> Translator<EventsTable, C, DomainStream, System> {
-        Translator {
-            rows: self.events(),
-            cursors,
+    ) -> Publication<EventsTable, CursorTable, DomainStream, System> {
+        Publication {
+            events: self.events(),
+            cursors: self.cursors(),
             publisher: DomainStream::new(
                 self.clients.kinesis.clone(),
                 self.names.stream_name.clone(),

@@ -4,15 +4,24 @@
 //! and every consumer gates by sequence. So every repair is the same move, publishing or projecting
 //! again from the table, and is safe at any time and as often as one likes.
 //!
+//! What a command does is generic over [`ports`], so that a simulation can run it over simulated
+//! services; the functions that the command line calls print it and choose the exit status.
+//!
 //! Left out on purpose: writing to the events table. What is wrong there is for people to decide.
 
-pub(crate) mod aggregates;
-pub(crate) mod checkpoint;
+pub mod aggregates;
+pub mod checkpoint;
 pub(crate) mod deployment;
+pub mod dynamodb;
 pub(crate) mod inspect;
 pub(crate) mod lake;
-pub(crate) mod publish;
+mod outcome;
+pub mod ports;
+pub mod publish;
 pub(crate) mod rebuild;
+pub(crate) mod redrive;
+mod replay;
+pub(crate) mod republish;
 pub(crate) mod standing;
 pub(crate) mod tail;
 pub(crate) mod verify;

@@ -1,337 +1,418 @@
-//! `millrace redrive` and `millrace republish`: events from the events table onto the stream, in
-//! order, by the translator itself.
+//! Publishing from the events table: what `millrace redrive` and `millrace republish` do.
 //!
-//! Both hand the translator an aggregate's newest row as news. What lies before it and isn't
-//! published yet, the translator fetches from the table, as it does for any hole. To republish, the
-//! cursor it starts from is put back, and the stored one stays where it is.
+//! Both run the translator itself: its order, its retries and its cursor rules are the live one's,
+//! next to which it may run. Each is handed an aggregate's newest row as a change notification, and
+//! reads the pending events before it from the table, as it does for any gap. To republish, the
+//! translator starts from a [replay cursor](super::replay), and the stored one stays where it is.
+//!
+//! Every aggregate has an outcome of its own. A service error, a block or a cursor that can't be
+//! used ends the work on that aggregate alone.
 
-use std::collections::{BTreeSet, HashMap};
-use std::process::ExitCode;
-use std::sync::Mutex;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
-use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use millrace_domain::{RowError, Sequence};
-use millrace_runtime::{Budget, ServiceError};
+use anyhow::Result;
+use futures_util::stream::{self, StreamExt as _};
+use millrace_domain::{Attributes, RowError, Sequence, Settings};
+use millrace_runtime::{Ambient, Budget, Chain, ServiceError};
 use millrace_translator::batch::Translator;
 use millrace_translator::cursor::{Block, Cursor, CursorStore};
-use millrace_translator::dynamodb::{CursorTable, EventsTable};
-use millrace_translator::kinesis::DomainStream;
 use millrace_translator::news::Inserted;
-use serde_json::json;
+use millrace_translator::publish::Publisher;
 
-use super::checkpoint::Checkpoint;
-use super::deployment::Deployment;
-use super::verify::NOT_WELL;
+use super::ports::{AggregateIds, CursorRepair, EventLog, Reset, RunProgress, StoredCursor};
+use super::replay::ReplayCursors;
 use super::{CONCURRENCY, aggregates};
-use crate::args::{Redrive, Republish};
-use crate::output::Output;
-use crate::progress::{Progress, Step};
 
-/// How long one aggregate may take in a row; then it is told as not through.
+/// How long an aggregate may go without an acknowledged event before its outcome is `Incomplete`.
 const PATIENCE: Duration = Duration::from_mins(10);
 
+/// The services that events are published with.
+#[derive(Debug, Clone)]
+pub struct Publication<L, C, P, A> {
+    /// The events table.
+    pub events: L,
+    /// The publication cursors.
+    pub cursors: C,
+    /// The domain stream.
+    pub publisher: P,
+    /// Time and randomness.
+    pub ambient: A,
+    /// The domain's settings.
+    pub settings: Settings,
+}
+
+/// Why publishing can't continue from a cursor.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CursorFault {
+    /// Its item can't be read.
+    #[error("the cursor can't be read: {0}")]
+    Unreadable(RowError),
+    /// The events table has fewer events than the cursor says are published: the cursor is wrong, or
+    /// the table was restored to an earlier state. New events up to the cursor's sequence would be
+    /// taken for duplicates.
+    #[error("the cursor is at event {cursor}, but the events table has only {events} events")]
+    Ahead {
+        /// The cursor's sequence.
+        cursor: Sequence,
+        /// The highest sequence in the events table.
+        events: Sequence,
+    },
+}
+
 /// How publishing an aggregate ended.
-enum Ending {
-    Through(Sequence),
-    Blocked(Box<Block>),
-    NotThrough,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Every event that the table contained is acknowledged; this is the highest sequence.
+    Published(Sequence),
+    /// The aggregate's publication is blocked.
+    Blocked(Block),
+    /// A service failed or was too slow. Whatever was published before stays published.
+    Incomplete(String),
+    /// Nothing was published, because the cursor can't be used.
+    CursorFault(CursorFault),
+    /// Nothing was published, because the aggregate has only this many events, fewer than the
+    /// sequence from which they were to be published again.
+    TooFewEvents(Sequence),
 }
 
-pub(crate) async fn redrive(
-    deployment: &Deployment,
-    redrive: &Redrive,
-    output: Output,
-    progress: &Progress,
-) -> Result<ExitCode> {
-    let ids = candidates(deployment, redrive, progress).await?;
-    if redrive.dry_run {
-        return dry_run(&ids, "redrive", output);
-    }
-    let step = progress.start("Redriving");
-    let endings = stream::iter(&ids).map(async |id| {
-        let translator = deployment.translator(deployment.cursors());
-        let ending = publish_to_the_end(deployment, &translator, id).await?;
-        Ok::<_, anyhow::Error>((id, ending))
-    });
-    tell(
-        endings.buffer_unordered(CONCURRENCY),
-        ids.len(),
-        step,
-        output,
-    )
-    .await
+/// How `redrive` ended for an aggregate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redriven {
+    /// What was wrong with the cursor, if it was reset.
+    pub reset: Option<CursorFault>,
+    /// How publishing ended.
+    pub outcome: Outcome,
 }
 
-pub(crate) async fn republish(
-    deployment: &Deployment,
-    republish: &Republish,
-    output: Output,
-    progress: &Progress,
-    state: &std::path::Path,
-) -> Result<ExitCode> {
-    let all = if let Some(account) = &republish.account {
-        aggregates::one(deployment, account.as_str()).await?
-    } else {
-        let step = progress.start("Listing accounts");
-        let ids = aggregates::all(deployment, &step).await?;
-        step.done();
-        ids
-    };
-    let name = format!(
-        "republish-{}-{}",
-        deployment.names.events_table, republish.from
-    );
-    let checkpoint = Checkpoint::open(&state.join("operations"), &name)?;
-    let ids: BTreeSet<String> = all
-        .into_iter()
-        .filter(|id| republish.account.is_some() || !checkpoint.holds(id))
-        .collect();
-    if checkpoint.len() > 0 && republish.account.is_none() {
-        output.text(format_args!(
-            "Going on where it was stopped: {} accounts are through already.",
-            checkpoint.len()
-        ))?;
+/// How a run over many aggregates ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Summary {
+    /// Aggregates that were tried.
+    pub aggregates: usize,
+    /// Those of them whose events are all published.
+    pub published: usize,
+}
+
+/// Which aggregates `redrive` selects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Selection {
+    /// Those whose cursor says that they are blocked.
+    pub blocked: bool,
+    /// Those whose cursor isn't at their last event: behind it, ahead of it, or unreadable.
+    pub behind: bool,
+}
+
+/// An aggregate's cursor, and its newest row that is no snapshot. The cursor was read first, so
+/// a cursor that is ahead of the row isn't explained by an event that came in between.
+#[derive(Debug)]
+pub struct Position<I> {
+    stored: Option<StoredCursor<I>>,
+    newest: Option<Attributes>,
+}
+
+impl Outcome {
+    /// Whether nothing remains to be done.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        matches!(self, Self::Published(_))
     }
-    if republish.dry_run {
-        return dry_run(&ids, "republish", output);
+}
+
+impl Summary {
+    /// Whether every aggregate is published.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.published == self.aggregates
     }
-    let step = progress.start("Republishing");
-    let from = republish.from;
-    let endings = stream::iter(&ids).map(async |id| {
-        let cursors = PutBack::new(deployment.cursors(), from);
-        let translator = deployment.translator(cursors);
-        let ending = publish_to_the_end(deployment, &translator, id).await?;
-        if republish.account.is_none() && !matches!(ending, Ending::NotThrough) {
-            checkpoint.add(id)?;
+
+    fn count(&mut self, outcome: &Outcome) {
+        self.aggregates += 1;
+        self.published += usize::from(outcome.is_complete());
+    }
+}
+
+impl<I> Position<I> {
+    /// Whether the aggregate has neither events nor a cursor.
+    #[must_use]
+    pub const fn is_unknown(&self) -> bool {
+        self.stored.is_none() && self.newest.is_none()
+    }
+
+    /// What is wrong with the cursor, if anything is.
+    #[must_use]
+    pub fn fault(&self) -> Option<CursorFault> {
+        match &self.stored.as_ref()?.cursor {
+            Err(error) => Some(CursorFault::Unreadable(error.clone())),
+            Ok(cursor) => ahead(cursor.published_through, self.newest.as_ref()),
         }
-        Ok::<_, anyhow::Error>((id, ending))
-    });
-    let code = tell(
-        endings.buffer_unordered(CONCURRENCY),
-        ids.len(),
-        step,
-        output,
-    )
-    .await?;
-    checkpoint.finish()?;
-    Ok(code)
-}
+    }
 
-/// Publishes until a consistent read that is made after the last acknowledged put finds nothing
-/// newer. What is committed after that read reaches the stream behind it, through the live
-/// translator; so a consumer that skipped a live event as a gap still gets it.
-async fn publish_to_the_end<C: CursorStore>(
-    deployment: &Deployment,
-    translator: &Translator<EventsTable, C, DomainStream, millrace_runtime::System>,
-    id: &str,
-) -> Result<Ending> {
-    let budget = Budget::lasting(PATIENCE);
-    loop {
-        let Some(newest) = aggregates::newest(deployment, id).await? else {
-            return Ok(Ending::Through(Sequence::NONE));
+    /// Whether the cursor is readable and at the last event.
+    #[must_use]
+    pub fn is_caught_up(&self) -> bool {
+        let events = match &self.newest {
+            None => Some(Sequence::NONE),
+            Some(newest) => aggregates::sequence_of(newest),
         };
-        let target = aggregates::sequence_of(&newest);
-        let news = Inserted {
-            position: 0,
-            aggregate: id.to_owned(),
-            image: newest,
-        };
-        let outcome = translator.translate(vec![news], budget).await;
-        if outcome.resume_at.is_some() {
-            return Ok(Ending::NotThrough);
-        }
-        let cursor = match translator.cursors.load(&[id]).await?.remove(id) {
-            Some(Ok(cursor)) => cursor,
-            Some(Err(error)) => bail!("the cursor of {id} can't be read: {error}"),
-            None => return Ok(Ending::NotThrough),
-        };
-        if let Some(block) = cursor.blocked {
-            return Ok(Ending::Blocked(Box::new(block)));
-        }
-        let again = aggregates::newest(deployment, id).await?;
-        let again = again.as_ref().and_then(aggregates::sequence_of);
-        if again == target && Some(cursor.published_through) >= target {
-            return Ok(Ending::Through(cursor.published_through));
+        match self.stored.as_ref().map(|stored| &stored.cursor) {
+            None => events == Some(Sequence::NONE),
+            Some(Ok(cursor)) => events == Some(cursor.published_through),
+            Some(Err(_)) => false,
         }
     }
 }
 
-/// Cursors put back to where republishing begins. What is published moves them on; the stored ones
-/// move only where that passes them.
-struct PutBack {
-    stored: CursorTable,
-    begin: Sequence,
-    /// Each cursor as it is stored, and where it is put back to.
-    cursors: Mutex<HashMap<String, (Cursor, Cursor)>>,
+/// The fault of a cursor that is ahead of the newest row, which was read after it. A row whose
+/// version can't be read says nothing about it.
+fn ahead(cursor: Sequence, newest: Option<&Attributes>) -> Option<CursorFault> {
+    let events = newest.map_or(Some(Sequence::NONE), aggregates::sequence_of)?;
+    (cursor > events).then_some(CursorFault::Ahead { cursor, events })
 }
 
-impl PutBack {
-    fn new(stored: CursorTable, from: Sequence) -> Self {
-        let begin = Sequence::new(from.get().saturating_sub(1)).unwrap_or(Sequence::NONE);
-        Self {
-            stored,
-            begin,
-            cursors: Mutex::default(),
-        }
+impl<L, C, P, A> Publication<L, C, P, A>
+where
+    L: EventLog + Clone,
+    C: CursorRepair + Clone,
+    P: Publisher + Clone,
+    A: Ambient + Clone,
+{
+    /// Reads an aggregate's cursor, and then its newest row.
+    ///
+    /// # Errors
+    /// [`ServiceError`] when one of them could not be read.
+    pub async fn position(&self, aggregate: &str) -> Result<Position<C::Item>, ServiceError> {
+        let stored = self.cursors.stored(aggregate).await?;
+        let newest = self.events.newest_event_row(aggregate).await?;
+        Ok(Position { stored, newest })
     }
 
-    fn held(&self, aggregate: &str) -> Option<(Cursor, Cursor)> {
-        let cursors = self.cursors.lock().expect("nobody panics while holding it");
-        cursors.get(aggregate).cloned()
-    }
-
-    fn hold(&self, aggregate: &str, stored: Cursor, held: Cursor) {
-        let mut cursors = self.cursors.lock().expect("nobody panics while holding it");
-        cursors.insert(aggregate.to_owned(), (stored, held));
-    }
-}
-
-impl CursorStore for PutBack {
-    async fn load(
+    /// Selects the aggregates to redrive: of `all` those that aren't caught up, and those in
+    /// `blocked`. One whose position can't be read is selected, and reported when it is redriven.
+    ///
+    /// # Errors
+    /// [`ServiceError`] when the aggregates could not be listed.
+    pub async fn select(
         &self,
-        aggregates: &[&str],
-    ) -> Result<HashMap<String, Result<Cursor, RowError>>, ServiceError> {
-        let mut loaded = self.stored.load(aggregates).await?;
-        for aggregate in aggregates {
-            let stored = match loaded.remove(*aggregate) {
-                Some(Err(error)) => {
-                    loaded.insert((*aggregate).to_owned(), Err(error));
-                    continue;
-                }
-                Some(Ok(stored)) => stored,
-                None => Cursor::default(),
-            };
-            let held = self.held(aggregate).map(|(_, held)| held);
-            let cursor = held.unwrap_or_else(|| Cursor {
-                // Beyond the stored cursor it would leave a hole on the stream.
-                published_through: self.begin.min(stored.published_through),
-                context: None,
-                blocked: stored.blocked.clone(),
-            });
-            self.hold(aggregate, stored, cursor.clone());
-            loaded.insert((*aggregate).to_owned(), Ok(cursor));
+        selection: Selection,
+        all: &impl AggregateIds,
+        blocked: &impl AggregateIds,
+        examined: impl Fn(usize, usize) + Send + Sync,
+    ) -> Result<BTreeSet<String>, ServiceError> {
+        let mut selected = BTreeSet::new();
+        if selection.blocked {
+            selected = aggregates::list(blocked, |_| ()).await?;
         }
-        Ok(loaded)
+        if selection.behind {
+            let all = aggregates::list(all, |_| ()).await?;
+            let (total, mut done) = (all.len(), 0);
+            let mut positions = std::pin::pin!(
+                stream::iter(all)
+                    .map(async |id| (self.position(&id).await, id))
+                    .buffer_unordered(CONCURRENCY)
+            );
+            while let Some((position, id)) = positions.next().await {
+                done += 1;
+                examined(done, total);
+                if !position.is_ok_and(|position| position.is_caught_up()) {
+                    selected.insert(id);
+                }
+            }
+        }
+        Ok(selected)
     }
 
-    async fn save(
+    /// Publishes an aggregate's pending events. A cursor that is unreadable or ahead of the events
+    /// table is reported; it is reset, and everything published from the first event on, only if
+    /// `reset_cursor` asks for it.
+    pub async fn redrive(&self, aggregate: &str, reset_cursor: bool) -> Redriven {
+        let mut reset = None;
+        let outcome = self.try_redrive(aggregate, reset_cursor, &mut reset).await;
+        Redriven {
+            reset,
+            outcome: outcome.unwrap_or_else(|error| incomplete(&error)),
+        }
+    }
+
+    /// Redrives many aggregates, several at once, and reports each one's outcome as it ends.
+    ///
+    /// # Errors
+    /// Those of `report`; they end the run.
+    pub async fn redrive_all(
+        &self,
+        aggregates: &BTreeSet<String>,
+        reset_cursor: bool,
+        mut report: impl FnMut(&str, &Redriven) -> Result<()>,
+    ) -> Result<Summary> {
+        let mut summary = Summary::default();
+        let mut outcomes = std::pin::pin!(
+            stream::iter(aggregates)
+                .map(async |id| (id, self.redrive(id, reset_cursor).await))
+                .buffer_unordered(CONCURRENCY)
+        );
+        while let Some((id, redriven)) = outcomes.next().await {
+            summary.count(&redriven.outcome);
+            report(id, &redriven)?;
+        }
+        Ok(summary)
+    }
+
+    /// Publishes an aggregate's events again, from the sequence `from` on, or from where `progress`
+    /// says that an earlier run has got. Events before `from` that were never published are
+    /// published too.
+    pub async fn republish(
         &self,
         aggregate: &str,
-        cursor: &Cursor,
-        _read: Option<&Block>,
-    ) -> Result<(), ServiceError> {
-        let stored = self.held(aggregate).map_or_else(Cursor::default, |it| it.0);
-        self.hold(aggregate, stored.clone(), cursor.clone());
-        if cursor.published_through < stored.published_through {
-            return Ok(());
+        from: Sequence,
+        progress: &impl RunProgress,
+    ) -> Outcome {
+        let outcome = self.try_republish(aggregate, from, progress).await;
+        outcome.unwrap_or_else(|error| incomplete(&error))
+    }
+
+    /// Republishes many aggregates, several at once, and reports each one's outcome as it ends.
+    ///
+    /// # Errors
+    /// Those of `report`; they end the run.
+    pub async fn republish_all(
+        &self,
+        aggregates: &BTreeSet<String>,
+        from: Sequence,
+        progress: &impl RunProgress,
+        mut report: impl FnMut(&str, &Outcome) -> Result<()>,
+    ) -> Result<Summary> {
+        let mut summary = Summary::default();
+        let mut outcomes = std::pin::pin!(
+            stream::iter(aggregates)
+                .map(async |id| (id, self.republish(id, from, progress).await))
+                .buffer_unordered(CONCURRENCY)
+        );
+        while let Some((id, outcome)) = outcomes.next().await {
+            summary.count(&outcome);
+            report(id, &outcome)?;
         }
-        let block = stored.blocked.as_ref();
-        self.stored.save(aggregate, cursor, block).await?;
-        self.hold(aggregate, cursor.clone(), cursor.clone());
-        Ok(())
+        Ok(summary)
     }
 
-    async fn mark(&self, aggregate: &str, block: &Block) -> Result<(), ServiceError> {
-        self.stored.mark(aggregate, block).await
+    async fn try_redrive(
+        &self,
+        aggregate: &str,
+        reset_cursor: bool,
+        reset: &mut Option<CursorFault>,
+    ) -> Result<Outcome, ServiceError> {
+        let position = self.position(aggregate).await?;
+        if let Some(fault) = position.fault() {
+            let Some(stored) = position.stored.filter(|_| reset_cursor) else {
+                return Ok(Outcome::CursorFault(fault));
+            };
+            match self.cursors.reset(aggregate, &stored.item).await? {
+                Reset::Removed => *reset = Some(fault),
+                Reset::Changed => {
+                    let reason =
+                        "the cursor changed before it could be reset; run the command again";
+                    return Ok(Outcome::Incomplete(reason.to_owned()));
+                }
+            }
+        }
+        self.publish(aggregate, self.cursors.clone()).await
     }
-}
 
-async fn candidates(
-    deployment: &Deployment,
-    redrive: &Redrive,
-    progress: &Progress,
-) -> Result<BTreeSet<String>> {
-    if let Some(account) = &redrive.account {
-        return aggregates::one(deployment, account.as_str()).await;
+    async fn try_republish(
+        &self,
+        aggregate: &str,
+        from: Sequence,
+        progress: &impl RunProgress,
+    ) -> Result<Outcome, ServiceError> {
+        let position = self.position(aggregate).await?;
+        if let Some(fault) = position.fault() {
+            return Ok(Outcome::CursorFault(fault));
+        }
+        let events = match &position.newest {
+            None => Some(Sequence::NONE),
+            Some(newest) => aggregates::sequence_of(newest),
+        };
+        if let Some(events) = events.filter(|events| *events < from) {
+            progress.complete(aggregate)?;
+            return Ok(Outcome::TooFewEvents(events));
+        }
+        let before = Sequence::new(from.get() - 1).unwrap_or(Sequence::NONE);
+        let cursors = ReplayCursors::new(self.cursors.clone(), before, progress);
+        let outcome = self.publish(aggregate, cursors).await?;
+        if outcome.is_complete() {
+            progress.complete(aggregate)?;
+        }
+        Ok(outcome)
     }
-    let step = progress.start("Looking for accounts that are not through");
-    let both = !redrive.blocked && !redrive.behind;
-    let mut ids = BTreeSet::new();
-    if redrive.blocked || both {
-        let table = &deployment.names.cursor_table;
-        let blocked = Some("attribute_exists(Blocked)");
-        ids = aggregates::ids(&deployment.clients.dynamodb, table, blocked, &step).await?;
-    }
-    if redrive.behind || both {
-        let all = aggregates::all(deployment, &step).await?;
-        let (total, mut done) = (all.len(), 0);
-        let mut looked = stream::iter(all)
-            .map(async |id| Ok::<_, anyhow::Error>((is_behind(deployment, &id).await?, id)))
-            .buffer_unordered(CONCURRENCY);
-        while let Some((behind, id)) = looked.try_next().await? {
-            done += 1;
-            step.counted(done, total);
-            if behind {
-                ids.insert(id);
+
+    /// Publishes until a consistent read that is made after the last acknowledged put finds nothing
+    /// newer. What is committed after that read reaches the stream after it, through the live
+    /// translator; so a consumer that skipped a live event as a gap still gets it.
+    async fn publish<S: CursorStore>(
+        &self,
+        aggregate: &str,
+        cursors: S,
+    ) -> Result<Outcome, ServiceError> {
+        let translator = Translator {
+            rows: self.events.clone(),
+            cursors,
+            publisher: self.publisher.clone(),
+            ambient: self.ambient.clone(),
+            settings: self.settings,
+        };
+        let mut announced = None;
+        let mut cursor = match load(&translator.cursors, aggregate).await? {
+            Ok(cursor) => cursor,
+            Err(error) => return Ok(Outcome::CursorFault(CursorFault::Unreadable(error))),
+        };
+        loop {
+            let before = cursor.published_through;
+            let newest = self.events.newest_event_row(aggregate).await?;
+            if let Some(fault) = ahead(before, newest.as_ref()) {
+                return Ok(Outcome::CursorFault(fault));
+            }
+            let Some(newest) = newest else {
+                return Ok(Outcome::Published(before));
+            };
+            let target = aggregates::sequence_of(&newest);
+            let is_known = announced == Some(target);
+            if is_known && Some(before) >= target {
+                return Ok(Outcome::Published(before));
+            }
+            announced = Some(target);
+            let notification = Inserted {
+                position: 0,
+                aggregate: aggregate.to_owned(),
+                image: newest,
+            };
+            let batch = translator
+                .translate(vec![notification], Budget::lasting(PATIENCE))
+                .await;
+            cursor = match load(&translator.cursors, aggregate).await? {
+                Ok(cursor) => cursor,
+                Err(error) => return Ok(Outcome::CursorFault(CursorFault::Unreadable(error))),
+            };
+            if let Some(block) = cursor.blocked {
+                return Ok(Outcome::Blocked(block));
+            }
+            let is_incomplete = batch.resume_at.is_some() || is_known;
+            if is_incomplete && cursor.published_through <= before {
+                let reason = format!("a service failed or was too slow after event {before}");
+                return Ok(Outcome::Incomplete(reason));
             }
         }
     }
-    step.done();
-    Ok(ids)
 }
 
-async fn is_behind(deployment: &Deployment, id: &str) -> Result<bool> {
-    let newest = aggregates::newest(deployment, id).await?;
-    let Some(newest) = newest.as_ref() else {
-        return Ok(false);
-    };
-    let cursor = deployment.cursors().load(&[id]).await?.remove(id);
-    Ok(match (cursor, aggregates::sequence_of(newest)) {
-        (Some(Ok(cursor)), Some(sequence)) => cursor.published_through < sequence,
-        _ => true,
-    })
+async fn load(
+    cursors: &impl CursorStore,
+    aggregate: &str,
+) -> Result<Result<Cursor, RowError>, ServiceError> {
+    let mut loaded = cursors.load(&[aggregate]).await?;
+    Ok(loaded
+        .remove(aggregate)
+        .unwrap_or_else(|| Ok(Cursor::default())))
 }
 
-fn dry_run(ids: &BTreeSet<String>, what: &str, output: Output) -> Result<ExitCode> {
-    for id in ids {
-        output.result(format_args!("would {what} {id}"), &json!({ "account": id }))?;
-    }
-    output.text(format_args!("{} accounts; nothing was done.", ids.len()))?;
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn tell<'a>(
-    endings: impl stream::Stream<Item = Result<(&'a String, Ending)>>,
-    total: usize,
-    step: Step,
-    output: Output,
-) -> Result<ExitCode> {
-    let mut endings = std::pin::pin!(endings);
-    let (mut done, mut through) = (0, 0);
-    while let Some((id, ending)) = endings.try_next().await? {
-        done += 1;
-        step.counted(done, total);
-        match ending {
-            Ending::Through(sequence) => {
-                through += 1;
-                output.result(
-                    format_args!("✓ {id}: published through {sequence}"),
-                    &json!({ "account": id, "publishedThrough": sequence }),
-                )?;
-            }
-            Ending::Blocked(block) => {
-                let (sequence, reason) = (block.sequence, &block.reason);
-                output.result(
-                    format_args!("✗ {id}: blocked at event {sequence}: {reason}"),
-                    &json!({ "account": id, "blockedAt": sequence, "reason": reason }),
-                )?;
-            }
-            Ending::NotThrough => output.result(
-                format_args!("✗ {id}: not through, a service did not let it"),
-                &json!({ "account": id, "notThrough": true }),
-            )?,
-        }
-    }
-    step.done();
-    output.result(
-        format_args!("{through} of {total} accounts are through."),
-        &json!({ "accounts": total, "through": through }),
-    )?;
-    Ok(if through == total {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(NOT_WELL)
-    })
+fn incomplete(error: &ServiceError) -> Outcome {
+    Outcome::Incomplete(Chain(error).to_string())
 }

@@ -308,7 +308,7 @@ impl Rebuilding<'_> {
         ids: &BTreeSet<String>,
         step: &crate::progress::Step,
     ) -> Result<Vec<String>> {
-        let live = aggregates::ids(self.client(), self.live, None, step).await?;
+        let live = aggregates::ids(self.client(), self.live, step).await?;
         let mut orphans = Vec::new();
         for id in live.into_iter().filter(|id| !ids.contains(id)) {
             // One that was opened after the ids were listed is none.

@@ -180,8 +180,8 @@ async fn select(
     let (client, names) = (&deployment.clients.dynamodb, &deployment.names);
     let (mut ids, cursors, views) = tokio::try_join!(
         aggregates::all(deployment, &step),
-        aggregates::ids(client, &names.cursor_table, None, &step),
-        aggregates::ids(client, &names.accounts_table, None, &step),
+        aggregates::ids(client, &names.cursor_table, &step),
+        aggregates::ids(client, &names.accounts_table, &step),
     )?;
     ids.extend(cursors);
     ids.extend(views);

@@ -1,0 +1,173 @@
+//! The operators' [ports](super::ports) over the AWS SDK.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
+use aws_sdk_dynamodb::types::AttributeValue;
+use millrace_domain::{Attributes, row};
+use millrace_runtime::ServiceError;
+use millrace_runtime::dynamodb::{from_item, to_item};
+use millrace_translator::dynamodb::{
+    BLOCKED, CursorTable, EventsTable, PUBLISHED_THROUGH, read_cursor,
+};
+
+use super::ports::{AggregateIds, CursorRepair, EventLog, IdPage, Reset, Segment, StoredCursor};
+
+/// Rows per query for the newest row that is no snapshot. A row at a snapshot's version follows
+/// every nine events, so the first query finds an event unless foreign rows are in between.
+const NEWEST: i32 = 3;
+
+/// A table whose hash key is `Id`, scanned for its aggregates.
+#[derive(Debug, Clone)]
+pub struct ScannedTable {
+    client: Client,
+    table: String,
+    filter: Option<&'static str>,
+}
+
+impl ScannedTable {
+    /// All aggregates in the table.
+    #[must_use]
+    pub const fn all(client: Client, table: String) -> Self {
+        Self {
+            client,
+            table,
+            filter: None,
+        }
+    }
+
+    /// The aggregates in the cursor table whose publication is blocked.
+    #[must_use]
+    pub const fn blocked(client: Client, table: String) -> Self {
+        Self {
+            client,
+            table,
+            filter: Some("attribute_exists(Blocked)"),
+        }
+    }
+}
+
+impl AggregateIds for ScannedTable {
+    async fn ids_page(
+        &self,
+        segment: Segment,
+        after: Option<&Attributes>,
+    ) -> Result<IdPage, ServiceError> {
+        let answer = self
+            .client
+            .scan()
+            .table_name(&self.table)
+            .consistent_read(true)
+            .segment(segment.index.cast_signed())
+            .total_segments(segment.count.cast_signed())
+            .projection_expression("#id")
+            .expression_attribute_names("#id", row::ID)
+            .set_filter_expression(self.filter.map(str::to_owned))
+            .set_exclusive_start_key(after.cloned().map(to_item))
+            .send()
+            .await
+            .map_err(|error| ServiceError::new("Scan of a table", error))?;
+        let items = answer.items.unwrap_or_default().into_iter();
+        Ok(IdPage {
+            ids: items
+                .filter_map(|mut item| match item.remove(row::ID) {
+                    Some(AttributeValue::S(id)) => Some(id),
+                    _ => None,
+                })
+                .collect(),
+            last: answer
+                .last_evaluated_key
+                .filter(|key| !key.is_empty())
+                .map(from_item),
+        })
+    }
+}
+
+impl EventLog for EventsTable {
+    async fn newest_event_row(&self, aggregate: &str) -> Result<Option<Attributes>, ServiceError> {
+        let mut after = None;
+        loop {
+            let answer = self
+                .client()
+                .query()
+                .table_name(self.name())
+                .consistent_read(true)
+                .key_condition_expression("#id = :id")
+                .expression_attribute_names("#id", row::ID)
+                .expression_attribute_values(":id", AttributeValue::S(aggregate.to_owned()))
+                .scan_index_forward(false)
+                .limit(NEWEST)
+                .set_exclusive_start_key(after)
+                .send()
+                .await
+                .map_err(|error| ServiceError::new("Query on the events table", error))?;
+            let mut rows = answer.items.unwrap_or_default().into_iter().map(from_item);
+            if let Some(row) = rows.find(|row| !row::is_plainly_a_snapshot(row)) {
+                return Ok(Some(row));
+            }
+            after = answer.last_evaluated_key.filter(|key| !key.is_empty());
+            if after.is_none() {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+impl CursorRepair for CursorTable {
+    type Item = HashMap<String, AttributeValue>;
+
+    async fn stored(
+        &self,
+        aggregate: &str,
+    ) -> Result<Option<StoredCursor<Self::Item>>, ServiceError> {
+        let answer = self
+            .client()
+            .get_item()
+            .table_name(self.name())
+            .consistent_read(true)
+            .key(row::ID, AttributeValue::S(aggregate.to_owned()))
+            .send()
+            .await
+            .map_err(|error| ServiceError::new("GetItem on the cursor table", error))?;
+        Ok(answer.item.map(|item| StoredCursor {
+            cursor: read_cursor(item.clone()),
+            item,
+        }))
+    }
+
+    async fn reset(&self, aggregate: &str, read: &Self::Item) -> Result<Reset, ServiceError> {
+        let mut request = self
+            .client()
+            .delete_item()
+            .table_name(self.name())
+            .key(row::ID, AttributeValue::S(aggregate.to_owned()));
+        let mut conditions = Vec::new();
+        for (index, (name, value)) in read.iter().enumerate() {
+            conditions.push(format!("#a{index} = :a{index}"));
+            request = request
+                .expression_attribute_names(format!("#a{index}"), name)
+                .expression_attribute_values(format!(":a{index}"), value.clone());
+        }
+        for name in [PUBLISHED_THROUGH, BLOCKED] {
+            if !read.contains_key(name) {
+                conditions.push(format!("attribute_not_exists({name})"));
+            }
+        }
+        let removed = request
+            .condition_expression(conditions.join(" AND "))
+            .send()
+            .await;
+        match removed {
+            Ok(_) => Ok(Reset::Removed),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(DeleteItemError::is_conditional_check_failed_exception) =>
+            {
+                Ok(Reset::Changed)
+            }
+            Err(error) => Err(ServiceError::new("DeleteItem on the cursor table", error)),
+        }
+    }
+}

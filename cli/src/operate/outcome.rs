@@ -1,0 +1,75 @@
+//! Prints how publishing ended, per aggregate and in sum.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::publish::{CursorFault, Outcome, Summary};
+use super::verify::NOT_WELL;
+use crate::output::Output;
+
+pub(super) fn print(id: &str, outcome: &Outcome, output: Output) -> Result<()> {
+    match outcome {
+        Outcome::Published(sequence) => output.result(
+            format_args!("✓ {id}: published through {sequence}"),
+            &json!({ "account": id, "publishedThrough": sequence }),
+        ),
+        Outcome::Blocked(block) => {
+            let (sequence, reason) = (block.sequence, &block.reason);
+            output.result(
+                format_args!("✗ {id}: blocked at event {sequence}: {reason}"),
+                &json!({ "account": id, "blockedAt": sequence, "reason": reason }),
+            )
+        }
+        Outcome::Incomplete(reason) => output.result(
+            format_args!("✗ {id}: incomplete: {reason}"),
+            &json!({ "account": id, "incomplete": true, "reason": reason }),
+        ),
+        Outcome::CursorFault(fault) => print_cursor_fault(id, fault, output),
+        Outcome::TooFewEvents(events) => output.result(
+            format_args!("✗ {id}: has only {events} events"),
+            &json!({ "account": id, "events": events }),
+        ),
+    }
+}
+
+pub(super) fn print_cursor_fault(id: &str, fault: &CursorFault, output: Output) -> Result<()> {
+    let object = match fault {
+        CursorFault::Unreadable(error) => {
+            json!({ "account": id, "cursorUnreadable": error.to_string() })
+        }
+        CursorFault::Ahead { cursor, events } => {
+            json!({ "account": id, "cursorAhead": cursor, "events": events })
+        }
+    };
+    output.result(
+        format_args!(
+            "✗ {id}: {fault}; see the runbook, then `millrace redrive --account {id} --reset-cursor`"
+        ),
+        &object,
+    )
+}
+
+pub(super) fn print_reset(id: &str, fault: &CursorFault, output: Output) -> Result<()> {
+    output.result(
+        format_args!("  {id}: the cursor was reset to 0: {fault}"),
+        &json!({ "account": id, "reset": fault.to_string() }),
+    )
+}
+
+pub(super) fn print_summary(summary: Summary, output: Output) -> Result<ExitCode> {
+    let Summary {
+        aggregates,
+        published,
+    } = summary;
+    output.result(
+        format_args!("{published} of {aggregates} accounts are published."),
+        &json!({ "accounts": aggregates, "published": published }),
+    )?;
+    Ok(if summary.is_complete() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(NOT_WELL)
+    })
+}

@@ -1,0 +1,116 @@
+//! `millrace redrive`: publishes pending events, and resets cursors where that is asked for.
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use serde_json::json;
+
+use super::deployment::Deployment;
+use super::dynamodb::ScannedTable;
+use super::outcome;
+use super::publish::Selection;
+use super::{aggregates, verify::NOT_WELL};
+use crate::args::Redrive;
+use crate::output::Output;
+use crate::progress::Progress;
+
+pub(crate) async fn run(
+    deployment: &Deployment,
+    redrive: &Redrive,
+    output: Output,
+    progress: &Progress,
+) -> Result<ExitCode> {
+    let ids = select(deployment, redrive, progress).await?;
+    if redrive.dry_run {
+        return plan(deployment, redrive, &ids, output).await;
+    }
+    let step = progress.start("Redriving");
+    let (total, mut done) = (ids.len(), 0);
+    let publication = deployment.publication();
+    let summary = publication
+        .redrive_all(&ids, redrive.reset_cursor, |id, redriven| {
+            done += 1;
+            step.counted(done, total);
+            if let Some(fault) = &redriven.reset {
+                outcome::print_reset(id, fault, output)?;
+            }
+            outcome::print(id, &redriven.outcome, output)
+        })
+        .await?;
+    step.done();
+    outcome::print_summary(summary, output)
+}
+
+/// Says what would be done: which aggregates, and what is wrong with their cursors.
+async fn plan(
+    deployment: &Deployment,
+    redrive: &Redrive,
+    ids: &BTreeSet<String>,
+    output: Output,
+) -> Result<ExitCode> {
+    let publication = deployment.publication();
+    let mut unusable = 0;
+    for id in ids {
+        let position = publication.position(id).await;
+        match position
+            .with_context(|| format!("could not read the cursor of {id}"))?
+            .fault()
+        {
+            None => output.result(
+                format_args!("would redrive {id}"),
+                &json!({ "account": id }),
+            )?,
+            Some(fault) if redrive.reset_cursor => output.result(
+                format_args!(
+                    "would reset the cursor of {id} to 0, since {fault}; would redrive {id}"
+                ),
+                &json!({ "account": id, "reset": fault.to_string() }),
+            )?,
+            Some(fault) => {
+                unusable += 1;
+                outcome::print_cursor_fault(id, &fault, output)?;
+            }
+        }
+    }
+    output.text(format_args!("{} accounts; nothing was done.", ids.len()))?;
+    Ok(if unusable == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(NOT_WELL)
+    })
+}
+
+async fn select(
+    deployment: &Deployment,
+    redrive: &Redrive,
+    progress: &Progress,
+) -> Result<BTreeSet<String>> {
+    if let Some(account) = &redrive.account {
+        return aggregates::one(deployment, account.as_str()).await;
+    }
+    let step = progress.start("Looking for accounts that are not caught up");
+    let both = !redrive.blocked && !redrive.behind;
+    let selection = Selection {
+        blocked: redrive.blocked || both,
+        behind: redrive.behind || both,
+    };
+    let client = &deployment.clients.dynamodb;
+    let names = &deployment.names;
+    let all = ScannedTable::all(client.clone(), names.events_table.clone());
+    let blocked = ScannedTable::blocked(client.clone(), names.cursor_table.clone());
+    let selected = deployment
+        .publication()
+        .select(selection, &all, &blocked, |done, total| {
+            step.counted(done, total);
+        })
+        .await
+        .with_context(|| {
+            format!(
+                "could not list {} and {}",
+                names.events_table, names.cursor_table
+            )
+        })?;
+    step.done();
+    Ok(selected)
+}

@@ -1,0 +1,108 @@
+//! The cursors that republishing starts from.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use millrace_domain::{RowError, Sequence};
+use millrace_runtime::ServiceError;
+use millrace_translator::cursor::{Block, Cursor, CursorStore};
+
+use super::ports::RunProgress;
+
+/// Cursors that start before the first event to be published again. Each acknowledged event advances
+/// them and is recorded as the run's progress; the stored cursors change only where publishing passes
+/// them.
+pub(super) struct ReplayCursors<'a, C, R> {
+    stored: C,
+    begin: Sequence,
+    progress: &'a R,
+    cursors: Mutex<HashMap<String, Replay>>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Replay {
+    /// As the table contains it.
+    stored: Cursor,
+    /// As the translator sees it.
+    replayed: Cursor,
+}
+
+impl<'a, C: CursorStore, R: RunProgress> ReplayCursors<'a, C, R> {
+    /// Cursors at `begin`, or where an earlier run has got.
+    pub(super) fn new(stored: C, begin: Sequence, progress: &'a R) -> Self {
+        Self {
+            stored,
+            begin,
+            progress,
+            cursors: Mutex::default(),
+        }
+    }
+
+    fn replay(&self, aggregate: &str) -> Option<Replay> {
+        let cursors = self.cursors.lock().expect("nobody panics while holding it");
+        cursors.get(aggregate).cloned()
+    }
+
+    fn keep(&self, aggregate: &str, replay: Replay) {
+        let mut cursors = self.cursors.lock().expect("nobody panics while holding it");
+        cursors.insert(aggregate.to_owned(), replay);
+    }
+
+    /// The cursor from which replaying starts. Beyond the stored cursor it would leave a gap on the
+    /// stream.
+    fn start(&self, aggregate: &str, stored: &Cursor) -> Cursor {
+        let reached = self.progress.reached(aggregate).unwrap_or(self.begin);
+        Cursor {
+            published_through: reached.max(self.begin).min(stored.published_through),
+            context: None,
+            blocked: stored.blocked.clone(),
+        }
+    }
+}
+
+impl<C: CursorStore, R: RunProgress> CursorStore for ReplayCursors<'_, C, R> {
+    async fn load(
+        &self,
+        aggregates: &[&str],
+    ) -> Result<HashMap<String, Result<Cursor, RowError>>, ServiceError> {
+        let mut loaded = self.stored.load(aggregates).await?;
+        for aggregate in aggregates {
+            let stored = match loaded.remove(*aggregate) {
+                Some(Err(error)) => {
+                    loaded.insert((*aggregate).to_owned(), Err(error));
+                    continue;
+                }
+                Some(Ok(stored)) => stored,
+                None => Cursor::default(),
+            };
+            let replayed = self
+                .replay(aggregate)
+                .map_or_else(|| self.start(aggregate, &stored), |replay| replay.replayed);
+            let cursor = replayed.clone();
+            self.keep(aggregate, Replay { stored, replayed });
+            loaded.insert((*aggregate).to_owned(), Ok(cursor));
+        }
+        Ok(loaded)
+    }
+
+    async fn save(
+        &self,
+        aggregate: &str,
+        cursor: &Cursor,
+        _read: Option<&Block>,
+    ) -> Result<(), ServiceError> {
+        let Replay { mut stored, .. } = self.replay(aggregate).unwrap_or_default();
+        if cursor.published_through >= stored.published_through {
+            let block = stored.blocked.as_ref();
+            self.stored.save(aggregate, cursor, block).await?;
+            stored = cursor.clone();
+        }
+        let replayed = cursor.clone();
+        self.keep(aggregate, Replay { stored, replayed });
+        self.progress.record(aggregate, cursor.published_through)
+    }
+
+    async fn mark(&self, aggregate: &str, block: &Block) -> Result<(), ServiceError> {
+        self.stored.mark(aggregate, block).await
+    }
+}

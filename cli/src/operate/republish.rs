@@ -1,0 +1,108 @@
+//! `millrace republish`: publishes events again, for a consumer that begins.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use millrace_runtime::{Ambient as _, System};
+use serde_json::json;
+
+use super::checkpoint::{Checkpoint, Earlier, Scope};
+use super::deployment::Deployment;
+use super::{aggregates, outcome};
+use crate::args::Republish;
+use crate::output::Output;
+use crate::progress::Progress;
+
+pub(crate) async fn run(
+    deployment: &Deployment,
+    republish: &Republish,
+    output: Output,
+    progress: &Progress,
+    state: &Path,
+) -> Result<ExitCode> {
+    let all = if let Some(account) = &republish.account {
+        aggregates::one(deployment, account.as_str()).await?
+    } else {
+        let step = progress.start("Listing accounts");
+        let ids = aggregates::all(deployment, &step).await?;
+        step.done();
+        ids
+    };
+    if republish.dry_run {
+        return plan(&all, output);
+    }
+    let earlier = match (republish.resume, republish.restart) {
+        (true, _) => Earlier::Resume,
+        (_, true) => Earlier::Discard,
+        (false, false) => Earlier::Refuse,
+    };
+    let scope = scope(deployment, republish).await?;
+    let folder = state.join("operations");
+    let checkpoint = Checkpoint::open(&folder, &scope, earlier, System.now())?;
+    if republish.resume {
+        output.text(format_args!(
+            "Continuing: {} accounts are completed already.",
+            checkpoint.completed()
+        ))?;
+    }
+    let ids: BTreeSet<String> = all
+        .into_iter()
+        .filter(|id| !checkpoint.is_completed(id))
+        .collect();
+    let step = progress.start("Republishing");
+    let (total, mut done) = (ids.len(), 0);
+    let publication = deployment.publication();
+    let summary = publication
+        .republish_all(&ids, republish.from, &checkpoint, |id, ended| {
+            done += 1;
+            step.counted(done, total);
+            outcome::print(id, ended, output)
+        })
+        .await?;
+    step.done();
+    if ids.iter().all(|id| checkpoint.is_completed(id)) {
+        checkpoint.finish()?;
+    } else {
+        output.text("The rest can be tried again with --resume.")?;
+    }
+    outcome::print_summary(summary, output)
+}
+
+fn plan(ids: &BTreeSet<String>, output: Output) -> Result<ExitCode> {
+    for id in ids {
+        output.result(
+            format_args!("would republish {id}"),
+            &json!({ "account": id }),
+        )?;
+    }
+    output.text(format_args!("{} accounts; nothing was done.", ids.len()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn scope(deployment: &Deployment, republish: &Republish) -> Result<Scope> {
+    let table = &deployment.names.events_table;
+    let described = deployment
+        .clients
+        .dynamodb
+        .describe_table()
+        .table_name(table)
+        .send()
+        .await
+        .with_context(|| format!("could not describe {table}"))?;
+    let described = described.table;
+    let arn = described
+        .as_ref()
+        .and_then(|described| described.table_arn());
+    Ok(Scope {
+        events_table: arn.unwrap_or(table).to_owned(),
+        table_id: described.and_then(|described| described.table_id),
+        stream: deployment.names.stream_name.clone(),
+        from: republish.from.get(),
+        aggregate: republish
+            .account
+            .as_ref()
+            .map(|account| account.as_str().to_owned()),
+    })
+}
