@@ -1,28 +1,18 @@
 //! The view table and the history table behind [`ReadModel`].
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use millrace_domain::{Attribute, Attributes, view};
+use millrace_runtime::ServiceError;
 use millrace_runtime::dynamodb::{from_item, to_item, to_value};
-use millrace_runtime::{Backoff, ServiceError, System};
 
-use crate::model::{ReadModel, Saved};
+use crate::model::{REVISION, ReadModel, Saved};
 use crate::stale;
 
-/// The most items that one `BatchWriteItem` takes
-/// ([BatchWriteItem](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html)).
-const MAX_ITEMS: usize = 25;
-/// How often items that a `BatchWriteItem` left unprocessed are sent again, with backoff as its page
-/// advises.
-const MAX_BATCH_TRIES: u32 = 6;
-const BACKOFF: Backoff = Backoff {
-    base: Duration::from_millis(20),
-    cap: Duration::from_secs(1),
-};
 const WRITE: &str = "BatchWriteItem on the history table";
 
 /// The two tables.
@@ -43,29 +33,6 @@ impl Tables {
             history,
         }
     }
-
-    async fn write(&self, requests: Vec<WriteRequest>) -> Result<(), ServiceError> {
-        let mut left: HashMap<String, Vec<WriteRequest>> =
-            [(self.history.clone(), requests)].into();
-        for retry in 0..MAX_BATCH_TRIES {
-            let answer = self
-                .client
-                .batch_write_item()
-                .set_request_items(Some(left))
-                .send()
-                .await
-                .map_err(|error| ServiceError::new(WRITE, error))?;
-            left = answer.unprocessed_items.unwrap_or_default();
-            if left.values().all(Vec::is_empty) {
-                return Ok(());
-            }
-            tokio::time::sleep(BACKOFF.delay(retry, &System)).await;
-        }
-        Err(ServiceError::new(
-            WRITE,
-            "items were left unprocessed every time",
-        ))
-    }
 }
 
 impl ReadModel for Tables {
@@ -82,19 +49,28 @@ impl ReadModel for Tables {
         Ok(answer.item.map(from_item))
     }
 
-    async fn put_history(&self, lines: Vec<Attributes>) -> Result<(), ServiceError> {
-        let requests = lines
+    async fn put_history(&self, items: Vec<Attributes>) -> Result<Vec<Attributes>, ServiceError> {
+        let requests = items
             .into_iter()
-            .map(|line| {
-                let put = PutRequest::builder().set_item(Some(to_item(line))).build();
+            .map(|item| {
+                let put = PutRequest::builder().set_item(Some(to_item(item))).build();
                 put.map(|put| WriteRequest::builder().put_request(put).build())
             })
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| ServiceError::new(WRITE, error))?;
-        for chunk in requests.chunks(MAX_ITEMS) {
-            self.write(chunk.to_vec()).await?;
-        }
-        Ok(())
+        let answer = self
+            .client
+            .batch_write_item()
+            .request_items(self.history.clone(), requests)
+            .send()
+            .await
+            .map_err(|error| ServiceError::new(WRITE, error))?;
+        let unprocessed = answer.unprocessed_items.unwrap_or_default();
+        Ok(unprocessed
+            .into_values()
+            .flatten()
+            .filter_map(|request| Some(from_item(request.put_request?.item)))
+            .collect())
     }
 
     async fn save_view(
@@ -102,29 +78,17 @@ impl ReadModel for Tables {
         item: Attributes,
         read: Option<&Attributes>,
     ) -> Result<Saved, ServiceError> {
-        let mut put = self
+        let condition = Condition::unchanged(read);
+        let put = self
             .client
             .put_item()
             .table_name(&self.views)
             .set_item(Some(to_item(item)))
-            .expression_attribute_names("#sequence", view::SEQUENCE);
-        // An item without a sequence is nobody's view; it is replaced as one that isn't there.
-        put = match read.filter(|read| read.contains_key(view::SEQUENCE)) {
-            None => put.condition_expression("attribute_not_exists(#sequence)"),
-            Some(read) => {
-                let put = put
-                    .expression_attribute_names("#stale", stale::SEQUENCE)
-                    .expression_attribute_values(":sequence", value(read, view::SEQUENCE));
-                if read.contains_key(stale::SEQUENCE) {
-                    put.expression_attribute_values(":stale", value(read, stale::SEQUENCE))
-                        .condition_expression("#sequence = :sequence AND #stale = :stale")
-                } else {
-                    put.condition_expression(
-                        "#sequence = :sequence AND attribute_not_exists(#stale)",
-                    )
-                }
-            }
-        };
+            .condition_expression(condition.expression)
+            .set_expression_attribute_names(Some(condition.names))
+            .set_expression_attribute_values(
+                Some(condition.values).filter(|values| !values.is_empty()),
+            );
         match put.send().await {
             Ok(_) => Ok(Saved::Stored),
             Err(error)
@@ -138,12 +102,21 @@ impl ReadModel for Tables {
         }
     }
 
-    async fn mark(&self, aggregate: &str, attributes: Attributes) -> Result<(), ServiceError> {
+    async fn mark(
+        &self,
+        aggregate: &str,
+        attributes: Attributes,
+        read: &Attributes,
+    ) -> Result<Saved, ServiceError> {
+        let condition = Condition::unchanged(Some(read));
         let mut update = self
             .client
             .update_item()
             .table_name(&self.views)
-            .key(view::ID, AttributeValue::S(aggregate.to_owned()));
+            .key(view::ID, AttributeValue::S(aggregate.to_owned()))
+            .condition_expression(condition.expression)
+            .set_expression_attribute_names(Some(condition.names))
+            .set_expression_attribute_values(Some(condition.values));
         let mut set = Vec::new();
         for (index, (name, attribute)) in attributes.into_iter().enumerate() {
             set.push(format!("#mark{index} = :mark{index}"));
@@ -151,20 +124,72 @@ impl ReadModel for Tables {
                 .expression_attribute_names(format!("#mark{index}"), name)
                 .expression_attribute_values(format!(":mark{index}"), to_value(attribute));
         }
-        update
-            .update_expression(format!("SET {}", set.join(", ")))
-            .send()
-            .await
-            .map(|_| ())
-            .map_err(|error| ServiceError::new("UpdateItem on the view table", error))
+        let update = update.update_expression(format!("SET {}", set.join(", ")));
+        match update.send().await {
+            Ok(_) => Ok(Saved::Stored),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
+            {
+                Ok(Saved::Moved)
+            }
+            Err(error) => Err(ServiceError::new("UpdateItem on the view table", error)),
+        }
     }
 }
 
-/// The value that an item was read with, to hold the stored one against.
-fn value(item: &Attributes, name: &str) -> AttributeValue {
-    match item.get(name) {
-        Some(Attribute::Number(number)) => AttributeValue::N(number.clone()),
-        Some(Attribute::Text(text)) => AttributeValue::S(text.clone()),
-        Some(Attribute::Other(_)) | None => AttributeValue::Null(true),
+/// A condition on the stored item.
+#[derive(Debug, Clone, Default)]
+pub struct Condition {
+    /// The expression.
+    pub expression: String,
+    /// The attributes that it names.
+    pub names: HashMap<String, String>,
+    /// The values that it compares with; empty where it compares with none.
+    pub values: HashMap<String, AttributeValue>,
+}
+
+impl Condition {
+    /// The stored view item is the one that was read; `None`: there is none. It is what
+    /// [`ReadModel::save_view`] promises.
+    #[must_use]
+    pub fn unchanged(read: Option<&Attributes>) -> Self {
+        match read {
+            None => Self::same(&Attributes::new(), &[view::ID]),
+            Some(read) if read.contains_key(REVISION) => Self::same(read, &[REVISION]),
+            Some(read) => Self::same(read, &[REVISION, view::SEQUENCE, stale::SEQUENCE]),
+        }
+    }
+
+    /// The stored item has these attributes as they were read: absent, or of the same value. Of a
+    /// type that is no string and no number the type alone is compared, because the value isn't kept
+    /// on reading.
+    #[must_use]
+    pub fn same(read: &Attributes, attributes: &[&str]) -> Self {
+        let mut condition = Self::default();
+        let mut terms = Vec::new();
+        for (index, name) in attributes.iter().enumerate() {
+            condition
+                .names
+                .insert(format!("#read{index}"), (*name).to_owned());
+            let (term, value) = match read.get(*name) {
+                None => (format!("attribute_not_exists(#read{index})"), None),
+                Some(Attribute::Other(of)) => (
+                    format!("attribute_type(#read{index}, :read{index})"),
+                    Some(AttributeValue::S((*of).to_owned())),
+                ),
+                Some(value) => (
+                    format!("#read{index} = :read{index}"),
+                    Some(to_value(value.clone())),
+                ),
+            };
+            condition
+                .values
+                .extend(value.map(|value| (format!(":read{index}"), value)));
+            terms.push(term);
+        }
+        condition.expression = terms.join(" AND ");
+        condition
     }
 }

@@ -7,14 +7,14 @@
 //! repeats and shows them by their `id`.
 //!
 //! * [`handler`]: Lambda's batches to [`record`]s, and the outcome to the answer.
-//! * [`gate`], [`project`], [`stale`], [`model`]: the projector; [`dynamodb`] puts the tables behind it.
+//! * [`gate`], [`project`], [`stale`], [`history`], [`model`]: the projector; [`dynamodb`] puts the tables behind it.
 //! * [`line`], [`pack`], [`archive`]: the archiver; [`firehose`] puts the delivery stream behind it.
 //!
 //! Left out on purpose: repairing a gap. What is missing comes through the stream again
 //! (`millrace republish`), for all consumers alike.
 //!
-//! Invariant: a view at sequence n is the fold of the events 1 to n, and only a conditional write on
-//! the sequence that was read moves it.
+//! Invariant: a view at sequence n is the fold of the events 1 to n, and only a write that is
+//! conditional on the revision that was read changes it.
 
 pub mod archive;
 pub mod config;
@@ -22,6 +22,7 @@ pub mod dynamodb;
 pub mod firehose;
 pub mod gate;
 pub mod handler;
+pub mod history;
 pub mod line;
 pub mod model;
 pub mod pack;

@@ -5,7 +5,16 @@ use std::future::Future;
 use millrace_domain::Attributes;
 use millrace_runtime::ServiceError;
 
-/// What became of a view that was to be saved.
+/// The attribute of a view item that every write changes: a unique id. Two items of the same sequence
+/// may differ (one is damaged, the other is its repair), so the sequence alone doesn't tell whether
+/// somebody else has written the item. Items that the previous version wrote have none.
+pub const REVISION: &str = "Revision";
+
+/// The most items that one call of [`ReadModel::put_history`] takes
+/// ([BatchWriteItem](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html)).
+pub const MAX_HISTORY_ITEMS: usize = 25;
+
+/// What became of a conditional write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Saved {
     /// It is stored.
@@ -25,17 +34,22 @@ pub trait ReadModel: Send + Sync {
         aggregate: &str,
     ) -> impl Future<Output = Result<Option<Attributes>, ServiceError>> + Send;
 
-    /// Puts an aggregate's history lines, each in place of whatever is there.
+    /// Puts history items, at most [`MAX_HISTORY_ITEMS`], each in place of whatever is there; one
+    /// call. Returns the items that the service left unprocessed.
     ///
     /// # Errors
-    /// [`ServiceError`]: some of them may be there. Putting them again changes nothing.
+    /// [`ServiceError`]: some of the items may be stored. Putting them again changes nothing.
     fn put_history(
         &self,
-        lines: Vec<Attributes>,
-    ) -> impl Future<Output = Result<(), ServiceError>> + Send;
+        items: Vec<Attributes>,
+    ) -> impl Future<Output = Result<Vec<Attributes>, ServiceError>> + Send;
 
-    /// Puts a view item in place of the one that was read, `None` where there was none, unless its
-    /// sequence or its mark is another by now.
+    /// Puts a view item, which has a fresh [`REVISION`], in place of the one that was read, `None`
+    /// where there was none.
+    ///
+    /// Nothing is stored unless the stored item has the revision that was read. Where the item that
+    /// was read has none, the stored one must have none either, and the same sequence and the same
+    /// stale mark, because a projector of the previous version changes only these.
     ///
     /// # Errors
     /// [`ServiceError`]: whether it is stored is unknown.
@@ -45,7 +59,8 @@ pub trait ReadModel: Send + Sync {
         read: Option<&Attributes>,
     ) -> impl Future<Output = Result<Saved, ServiceError>> + Send;
 
-    /// Sets attributes of a view item that can't be understood, and leaves the rest as it is.
+    /// Sets attributes of a view item that can't be decoded, a fresh [`REVISION`] among them, and
+    /// leaves the rest as it is; on the condition of [`ReadModel::save_view`].
     ///
     /// # Errors
     /// [`ServiceError`]: whether they are set is unknown.
@@ -53,5 +68,6 @@ pub trait ReadModel: Send + Sync {
         &self,
         aggregate: &str,
         attributes: Attributes,
-    ) -> impl Future<Output = Result<(), ServiceError>> + Send;
+        read: &Attributes,
+    ) -> impl Future<Output = Result<Saved, ServiceError>> + Send;
 }

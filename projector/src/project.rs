@@ -10,7 +10,8 @@ use millrace_domain::{
 use millrace_runtime::{Ambient, Backoff, Budget, Chain, ServiceError};
 
 use crate::gate::{Gate, gate};
-use crate::model::{ReadModel, Saved};
+use crate::history;
+use crate::model::{REVISION, ReadModel, Saved};
 use crate::record::Delivered;
 use crate::stale::Stale;
 
@@ -135,10 +136,12 @@ impl<M: ReadModel, A: Ambient> Projector<M, A> {
 
     async fn attempt(&self, news: &News) -> Result<Through, Trouble> {
         let item = self.model.view(&news.aggregate).await?;
-        let read = item.as_ref().map_or(Ok(None), View::read);
-        let view = match read {
-            Ok(view) => view,
-            Err(error) => return self.mark_damaged(&news.aggregate, item, &error).await,
+        let view = match &item {
+            None => None,
+            Some(item) => match View::read(item) {
+                Ok(view) => view,
+                Err(error) => return self.mark_damaged(&news.aggregate, item, &error).await,
+            },
         };
         let before = item.as_ref().and_then(Stale::read);
         let change = apply(view.clone(), before.clone(), &news.events, &self.ambient);
@@ -154,9 +157,10 @@ impl<M: ReadModel, A: Ambient> Projector<M, A> {
         log_stale(before.as_ref(), change.stale.as_ref());
         if !change.lines.is_empty() {
             let lines = change.lines.iter().map(HistoryEntry::to_attributes);
-            self.model.put_history(lines.collect()).await?;
+            history::put_all(&self.model, &self.ambient, lines.collect()).await?;
         }
-        let after = view_item(&news.aggregate, change.view.as_ref(), change.stale.as_ref());
+        let mut after = view_item(&news.aggregate, change.view.as_ref(), change.stale.as_ref());
+        after.insert(REVISION.to_owned(), self.revision());
         match self.model.save_view(after, item.as_ref()).await? {
             Saved::Stored => Ok(through),
             Saved::Moved => Err(Trouble::Moved),
@@ -167,23 +171,31 @@ impl<M: ReadModel, A: Ambient> Projector<M, A> {
     async fn mark_damaged(
         &self,
         aggregate: &str,
-        item: Option<Attributes>,
+        item: &Attributes,
         error: &RowError,
     ) -> Result<Through, Trouble> {
-        if item.as_ref().and_then(Stale::read).is_none() {
+        if Stale::read(item).is_none() {
             tracing::error!(reason = %error, "a view can't be read");
             let mark = Stale {
                 until: Sequence::NONE,
                 reason: format!("the view can't be read: {error}"),
                 since: self.ambient.now(),
             };
-            self.model.mark(aggregate, mark.to_attributes()).await?;
+            let mut attributes = mark.to_attributes();
+            attributes.insert(REVISION.to_owned(), self.revision());
+            if self.model.mark(aggregate, attributes, item).await? == Saved::Moved {
+                return Err(Trouble::Moved);
+            }
         }
         Ok(Through {
             stale: true,
             applied: 0,
             oldest: None,
         })
+    }
+
+    fn revision(&self) -> Attribute {
+        Attribute::text(self.ambient.unique_id())
     }
 }
 

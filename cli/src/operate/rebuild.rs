@@ -18,11 +18,13 @@ use anyhow::{Context as _, Result, bail};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, BillingMode, TableStatus};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use millrace_domain::{Attributes, HistoryEntry, Sequence, View, view};
+use millrace_domain::{Attribute, Attributes, HistoryEntry, Sequence, View, view};
 use millrace_projector::dynamodb::Tables;
-use millrace_projector::model::{ReadModel as _, Saved};
+use millrace_projector::history;
+use millrace_projector::model::{REVISION, ReadModel as _, Saved};
 use millrace_projector::stale::Stale;
 use millrace_runtime::dynamodb::to_item;
+use millrace_runtime::{Ambient as _, System};
 use serde_json::json;
 
 use super::deployment::Deployment;
@@ -216,8 +218,8 @@ impl Rebuilding<'_> {
 
     async fn put_lines(&self, table: &str, lines: &[HistoryEntry]) -> Result<()> {
         let tables = Tables::new(self.client().clone(), String::new(), table.to_owned());
-        tables
-            .put_history(lines.iter().map(HistoryEntry::to_attributes).collect())
+        let items = lines.iter().map(HistoryEntry::to_attributes).collect();
+        history::put_all(&tables, &System, items)
             .await
             .with_context(|| format!("could not write {table}"))
     }
@@ -269,6 +271,7 @@ impl Rebuilding<'_> {
                 continue;
             }
             let mut item = view.to_attributes();
+            item.insert(REVISION.to_owned(), Attribute::text(System.unique_id()));
             let stale = live.as_ref().and_then(Stale::read);
             if let Some(stale) = stale.filter(|stale| stale.until > view.sequence) {
                 item.extend(stale.to_attributes());

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use millrace_domain::{
     AggregateId, Attribute, Attributes, Envelope, HistoryEntry, Sequence, Timestamp, View,
 };
 use millrace_projector::archive::{Delivery, Rejected};
-use millrace_projector::model::{ReadModel, Saved};
+use millrace_projector::model::{REVISION, ReadModel, Saved};
 use millrace_projector::pack::Packed;
 use millrace_projector::record::Delivered;
 use millrace_projector::stale::{self, Stale};
@@ -23,6 +24,10 @@ pub(crate) enum Fault {
     Ambiguous,
     /// Somebody else has moved the view on by these events just before.
     Overtaken(u64),
+    /// `rebuild` has just replaced the view by the fold of its events, at the same sequence.
+    Rebuilt,
+    /// A batch stores so many items and leaves the rest unprocessed.
+    CutShort(usize),
 }
 
 #[derive(Debug, Default)]
@@ -31,6 +36,8 @@ pub(crate) struct Memory {
     pub(crate) history: Mutex<BTreeMap<(String, u64), Attributes>>,
     pub(crate) faults: Mutex<VecDeque<Option<Fault>>>,
     pub(crate) saves: Mutex<usize>,
+    /// How many history items each call stored.
+    pub(crate) puts: Mutex<Vec<usize>>,
     /// An aggregate of which no call succeeds.
     pub(crate) down: Mutex<Option<String>>,
 }
@@ -60,7 +67,8 @@ impl Ambient for Still {
         Timestamp::from_unix_millis(1_800_000_000_000).expect("valid")
     }
     fn unique_id(&self) -> String {
-        "id".to_owned()
+        static GIVEN: AtomicU64 = AtomicU64::new(0);
+        format!("id-{}", GIVEN.fetch_add(1, Ordering::Relaxed))
     }
     fn fraction(&self) -> f64 {
         0.5
@@ -116,11 +124,13 @@ impl Memory {
     }
 }
 
+/// `Condition::unchanged` of the adapter.
 fn same(stored: Option<&Attributes>, read: Option<&Attributes>) -> bool {
-    let of = |item: Option<&Attributes>, name: &str| item.and_then(|it| it.get(name)).cloned();
-    stored.is_some() == read.is_some()
-        && of(stored, "Sequence") == of(read, "Sequence")
-        && of(stored, stale::SEQUENCE) == of(read, stale::SEQUENCE)
+    let Some(read) = read else {
+        return stored.is_none();
+    };
+    let same = |name| stored.and_then(|item| item.get(name)) == read.get(name);
+    same(REVISION) && (read.contains_key(REVISION) || (same("Sequence") && same(stale::SEQUENCE)))
 }
 
 impl ReadModel for &Memory {
@@ -132,17 +142,26 @@ impl ReadModel for &Memory {
         Ok(views.get(aggregate).cloned())
     }
 
-    async fn put_history(&self, lines: Vec<Attributes>) -> Result<(), ServiceError> {
+    async fn put_history(
+        &self,
+        mut lines: Vec<Attributes>,
+    ) -> Result<Vec<Attributes>, ServiceError> {
         let fault = self.fault();
-        if fault == Some(Fault::Lost) {
-            return Err(lost());
-        }
+        let unprocessed = match fault {
+            Some(Fault::Lost) => return Err(lost()),
+            Some(Fault::CutShort(stored)) => lines.split_off(stored.min(lines.len())),
+            _ => Vec::new(),
+        };
+        self.puts.lock().expect("unpoisoned").push(lines.len());
         let mut history = self.history.lock().expect("unpoisoned");
         for line in lines {
             let read = HistoryEntry::read(&line).expect("a line");
             history.insert((read.id.to_string(), read.sequence.get()), line);
         }
-        fault.map_or(Ok(()), |_| Err(lost()))
+        match fault {
+            Some(Fault::Ambiguous | Fault::Overtaken(_) | Fault::Rebuilt) => Err(lost()),
+            _ => Ok(unprocessed),
+        }
     }
 
     async fn save_view(
@@ -157,13 +176,12 @@ impl ReadModel for &Memory {
         let mut views = self.views.lock().expect("unpoisoned");
         match fault {
             Some(Fault::Lost) => return Err(lost()),
-            Some(Fault::Overtaken(through)) => {
-                let view = events(&id, 1..=through).iter().fold(None, |view, event| {
-                    Some(View::apply(view.as_ref(), event).0)
-                });
-                views.insert(id.clone(), view.expect("some").to_attributes());
+            Some(Fault::Overtaken(through)) => replace(&mut views, &id, through),
+            Some(Fault::Rebuilt) => {
+                let through = views[&id]["Sequence"].as_integer().expect("a view");
+                replace(&mut views, &id, through.cast_unsigned());
             }
-            Some(Fault::Ambiguous) | None => {}
+            Some(Fault::Ambiguous | Fault::CutShort(_)) | None => {}
         }
         if !same(views.get(&id), read) {
             return Ok(Saved::Moved);
@@ -176,14 +194,35 @@ impl ReadModel for &Memory {
         }
     }
 
-    async fn mark(&self, aggregate: &str, attributes: Attributes) -> Result<(), ServiceError> {
+    async fn mark(
+        &self,
+        aggregate: &str,
+        attributes: Attributes,
+        read: &Attributes,
+    ) -> Result<Saved, ServiceError> {
+        let fault = self.fault();
         let mut views = self.views.lock().expect("unpoisoned");
-        views
-            .entry(aggregate.to_owned())
-            .or_default()
-            .extend(attributes);
-        Ok(())
+        if fault == Some(Fault::Rebuilt) {
+            let through = views[aggregate]["Sequence"].as_integer().expect("a view");
+            replace(&mut views, aggregate, through.cast_unsigned());
+        }
+        if !same(views.get(aggregate), Some(read)) {
+            return Ok(Saved::Moved);
+        }
+        let item = views.get_mut(aggregate).expect("it was read");
+        item.extend(attributes);
+        Ok(Saved::Stored)
     }
+}
+
+/// Replaces a view by the fold of its events up to `through`, as another writer does.
+fn replace(views: &mut BTreeMap<String, Attributes>, id: &str, through: u64) {
+    let view = events(id, 1..=through).iter().fold(None, |view, event| {
+        Some(View::apply(view.as_ref(), event).0)
+    });
+    let mut item = view.expect("some").to_attributes();
+    item.insert(REVISION.to_owned(), Attribute::text("another writer's"));
+    views.insert(id.to_owned(), item);
 }
 
 /// A delivery stream that takes what it is told to.

@@ -163,6 +163,86 @@ async fn a_view_that_was_moved_meanwhile_is_read_again() {
     assert_eq!(memory.view_of("a"), fold(&events("a", 1..=5)));
 }
 
+/// Makes the view of "a" undecodable.
+fn damage(memory: &Memory) {
+    let mut views = memory.views.lock().expect("unpoisoned");
+    let item = views.get_mut("a").expect("there");
+    item.insert("Balance".to_owned(), Attribute::text("x"));
+    item.remove("StaleSequence");
+}
+
+/// A view at 5 is damaged, and stays readable. The projector reads it to apply event 6; before it
+/// saves, `rebuild` puts the right view at 5.
+#[tokio::test(start_paused = true)]
+async fn a_view_computed_from_a_damaged_one_is_not_saved_over_its_repair() {
+    for has_revision in [true, false] {
+        let memory = Memory::default();
+        project(&memory, batch(&events("a", 1..=5))).await;
+        {
+            let mut views = memory.views.lock().expect("unpoisoned");
+            let item = views.get_mut("a").expect("there");
+            item.insert("Balance".to_owned(), Attribute::number(999));
+            if !has_revision {
+                item.remove("Revision").expect("every write sets one");
+            }
+        }
+        let rebuilt = [None, Some(Fault::Rebuilt)];
+        memory.faults.lock().expect("unpoisoned").extend(rebuilt);
+        project(&memory, batch(&events("a", 6..=6))).await;
+        assert_eq!(memory.view_of("a"), fold(&events("a", 1..=6)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_view_that_was_repaired_meanwhile_is_not_marked_damaged() {
+    let memory = Memory::default();
+    project(&memory, batch(&events("a", 1..=5))).await;
+    damage(&memory);
+    let rebuilt = [Some(Fault::Rebuilt)];
+    memory.faults.lock().expect("unpoisoned").extend(rebuilt);
+    project(&memory, batch(&events("a", 6..=6))).await;
+    assert_eq!(memory.stale("a"), None);
+    assert_eq!(memory.view_of("a"), fold(&events("a", 1..=6)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_write_of_a_view_changes_its_revision() {
+    let memory = Memory::default();
+    let mut seen = std::collections::BTreeSet::new();
+    let mut revision_is_new = || {
+        let views = memory.views.lock().expect("unpoisoned");
+        let Attribute::Text(revision) = &views["a"]["Revision"] else {
+            panic!("a revision is a string");
+        };
+        seen.insert(revision.clone())
+    };
+    for sequences in [1..=1, 2..=2, 4..=4] {
+        project(&memory, batch(&events("a", sequences))).await;
+        assert!(revision_is_new());
+    }
+    damage(&memory);
+    project(&memory, batch(&events("a", 3..=3))).await;
+    assert!(memory.stale("a").is_some() && revision_is_new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn history_items_left_unprocessed_are_sent_again_and_no_call_has_more_than_25() {
+    let memory = Memory::failing(&[Some(Fault::CutShort(24)), Some(Fault::CutShort(0))]);
+    project(&memory, batch(&events("a", 1..=30))).await;
+    assert_eq!(memory.history_of("a").len(), 30);
+    assert_eq!(*memory.puts.lock().expect("unpoisoned"), [24, 0, 1, 5]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_view_is_not_saved_while_history_items_are_left_unprocessed() {
+    let memory = Memory::failing(&[Some(Fault::CutShort(0)); 100]);
+    let outcome = project(&memory, batch(&events("a", 1..=2))).await;
+    assert_eq!(outcome.resume_at, Some(0));
+    assert_eq!(memory.view_of("a"), None);
+    let calls = memory.puts.lock().expect("unpoisoned").len();
+    assert_eq!(calls, 5 * 6, "six calls in each of five attempts");
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_aggregate_that_is_not_through_is_reported_and_holds_nobody_back() {
     let memory = Memory::default();
@@ -193,11 +273,6 @@ async fn nothing_is_tried_beyond_the_budget() {
 async fn a_view_that_cannot_be_read_is_marked_and_left_as_it_is() {
     let memory = Memory::default();
     project(&memory, batch(&events("a", 1..=2))).await;
-    let damage = |memory: &Memory| {
-        let mut views = memory.views.lock().expect("unpoisoned");
-        let item = views.get_mut("a").expect("there");
-        item.insert("Balance".to_owned(), Attribute::text("x"));
-    };
     damage(&memory);
     let outcome = project(&memory, batch(&events("a", 3..=3))).await;
     assert_eq!((outcome.resume_at, outcome.stale), (None, 1));

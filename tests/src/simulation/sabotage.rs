@@ -56,5 +56,5 @@ pub const SABOTAGES: [(Sabotage, &[&str]); 11] = [
 /// catches it and the property that it breaks.
 pub const REGRESSIONS: [(Sabotage, u64, &str); 2] = [
     (Sabotage::BlockWiped, 12, "4"),
-    (Sabotage::BlockLiftedHalfway, 123, "4"),
+    (Sabotage::BlockLiftedHalfway, 84, "4"),
 ];

@@ -1,7 +1,7 @@
 //! The view table and the history table.
 
 use millrace_domain::{Attribute, Attributes, view};
-use millrace_projector::model::{ReadModel, Saved};
+use millrace_projector::model::{REVISION, ReadModel, Saved};
 use millrace_projector::stale;
 use millrace_runtime::ServiceError;
 
@@ -27,25 +27,23 @@ impl ReadModel for Services {
         Ok(item)
     }
 
-    async fn put_history(&self, lines: Vec<Attributes>) -> Result<(), ServiceError> {
+    async fn put_history(&self, items: Vec<Attributes>) -> Result<Vec<Attributes>, ServiceError> {
         let is_cut_short = self.strikes(Fault::BatchCutShort);
         self.write("BatchWriteItem of history lines", move |world, _| {
-            let all = lines.len();
-            let stored = if is_cut_short {
-                world.rng.usize(0..=all)
+            let mut items = items;
+            let unprocessed = if is_cut_short {
+                let stored = world.rng.usize(0..=items.len());
+                items.split_off(stored)
             } else {
-                all
+                Vec::new()
             };
-            for line in lines.into_iter().take(stored) {
-                let sequence = text(&line, view::SEQUENCE).parse().expect("a sequence");
-                world.lines.insert((text(&line, view::ID), sequence), line);
+            for item in items {
+                let sequence = text(&item, view::SEQUENCE).parse().expect("a sequence");
+                world.lines.insert((text(&item, view::ID), sequence), item);
             }
+            unprocessed
         })
-        .await?;
-        if is_cut_short {
-            return Err(ServiceError::new("BatchWriteItem", "items were left"));
-        }
-        Ok(())
+        .await
     }
 
     async fn save_view(
@@ -73,20 +71,32 @@ impl ReadModel for Services {
         .await
     }
 
-    async fn mark(&self, aggregate: &str, attributes: Attributes) -> Result<(), ServiceError> {
-        let aggregate = aggregate.to_owned();
+    async fn mark(
+        &self,
+        aggregate: &str,
+        attributes: Attributes,
+        read: &Attributes,
+    ) -> Result<Saved, ServiceError> {
+        let (aggregate, read) = (aggregate.to_owned(), read.clone());
         self.write("UpdateItem of a view's mark", move |world, _| {
+            if !is_same(world.views.get(&aggregate), Some(&read)) {
+                return Saved::Moved;
+            }
             let item = world.views.entry(aggregate).or_default();
             item.extend(attributes);
+            Saved::Stored
         })
         .await
     }
 }
 
-/// What the condition holds against each other: whether there is an item, its sequence, its mark.
+/// `Condition::unchanged` of the adapter: the revision that was read; where none was read, no
+/// revision, and the same sequence and mark.
 fn is_same(stored: Option<&Attributes>, read: Option<&Attributes>) -> bool {
-    let of = |item: Option<&Attributes>, name| item.and_then(|item| item.get(name)).cloned();
-    stored.is_some() == read.is_some()
-        && of(stored, view::SEQUENCE) == of(read, view::SEQUENCE)
-        && of(stored, stale::SEQUENCE) == of(read, stale::SEQUENCE)
+    let Some(read) = read else {
+        return stored.is_none();
+    };
+    let same = |name| stored.and_then(|item| item.get(name)) == read.get(name);
+    same(REVISION)
+        && (read.contains_key(REVISION) || (same(view::SEQUENCE) && same(stale::SEQUENCE)))
 }
