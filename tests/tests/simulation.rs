@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use millrace_tests::simulation::sabotage::{REGRESSIONS, SABOTAGES, Sabotage};
+use millrace_tests::simulation::scenario::SCENARIOS;
 use millrace_tests::simulation::{Options, campaign};
 
 /// How many seeds are run by default.
@@ -100,6 +101,12 @@ fn main() -> ExitCode {
         "simulation::every_property_holds_under_every_fault".to_owned(),
         Box::new(|| holds(seeds())),
     )];
+    trials.extend(SCENARIOS.map(|scenario| {
+        trial(
+            format!("simulation::scenario::{}", scenario.name),
+            Box::new(move || scenario.run().map(|()| String::new()).map_err(Failed::from)),
+        )
+    }));
     trials.extend(REGRESSIONS.map(|(sabotage, seed, property)| {
         trial(
             format!("simulation::seed_{seed}_holds_but_for::{sabotage:?}"),

@@ -13,6 +13,7 @@ use millrace_writer::execute::Writer;
 use millrace_writer::handler::handle;
 use serde_json::{Value, json};
 
+use super::days::{self, MAPPINGS};
 use super::functions::settings;
 use super::invocation::invoke;
 use super::sim::Sim;
@@ -55,6 +56,7 @@ pub(crate) async fn work(sim: &Arc<Sim>, actions: Vec<Action>, clients: usize) {
         }
     });
     join_all(clients).await;
+    days::enable_all(sim);
 }
 
 async fn act(sim: &Arc<Sim>, number: usize, action: Action) {
@@ -124,6 +126,14 @@ async fn act(sim: &Arc<Sim>, number: usize, action: Action) {
                 (false, false) => world.domain_stream.merge(&mut world.rng),
             }
         }),
+        Action::Disable { mapping } => sim.apply(|world, _| {
+            world.count("mappings disabled", 1);
+            world.disabled.insert(MAPPINGS[mapping]);
+        }),
+        Action::Days(days) => {
+            days::pass(sim, days).await;
+            days::enable_all(sim);
+        }
         Action::Pause(millis) => tokio::time::sleep(Duration::from_millis(millis)).await,
     }
 }

@@ -11,6 +11,8 @@ pub(crate) struct Shard<R> {
     /// The shards that it came from: whoever reads in order reads them to their end first.
     pub(crate) parents: Vec<usize>,
     pub(crate) is_open: bool,
+    /// How many of its first records are no longer there for a reader.
+    pub(crate) trimmed: usize,
     pub(crate) records: Vec<Stored<R>>,
 }
 
@@ -45,6 +47,7 @@ impl<R> Log<R> {
                 ),
                 parents: Vec::new(),
                 is_open: true,
+                trimmed: 0,
                 records: Vec::new(),
             })
             .collect();
@@ -81,6 +84,13 @@ impl<R> Log<R> {
             .collect();
         all.sort_by_key(|stored| stored.number);
         all
+    }
+
+    /// Takes from readers what came before `oldest`.
+    pub(crate) fn trim(&mut self, oldest: u64) {
+        for shard in &mut self.shards {
+            shard.trimmed = shard.records.partition_point(|stored| stored.at < oldest);
+        }
     }
 
     /// Closes a shard and opens two in its place.
@@ -123,6 +133,7 @@ impl<R> Log<R> {
             range: *range,
             parents: parents.to_vec(),
             is_open: true,
+            trimmed: 0,
             records: Vec::new(),
         }));
     }

@@ -116,6 +116,10 @@ impl<F: Function> Mapping<F> {
     async fn read(self, sim: Arc<Sim>, lane: Lane) {
         loop {
             let changed = sim.changed.notified();
+            if sim.world().disabled.contains(F::NAME) {
+                changed.await;
+                continue;
+            }
             let (any, is_open) = self.gathered(&mut sim.world(), lane);
             if !any {
                 if !is_open {
@@ -138,7 +142,7 @@ impl<F: Function> Mapping<F> {
     fn gathered(&self, world: &mut World, lane: Lane) -> (bool, bool) {
         let shard = &F::log(world).shards[lane.shard];
         let (end, is_open) = (shard.records.len(), shard.is_open);
-        let from = world.progress[&(F::NAME, lane.shard)][lane.lane];
+        let from = world.progress[&(F::NAME, lane.shard)][lane.lane].max(shard.trimmed);
         let own = F::log(world).shards[lane.shard].records[from..]
             .iter()
             .position(|stored| self.is_own(&stored.record, lane));
@@ -164,8 +168,7 @@ impl<F: Function> Mapping<F> {
     }
 
     fn is_own(&self, record: &F::Record, lane: Lane) -> bool {
-        let of = hash(F::key(record)).rotate_right(16) % self.lanes;
-        F::passes(record) && usize::try_from(of) == Ok(lane.lane)
+        F::passes(record) && lane_of(F::key(record), self.lanes) == lane.lane
     }
 
     fn advance(world: &mut World, lane: Lane, to: usize) {
@@ -181,6 +184,14 @@ impl<F: Function> Mapping<F> {
             is_repeat: false,
         }]);
         while let Some(mut part) = parts.pop_front() {
+            // A record beyond the age limit isn't sent to the function any more.
+            let oldest = sim.elapsed().saturating_sub(self.limits.age);
+            let fresh = part.records.iter().position(|it| it.at >= oldest);
+            let too_old = part.records.drain(..fresh.unwrap_or(part.records.len()));
+            sim.world().miss::<F>(too_old.map(|stored| stored.record));
+            if part.records.is_empty() {
+                continue;
+            }
             let answer = self.invoke(sim, part.records.clone()).await;
             let from = match answer {
                 Ok(reported) => lowest(&reported, &part.records),
@@ -235,6 +246,40 @@ impl<F: Function> Mapping<F> {
             F::handle(services, context, batch)
         })
         .await
+    }
+}
+
+/// The lane of a shard that a key's records always take.
+fn lane_of(key: &str, lanes: u32) -> usize {
+    let lane = hash(key).rotate_right(16) % lanes;
+    usize::try_from(lane).expect("few")
+}
+
+impl World {
+    /// Notes that a function will never see these records.
+    fn miss<F: Function>(&mut self, records: impl Iterator<Item = F::Record>) {
+        for record in records {
+            self.count("records that were gone before they were read", 1);
+            self.missed.insert((F::NAME, F::key(&record).to_owned()));
+        }
+    }
+
+    /// Notes what is trimmed of a function's log and nobody has read.
+    pub(crate) fn miss_trimmed<F: Function>(&mut self) {
+        let mut missed = Vec::new();
+        for (index, shard) in F::log(self).shards.iter().enumerate() {
+            let lanes = self.progress.get(&(F::NAME, index));
+            for (position, stored) in shard.records[..shard.trimmed].iter().enumerate() {
+                let is_read = lanes.is_some_and(|lanes| {
+                    let count = u32::try_from(lanes.len()).expect("few");
+                    position < lanes[lane_of(F::key(&stored.record), count)]
+                });
+                if !is_read && F::passes(&stored.record) {
+                    missed.push(stored.record.clone());
+                }
+            }
+        }
+        self.miss::<F>(missed.into_iter());
     }
 }
 

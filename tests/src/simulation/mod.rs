@@ -17,6 +17,7 @@
 pub mod campaign;
 mod check;
 mod clients;
+mod days;
 mod dynamodb;
 mod event_filter;
 mod expected;
@@ -28,6 +29,7 @@ mod kinesis;
 mod log;
 mod mapping;
 pub mod sabotage;
+pub mod scenario;
 mod services;
 mod sim;
 mod strangers;
@@ -101,12 +103,16 @@ pub struct Outcome {
 /// Runs a seed.
 #[must_use]
 pub fn simulate(seed: u64, options: Options) -> Outcome {
+    in_virtual_time(run(seed, options))
+}
+
+fn in_virtual_time<T>(history: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime can be built");
-    runtime.block_on(run(seed, options))
+    runtime.block_on(history)
 }
 
 async fn run(seed: u64, options: Options) -> Outcome {
@@ -130,11 +136,15 @@ async fn run(seed: u64, options: Options) -> Outcome {
         },
         _ => LIMITS,
     };
-    map::<Translate>(&sim, &mut rng, 1, limits);
-    let lanes = rng.u32(1..4);
-    map::<Project>(&sim, &mut rng, lanes, limits);
-    let lanes = rng.u32(1..4);
-    map::<Archive>(&sim, &mut rng, lanes, limits);
+    if rng.u8(0..4) == 0 {
+        map_as_deployed(&sim);
+    } else {
+        map::<Translate>(&sim, &mut rng, 1, limits);
+        let lanes = rng.u32(1..4);
+        map::<Project>(&sim, &mut rng, lanes, limits);
+        let lanes = rng.u32(1..4);
+        map::<Archive>(&sim, &mut rng, lanes, limits);
+    }
     tokio::spawn(carry(Arc::clone(&sim)));
 
     clients::work(&sim, actions, workload.clients).await;
@@ -174,6 +184,8 @@ fn world(rng: &mut Rng, options: Options) -> World {
         lines: BTreeMap::new(),
         lake: Vec::new(),
         discarded: Vec::new(),
+        missed: std::collections::BTreeSet::new(),
+        disabled: std::collections::BTreeSet::new(),
         acknowledged: std::collections::BTreeSet::new(),
         accounts: BTreeMap::new(),
         damaged: std::collections::BTreeSet::new(),
@@ -201,6 +213,25 @@ fn map<F: functions::Function>(sim: &Arc<Sim>, rng: &mut Rng, lanes: u32, limits
         function: PhantomData,
     };
     tokio::spawn(mapping.run(Arc::clone(sim)));
+}
+
+/// The mappings with the batch sizes, windows, lanes, time-outs and limits that the CDK app sets
+/// (`infra/lib/domain-stream.ts`, `projection.ts`, `lake.ts` and `mapping.ts`).
+fn map_as_deployed(sim: &Arc<Sim>) {
+    fn start<F: functions::Function>(sim: &Arc<Sim>, batch_size: usize, window: u64, lanes: u32) {
+        let mapping = Mapping::<F> {
+            batch_size,
+            window,
+            time: Duration::from_mins(1),
+            lanes,
+            limits: LIMITS,
+            function: PhantomData,
+        };
+        tokio::spawn(mapping.run(Arc::clone(sim)));
+    }
+    start::<Translate>(sim, 1_000, 0, 1);
+    start::<Project>(sim, 1_000, 0, 4);
+    start::<Archive>(sim, 10_000, 60_000, 1);
 }
 
 /// Brings the table's changes onto its stream, for ever.

@@ -3,6 +3,8 @@
 
 use fastrand::Rng;
 
+use super::days::MAPPINGS;
+
 /// Something that somebody does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Action {
@@ -33,6 +35,10 @@ pub(crate) enum Action {
     Intrude { account: usize, foreign: bool },
     /// A stream's shards change.
     Reshard { table: bool, split: bool },
+    /// Somebody disables a mapping, until days have passed or all is done.
+    Disable { mapping: usize },
+    /// So many days pass.
+    Days(u64),
     /// Nobody does anything for so many milliseconds.
     Pause(u64),
 }
@@ -107,6 +113,14 @@ impl Workload {
             {
                 let later = rng.usize(index + 1..=actions.len());
                 actions.insert(later, Action::Repair { account });
+            }
+        }
+        if rng.u8(0..6) == 0 {
+            let days = rng.usize(0..=actions.len());
+            actions.insert(days, Action::Days(rng.u64(1..9)));
+            if rng.u8(0..3) > 0 {
+                let mapping = rng.usize(0..MAPPINGS.len());
+                actions.insert(rng.usize(0..=days), Action::Disable { mapping });
             }
         }
         Self {

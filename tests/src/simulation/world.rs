@@ -124,6 +124,11 @@ pub(crate) struct World {
     pub(crate) lines: BTreeMap<(String, u64), Attributes>,
     pub(crate) lake: Vec<Vec<u8>>,
     pub(crate) discarded: Vec<Discarded>,
+    /// By function, the accounts of which a record was trimmed, or became too old, before it was
+    /// read.
+    pub(crate) missed: BTreeSet<(&'static str, String)>,
+    /// The functions whose mapping is disabled.
+    pub(crate) disabled: BTreeSet<&'static str>,
 
     /// Which events Kinesis has acknowledged to the one who put them.
     pub(crate) acknowledged: BTreeSet<(String, u64)>,
@@ -166,11 +171,13 @@ impl World {
         self.violation.get_or_insert(Violation { property, what });
     }
 
-    /// Whether a record of this account is in the function's failure destination.
+    /// Whether the function may never have seen a record of this account: it is in the failure
+    /// destination, or was gone before it was read. Nothing reports the latter as long as no
+    /// further event of the account arrives.
     pub(crate) fn is_discarded(&self, function: &'static str, aggregate: &str) -> bool {
-        self.discarded
-            .iter()
-            .any(|it| it.function == function && it.aggregate == aggregate)
+        let is_discarded = |it: &Discarded| it.function == function && it.aggregate == aggregate;
+        self.discarded.iter().any(is_discarded)
+            || self.missed.contains(&(function, aggregate.to_owned()))
     }
 
     /// Puts a row, and its change onto the way to the stream.
