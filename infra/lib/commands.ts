@@ -1,6 +1,6 @@
 /** The command side: the writer, which turns HTTP commands into events. */
 import { Duration } from 'aws-cdk-lib';
-import { HttpRouteKey } from 'aws-cdk-lib/aws-apigatewayv2';
+import { HttpMethod, HttpRouteKey } from 'aws-cdk-lib/aws-apigatewayv2';
 import { Construct } from 'constructs';
 import type { EventLog } from './event-log.ts';
 import type { HttpApi } from './http-api.ts';
@@ -42,6 +42,10 @@ export class Commands extends Construct {
 
     // Unknown paths and methods come here too: the writer answers them with problem+json, where
     // the API itself would say {"message":"Not Found"}.
-    http.route('Commands', HttpRouteKey.DEFAULT, this.writer);
+    http.routes('Commands', this.writer, HttpRouteKey.DEFAULT, {
+      Open: [HttpMethod.POST, '/accounts'],
+      Credit: [HttpMethod.POST, '/accounts/{accountId}/credit'],
+      Withdraw: [HttpMethod.POST, '/accounts/{accountId}/withdraw'],
+    });
   }
 }

@@ -20,6 +20,9 @@ import type { Settings } from './settings.ts';
  */
 const THROTTLE: apigatewayv2.ThrottleSettings = { rateLimit: 2000, burstLimit: 1000 };
 
+/** Routes by their ids in the stack. */
+export type NamedRoutes = Readonly<Record<string, readonly [method: apigatewayv2.HttpMethod, path: string]>>;
+
 export interface HttpApiProps {
   readonly settings: Settings;
 }
@@ -61,7 +64,8 @@ export class HttpApi extends Construct {
             sourceIp: '$context.identity.sourceIp',
             caller: '$context.identity.userArn',
             method: '$context.httpMethod',
-            path: '$context.path',
+            // Not the path: it contains the account's id, and no log does. The route says which
+            // command or query it is.
             route: '$context.routeKey',
             status: '$context.status',
             responseLength: '$context.responseLength',
@@ -73,13 +77,23 @@ export class HttpApi extends Construct {
     });
   }
 
-  /** Sends what matches `route` to `target`, payload format 2.0, behind the API's authorization. */
-  route(id: string, route: apigatewayv2.HttpRouteKey, target: RustFunction): void {
-    new apigatewayv2.HttpRoute(this, `${id}Route`, {
-      httpApi: this.api,
-      routeKey: route,
-      integration: new HttpLambdaIntegration(id, target.handler),
-      authorizer: this.authorizer,
-    });
+  /**
+   * Sends what matches a route to `target`, payload format 2.0, behind the API's authorization.
+   * `rest` gets what no other route does; `named` get no other treatment than `rest`, but the access
+   * log names them.
+   */
+  routes(id: string, target: RustFunction, rest: apigatewayv2.HttpRouteKey, named: NamedRoutes): void {
+    const integration = new HttpLambdaIntegration(id, target.handler);
+    const route = (routeId: string, routeKey: apigatewayv2.HttpRouteKey) =>
+      new apigatewayv2.HttpRoute(this, routeId, {
+        httpApi: this.api,
+        routeKey,
+        integration,
+        authorizer: this.authorizer,
+      });
+    route(`${id}Route`, rest);
+    for (const [name, [method, path]] of Object.entries(named)) {
+      route(`${name}Route`, apigatewayv2.HttpRouteKey.with(path, method));
+    }
   }
 }

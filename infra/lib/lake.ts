@@ -99,7 +99,12 @@ export class Lake extends Construct {
     // delete the whole bucket.
     // https://docs.aws.amazon.com/firehose/latest/dev/controlling-access.html#using-iam-s3
     const role = new iam.Role(this, 'DeliveryRole', {
-      assumedBy: new iam.ServicePrincipal('firehose.amazonaws.com'),
+      // On behalf of this account only: otherwise another account's delivery stream could be made to
+      // write here. The stream's own ARN would be a circle, because the stream refers to the role.
+      // https://docs.aws.amazon.com/firehose/latest/dev/confused-deputy.html
+      assumedBy: new iam.ServicePrincipal('firehose.amazonaws.com', {
+        conditions: { StringEquals: { 'aws:SourceAccount': Stack.of(this).account } },
+      }),
       description: 'Lets Firehose write the lake',
       inlinePolicies: {
         WriteLake: new iam.PolicyDocument({

@@ -34,6 +34,10 @@ export class Queries extends Construct {
     projection.accounts.grant(this.reader.handler, 'dynamodb:GetItem');
     projection.transactions.grant(this.reader.handler, 'dynamodb:GetItem', 'dynamodb:Query');
 
-    http.route('Queries', HttpRouteKey.with('/{proxy+}', HttpMethod.GET), this.reader);
+    http.routes('Queries', this.reader, HttpRouteKey.with('/{proxy+}', HttpMethod.GET), {
+      Account: [HttpMethod.GET, '/accounts/{accountId}'],
+      Transactions: [HttpMethod.GET, '/accounts/{accountId}/transactions'],
+      Balance: [HttpMethod.GET, '/accounts/{accountId}/balance'],
+    });
   }
 }

@@ -132,8 +132,54 @@ describe.each([
   });
 
   test('queries go to the reader, and everything else to the writer', () => {
-    const routes = all(of(), 'AWS::ApiGatewayV2::Route').map((it) => it.Properties.RouteKey);
-    expect(routes.sort()).toEqual(['$default', 'GET /{proxy+}']);
+    const targets = Object.entries(of().findResources('AWS::ApiGatewayV2::Integration')).map(([id, it]) => [
+      id,
+      /^(Commands|Queries)/.exec(it.Properties.IntegrationUri['Fn::GetAtt'][0])![1],
+    ]);
+    const target = (route: any) => Object.fromEntries(targets)[route.Target['Fn::Join'][1][1].Ref];
+    const routes = all(of(), 'AWS::ApiGatewayV2::Route').map((it) => [it.Properties.RouteKey, target(it.Properties)]);
+    expect(Object.fromEntries(routes)).toEqual({
+      $default: 'Commands',
+      'POST /accounts': 'Commands',
+      'POST /accounts/{accountId}/credit': 'Commands',
+      'POST /accounts/{accountId}/withdraw': 'Commands',
+      'GET /{proxy+}': 'Queries',
+      'GET /accounts/{accountId}': 'Queries',
+      'GET /accounts/{accountId}/transactions': 'Queries',
+      'GET /accounts/{accountId}/balance': 'Queries',
+    });
+  });
+
+  test('the access log contains the route and nothing of what a client sent', () => {
+    const [stage] = all(of(), 'AWS::ApiGatewayV2::Stage');
+    const format = JSON.parse(stage!.Properties.AccessLogSettings.Format) as Record<string, string>;
+    expect(Object.values(format).sort()).toEqual([
+      '$context.httpMethod',
+      '$context.identity.sourceIp',
+      '$context.identity.userArn',
+      '$context.integrationErrorMessage',
+      '$context.requestId',
+      '$context.requestTime',
+      '$context.responseLatency',
+      '$context.responseLength',
+      '$context.routeKey',
+      '$context.status',
+    ]);
+  });
+
+  test('Firehose writes on behalf of this account only', () => {
+    of().hasResourceProperties('AWS::IAM::Role', {
+      AssumeRolePolicyDocument: {
+        Statement: [
+          {
+            Effect: 'Allow',
+            Action: 'sts:AssumeRole',
+            Principal: { Service: 'firehose.amazonaws.com' },
+            Condition: { StringEquals: { 'aws:SourceAccount': Match.anyValue() } },
+          },
+        ],
+      },
+    });
   });
 
   test('the lake is laid out by day, as its table says', () => {
