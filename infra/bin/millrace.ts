@@ -3,7 +3,9 @@
  *
  *     npx cdk deploy                                            # AWS, every default
  *     npx cdk deploy -c removalPolicy=destroy -c logRetentionDays=7
- *     npx cdk deploy -c stage=local -c architecture=x86_64      # the local stack
+ *
+ * `stage=local` is for the local stack, which `millrace up` deploys: it is refused unless
+ * AWS_ENDPOINT_URL is a loopback address.
  *
  * Each setting is described in ../lib/settings.ts.
  */
@@ -14,7 +16,7 @@ import { readSettings, SettingError } from '../lib/settings.ts';
 try {
   const app = new App();
   new MillraceStack(app, 'Millrace', {
-    settings: readSettings((name) => app.node.tryGetContext(name)),
+    settings: readSettings((name) => app.node.tryGetContext(name), process.env),
   });
 } catch (error) {
   // The sentence is for whoever typed the setting; a stack trace would bury it.

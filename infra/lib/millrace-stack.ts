@@ -14,6 +14,7 @@ import { Projection } from './projection.ts';
 import { Queries } from './queries.ts';
 import { Observability } from './observability.ts';
 import type { Settings } from './settings.ts';
+import { STAGES } from './stage.ts';
 
 /** How long it can be looked up who read or wrote a bucket. */
 const ACCESS_LOG_DAYS = 90;
@@ -24,7 +25,12 @@ export interface MillraceStackProps extends StackProps {
 
 export class MillraceStack extends Stack {
   constructor(scope: Construct, id: string, { settings, ...props }: MillraceStackProps) {
-    super(scope, id, { description: 'Millrace: an event log made into a stream of domain events', ...props });
+    const { account } = STAGES[settings.stage];
+    super(scope, id, {
+      description: 'Millrace: an event log made into a stream of domain events',
+      ...(account && { env: { account } }),
+      ...props,
+    });
 
     const accessLogs = new PrivateBucket(this, 'AccessLogs', {
       settings,

@@ -3,10 +3,11 @@
  *
  * `bin/millrace.ts` reads these once, from CDK context (`-c name=value`, or the
  * `context` of cdk.json). Constructs get the result and never look at context or
- * environment themselves, so this file is the whole list.
+ * environment themselves, so this file is the whole list. The environment decides one thing only:
+ * whether the stage `local` may be used.
  */
-import { existsSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { existsSync, readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { RetentionDays } from 'aws-cdk-lib/aws-logs';
 
 /** Where the stack is deployed to: AWS itself, or the local emulator (see `stage.ts`). */
@@ -24,7 +25,10 @@ export type StreamCapacity =
   | { readonly mode: 'provisioned'; readonly shards: number };
 
 export interface Settings {
-  /** `stage`: `aws` (default) or `local`. */
+  /**
+   * `stage`: `aws` (default) or `local`. The latter is an open API over tables that are deleted with
+   * the stack, so it is refused unless the AWS endpoint in the environment is a loopback address.
+   */
   readonly stage: Stage;
 
   /**
@@ -96,12 +100,22 @@ export class SettingError extends Error {
 /** Finds a setting's raw value: a string from the command line, anything from cdk.json. */
 export type Lookup = (name: string) => unknown;
 
+/** The environment's variables, of which the AWS SDKs' standard ones name the endpoints. */
+export type Environment = Readonly<Record<string, string | undefined>>;
+
 const INFRA = resolve(import.meta.dirname, '..');
 
+/**
+ * The ISO 4217 codes that the functions accept. A test holds the file equal to their list
+ * (`tests/tests/infra.rs`), because functions with another default currency fail at start.
+ */
+const CURRENCIES = JSON.parse(readFileSync(join(import.meta.dirname, 'currencies.json'), 'utf8')) as string[];
+
 /** Reads every setting, and refuses the first that isn't usable. */
-export function readSettings(lookup: Lookup): Settings {
+export function readSettings(lookup: Lookup, environment: Environment): Settings {
   const stage = oneOf(lookup, 'stage', ['aws', 'local'], 'aws');
   const local = stage === 'local';
+  if (local) requireLoopback(environment);
   return {
     stage,
     artifacts: artifacts(lookup),
@@ -135,10 +149,44 @@ function capacity(lookup: Lookup): StreamCapacity {
 
 function currency(lookup: Lookup): string {
   const value = lookup('defaultCurrency') ?? 'EUR';
-  if (typeof value !== 'string' || !/^[A-Z]{3}$/.test(value)) {
-    throw refused('defaultCurrency', value, 'an ISO 4217 code, three capital letters');
+  if (typeof value !== 'string' || !CURRENCIES.includes(value)) {
+    throw refused('defaultCurrency', value, 'a currency code that ISO 4217 lists, three capital letters such as EUR');
   }
   return value;
+}
+
+/**
+ * Refuses the stage `local` unless every call of a deployment goes to this machine: CloudFormation's
+ * endpoint is a loopback address, and so is each other endpoint that is set.
+ * https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
+ */
+function requireLoopback(environment: Environment): void {
+  const endpoints = Object.entries(environment).filter(([name, url]) => /^AWS_ENDPOINT_URL(_|$)/.test(name) && url);
+  const elsewhere = endpoints.find(([, url]) => !isLoopback(url!));
+  if (elsewhere) {
+    throw localRefused(`${elsewhere[0]} is ${JSON.stringify(elsewhere[1])}, which is no loopback address`);
+  }
+  if (!endpoints.some(([name]) => name === 'AWS_ENDPOINT_URL' || name === 'AWS_ENDPOINT_URL_CLOUDFORMATION')) {
+    throw localRefused('AWS_ENDPOINT_URL is not set, so the deployment would go to AWS');
+  }
+  if (environment.AWS_IGNORE_CONFIGURED_ENDPOINT_URLS?.toLowerCase() === 'true') {
+    throw localRefused('AWS_IGNORE_CONFIGURED_ENDPOINT_URLS is true, so the deployment would go to AWS');
+  }
+}
+
+/** 127.0.0.0/8, ::1 and localhost; `URL` brings other spellings of an address into these forms. */
+function isLoopback(url: string): boolean {
+  if (!URL.canParse(url)) return false;
+  const { hostname } = new URL(url);
+  return hostname === 'localhost' || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname);
+}
+
+function localRefused(reason: string): SettingError {
+  return new SettingError(
+    `Setting "stage" is "local", but ${reason}. The local stage deploys an open API, and its data is ` +
+      'deleted with the stack; it is for an emulator on this machine only. Set AWS_ENDPOINT_URL to the ' +
+      'address of the emulator, or leave the stage out.',
+  );
 }
 
 function topic(lookup: Lookup): string | undefined {

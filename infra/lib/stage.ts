@@ -10,6 +10,13 @@ import type { Stage } from './settings.ts';
 
 export interface StageTraits {
   /**
+   * The only account that the stack can be deployed to: with another one's credentials the CDK stops.
+   * Local: the emulator's, which AWS gives to nobody, so that an open API with data that is deleted
+   * never gets onto AWS. That holds for templates that were synthesised before, too.
+   */
+  readonly account: string | undefined;
+
+  /**
    * How many batches of one shard the projector works on at once.
    * Local: 1. The emulator polls a shard once at a time whatever the factor.
    */
@@ -54,6 +61,7 @@ export interface StageTraits {
 
 export const STAGES: Readonly<Record<Stage, StageTraits>> = {
   aws: {
+    account: undefined,
     projectorParallelization: 4,
     archiverWindowSeconds: 60,
     lakeCompression: true,
@@ -63,6 +71,7 @@ export const STAGES: Readonly<Record<Stage, StageTraits>> = {
     tableTagsBesideReplicas: false,
   },
   local: {
+    account: '000000000000',
     projectorParallelization: 1,
     archiverWindowSeconds: 0,
     lakeCompression: false,

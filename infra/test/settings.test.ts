@@ -3,10 +3,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { readSettings } from '../lib/settings.ts';
-import { fakeArtifacts } from './synthesise.ts';
+import { EMULATOR, fakeArtifacts } from './synthesise.ts';
 
 const artifacts = fakeArtifacts();
-const read = (given: Record<string, unknown>) => readSettings((name) => ({ artifacts, ...given })[name]);
+const read = (given: Record<string, unknown>, environment: Record<string, string> = EMULATOR) =>
+  readSettings((name) => ({ artifacts, ...given })[name], environment);
 
 test('the defaults are those for production on AWS', () => {
   expect(read({})).toEqual({
@@ -48,6 +49,7 @@ describe('a setting that is wrong is named with its value and what is allowed', 
     ['no shards', { shardMode: 'provisioned', shards: 0 }, /"shards" is 0/],
     ['an unknown authorization', { authorization: 'jwt' }, /"authorization" is "jwt"; allowed: one of iam, none/],
     ['a currency in small letters', { defaultCurrency: 'eur' }, /"defaultCurrency" is "eur"/],
+    ['a currency that ISO 4217 does not list', { defaultCurrency: 'EUX' }, /"defaultCurrency" is "EUX"; .*ISO 4217/],
     ['days that CloudWatch does not offer', { logRetentionDays: 31 }, /"logRetentionDays" is 31; allowed: one of 1, 3/],
     ['a topic that is none', { alarmTopic: 'me@example.org' }, /"alarmTopic" is "me@example.org"/],
     ['days for ever', { failureRetentionDays: 9999 }, /"failureRetentionDays" is 9999/],
@@ -59,5 +61,39 @@ describe('a setting that is wrong is named with its value and what is allowed', 
   test('functions that are not built', () => {
     const empty = mkdtempSync(join(tmpdir(), 'millrace-empty-'));
     expect(() => read({ artifacts: empty })).toThrow(/there is no .*writer\/bootstrap.*cargo lambda build/s);
+  });
+});
+
+describe('the local stage is for an emulator on this machine', () => {
+  const url = (AWS_ENDPOINT_URL: string) => ({ AWS_ENDPOINT_URL });
+
+  test.each<[string, Record<string, string>]>([
+    ['an IPv4 address', url('http://127.0.0.1:4566')],
+    ['another of that network', url('http://127.8.9.10:4566')],
+    ['an IPv6 address', url('http://[::1]:4566/')],
+    ['a name', url('https://LOCALHOST')],
+    ['an endpoint per service', { AWS_ENDPOINT_URL_CLOUDFORMATION: 'http://localhost:1', AWS_ENDPOINT_URL_S3: 'http://127.0.0.1:1' }],
+  ])('%s', (_, environment) => {
+    expect(read({ stage: 'local' }, environment).stage).toBe('local');
+  });
+
+  test.each<[string, Record<string, string>, RegExp]>([
+    ['no endpoint', {}, /AWS_ENDPOINT_URL is not set/],
+    ['an empty one', url(''), /AWS_ENDPOINT_URL is not set/],
+    ['one for another service only', { AWS_ENDPOINT_URL_S3: 'http://127.0.0.1:1' }, /AWS_ENDPOINT_URL is not set/],
+    ['AWS itself', url('https://cloudformation.eu-north-1.amazonaws.com'), /no loopback address/],
+    ['another machine', url('http://192.168.0.2:4566'), /no loopback address/],
+    ['a name that only begins like one', url('http://localhost.example.org'), /no loopback address/],
+    ['an address in a name', url('http://127.0.0.1.example.org'), /no loopback address/],
+    ['an address as user', url('http://127.0.0.1@example.org'), /no loopback address/],
+    ['no URL', url('127.0.0.1'), /no loopback address/],
+    ['one service elsewhere', { ...EMULATOR, AWS_ENDPOINT_URL_DYNAMODB: 'https://example.org' }, /AWS_ENDPOINT_URL_DYNAMODB is .*no loopback/],
+    ['one that is ignored', { ...EMULATOR, AWS_IGNORE_CONFIGURED_ENDPOINT_URLS: 'true' }, /would go to AWS/],
+  ])('not for %s', (_, environment, message) => {
+    expect(() => read({ stage: 'local' }, environment)).toThrow(message);
+  });
+
+  test('AWS needs no endpoint', () => {
+    expect(read({}, {}).stage).toBe('aws');
   });
 });

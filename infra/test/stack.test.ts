@@ -1,9 +1,10 @@
 /** The settings that carry guarantees, on either stage. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Token } from 'aws-cdk-lib';
 import { Match, type Template } from 'aws-cdk-lib/assertions';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { template } from './synthesise.ts';
+import { app, template } from './synthesise.ts';
 
 const FUNCTIONS = 5;
 
@@ -245,6 +246,11 @@ describe('the filter of new rows', () => {
   test('the emulator gets one pattern more', () => {
     expect(patterns(local)).toEqual([...patterns(aws), expect.anything()]);
   });
+});
+
+test('the local stage can be deployed to the account of an emulator only', () => {
+  expect(app({ stage: 'local' }).stack.account).toBe('000000000000');
+  expect(Token.isUnresolved(app().stack.account)).toBe(true);
 });
 
 describe('what AWS has beyond the local stage', () => {

@@ -9,6 +9,9 @@ import { FUNCTIONS, readSettings } from '../lib/settings.ts';
 
 const FLAGS = (JSON.parse(readFileSync(join(import.meta.dirname, '../cdk.json'), 'utf8')) as { context: object }).context;
 
+/** The environment of a deployment to an emulator. */
+export const EMULATOR = { AWS_ENDPOINT_URL: 'http://127.0.0.1:4566' };
+
 /** A folder of bootstraps; what they hold is of no matter to a synthesis. */
 export function fakeArtifacts(): string {
   const folder = mkdtempSync(join(tmpdir(), 'millrace-artifacts-'));
@@ -23,7 +26,7 @@ export function fakeArtifacts(): string {
 export function app(settings: Record<string, unknown> = {}): { app: App; stack: MillraceStack } {
   const app = new App({ context: { ...FLAGS, artifacts: fakeArtifacts(), ...settings } });
   const stack = new MillraceStack(app, 'Millrace', {
-    settings: readSettings((name) => app.node.tryGetContext(name)),
+    settings: readSettings((name) => app.node.tryGetContext(name), EMULATOR),
   });
   return { app, stack };
 }

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use millrace_cli::Workspace;
 use millrace_cli::progress::Progress;
 use millrace_cli::setup::{node, python};
+use millrace_domain::money::Currency;
 use millrace_runtime::metrics::{Metric, NAMESPACE};
 use serde_json::Value;
 
@@ -47,6 +48,8 @@ fn synthesise(infra: &Path, folder: &Path, stage: &str) -> Result<PathBuf> {
         .arg(&assembly)
         .args(["--context", &format!("stage={stage}"), "--context"])
         .arg(format!("artifacts={}", artifacts.display()))
+        // Nothing is asked there; the stage `local` is refused without it.
+        .env("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
         .env("CDK_DISABLE_CLI_TELEMETRY", "true")
         .env("AWS_EC2_METADATA_DISABLED", "true")
         .current_dir(infra))?;
@@ -132,6 +135,28 @@ async fn each_alarm_and_metric_is_in_the_runbook_and_is_emitted() -> Result<()> 
     ensure!(
         shown == emitted,
         "the dashboard shows {shown:?}, but the code emits {emitted:?}"
+    );
+    Ok(())
+}
+
+/// With a default currency that the functions don't accept, they fail at start.
+#[test]
+fn the_app_accepts_the_currencies_that_the_functions_accept() -> Result<()> {
+    let letters = || b'A'..=b'Z';
+    let codes = letters().flat_map(|a| {
+        letters().flat_map(move |b| letters().map(move |c| [a, b, c].map(char::from)))
+    });
+    let accepted: Vec<String> = codes
+        .map(String::from_iter)
+        .filter(|code| Currency::listed(code).is_ok())
+        .collect();
+    let file = workspace()?.infra().join("lib/currencies.json");
+    let listed: Vec<String> = serde_json::from_slice(&std::fs::read(&file)?)?;
+    ensure!(
+        listed == accepted,
+        "{} must contain {}",
+        file.display(),
+        serde_json::to_string(&accepted)?
     );
     Ok(())
 }
