@@ -95,6 +95,15 @@ mod tests {
     }
 
     #[test]
+    fn names_that_athena_takes_for_one_make_no_event() {
+        let twice = br#"{"id":"a:1","type":"T","ID":"b"}"#;
+        let line = lines(&record(twice)).concat();
+        let line: Value = serde_json::from_slice(&line).expect("JSON");
+        assert_eq!(line["type"], UNREADABLE);
+        assert_eq!(line["data_base64"], STANDARD.encode(twice));
+    }
+
+    #[test]
     fn what_is_too_large_comes_in_parts_that_add_up() {
         let data = vec![b'{'; 2 * PART + 1];
         let lines = lines(&record(&data));
