@@ -6,7 +6,7 @@ use futures_util::stream::{self, StreamExt};
 use millrace_domain::{RowError, Sequence, Settings};
 use millrace_runtime::{Ambient, Budget, Chain, ServiceError};
 
-use crate::cursor::{Block, Cursor, CursorStore};
+use crate::cursor::{Block, Cursor, CursorStore, load_all};
 use crate::news::{Inserted, News, by_aggregate};
 use crate::publish::{Progress, Publisher, Queue, publish};
 use crate::rows::EventRows;
@@ -62,7 +62,7 @@ impl<R: EventRows, C: CursorStore, P: Publisher, A: Ambient> Translator<R, C, P,
         let news = by_aggregate(inserted, &self.settings);
         let first = news.values().map(|news| news.first).min();
         let aggregates = news.len();
-        let cursors = match self.load_cursors(&news).await {
+        let cursors = match self.load_cursors(&news, budget).await {
             Ok(cursors) => cursors,
             Err(error) => {
                 tracing::error!(error = %Chain(&error), "the batch could not be begun");
@@ -74,6 +74,7 @@ impl<R: EventRows, C: CursorStore, P: Publisher, A: Ambient> Translator<R, C, P,
             }
         };
         let (mut attempts, damaged) = runs(news, cursors);
+        let unreadable = damaged.len();
         let unmarked = self.mark_damaged(damaged).await;
 
         loop {
@@ -83,6 +84,9 @@ impl<R: EventRows, C: CursorStore, P: Publisher, A: Ambient> Translator<R, C, P,
                 .map(|attempt| attempt.run.queue())
                 .collect();
             let progress = publish(&self.publisher, &mut queues, budget, &self.ambient).await;
+            for attempt in &mut attempts {
+                attempt.run.block_at_refused(&self.ambient);
+            }
             self.save(&mut attempts).await;
             let unfinished = attempts
                 .iter()
@@ -99,10 +103,11 @@ impl<R: EventRows, C: CursorStore, P: Publisher, A: Ambient> Translator<R, C, P,
         Outcome {
             resume_at: behind.chain(unmarked).min(),
             aggregates,
-            blocked: attempts
-                .iter()
-                .filter(|attempt| attempt.run.is_blocked())
-                .count(),
+            blocked: unreadable
+                + attempts
+                    .iter()
+                    .filter(|attempt| attempt.run.is_blocked())
+                    .count(),
             tally: attempts
                 .iter()
                 .map(|attempt| attempt.run.tally())
@@ -113,9 +118,10 @@ impl<R: EventRows, C: CursorStore, P: Publisher, A: Ambient> Translator<R, C, P,
     async fn load_cursors(
         &self,
         news: &BTreeMap<String, News>,
+        budget: Budget,
     ) -> Result<HashMap<String, Result<Cursor, RowError>>, ServiceError> {
         let aggregates: Vec<&str> = news.keys().map(String::as_str).collect();
-        self.cursors.load(&aggregates).await
+        load_all(&self.cursors, &aggregates, budget, &self.ambient).await
     }
 
     /// Sets aside the aggregates whose cursor can't be understood. Answers with the places of those

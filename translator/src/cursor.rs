@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::time::Duration;
 
 use millrace_domain::envelope::Context;
 use millrace_domain::{RowError, Sequence, Timestamp};
-use millrace_runtime::ServiceError;
+use millrace_runtime::{Ambient, Backoff, Budget, ServiceError};
 
 /// One aggregate's cursor.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -32,17 +33,38 @@ pub struct Block {
     pub since: Timestamp,
 }
 
+/// The most aggregates that one [`CursorStore::load`] takes
+/// ([BatchGetItem](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html)).
+pub const MAX_LOADED: usize = 100;
+
+/// Before aggregates that a load left unprocessed are asked for again, as `BatchGetItem`'s page
+/// advises.
+const BACKOFF: Backoff = Backoff {
+    base: Duration::from_millis(20),
+    cap: Duration::from_secs(1),
+};
+
+/// What one [`CursorStore::load`] returned.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Loaded {
+    /// The cursors that there are; one that can't be read comes as the error that says why. An
+    /// aggregate that has no cursor and isn't unprocessed is left out.
+    pub found: HashMap<String, Result<Cursor, RowError>>,
+    /// The aggregates that have to be asked for again.
+    pub unprocessed: Vec<String>,
+}
+
 /// Where cursors are kept.
 pub trait CursorStore: Send + Sync {
-    /// The cursors of these aggregates, read consistently. An aggregate that has none yet is left
-    /// out; a cursor that can't be understood comes as the error that says why.
+    /// The cursors of up to [`MAX_LOADED`] aggregates, read consistently in one call. The service may
+    /// leave some of them unprocessed.
     ///
     /// # Errors
-    /// [`ServiceError`]: nothing was read; the batch is to be tried again.
+    /// [`ServiceError`]: nothing was read.
     fn load(
         &self,
         aggregates: &[&str],
-    ) -> impl Future<Output = Result<HashMap<String, Result<Cursor, RowError>>, ServiceError>> + Send;
+    ) -> impl Future<Output = Result<Loaded, ServiceError>> + Send;
 
     /// Puts a cursor in place of the stored one, which was read with this block or without any.
     ///
@@ -69,4 +91,39 @@ pub trait CursorStore: Send + Sync {
         aggregate: &str,
         block: &Block,
     ) -> impl Future<Output = Result<(), ServiceError>> + Send;
+}
+
+/// Loads the cursors of any number of aggregates, and asks again for those that were left
+/// unprocessed until the budget is spent. An aggregate that has no cursor is left out.
+///
+/// # Errors
+/// [`ServiceError`] when a call failed, or the budget was spent first.
+pub async fn load_all(
+    store: &impl CursorStore,
+    aggregates: &[&str],
+    budget: Budget,
+    ambient: &impl Ambient,
+) -> Result<HashMap<String, Result<Cursor, RowError>>, ServiceError> {
+    let mut cursors = HashMap::new();
+    for chunk in aggregates.chunks(MAX_LOADED) {
+        let mut wanted: Vec<String> = chunk.iter().map(|&id| id.to_owned()).collect();
+        let mut retry = 0;
+        loop {
+            let ids: Vec<&str> = wanted.iter().map(String::as_str).collect();
+            let Loaded { found, unprocessed } = store.load(&ids).await?;
+            cursors.extend(found);
+            if unprocessed.is_empty() {
+                break;
+            }
+            wanted = unprocessed;
+            let wait = BACKOFF.delay(retry, ambient);
+            if !budget.allows(wait) {
+                let left = format!("{} were left unprocessed until the deadline", wanted.len());
+                return Err(ServiceError::new("reading the cursors", left));
+            }
+            tokio::time::sleep(wait).await;
+            retry += 1;
+        }
+    }
+    Ok(cursors)
 }

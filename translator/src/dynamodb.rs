@@ -9,10 +9,10 @@ use aws_sdk_dynamodb::types::{
 };
 use millrace_domain::envelope::Context;
 use millrace_domain::{Attribute, Attributes, RowError, Sequence, Timestamp, Version, row};
+use millrace_runtime::ServiceError;
 use millrace_runtime::dynamodb::{from_item, to_item, to_value};
-use millrace_runtime::{Backoff, ServiceError, System};
 
-use crate::cursor::{Block, Cursor, CursorStore};
+use crate::cursor::{Block, Cursor, CursorStore, Loaded};
 use crate::rows::{EventRows, Page};
 
 /// A cursor's attribute: the highest sequence that Kinesis has acknowledged, with all before it.
@@ -24,16 +24,6 @@ const BLOCKED_ROW: &str = "Row";
 const BLOCKED_REASON: &str = "Reason";
 const BLOCKED_SINCE: &str = "Since";
 
-/// The most items that one `BatchGetItem` takes
-/// ([BatchGetItem](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html)).
-const MAX_KEYS: usize = 100;
-/// How often keys that a `BatchGetItem` left unprocessed are asked for again, with backoff as its
-/// page advises.
-const MAX_BATCH_TRIES: u32 = 6;
-const BACKOFF: Backoff = Backoff {
-    base: std::time::Duration::from_millis(20),
-    cap: std::time::Duration::from_secs(1),
-};
 /// Rows a page; a page holds fewer where they come to 1 MB.
 const PAGE_ROWS: i32 = 500;
 
@@ -93,43 +83,6 @@ impl CursorTable {
     fn key(aggregate: &str) -> HashMap<String, AttributeValue> {
         [(row::ID.to_owned(), AttributeValue::S(aggregate.to_owned()))].into()
     }
-
-    async fn load_chunk(
-        &self,
-        aggregates: &[&str],
-    ) -> Result<Vec<HashMap<String, AttributeValue>>, ServiceError> {
-        const ACTION: &str = "BatchGetItem on the cursor table";
-        let keys = aggregates
-            .iter()
-            .map(|aggregate| Self::key(aggregate))
-            .collect();
-        let request = KeysAndAttributes::builder()
-            .consistent_read(true)
-            .set_keys(Some(keys))
-            .build()
-            .map_err(|error| ServiceError::new(ACTION, error))?;
-        let mut wanted: HashMap<String, KeysAndAttributes> = [(self.table.clone(), request)].into();
-        let mut found = Vec::new();
-        for retry in 0..MAX_BATCH_TRIES {
-            let answer = self
-                .client
-                .batch_get_item()
-                .set_request_items(Some(wanted))
-                .send()
-                .await
-                .map_err(|error| ServiceError::new(ACTION, error))?;
-            found.extend(answer.responses.unwrap_or_default().into_values().flatten());
-            wanted = answer.unprocessed_keys.unwrap_or_default();
-            if wanted.is_empty() {
-                return Ok(found);
-            }
-            tokio::time::sleep(BACKOFF.delay(retry, &System)).await;
-        }
-        Err(ServiceError::new(
-            ACTION,
-            "keys were left unprocessed every time",
-        ))
-    }
 }
 
 impl EventRows for EventsTable {
@@ -186,19 +139,36 @@ impl EventRows for EventsTable {
 }
 
 impl CursorStore for CursorTable {
-    async fn load(
-        &self,
-        aggregates: &[&str],
-    ) -> Result<HashMap<String, Result<Cursor, RowError>>, ServiceError> {
-        let mut cursors = HashMap::new();
-        for chunk in aggregates.chunks(MAX_KEYS) {
-            for item in self.load_chunk(chunk).await? {
-                if let Some(AttributeValue::S(id)) = item.get(row::ID) {
-                    cursors.insert(id.clone(), read_cursor(item));
-                }
-            }
-        }
-        Ok(cursors)
+    async fn load(&self, aggregates: &[&str]) -> Result<Loaded, ServiceError> {
+        const ACTION: &str = "BatchGetItem on the cursor table";
+        let keys = aggregates
+            .iter()
+            .map(|aggregate| Self::key(aggregate))
+            .collect();
+        let request = KeysAndAttributes::builder()
+            .consistent_read(true)
+            .set_keys(Some(keys))
+            .build()
+            .map_err(|error| ServiceError::new(ACTION, error))?;
+        let answer = self
+            .client
+            .batch_get_item()
+            .request_items(&self.table, request)
+            .send()
+            .await
+            .map_err(|error| ServiceError::new(ACTION, error))?;
+        let items = answer.responses.unwrap_or_default().into_values().flatten();
+        let unprocessed = answer.unprocessed_keys.unwrap_or_default();
+        Ok(Loaded {
+            found: items
+                .filter_map(|item| Some((id(&item)?, read_cursor(item))))
+                .collect(),
+            unprocessed: unprocessed
+                .values()
+                .flat_map(KeysAndAttributes::keys)
+                .filter_map(id)
+                .collect(),
+        })
     }
 
     async fn save(
@@ -274,6 +244,10 @@ impl CursorStore for CursorTable {
             .map(|_| ())
             .map_err(|error| ServiceError::new("UpdateItem on the cursor table", error))
     }
+}
+
+fn id(item: &HashMap<String, AttributeValue>) -> Option<String> {
+    item.get(row::ID)?.as_s().ok().cloned()
 }
 
 fn block_value(block: &Block) -> AttributeValue {

@@ -1,11 +1,14 @@
 //! The domain stream behind [`Publisher`].
 
 use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::config::http::HttpResponse;
+use aws_sdk_kinesis::error::{ProvideErrorMetadata as _, SdkError};
+use aws_sdk_kinesis::operation::put_records::PutRecordsError;
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::{PutRecordsRequestEntry, PutRecordsResultEntry};
 use millrace_runtime::ServiceError;
 
-use crate::publish::{Publisher, Record, Rejected};
+use crate::publish::{Publisher, PutError, Record, Rejected};
 
 const ACTION: &str = "PutRecords on the domain stream";
 
@@ -27,7 +30,7 @@ impl DomainStream {
 }
 
 impl Publisher for DomainStream {
-    async fn put(&self, records: &[Record]) -> Result<Vec<Result<(), Rejected>>, ServiceError> {
+    async fn put(&self, records: &[Record]) -> Result<Vec<Result<(), Rejected>>, PutError> {
         let entries: Vec<PutRecordsRequestEntry> = records
             .iter()
             .map(|record| {
@@ -45,8 +48,19 @@ impl Publisher for DomainStream {
             .set_records(Some(entries))
             .send()
             .await
-            .map_err(|error| ServiceError::new(ACTION, error))?;
+            .map_err(put_error)?;
         Ok(answer.records.iter().map(stored).collect())
+    }
+}
+
+/// Tells a refusal of what the call contains from a failure of the service. A stream or a key that
+/// is missing, disabled or forbidden concerns every call, and passes once somebody repairs it.
+fn put_error(error: SdkError<PutRecordsError, HttpResponse>) -> PutError {
+    match error.code() {
+        Some(code @ ("InvalidArgumentException" | "ValidationException")) => PutError::Refused {
+            code: code.to_owned(),
+        },
+        _ => ServiceError::new(ACTION, error).into(),
     }
 }
 

@@ -41,17 +41,33 @@ pub struct Rejected {
     pub code: String,
 }
 
+/// Why a put failed as a whole.
+#[derive(Debug, thiserror::Error)]
+pub enum PutError {
+    /// The service failed, or refuses every call at present: the records are put again. They may be
+    /// stored all the same.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// The service refuses this call for what it contains, such as a record that is too large, and
+    /// has stored nothing. Put again it would be refused again.
+    #[error("the call was refused: {code}")]
+    Refused {
+        /// The service's own error code.
+        code: String,
+    },
+}
+
 /// Puts records on the stream.
 pub trait Publisher: Send + Sync {
     /// Puts up to [`MAX_RECORDS`] records in one call. The answer has one entry per record, in
     /// order; only an `Ok` says that the record is stored.
     ///
     /// # Errors
-    /// [`ServiceError`] when the call failed as a whole. The records may be stored all the same.
+    /// [`PutError`] when the call failed as a whole.
     fn put(
         &self,
         records: &[Record],
-    ) -> impl Future<Output = Result<Vec<Result<(), Rejected>>, ServiceError>> + Send;
+    ) -> impl Future<Output = Result<Vec<Result<(), Rejected>>, PutError>> + Send;
 }
 
 /// One aggregate's events that wait to be published, in order.
@@ -63,6 +79,16 @@ pub struct Queue {
     not_before: Option<Instant>,
     published: usize,
     put_off: usize,
+    refused: Option<Refused>,
+}
+
+/// An event that the service refuses to store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The event.
+    pub sequence: Sequence,
+    /// The service's error code.
+    pub code: String,
 }
 
 impl Queue {
@@ -87,6 +113,22 @@ impl Queue {
     #[must_use]
     pub const fn tally(&self) -> (usize, usize) {
         (self.published, self.put_off)
+    }
+
+    /// The event that the service refuses, if it did. It and the events after it have left the
+    /// queue.
+    pub const fn take_refused(&mut self) -> Option<Refused> {
+        self.refused.take()
+    }
+
+    fn refuse(&mut self, code: &str) {
+        if let Some((sequence, _)) = self.events.front() {
+            self.refused = Some(Refused {
+                sequence: *sequence,
+                code: code.to_owned(),
+            });
+        }
+        self.events.clear();
     }
 
     fn is_due(&self, now: Instant) -> bool {
@@ -146,17 +188,45 @@ pub async fn publish(
         if budget.left().is_zero() {
             return Progress::OutOfTime;
         }
+        if put_heads(publisher, queues, heads, budget, ambient).await == Progress::OutOfTime {
+            return Progress::OutOfTime;
+        }
+    }
+}
+
+/// Puts the first event of each of these queues. A call that is refused is put again in halves,
+/// until the records that the service refuses are alone: each holds back its own aggregate only.
+async fn put_heads(
+    publisher: &impl Publisher,
+    queues: &mut [&mut Queue],
+    heads: Vec<usize>,
+    budget: Budget,
+    ambient: &impl Ambient,
+) -> Progress {
+    let mut calls = vec![heads];
+    while let Some(heads) = calls.pop() {
         let records: Vec<Record> = heads
             .iter()
             .filter_map(|index| queues[*index].events.front())
             .map(|(_, record)| record.clone())
             .collect();
         // A put that doesn't end within the budget may be stored all the same. It is not
-        // acknowledged, so its events are published again, as repeats.
+        // acknowledged, so its events are published again, as duplicates.
         let answer = tokio::time::timeout(budget.left(), publisher.put(&records)).await;
         let acknowledged = match answer {
             Ok(Ok(entries)) => acknowledgements(records.len(), &entries),
-            Ok(Err(error)) => {
+            Ok(Err(PutError::Refused { code })) => {
+                if let [head] = heads[..] {
+                    tracing::error!(code, "a record was refused");
+                    queues[head].refuse(&code);
+                } else {
+                    tracing::warn!(records = records.len(), code, "a put was refused");
+                    let (first, second) = heads.split_at(heads.len() / 2);
+                    calls.extend([second.to_vec(), first.to_vec()]);
+                }
+                continue;
+            }
+            Ok(Err(PutError::Service(error))) => {
                 tracing::warn!(records = records.len(), error = %Chain(&error), "put failed");
                 vec![false; records.len()]
             }
@@ -170,6 +240,7 @@ pub async fn publish(
             }
         }
     }
+    Progress::Done
 }
 
 /// Which of the `sent` records are stored. A record without an entry in the answer is not.

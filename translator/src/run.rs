@@ -17,7 +17,7 @@ use millrace_runtime::{Ambient, ServiceError};
 
 use crate::cursor::{Block, Cursor};
 use crate::news::{Image, News};
-use crate::publish::{Queue, Record};
+use crate::publish::{Queue, Record, Refused};
 use crate::rows::EventRows;
 
 /// How many events a run holds ready at most, so that a long history takes bounded memory.
@@ -51,6 +51,8 @@ pub struct Run {
     recheck: Option<Block>,
     /// Whether the table is to be read to its end, whatever the images say.
     to_the_end: bool,
+    /// The highest sequence in the batch that the cursor has passed.
+    passed: Option<Sequence>,
     block: Option<Block>,
     queue: Queue,
     tally: Tally,
@@ -112,6 +114,7 @@ impl Run {
             images: news.images.into(),
             recheck: cursor.blocked.clone(),
             to_the_end: cursor.blocked.is_some(),
+            passed: None,
             block: None,
             queue: Queue::default(),
             tally: Tally::default(),
@@ -219,6 +222,7 @@ impl Run {
                     let is_event = matches!(image.row, Ok(StoredRow::Event(_)));
                     self.tally.told += usize::from(is_event);
                     self.tally.repeated += usize::from(is_event);
+                    self.passed = self.passed.max(image.version.map(Version::sequence));
                     self.images.pop_front();
                 }
                 Place::Beyond(version) => {
@@ -239,7 +243,41 @@ impl Run {
                 }
             }
         }
+        self.check_the_cursor(sources).await
+    }
+
+    /// Where the batch only contains events before the cursor's, they are duplicates, or the cursor is
+    /// ahead of the events table: it is wrong, or the table was restored to an earlier state. Then
+    /// the row of the cursor's event isn't there, and taking the events for duplicates would lose
+    /// them.
+    async fn check_the_cursor<R: EventRows, A: Ambient>(
+        &mut self,
+        sources: &Sources<'_, R, A>,
+    ) -> Result<(), ServiceError> {
+        let cursor = self.cursor.published_through;
+        let is_idle = self.block.is_none() && self.next == cursor.next();
+        let (Some(passed), Some(version)) = (self.passed, cursor.version()) else {
+            return Ok(());
+        };
+        if !is_idle || passed >= cursor {
+            return Ok(());
+        }
+        let version = version.to_string();
+        if sources.rows.row(&self.aggregate, &version).await?.is_none() {
+            let reason = format!("the cursor is at event {cursor}, which the events table lacks");
+            self.set_block(cursor, None, reason, sources.ambient);
+        }
+        self.passed = None;
         Ok(())
+    }
+
+    /// Blocks at the event that the service refuses, if it did.
+    pub fn block_at_refused(&mut self, ambient: &impl Ambient) {
+        if let Some(Refused { sequence, code }) = self.queue.take_refused() {
+            let row = sequence.version().map(|version| version.to_string());
+            let reason = format!("the domain stream refuses the event: {code}");
+            self.set_block(sequence, row, reason, ambient);
+        }
     }
 
     fn place(&self, image: &Image) -> Place {
@@ -395,7 +433,7 @@ impl Run {
     }
 
     fn block_at_row(&mut self, row: Option<String>, error: &RowError, ambient: &impl Ambient) {
-        self.set_block(row, error.to_string(), ambient);
+        self.set_block(self.next, row, error.to_string(), ambient);
     }
 
     fn block_at_missing(&mut self, found: Version, ambient: &impl Ambient) {
@@ -405,12 +443,18 @@ impl Run {
         } else {
             format!("row {missing} is missing, and row {found} is there")
         };
-        self.set_block(None, reason, ambient);
+        self.set_block(self.next, None, reason, ambient);
     }
 
-    fn set_block(&mut self, row: Option<String>, reason: String, ambient: &impl Ambient) {
+    fn set_block(
+        &mut self,
+        sequence: Sequence,
+        row: Option<String>,
+        reason: String,
+        ambient: &impl Ambient,
+    ) {
         let block = Block {
-            sequence: self.next,
+            sequence,
             row,
             reason,
             since: ambient.now(),

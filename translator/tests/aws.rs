@@ -12,6 +12,7 @@ use aws_sdk_dynamodb::types::error::{
 use aws_sdk_dynamodb::types::{
     AttributeValue, KeysAndAttributes, ReturnValuesOnConditionCheckFailure,
 };
+use aws_sdk_kinesis::error::ErrorMetadata;
 use aws_sdk_kinesis::operation::put_records::{PutRecordsError, PutRecordsOutput};
 use aws_sdk_kinesis::types::PutRecordsResultEntry;
 use aws_smithy_mocks::{RuleMode, mock, mock_client};
@@ -20,7 +21,7 @@ use millrace_domain::{RowError, Sequence, Timestamp, Version};
 use millrace_translator::cursor::{Block, Cursor, CursorStore};
 use millrace_translator::dynamodb::{CursorTable, EventsTable};
 use millrace_translator::kinesis::DomainStream;
-use millrace_translator::publish::{Publisher, Record};
+use millrace_translator::publish::{Publisher, PutError, Record};
 use millrace_translator::rows::EventRows;
 use proptest::prelude::*;
 
@@ -37,6 +38,37 @@ fn item(attributes: &[(&str, AttributeValue)]) -> HashMap<String, AttributeValue
         .iter()
         .map(|(name, value)| ((*name).to_owned(), value.clone()))
         .collect()
+}
+
+/// What the adapter makes of a call that Kinesis answers with this error.
+async fn put_error(code: &'static str) -> PutError {
+    let rule = mock!(aws_sdk_kinesis::Client::put_records)
+        .then_error(move || PutRecordsError::generic(ErrorMetadata::builder().code(code).build()));
+    let client = mock_client!(aws_sdk_kinesis, [&rule]);
+    let stream = DomainStream::new(client, "events".into());
+    stream.put(&records(1)).await.expect_err("failed")
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_an_error_of_what_the_call_contains_is_a_refusal() {
+    for code in ["InvalidArgumentException", "ValidationException"] {
+        let error = put_error(code).await;
+        assert!(
+            matches!(&error, PutError::Refused { code: told } if told == code),
+            "{error:?}"
+        );
+    }
+    for code in [
+        "ResourceNotFoundException",
+        "AccessDeniedException",
+        "KMSDisabledException",
+        "KMSThrottlingException",
+        "InternalFailure",
+        "ProvisionedThroughputExceededException",
+    ] {
+        let error = put_error(code).await;
+        assert!(matches!(error, PutError::Service(_)), "{code}");
+    }
 }
 
 fn records(count: usize) -> Vec<Record> {
@@ -176,7 +208,7 @@ async fn one_row_is_read_consistently_by_its_version_as_stored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn unprocessed_keys_are_asked_for_again() {
+async fn a_load_is_one_consistent_read_that_tells_what_it_left_unprocessed() {
     let left = || {
         let keys = KeysAndAttributes::builder()
             .keys(item(&[("Id", s("b"))]))
@@ -204,45 +236,16 @@ async fn unprocessed_keys_are_asked_for_again() {
                 .set_unprocessed_keys(Some(left()))
                 .build()
         });
-    let second = mock!(aws_sdk_dynamodb::Client::batch_get_item)
-        .match_requests(|request| {
-            request.request_items().expect("wanted")["cursors"].keys() == [item(&[("Id", s("b"))])]
-        })
-        .then_output(move || {
-            BatchGetItemOutput::builder()
-                .set_responses(Some(found("b")))
-                .build()
-        });
-    let client = mock_client!(aws_sdk_dynamodb, RuleMode::Sequential, [&first, &second]);
-    let cursors = CursorTable::new(client, "cursors".into())
+    let client = mock_client!(aws_sdk_dynamodb, [&first]);
+    let loaded = CursorTable::new(client, "cursors".into())
         .load(&["a", "b", "c"])
         .await
         .expect("read");
-    assert_eq!(cursors.len(), 2);
-    for id in ["a", "b"] {
-        let cursor = cursors[id].as_ref().expect("readable");
-        assert_eq!(cursor.published_through.get(), 7);
-        assert!(cursor.context.is_some());
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn keys_that_stay_unprocessed_are_an_error_and_never_a_missing_cursor() {
-    let rule = mock!(aws_sdk_dynamodb::Client::batch_get_item).then_output(|| {
-        let keys = KeysAndAttributes::builder()
-            .keys(item(&[("Id", s("a"))]))
-            .build();
-        BatchGetItemOutput::builder()
-            .unprocessed_keys("cursors", keys.expect("keys"))
-            .build()
-    });
-    let client = mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, [&rule]);
-    assert!(
-        CursorTable::new(client, "cursors".into())
-            .load(&["a"])
-            .await
-            .is_err()
-    );
+    assert_eq!(loaded.unprocessed, ["b"]);
+    assert_eq!(loaded.found.len(), 1);
+    let cursor = loaded.found["a"].as_ref().expect("readable");
+    assert_eq!(cursor.published_through.get(), 7);
+    assert!(cursor.context.is_some());
 }
 
 /// What the adapter makes of `a`'s stored item.
@@ -254,8 +257,8 @@ async fn loaded(item: HashMap<String, AttributeValue>) -> Result<Cursor, RowErro
     });
     let client = mock_client!(aws_sdk_dynamodb, [&rule]);
     let table = CursorTable::new(client, "cursors".into());
-    let mut cursors = table.load(&["a"]).await.expect("answered");
-    cursors.remove("a").expect("it is there")
+    let mut loaded = table.load(&["a"]).await.expect("answered");
+    loaded.found.remove("a").expect("it is there")
 }
 
 #[tokio::test]

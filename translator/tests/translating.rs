@@ -434,6 +434,139 @@ async fn a_cursor_that_cannot_be_read_is_marked_and_holds_no_other_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_aggregate_whose_cursor_cannot_be_read_counts_as_blocked() {
+    let services = Services::new();
+    let mut rows = services.append("a", &history(1));
+    rows.extend(services.append("b", &history(1)));
+    let damaged = Err(RowError::new("PublishedThrough", "is not a whole number"));
+    services.world().cursors.insert("a".into(), damaged);
+    assert_eq!(services.translate(&rows).await.blocked, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn cursors_left_unprocessed_are_asked_for_again_in_calls_of_a_hundred() {
+    let services = Services::new();
+    let rows: Vec<Attributes> = (0..230)
+        .flat_map(|n| services.append(&format!("a{n:03}"), &history(1)))
+        .collect();
+    assert!(through(services.translate(&rows).await));
+    assert_eq!(services.world().loads, 3);
+
+    // Every cursor is at 1 now. One that is left out would be taken for none.
+    services.world().loaded_per_call = 30;
+    let outcome = services.translate(&rows).await;
+    assert!(through(outcome));
+    assert_eq!((outcome.tally.published, outcome.tally.repeated), (0, 230));
+    assert_eq!(services.world().loads, 3 + 4 + 4 + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn cursors_that_stay_unprocessed_leave_the_batch_incomplete_at_the_deadline() {
+    let services = Services::new();
+    let rows = services.append("a", &history(2));
+    services.world().loaded_per_call = 0;
+    let started = tokio::time::Instant::now();
+    let time = Duration::from_secs(20);
+    let outcome = services.translate_within(&rows, time).await;
+    assert_eq!(outcome.resume_at, Some(0));
+    assert_eq!(services.sequences("a"), dense(0));
+    let waited = started.elapsed();
+    assert!(
+        Duration::from_secs(19) < waited && waited <= time,
+        "{waited:?}"
+    );
+    assert!(services.world().loads < 100, "it backs off");
+}
+
+fn set_cursor(services: &Services, aggregate: &str, through: u64) {
+    let cursor = Cursor {
+        published_through: Sequence::new(through).expect("valid"),
+        ..Cursor::default()
+    };
+    services
+        .world()
+        .cursors
+        .insert(aggregate.into(), Ok(cursor));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cursor_ahead_of_the_events_table_blocks_rather_than_drop_new_events() {
+    let services = Services::new();
+    let rows = services.append("a", &history(11));
+    services.append("b", &history(1));
+    set_cursor(&services, "a", 999);
+    for _ in 0..2 {
+        let outcome = services.translate(&rows[rows.len() - 1..]).await;
+        assert!(through(outcome));
+        assert_eq!(outcome.blocked, 1);
+        let cursor = services.cursor("a");
+        assert_eq!(cursor.published_through.get(), 999);
+        let block = cursor.blocked.expect("blocked");
+        assert_eq!(block.sequence.get(), 999);
+        assert!(block.reason.contains("999"), "{}", block.reason);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_redelivery_is_told_from_a_cursor_ahead_by_the_cursors_own_row() {
+    let services = Services::new();
+    let rows = services.append("a", &history(11));
+    assert!(through(services.translate(&rows).await));
+    let outcome = services.translate(&rows[..3]).await;
+    assert!(through(outcome));
+    assert_eq!((outcome.blocked, outcome.tally.published), (0, 0));
+    assert_eq!(services.cursor("a").blocked, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_the_stream_refuses_blocks_its_account_and_no_other() {
+    for accounts in [1, 2, 7, 64] {
+        for culprit in [0, accounts / 2, accounts - 1] {
+            let services = Services::new();
+            let id = |n: usize| format!("a{n:02}");
+            let rows: Vec<Attributes> = (0..accounts)
+                .flat_map(|n| services.append(&id(n), &history(2)))
+                .collect();
+            services.world().refused = vec![id(culprit)];
+            let outcome = services.translate(&rows).await;
+            assert!(through(outcome), "{accounts} {culprit}");
+            assert_eq!(outcome.blocked, 1);
+            for n in 0..accounts {
+                let expected = if n == culprit { dense(0) } else { dense(2) };
+                assert_eq!(services.sequences(&id(n)), expected);
+            }
+            let block = services.cursor(&id(culprit)).blocked.expect("blocked");
+            assert_eq!((block.sequence.get(), block.row.as_deref()), (1, Some("1")));
+            assert_eq!(
+                block.reason,
+                "the domain stream refuses the event: InvalidArgumentException"
+            );
+            let puts = services.world().puts.len();
+            assert!(puts <= 2 + 2 * 7, "{puts} puts for {accounts}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_event_is_published_once_the_stream_takes_it() {
+    let services = Services::new();
+    let rows = services.append("a", &history(1));
+    assert!(through(services.translate(&rows).await));
+    let more = services.append("a", &credits(3));
+    services.world().refused = vec!["a".into()];
+    assert!(through(services.translate(&more[..1]).await));
+    let since = services.cursor("a").blocked.expect("blocked");
+    assert_eq!(since.sequence.get(), 2);
+    // Refused again: the same block.
+    assert!(through(services.translate(&more[1..2]).await));
+    assert_eq!(services.cursor("a").blocked, Some(since));
+    services.world().refused.clear();
+    assert!(through(services.translate(&more[1..2]).await));
+    assert_eq!(services.sequences("a"), dense(4));
+    assert_eq!(services.cursor("a").blocked, None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn failed_records_are_put_again_and_their_successors_wait() {
     let services = Services::new();
     let mut rows = services.append("a", &history(4));

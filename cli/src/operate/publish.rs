@@ -16,7 +16,7 @@ use futures_util::stream::{self, StreamExt as _};
 use millrace_domain::{Attributes, RowError, Sequence, Settings};
 use millrace_runtime::{Ambient, Budget, Chain, ServiceError};
 use millrace_translator::batch::Translator;
-use millrace_translator::cursor::{Block, Cursor, CursorStore};
+use millrace_translator::cursor::{Block, Cursor, CursorStore, load_all};
 use millrace_translator::news::Inserted;
 use millrace_translator::publish::Publisher;
 
@@ -360,7 +360,7 @@ where
             settings: self.settings,
         };
         let mut announced = None;
-        let mut cursor = match load(&translator.cursors, aggregate).await? {
+        let mut cursor = match load(&translator.cursors, aggregate, &self.ambient).await? {
             Ok(cursor) => cursor,
             Err(error) => return Ok(Outcome::CursorFault(CursorFault::Unreadable(error))),
         };
@@ -387,7 +387,7 @@ where
             let batch = translator
                 .translate(vec![notification], Budget::lasting(PATIENCE))
                 .await;
-            cursor = match load(&translator.cursors, aggregate).await? {
+            cursor = match load(&translator.cursors, aggregate, &self.ambient).await? {
                 Ok(cursor) => cursor,
                 Err(error) => return Ok(Outcome::CursorFault(CursorFault::Unreadable(error))),
             };
@@ -406,8 +406,10 @@ where
 async fn load(
     cursors: &impl CursorStore,
     aggregate: &str,
+    ambient: &impl Ambient,
 ) -> Result<Result<Cursor, RowError>, ServiceError> {
-    let mut loaded = cursors.load(&[aggregate]).await?;
+    let budget = Budget::lasting(PATIENCE);
+    let mut loaded = load_all(cursors, &[aggregate], budget, ambient).await?;
     Ok(loaded
         .remove(aggregate)
         .unwrap_or_else(|| Ok(Cursor::default())))

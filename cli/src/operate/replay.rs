@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use millrace_domain::{RowError, Sequence};
+use millrace_domain::Sequence;
 use millrace_runtime::ServiceError;
-use millrace_translator::cursor::{Block, Cursor, CursorStore};
+use millrace_translator::cursor::{Block, Cursor, CursorStore, Loaded};
 
 use super::ports::RunProgress;
 
@@ -61,26 +61,24 @@ impl<'a, C: CursorStore, R: RunProgress> ReplayCursors<'a, C, R> {
 }
 
 impl<C: CursorStore, R: RunProgress> CursorStore for ReplayCursors<'_, C, R> {
-    async fn load(
-        &self,
-        aggregates: &[&str],
-    ) -> Result<HashMap<String, Result<Cursor, RowError>>, ServiceError> {
+    async fn load(&self, aggregates: &[&str]) -> Result<Loaded, ServiceError> {
         let mut loaded = self.stored.load(aggregates).await?;
-        for aggregate in aggregates {
-            let stored = match loaded.remove(*aggregate) {
-                Some(Err(error)) => {
-                    loaded.insert((*aggregate).to_owned(), Err(error));
-                    continue;
-                }
-                Some(Ok(stored)) => stored,
+        for &aggregate in aggregates {
+            if loaded.unprocessed.iter().any(|id| id == aggregate) {
+                continue;
+            }
+            let stored = match loaded.found.get(aggregate) {
+                Some(Err(_)) => continue,
+                Some(Ok(stored)) => stored.clone(),
                 None => Cursor::default(),
             };
             let replayed = self
                 .replay(aggregate)
                 .map_or_else(|| self.start(aggregate, &stored), |replay| replay.replayed);
-            let cursor = replayed.clone();
+            loaded
+                .found
+                .insert(aggregate.to_owned(), Ok(replayed.clone()));
             self.keep(aggregate, Replay { stored, replayed });
-            loaded.insert((*aggregate).to_owned(), Ok(cursor));
         }
         Ok(loaded)
     }

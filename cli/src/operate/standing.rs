@@ -1,5 +1,7 @@
 //! How one aggregate stands: what its rows say, and what cursor and read models make of them.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use millrace_domain::envelope::Context;
 use millrace_domain::row::{self, StoredRow};
@@ -8,11 +10,15 @@ use millrace_domain::{
     evolve,
 };
 use millrace_projector::stale::Stale;
-use millrace_translator::cursor::{Cursor, CursorStore as _};
+use millrace_runtime::{Budget, System};
+use millrace_translator::cursor::{Cursor, load_all};
 use serde::Serialize;
 
 use super::aggregates;
 use super::deployment::Deployment;
+
+/// How long a cursor may be left unprocessed by DynamoDB.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What an aggregate's rows tell, from the first one on.
 #[derive(Debug, Default)]
@@ -145,7 +151,8 @@ impl Standing {
     ) -> Result<Self> {
         let client = &deployment.clients.dynamodb;
         let names = &deployment.names;
-        let mut cursors = deployment.cursors().load(&[id]).await?;
+        let budget = Budget::lasting(PATIENCE);
+        let mut cursors = load_all(&deployment.cursors(), &[id], budget, &System).await?;
         let view = aggregates::item(client, &names.accounts_table, id).await?;
         let lines = aggregates::items(client, &names.transactions_table, id).await?;
         Ok(Self {

@@ -1,7 +1,6 @@
 //! The domain stream as the translator sees it.
 
-use millrace_runtime::ServiceError;
-use millrace_translator::publish::{Publisher, Record, Rejected};
+use millrace_translator::publish::{Publisher, PutError, Record, Rejected};
 
 use super::expected::sequence_in;
 use super::faults::Fault;
@@ -10,7 +9,7 @@ use super::services::Services;
 use super::world::{Event, World};
 
 impl Publisher for Services {
-    async fn put(&self, records: &[Record]) -> Result<Vec<Result<(), Rejected>>, ServiceError> {
+    async fn put(&self, records: &[Record]) -> Result<Vec<Result<(), Rejected>>, PutError> {
         let put = records.to_vec();
         let mut answer = self
             .write("PutRecords", move |world, now| put_records(world, put, now))

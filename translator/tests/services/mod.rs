@@ -10,9 +10,9 @@ use millrace_domain::{
 };
 use millrace_runtime::{Ambient, Budget, ServiceError};
 use millrace_translator::batch::{Outcome, Translator};
-use millrace_translator::cursor::{Block, Cursor, CursorStore};
+use millrace_translator::cursor::{Block, Cursor, CursorStore, Loaded, MAX_LOADED};
 use millrace_translator::news::Inserted;
-use millrace_translator::publish::{Publisher, Record, Rejected};
+use millrace_translator::publish::{Publisher, PutError, Record, Rejected};
 use millrace_translator::rows::{EventRows, Page};
 
 /// What happens to a call of a service.
@@ -44,6 +44,11 @@ pub struct World {
     pub page_rows: usize,
     /// Aggregates whose records Kinesis never stores.
     pub throttled: Vec<String>,
+    /// Aggregates for whose records Kinesis refuses the whole put.
+    pub refused: Vec<String>,
+    /// How many cursors a load processes at most.
+    pub loaded_per_call: usize,
+    pub loads: usize,
 }
 
 pub struct Services(Mutex<World>);
@@ -84,6 +89,7 @@ impl Services {
     pub fn new() -> Self {
         Self(Mutex::new(World {
             page_rows: 3,
+            loaded_per_call: usize::MAX,
             ..World::default()
         }))
     }
@@ -241,18 +247,22 @@ impl EventRows for &Services {
 }
 
 impl CursorStore for &Services {
-    async fn load(
-        &self,
-        aggregates: &[&str],
-    ) -> Result<HashMap<String, Result<Cursor, RowError>>, ServiceError> {
+    async fn load(&self, aggregates: &[&str]) -> Result<Loaded, ServiceError> {
+        assert!(aggregates.len() <= MAX_LOADED, "a call asks for too many");
         if self.fault() != Fault::None {
             return Err(error());
         }
-        let world = self.world();
-        Ok(aggregates
-            .iter()
-            .filter_map(|id| Some(((*id).to_owned(), world.cursors.get(*id)?.clone())))
-            .collect())
+        let mut world = self.world();
+        let processed = world.loaded_per_call.min(aggregates.len());
+        let (processed, unprocessed) = aggregates.split_at(processed);
+        world.loads += 1;
+        Ok(Loaded {
+            found: processed
+                .iter()
+                .filter_map(|id| Some(((*id).to_owned(), world.cursors.get(*id)?.clone())))
+                .collect(),
+            unprocessed: unprocessed.iter().map(|&id| id.to_owned()).collect(),
+        })
     }
 
     async fn save(
@@ -273,10 +283,6 @@ impl CursorStore for &Services {
             .map(|record| Envelope::parse(&record.data).expect("an event").sequence)
             .max()
             .unwrap_or_default();
-        assert!(
-            cursor.published_through <= acknowledged,
-            "the cursor passes what Kinesis has acknowledged"
-        );
         if let Some(overtake) = world.overtaken.take() {
             world.cursors.insert(aggregate.to_owned(), Ok(overtake));
         }
@@ -284,6 +290,10 @@ impl CursorStore for &Services {
             Some(Ok(cursor)) => cursor.clone(),
             _ => Cursor::default(),
         };
+        assert!(
+            cursor.published_through <= acknowledged.max(stored.published_through),
+            "the cursor passes what Kinesis has acknowledged"
+        );
         let is_as_far = stored.published_through >= cursor.published_through;
         if stored.published_through <= cursor.published_through && stored.blocked.as_ref() == read {
             world
@@ -311,7 +321,7 @@ impl CursorStore for &Services {
 }
 
 impl Publisher for &Services {
-    async fn put(&self, records: &[Record]) -> Result<Vec<Result<(), Rejected>>, ServiceError> {
+    async fn put(&self, records: &[Record]) -> Result<Vec<Result<(), Rejected>>, PutError> {
         let mut keys: Vec<&str> = records.iter().map(|r| r.partition_key.as_str()).collect();
         keys.sort_unstable();
         assert!(
@@ -320,10 +330,18 @@ impl Publisher for &Services {
         );
         let fault = self.fault();
         if fault == Fault::Lost {
-            return Err(error());
+            return Err(error().into());
         }
         let mut world = self.world();
         world.puts.push(records.len());
+        if keys
+            .iter()
+            .any(|key| world.refused.iter().any(|id| id == key))
+        {
+            return Err(PutError::Refused {
+                code: "InvalidArgumentException".into(),
+            });
+        }
         let throttled = world.throttled.clone();
         let mut answer = Vec::new();
         for (index, record) in records.iter().enumerate() {
@@ -339,7 +357,7 @@ impl Publisher for &Services {
             }
         }
         if fault == Fault::Ambiguous {
-            Err(error())
+            Err(error().into())
         } else {
             Ok(answer)
         }

@@ -1,10 +1,8 @@
 //! The events table and the cursor table as the translator sees them.
 
-use std::collections::HashMap;
-
-use millrace_domain::{Attributes, RowError, Sequence, Version};
+use millrace_domain::{Attributes, Sequence, Version};
 use millrace_runtime::ServiceError;
-use millrace_translator::cursor::{Block, Cursor, CursorStore};
+use millrace_translator::cursor::{Block, Cursor, CursorStore, Loaded};
 use millrace_translator::rows::{EventRows, Page};
 
 use crate::simulation::expected::is_readable;
@@ -64,17 +62,17 @@ impl Services {
 }
 
 impl CursorStore for Services {
-    async fn load(
-        &self,
-        aggregates: &[&str],
-    ) -> Result<HashMap<String, Result<Cursor, RowError>>, ServiceError> {
-        self.read("BatchGetItem of cursors", |world| {
+    async fn load(&self, aggregates: &[&str]) -> Result<Loaded, ServiceError> {
+        let found = |world: &mut World| {
             aggregates
                 .iter()
                 .filter_map(|id| Some(((*id).to_owned(), Ok(world.cursors.get(*id)?.clone()))))
                 .collect()
+        };
+        Ok(Loaded {
+            found: self.read("BatchGetItem of cursors", found).await?,
+            unprocessed: Vec::new(),
         })
-        .await
     }
 
     async fn save(
