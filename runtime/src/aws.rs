@@ -6,24 +6,60 @@ use std::time::Duration;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 
-/// One attempt of one call. DynamoDB and Kinesis answer in milliseconds; an attempt that takes this
-/// long is lost, and waiting longer would eat the invocation's time.
-const ATTEMPT: Duration = Duration::from_secs(5);
-/// A call with all its retries.
-const CALL: Duration = Duration::from_secs(15);
-const CONNECT: Duration = Duration::from_secs(3);
+/// How long a function waits for a service. An answer takes milliseconds as a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Connecting.
+    pub connect: Duration,
+    /// One attempt of one call. An attempt that takes longer counts as lost.
+    pub attempt: Duration,
+    /// A call with all its retries.
+    pub call: Duration,
+}
+
+impl Timeouts {
+    /// For functions that a client waits for: two calls that fail fit into the function's own timeout of
+    /// 15 seconds, so that the client gets an answer that says what is known.
+    pub const INTERACTIVE: Self = Self {
+        connect: Duration::from_secs(2),
+        attempt: Duration::from_secs(3),
+        call: Duration::from_secs(6),
+    };
+    /// For functions that work on batches.
+    pub const BATCH: Self = Self {
+        connect: Duration::from_secs(3),
+        attempt: Duration::from_secs(5),
+        call: Duration::from_secs(15),
+    };
+}
 
 /// Reads the standard configuration. The SDK retries an attempt that was throttled or lost, three
 /// attempts in all; a lost attempt may have taken effect, so every call made here is safe to
 /// repeat.
-pub async fn config() -> SdkConfig {
+pub async fn config(timeouts: Timeouts) -> SdkConfig {
     let timeouts = TimeoutConfig::builder()
-        .connect_timeout(CONNECT)
-        .operation_attempt_timeout(ATTEMPT)
-        .operation_timeout(CALL)
+        .connect_timeout(timeouts.connect)
+        .operation_attempt_timeout(timeouts.attempt)
+        .operation_timeout(timeouts.call)
         .build();
     aws_config::defaults(BehaviorVersion::latest())
         .timeout_config(timeouts)
         .load()
         .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_clients_wait_as_long_as_they_are_told() {
+        for timeouts in [Timeouts::INTERACTIVE, Timeouts::BATCH] {
+            let config = config(timeouts).await;
+            let config = config.timeout_config().expect("set");
+            assert_eq!(config.connect_timeout(), Some(timeouts.connect));
+            assert_eq!(config.operation_attempt_timeout(), Some(timeouts.attempt));
+            assert_eq!(config.operation_timeout(), Some(timeouts.call));
+        }
+    }
 }

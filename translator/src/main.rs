@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use lambda_runtime::service_fn;
+use millrace_runtime::aws::Timeouts;
 use millrace_runtime::{System, aws, telemetry, variables};
 use millrace_translator::batch::Translator;
 use millrace_translator::config::Config;
@@ -13,7 +14,7 @@ use millrace_translator::kinesis::DomainStream;
 async fn main() -> anyhow::Result<()> {
     telemetry::start();
     let config = Config::read(variables::lookup).context("the translator can't start")?;
-    let aws = aws::config().await;
+    let aws = aws::config(Timeouts::BATCH).await;
     let dynamodb = aws_sdk_dynamodb::Client::new(&aws);
     let translator = Translator {
         rows: EventsTable::new(dynamodb.clone(), config.events_table),

@@ -3,6 +3,7 @@
 use anyhow::Context;
 use aws_sdk_dynamodb::Client;
 use lambda_runtime::service_fn;
+use millrace_runtime::aws::Timeouts;
 use millrace_runtime::{System, aws, telemetry, variables};
 use millrace_writer::config::Config;
 use millrace_writer::dynamodb::Tables;
@@ -13,7 +14,7 @@ use millrace_writer::handler::handle;
 async fn main() -> anyhow::Result<()> {
     telemetry::start();
     let config = Config::read(variables::lookup).context("the writer can't start")?;
-    let client = Client::new(&aws::config().await);
+    let client = Client::new(&aws::config(Timeouts::INTERACTIVE).await);
     let writer = Writer {
         store: Tables::new(client, config.events_table, config.idempotency_table),
         ambient: System,
