@@ -148,6 +148,7 @@ impl Envelope {
             command_id: _,
             correlation_id,
             causation_id,
+            actor: _,
         } = recorded.trace.clone();
         Self {
             subject: recorded.id.clone(),
@@ -419,6 +420,11 @@ mod tests {
         let context = Context::after(None, &opening).expect("an opening tells");
         let context = Context::after(Some(context), &credit).expect("kept");
         assert_eq!(Envelope::of(&credit, context).currency, jpy);
+
+        let mut known = credit.clone();
+        known.trace.actor = Some("arn:aws:iam::1:user/ann".to_owned());
+        let bytes = |recorded| Envelope::of(recorded, context).to_bytes();
+        assert_eq!(bytes(&known), bytes(&credit), "an actor is never published");
 
         assert_eq!(Context::read(&context.to_attributes()), Ok(Some(context)));
         assert_eq!(Context::read(&Attributes::new()), Ok(None));

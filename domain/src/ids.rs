@@ -65,6 +65,9 @@ pub struct Trace {
     pub correlation_id: Option<String>,
     /// The message that directly caused the event.
     pub causation_id: Option<String>,
+    /// The authenticated caller of the command. It stays in the events table and is never
+    /// published.
+    pub actor: Option<String>,
 }
 
 #[cfg(test)]

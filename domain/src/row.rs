@@ -7,7 +7,7 @@
 //! | `SNAPSHOT` | `Balance`, `Currency`, `Timestamp` |
 //!
 //! Event rows also carry `Sequence`, `SchemaVersion`, `CommandId`, `CorrelationId` and
-//! `CausationId`. Rows of an older producer carry none of these and no `Currency`: their currency
+//! `CausationId`, and `Actor` where the caller was authenticated. Rows of an older producer carry none of these and no `Currency`: their currency
 //! is the configured default and their sequence follows from `Version`. `Timestamp` is RFC 3339
 //! text; a number is read too, as seconds or milliseconds since 1970.
 //!
@@ -38,6 +38,9 @@ const SEQUENCE: &str = "Sequence";
 const SCHEMA_VERSION: &str = "SchemaVersion";
 const CORRELATION_ID: &str = "CorrelationId";
 const CAUSATION_ID: &str = "CausationId";
+/// Who sent the command, as API Gateway authenticated it. For people who ask who did what: it is
+/// never published, and a row whose `Actor` can't be read is an event like any other.
+const ACTOR: &str = "Actor";
 
 const CREATED: &str = "CREATED";
 const CREDIT: &str = "CREDIT";
@@ -150,6 +153,7 @@ impl RecordedEvent {
             (COMMAND_ID, &self.trace.command_id),
             (CORRELATION_ID, &self.trace.correlation_id),
             (CAUSATION_ID, &self.trace.causation_id),
+            (ACTOR, &self.trace.actor),
         ] {
             if let Some(id) = id {
                 row.insert(name.to_owned(), Attribute::text(id));
@@ -294,6 +298,7 @@ impl StoredRow {
             command_id: optional_id(row, COMMAND_ID)?,
             correlation_id: optional_id(row, CORRELATION_ID)?,
             causation_id: optional_id(row, CAUSATION_ID)?,
+            actor: text(row, ACTOR).ok().map(str::to_owned),
         };
         Ok(Self::Event(RecordedEvent {
             id,
@@ -496,8 +501,22 @@ mod tests {
                 command_id: Some("command".into()),
                 correlation_id: Some("correlation".into()),
                 causation_id: Some("causation".into()),
+                actor: Some("actor".into()),
             },
             event,
+        }
+    }
+
+    #[test]
+    fn an_actor_is_stored_and_never_stands_in_an_events_way() {
+        for recorded in every_event() {
+            let mut row = recorded.to_row();
+            assert_eq!(row["Actor"], Attribute::text("actor"));
+            row.insert("Actor".to_owned(), Attribute::Other("M"));
+            let StoredRow::Event(read) = StoredRow::read(&row, &settings()).expect("read") else {
+                panic!("an event");
+            };
+            assert_eq!((read.event, read.trace.actor), (recorded.event, None));
         }
     }
 
@@ -537,11 +556,11 @@ mod tests {
         let names = |row: Attributes| row.into_keys().collect::<Vec<_>>().join(" ");
         assert_eq!(
             names(created.to_row()),
-            "CausationId CommandId CorrelationId Currency Id SchemaVersion Sequence Timestamp Type Version"
+            "Actor CausationId CommandId CorrelationId Currency Id SchemaVersion Sequence Timestamp Type Version"
         );
         assert_eq!(
             names(credited.to_row()),
-            "Amount CausationId CommandId CorrelationId Id SchemaVersion Sequence Timestamp Type Version"
+            "Actor Amount CausationId CommandId CorrelationId Id SchemaVersion Sequence Timestamp Type Version"
         );
         assert_eq!(
             names(snapshot().to_row()),
@@ -602,7 +621,7 @@ mod tests {
             .into_iter()
             .chain([snapshot().to_row()]);
         for row in rows {
-            for name in row.keys() {
+            for name in row.keys().filter(|name| *name != ACTOR) {
                 let mut wrong = row.clone();
                 wrong.insert(name.clone(), Attribute::Other("BOOL"));
                 let error = StoredRow::read(&wrong, &settings()).expect_err(name);

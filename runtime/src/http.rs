@@ -2,8 +2,11 @@
 //! plain values, problem bodies (RFC 9457), correlation ids, and which resource a request names.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
+use aws_lambda_events::apigw::{
+    ApiGatewayRequestAuthorizer, ApiGatewayV2httpRequest, ApiGatewayV2httpResponse,
+};
 use aws_lambda_events::encodings::Body;
 use aws_lambda_events::http::{HeaderMap, HeaderName, HeaderValue};
 use base64::Engine;
@@ -36,6 +39,51 @@ pub struct Request {
     pub headers: BTreeMap<String, String>,
     /// The body's bytes.
     pub body: Vec<u8>,
+    /// Who sent it; `None` where the API authenticates nobody.
+    pub caller: Option<Caller>,
+}
+
+/// The caller that API Gateway authenticated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller(String);
+
+impl Caller {
+    /// The caller of this name; `None` where it is empty.
+    #[must_use]
+    pub fn new(name: String) -> Option<Self> {
+        (!name.is_empty()).then_some(Self(name))
+    }
+
+    /// The caller in API Gateway's event: with IAM, the ARN of the user or role session; with a JWT,
+    /// `<issuer>#<subject>`, which is unambiguous because an issuer has no fragment
+    /// ([OpenID Connect Core, section 2](https://openid.net/specs/openid-connect-core-1_0.html#IDToken));
+    /// with a Lambda authorizer, the `principalId` of its context.
+    fn read(authorizer: &ApiGatewayRequestAuthorizer) -> Option<Self> {
+        let of_iam = authorizer.iam.as_ref().and_then(|iam| iam.user_arn.clone());
+        let of_jwt = authorizer.jwt.as_ref().and_then(|jwt| {
+            let (issuer, subject) = (jwt.claims.get("iss")?, jwt.claims.get("sub")?);
+            Some(format!("{issuer}#{subject}"))
+        });
+        let principal = authorizer.fields.get("principalId");
+        let of_lambda = || principal.and_then(Value::as_str).map(str::to_owned);
+        of_iam.or(of_jwt).or_else(of_lambda).and_then(Self::new)
+    }
+
+    /// The caller without the name of the session: a client that assumes its role again, with
+    /// another session, is the same caller.
+    #[must_use]
+    pub fn without_session(&self) -> String {
+        const ASSUMED: &str = ":assumed-role/";
+        let role = self.0.find(ASSUMED).map(|at| at + ASSUMED.len());
+        let end = role.and_then(|role| Some(role + self.0[role..].find('/')?));
+        self.0[..end.unwrap_or(self.0.len())].to_owned()
+    }
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 /// An answer.
@@ -95,7 +143,9 @@ impl Request {
                 )
             })
             .collect();
+        let authorizer = event.request_context.authorizer.as_ref();
         Ok(Self {
+            caller: authorizer.and_then(Caller::read),
             method: event.request_context.http.method.to_string(),
             path: event.raw_path.unwrap_or_default(),
             query,
@@ -301,6 +351,47 @@ mod tests {
         assert_eq!(request.query.get("x").map(String::as_str), Some("1"));
         assert_eq!(request.body, br#"{"amount":1}"#);
         assert_eq!(request.correlation_id(&System), Ok("c".into()));
+    }
+
+    #[test]
+    fn the_caller_is_the_one_that_api_gateway_authenticated() {
+        let role = "arn:aws:sts::123456789012:assumed-role/Teller/monday";
+        let user = "arn:aws:iam::123456789012:user/ops/ann";
+        let issuer = "https://id.example";
+        for (authorizer, caller, without_session) in [
+            (json!(null), None, None),
+            (json!({}), None, None),
+            (json!({"iam": {"userArn": ""}}), None, None),
+            (
+                json!({"iam": {"userArn": role}}),
+                Some(role),
+                Some("arn:aws:sts::123456789012:assumed-role/Teller"),
+            ),
+            (json!({"iam": {"userArn": user}}), Some(user), Some(user)),
+            (
+                json!({"jwt": {"claims": {"iss": issuer, "sub": "ann"}, "scopes": null}}),
+                Some("https://id.example#ann"),
+                Some("https://id.example#ann"),
+            ),
+            (json!({"jwt": {"claims": {"sub": "ann"}}}), None, None),
+            (
+                json!({"lambda": {"principalId": "ann"}}),
+                Some("ann"),
+                Some("ann"),
+            ),
+            (json!({"lambda": {"principalId": 7}}), None, None),
+            (json!({"lambda": null}), None, None),
+        ] {
+            let event = serde_json::from_value(json!({
+                "requestContext": {"http": {"method": "POST"}, "authorizer": authorizer},
+            }))
+            .expect("an event");
+            let read = Request::read(event).expect("reads").caller;
+            let text = read.as_ref().map(Caller::to_string);
+            assert_eq!(text.as_deref(), caller, "{authorizer}");
+            let text = read.as_ref().map(Caller::without_session);
+            assert_eq!(text.as_deref(), without_session, "{authorizer}");
+        }
     }
 
     #[test]

@@ -1,27 +1,53 @@
-//! A command's way: load, decide, append, and again where the race was lost.
+//! Executing a command: load the history, decide, append, and again after a version conflict.
+//!
+//! # What an answer may say
+//!
+//! An append whose answer was lost, or that met another transaction, may be stored or still be
+//! stored later. The command therefore remembers it ([`Attempt`]) and looks for its own
+//! `CommandId` each time it loads the history:
+//!
+//! * its own row at the version: the append was stored, and the response that it led to is given;
+//! * another command's row there: the append can't be stored any more;
+//! * no row there: the state is the one that the append was decided for, so the same decision is
+//!   appended at the same version. The condition on the version lets one of both be stored.
+//!
+//! So a command is never decided for another state while one of its appends may still be stored,
+//! and at most one append is unresolved. A definite refusal is given when none is; and, where the
+//! command carries a key, when a transactional read of the key's record finds none, after the read
+//! of the history that caused the refusal. Otherwise the outcome is unknown: 503.
 
 use std::time::Duration;
 
 use millrace_domain::api::{Accepted, path_of};
 use millrace_domain::history::HistoryError;
-use millrace_domain::ids::AggregateId;
 use millrace_domain::layout::Sequence;
-use millrace_domain::row::RowError;
-use millrace_domain::{Attributes, History, Refusal, RefusalKind, Settings, Version, decide};
+use millrace_domain::row::{self, RowError};
+use millrace_domain::{
+    Attribute, Attributes, History, Refusal, RefusalKind, Settings, Version, decide,
+};
 use millrace_runtime::http::{CORRELATION_ID, Problem, Request, Response};
 use millrace_runtime::{Ambient, Backoff, Budget, Chain, ServiceError};
 use tracing::Span;
 
+use crate::idempotency::Key;
 use crate::precondition::entity_tag;
 use crate::request::{Prepared, prepare};
-use crate::store::{Append, Appended, EventStore};
+use crate::store::{Append, Appended, CommittedRecord, EventStore};
 
-/// How often a command is decided before a race that is lost again and again becomes a 409.
-pub const MAX_TRIES: u32 = 5;
-/// Between two tries. An append takes some milliseconds, so the waits are of that order.
+/// How often a command is decided before repeated version conflicts become a 409.
+pub const MAX_ATTEMPTS: u32 = 5;
+/// Between two attempts. An append takes some milliseconds, so the waits are of that order.
 const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(10),
     cap: Duration::from_millis(200),
+};
+/// How often a call is made again because a transaction is not finished. With [`SETTLING`] these
+/// are up to 2.2 seconds; a transaction takes some ten milliseconds.
+const MAX_RETRIES: u32 = 8;
+/// Between two calls that wait for a transaction to finish.
+const SETTLING: Backoff = Backoff {
+    base: Duration::from_millis(20),
+    cap: Duration::from_millis(500),
 };
 /// What a client that got a 409 or 503 waits, in seconds.
 const RETRY_AFTER: u32 = 1;
@@ -59,30 +85,70 @@ enum Failure {
     /// A service let it down.
     #[error(transparent)]
     Service(#[from] ServiceError),
+    /// An append of the command may still be stored.
+    #[error("whether an append was stored is still open")]
+    Unresolved,
+    /// The invocation's time is over.
+    #[error("the time budget is spent")]
+    OutOfTime,
 }
 
-/// What a try came to.
-enum Attempt {
-    Done(Response),
-    /// Somebody else was first.
-    Again,
-}
-
-/// What a command leads to, before it is stored.
-struct Decided {
+/// An append that may be stored although no answer says so.
+#[derive(Debug)]
+struct Attempt {
+    /// The row of its first event, which carries the command's id.
+    version: Version,
+    /// What it leads to.
     response: Response,
-    rows: Vec<(Version, Attributes)>,
+}
+
+/// What the events table shows of an [`Attempt`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It is stored.
+    Stored,
+    /// It can't be stored any more: its version is another command's.
+    Excluded,
+    /// No row has its version.
+    Open,
+}
+
+/// What loading came to.
+enum Loaded {
+    /// An earlier attempt was stored.
+    Stored(Response),
+    History(History),
+}
+
+/// What a command leads to.
+enum Decision {
+    /// Its events are to be appended.
+    Accepted {
+        response: Response,
+        rows: Vec<(Version, Attributes)>,
+        /// The row of the first event.
+        first: Version,
+    },
+    /// A rule refuses it: an outcome like an acceptance, which a key's record keeps.
+    RefusedByRule(Problem),
+    /// It can't be decided on this state: nothing is kept.
+    Refused(Problem),
 }
 
 impl<S: EventStore, A: Ambient> Writer<S, A> {
-    /// Answers a request. Every answer echoes the correlation id, and none may be cached.
+    /// Answers a request within the budget. Every answer echoes the correlation id, and none may be
+    /// cached.
     pub async fn answer(&self, request: &Request, budget: Budget) -> (Response, Races) {
         let mut races = Races::default();
         let response = match request.correlation_id(&self.ambient) {
             Ok(correlation_id) => {
                 Span::current().record("correlation_id", &correlation_id);
-                self.execute(request, &correlation_id, budget, &mut races)
+                let executed = self.execute(request, &correlation_id, budget, &mut races);
+                // Lambda would end the function in the middle of a call, and the client would get
+                // API Gateway's own 500.
+                tokio::time::timeout(budget.left(), executed)
                     .await
+                    .unwrap_or(Err(Failure::OutOfTime))
                     .unwrap_or_else(|failure| failure.into_problem().into_response())
                     .with_header(CORRELATION_ID, correlation_id)
             }
@@ -99,120 +165,318 @@ impl<S: EventStore, A: Ambient> Writer<S, A> {
         races: &mut Races,
     ) -> Result<Response, Failure> {
         let command = prepare(request, correlation_id, &self.settings, &self.ambient)?;
-        if let Some(outcome) = self.earlier_outcome(&command).await? {
+        let execution = Execution {
+            writer: self,
+            command: &command,
+            budget,
+            unresolved: None,
+        };
+        execution.run(races).await
+    }
+}
+
+/// The execution of one command.
+struct Execution<'a, S, A> {
+    writer: &'a Writer<S, A>,
+    command: &'a Prepared,
+    budget: Budget,
+    /// The append whose fate is open.
+    unresolved: Option<Attempt>,
+}
+
+impl<S: EventStore, A: Ambient> Execution<'_, S, A> {
+    async fn run(mut self, races: &mut Races) -> Result<Response, Failure> {
+        if let Some(outcome) = self.recorded_outcome().await? {
             return Ok(outcome);
         }
-        for tries in 0..MAX_TRIES {
-            if tries > 0 {
-                let wait = BACKOFF.delay(tries - 1, &self.ambient);
-                if !budget.allows(wait) {
-                    break;
-                }
-                tokio::time::sleep(wait).await;
+        for attempt in 0..MAX_ATTEMPTS {
+            if attempt > 0 && !self.wait(BACKOFF, attempt - 1).await {
+                break;
             }
-            if let Attempt::Done(response) = self.attempt(&command).await? {
+            if let Some(response) = self.attempt().await? {
                 return Ok(response);
             }
             races.lost += 1;
         }
-        tracing::warn!("every race was lost");
-        Err(Failure::Refused(
-            Problem::new(
-                409,
-                "conflict",
-                "others were first each time; nothing was appended",
-            )
-            .with_header("retry-after", RETRY_AFTER.to_string()),
-        ))
+        tracing::warn!("every attempt ended in a conflict");
+        if self.unresolved.is_some()
+            && let Loaded::Stored(response) = self.load().await?
+        {
+            return Ok(response);
+        }
+        let problem = Problem::new(
+            409,
+            "conflict",
+            "others were first each time; nothing was appended",
+        );
+        self.refuse(problem.with_header("retry-after", RETRY_AFTER.to_string()))
+            .await
     }
 
-    async fn attempt(&self, command: &Prepared) -> Result<Attempt, Failure> {
-        let Decided { response, rows } = self.decide(command).await?;
-        let now = self.ambient.now();
-        let record = command.key.as_ref().map(|key| key.record(&response, now));
-        if rows.is_empty() && record.is_none() {
-            return Ok(Attempt::Done(response));
-        }
+    /// Decides and appends once; `None` where it has to be done again.
+    async fn attempt(&mut self) -> Result<Option<Response>, Failure> {
+        let history = match self.load().await? {
+            Loaded::Stored(response) => return Ok(Some(response)),
+            Loaded::History(history) => history,
+        };
+        let (response, rows) = match self.decide(&history) {
+            Decision::Accepted {
+                response,
+                rows,
+                first,
+            } => {
+                if self
+                    .unresolved
+                    .as_ref()
+                    .is_some_and(|it| it.version != first)
+                {
+                    return Err(Failure::Unresolved);
+                }
+                self.unresolved = Some(Attempt {
+                    version: first,
+                    response: response.clone(),
+                });
+                (response, rows)
+            }
+            Decision::RefusedByRule(problem)
+                if self.command.key.is_some() && self.unresolved.is_none() =>
+            {
+                (problem.into_response(), Vec::new())
+            }
+            Decision::RefusedByRule(problem) | Decision::Refused(problem) => {
+                return self.refuse(problem).await.map(Some);
+            }
+        };
+        let now = self.writer.ambient.now();
+        let key = self.command.key.as_ref();
         let append = Append {
-            token: self.ambient.unique_id(),
+            token: self.writer.ambient.unique_id(),
             rows,
-            record,
+            record: key.map(|key| key.record(&response, now)),
             now,
         };
-        match self.store.append(append).await? {
-            Appended::Stored => Ok(Attempt::Done(response)),
-            Appended::VersionConflict { by } if by.is_some() && by == command.trace.command_id => {
-                tracing::info!("an earlier try was stored after all");
-                Ok(Attempt::Done(response))
+        match self.append(append).await {
+            Ok(Appended::Stored) => Ok(Some(response)),
+            Ok(Appended::VersionConflict { by: Some(by) }) if by == self.command.id() => {
+                tracing::info!("an earlier attempt of the append was stored");
+                Ok(Some(response))
             }
-            Appended::VersionConflict { .. }
-            | Appended::TransactionConflict
-            | Appended::TransactionInProgress => Ok(Attempt::Again),
-            Appended::KeyTaken => Ok(self
-                .earlier_outcome(command)
-                .await?
-                .map_or(Attempt::Again, Attempt::Done)),
+            Ok(Appended::VersionConflict { by: Some(_) }) => {
+                self.unresolved = None;
+                Ok(None)
+            }
+            // Whose row it is, and whether the append is stored, shows when the history is loaded.
+            Ok(Appended::VersionConflict { by: None } | Appended::TransactionConflict) => Ok(None),
+            Ok(Appended::KeyTaken) => self.committed_outcome().await,
+            Ok(Appended::TransactionInProgress) => {
+                tracing::warn!("a transaction is still in progress; its outcome is looked up");
+                self.settle().await
+            }
+            Err(error) => {
+                tracing::warn!(error = %Chain(&error), "an append has no answer; its outcome is looked up");
+                self.settle().await
+            }
         }
     }
 
-    /// What the same request came to before.
-    async fn earlier_outcome(&self, command: &Prepared) -> Result<Option<Response>, Failure> {
-        let Some(key) = &command.key else {
-            return Ok(None);
-        };
-        let Some(record) = self.store.record(key.as_str()).await? else {
-            return Ok(None);
-        };
-        Ok(key.recorded(&record, self.ambient.now())?)
+    /// Makes the call; again, and with the same token, while the transaction is in progress.
+    async fn append(&self, append: Append) -> Result<Appended, ServiceError> {
+        let mut retry = 0;
+        loop {
+            let appended = self.writer.store.append(append.clone()).await?;
+            if appended != Appended::TransactionInProgress
+                || retry == MAX_RETRIES
+                || !self.wait(SETTLING, retry).await
+            {
+                return Ok(appended);
+            }
+            retry += 1;
+        }
     }
 
-    /// Decides the command against the newest state. A refusal of the domain's is an outcome like
-    /// an acceptance, and leaves no rows.
-    async fn decide(&self, command: &Prepared) -> Result<Decided, Failure> {
-        let before = self.history(command.target.as_ref()).await?;
-        let decided = decide(before.state(), &command.command);
+    /// Looks once whether an append without an answer was stored. `None` where it can't be stored
+    /// any more.
+    async fn settle(&mut self) -> Result<Option<Response>, Failure> {
+        let has_rows = self.unresolved.is_some();
+        if has_rows && let Loaded::Stored(response) = self.load().await? {
+            return Ok(Some(response));
+        }
+        if let Some(outcome) = self.committed_outcome().await? {
+            return Ok(Some(outcome));
+        }
+        if has_rows && self.unresolved.is_none() {
+            Ok(None)
+        } else {
+            Err(Failure::Unresolved)
+        }
+    }
+
+    /// Refuses the command without a record, unless it has an outcome or may still have one.
+    async fn refuse(&self, problem: Problem) -> Result<Response, Failure> {
+        if let Some(outcome) = self.committed_outcome().await? {
+            return Ok(outcome);
+        }
+        if self.unresolved.is_some() {
+            return Err(Failure::Unresolved);
+        }
+        Err(Failure::Refused(problem))
+    }
+
+    /// The outcome that is kept of the same request.
+    async fn recorded_outcome(&self) -> Result<Option<Response>, Failure> {
+        let Some(key) = &self.command.key else {
+            return Ok(None);
+        };
+        let store = &self.writer.store;
+        let (record, previous) =
+            tokio::try_join!(store.record(key.stored()), store.record(key.previous()))?;
+        self.outcome(key, record.or(previous))
+    }
+
+    /// Like [`recorded_outcome`](Self::recorded_outcome), but never misses a record that belongs to
+    /// rows that were read before.
+    async fn committed_outcome(&self) -> Result<Option<Response>, Failure> {
+        let Some(key) = &self.command.key else {
+            return Ok(None);
+        };
+        let (record, previous) = tokio::try_join!(
+            self.committed_record(key.stored()),
+            self.committed_record(key.previous())
+        )?;
+        self.outcome(key, record.or(previous))
+    }
+
+    async fn committed_record(&self, key: &str) -> Result<Option<Attributes>, Failure> {
+        let mut retry = 0;
+        loop {
+            match self.writer.store.committed_record(key).await? {
+                CommittedRecord::Read(record) => return Ok(record),
+                CommittedRecord::TransactionConflict => {
+                    if retry == MAX_RETRIES || !self.wait(SETTLING, retry).await {
+                        return Err(Failure::Unresolved);
+                    }
+                    retry += 1;
+                }
+            }
+        }
+    }
+
+    fn outcome(&self, key: &Key, record: Option<Attributes>) -> Result<Option<Response>, Failure> {
+        match record {
+            Some(record) => Ok(key.recorded(&record, self.writer.ambient.now())?),
+            None => Ok(None),
+        }
+    }
+
+    /// Loads the history, and resolves an earlier attempt by it. A transaction becomes visible item
+    /// by item, so rows that contradict each other are read again before they count as damaged.
+    async fn load(&mut self) -> Result<Loaded, Failure> {
+        let id = &self.command.target;
+        if self.command.begins && self.unresolved.is_none() {
+            return Ok(Loaded::History(History::begin(id.clone())));
+        }
+        let mut retry = 0;
+        loop {
+            let rows = self.writer.store.newest(id).await?;
+            if let Some(attempt) = self.unresolved.take() {
+                match self.fate(&attempt, &rows).await? {
+                    Fate::Stored => {
+                        tracing::info!("an earlier attempt of the append was stored");
+                        return Ok(Loaded::Stored(attempt.response));
+                    }
+                    Fate::Excluded => {}
+                    Fate::Open => self.unresolved = Some(attempt),
+                }
+            }
+            let loaded = History::load(id.clone(), &rows, &self.writer.settings);
+            let is_partly_visible = match &loaded {
+                Ok(_) => self.unresolved.as_ref().is_some_and(|attempt| {
+                    newest(&rows).is_some_and(|newest| newest >= attempt.version)
+                }),
+                Err(error) => matches!(error, HistoryError::Missing { .. }),
+            };
+            let is_over =
+                !is_partly_visible || retry == MAX_RETRIES || !self.wait(SETTLING, retry).await;
+            if is_over {
+                return match loaded {
+                    Ok(history) if !is_partly_visible => Ok(Loaded::History(history)),
+                    Err(error) if self.unresolved.is_none() => Err(error.into()),
+                    Ok(_) | Err(_) => Err(Failure::Unresolved),
+                };
+            }
+            retry += 1;
+        }
+    }
+
+    async fn fate(&self, attempt: &Attempt, rows: &[Attributes]) -> Result<Fate, ServiceError> {
+        let version = attempt.version;
+        let among = rows.iter().find(|row| row::version(row) == Ok(version));
+        let row = match among {
+            Some(row) => Some(row.clone()),
+            None if newest(rows).is_some_and(|newest| newest > version) => {
+                self.writer.store.row(&self.command.target, version).await?
+            }
+            None => None,
+        };
+        Ok(match row {
+            None => Fate::Open,
+            Some(row) if row.get(row::COMMAND_ID) == Some(&Attribute::text(self.command.id())) => {
+                Fate::Stored
+            }
+            Some(_) => Fate::Excluded,
+        })
+    }
+
+    fn decide(&self, before: &History) -> Decision {
+        let decided = decide(before.state(), &self.command.command);
         if let Err(refusal) = &decided
             && refusal.kind() != RefusalKind::Rule
         {
-            return Err(Failure::Refused(refused(refusal)));
+            return Decision::Refused(refused(refusal));
         }
-        if let Some(if_match) = &command.if_match
+        if let Some(if_match) = &self.command.if_match
             && !if_match.holds(before.sequence())
         {
-            return Err(Failure::Refused(Problem::new(
+            return Decision::Refused(Problem::new(
                 412,
                 "precondition-failed",
                 "the state is not the one that If-Match names",
-            )));
+            ));
         }
         let events = match decided {
             Ok(events) => events,
-            Err(refusal) => {
-                return Ok(Decided {
-                    response: refused(&refusal).into_response(),
-                    rows: Vec::new(),
-                });
-            }
+            Err(refusal) => return Decision::RefusedByRule(refused(&refusal)),
         };
-        let (after, rows) = before.append(&events, self.ambient.now(), &command.trace);
-        let status = if command.target.is_none() { 201 } else { 200 };
+        let now = self.writer.ambient.now();
+        let (after, rows) = before.append(&events, now, &self.command.trace);
+        let status = if self.command.begins { 201 } else { 200 };
         let mut response = Response::json(status, &Accepted::of(&after))
             .with_header("etag", entity_tag(after.sequence()));
         if before.sequence() == Sequence::NONE {
             response = response.with_header("location", path_of(after.id()));
         }
-        Ok(Decided { response, rows })
+        let first = before.sequence().next().version();
+        Decision::Accepted {
+            response,
+            rows,
+            first: first.expect("the sequence after another is 1 at least"),
+        }
     }
 
-    async fn history(&self, target: Option<&AggregateId>) -> Result<History, Failure> {
-        let Some(id) = target else {
-            let id = AggregateId::new(self.ambient.unique_id())
-                .expect("a unique id is short and printable");
-            return Ok(History::begin(id));
-        };
-        let rows = self.store.newest(id).await?;
-        Ok(History::load(id.clone(), &rows, &self.settings)?)
+    /// Waits, if the budget allows it.
+    async fn wait(&self, backoff: Backoff, retry: u32) -> bool {
+        let wait = backoff.delay(retry, &self.writer.ambient);
+        if !self.budget.allows(wait) {
+            return false;
+        }
+        tokio::time::sleep(wait).await;
+        true
     }
+}
+
+/// The version of the newest of these rows, which come newest first.
+fn newest(rows: &[Attributes]) -> Option<Version> {
+    row::version(rows.first()?).ok()
 }
 
 fn refused(refusal: &Refusal) -> Problem {
@@ -235,7 +499,11 @@ impl Failure {
     fn into_problem(self) -> Problem {
         match &self {
             Self::Refused(_) => {}
-            Self::Unreadable(_) | Self::Outcome(_) | Self::Service(_) => {
+            Self::Unreadable(_)
+            | Self::Outcome(_)
+            | Self::Service(_)
+            | Self::Unresolved
+            | Self::OutOfTime => {
                 tracing::error!(error = %Chain(&self), "a command was not executed");
             }
         }
@@ -251,7 +519,7 @@ impl Failure {
                 "outcome-unreadable",
                 format!("the record of this Idempotency-Key can't be read: {error}"),
             ),
-            Self::Service(_) => Problem::unavailable(
+            Self::Service(_) | Self::Unresolved | Self::OutOfTime => Problem::unavailable(
                 "whether the command was executed is unknown; an Idempotency-Key makes it safe to \
                  send it again",
                 RETRY_AFTER,

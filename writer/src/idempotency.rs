@@ -1,7 +1,9 @@
 //! `Idempotency-Key`: the first outcome of a command, kept for its repeats.
 //!
-//! A key belongs to the API as a whole, not to a path, so a client makes each one unique, as with a
-//! UUID. The record is stored together with the rows, so there is never one without the other.
+//! A key belongs to the authenticated caller, not to a path, so a caller makes each one unique, as
+//! with a UUID; two callers may use the same one. Where the API is open, all callers are one. The
+//! previous version kept keys of all callers together; its records are read as well, so that they
+//! are honoured until they expire. The record is stored together with the rows, so there is never one without the other.
 //! What is kept is what was decided: an acceptance, or the domain's refusal. A request that never
 //! came to a decision (malformed, no such aggregate, a precondition that failed, a lost race)
 //! leaves nothing, and may be sent again.
@@ -11,7 +13,7 @@ use std::time::Duration;
 
 use millrace_domain::row::RowError;
 use millrace_domain::{Attribute, Attributes, Timestamp};
-use millrace_runtime::http::{Problem, Response};
+use millrace_runtime::http::{Caller, Problem, Response};
 use sha2::{Digest as _, Sha256};
 
 /// The table's hash key.
@@ -31,44 +33,54 @@ pub const KEPT: Duration = Duration::from_hours(24);
 /// Tells an answer that was given before.
 const REPLAYED: &str = "idempotent-replayed";
 
-/// A key, and what it was sent with.
+/// Between the caller and the key that the caller sent. A key as it is sent contains printable ASCII
+/// only, so no key of the previous form contains it.
+const SEPARATOR: char = '\n';
+/// The longest caller that a record's key contains as it is, in bytes; a longer one is replaced by
+/// its hash, since a table's hash key takes 2,048 bytes
+/// ([limits](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html)).
+const MAX_CALLER: usize = 1024;
+
+/// A key, whose it is, and what it was sent with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
-    key: String,
+    stored: String,
+    sent: String,
     request_hash: String,
 }
 
 impl Key {
-    /// A key with the parts of the request that have to be the same in a repeat.
+    /// A caller's key with the parts of the request that have to be the same in a repeat.
     #[must_use]
-    pub fn of(key: &str, request: &[&[u8]]) -> Self {
-        let mut hash = Sha256::new();
-        for part in request {
-            // Each part's length first, so that no two requests run together into one.
-            hash.update(part.len().to_be_bytes());
-            hash.update(part);
-        }
-        let mut request_hash = String::new();
-        for byte in hash.finalize() {
-            write!(request_hash, "{byte:02x}").expect("a String takes all that is written");
+    pub fn of(caller: Option<&Caller>, key: &str, request: &[&[u8]]) -> Self {
+        let mut caller = caller.map(Caller::without_session).unwrap_or_default();
+        if caller.len() > MAX_CALLER {
+            caller = hash(&[caller.as_bytes()]);
         }
         Self {
-            key: key.to_owned(),
-            request_hash,
+            stored: format!("{caller}{SEPARATOR}{key}"),
+            sent: key.to_owned(),
+            request_hash: hash(request),
         }
     }
 
-    /// The key as the client sent it.
+    /// The record's key: `<caller>\n<key>`.
     #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.key
+    pub fn stored(&self) -> &str {
+        &self.stored
+    }
+
+    /// The record's key as the previous version stored it: the key alone, as the client sent it.
+    #[must_use]
+    pub fn previous(&self) -> &str {
+        &self.sent
     }
 
     /// The record of an outcome.
     #[must_use]
     pub fn record(&self, outcome: &Response, now: Timestamp) -> Attributes {
         let mut record: Attributes = [
-            (KEY, Attribute::text(&self.key)),
+            (KEY, Attribute::text(&self.stored)),
             (REQUEST_HASH, Attribute::text(&self.request_hash)),
             (STATUS, Attribute::number(outcome.status)),
             (BODY, Attribute::text(&outcome.body)),
@@ -120,6 +132,21 @@ impl Key {
     }
 }
 
+/// SHA-256 in hexadecimal digits. Each part's length comes first, so that no two lists of parts run
+/// together into one.
+fn hash(parts: &[&[u8]]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.len().to_be_bytes());
+        hash.update(part);
+    }
+    let mut digits = String::new();
+    for byte in hash.finalize() {
+        write!(digits, "{byte:02x}").expect("a String takes all that is written");
+    }
+    digits
+}
+
 /// Seconds since 1970, as DynamoDB counts a TTL.
 #[must_use]
 pub const fn seconds(time: Timestamp) -> i64 {
@@ -160,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_repeat_gets_the_first_outcome() {
-        let key = Key::of("k", &[b"POST", b"/accounts"]);
+        let key = Key::of(None, "k", &[b"POST", b"/accounts"]);
         let record = key.record(&outcome(), at(0));
         let repeated = key.recorded(&record, at(86_399)).expect("readable");
         let repeated = repeated.expect("not expired");
@@ -171,9 +198,26 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_stored_behind_its_caller() {
+        let caller = |arn: &str| Caller::new(arn.to_owned());
+        let role = |session| caller(&format!("arn:aws:sts::1:assumed-role/Teller/{session}"));
+        let (one, other) = (role("monday"), role("tuesday"));
+        let key = Key::of(one.as_ref(), "k", &[]);
+        assert_eq!(key.stored(), "arn:aws:sts::1:assumed-role/Teller\nk");
+        assert_eq!(key.previous(), "k");
+        assert_eq!(Key::of(other.as_ref(), "k", &[]), key);
+        assert_eq!(Key::of(None, "k", &[]).stored(), "\nk");
+        // Up to the limit as it is, above it as a hash, and never beyond what the table takes.
+        let long = |length| Key::of(caller(&"c".repeat(length)).as_ref(), "k", &[]);
+        assert_eq!(long(1024).stored(), format!("{}\nk", "c".repeat(1024)));
+        assert_eq!(long(1025).stored().len(), 64 + 2);
+        assert_ne!(long(1025).stored(), long(1026).stored());
+    }
+
+    #[test]
     fn another_request_is_refused() {
-        let record = Key::of("k", &[b"ab", b"c"]).record(&outcome(), at(0));
-        let other = Key::of("k", &[b"a", b"bc"]).recorded(&record, at(1));
+        let record = Key::of(None, "k", &[b"ab", b"c"]).record(&outcome(), at(0));
+        let other = Key::of(None, "k", &[b"a", b"bc"]).recorded(&record, at(1));
         let other = other.expect("readable").expect("not expired");
         assert_eq!(other.status, 422);
         assert!(other.body.contains("idempotency-key-reused"));
@@ -181,14 +225,14 @@ mod tests {
 
     #[test]
     fn an_expired_record_counts_as_absent() {
-        let key = Key::of("k", &[]);
+        let key = Key::of(None, "k", &[]);
         let record = key.record(&outcome(), at(0));
         assert_eq!(key.recorded(&record, at(86_400)), Ok(None));
     }
 
     #[test]
     fn a_record_that_cannot_be_read_is_an_error_that_names_the_attribute() {
-        let key = Key::of("k", &[]);
+        let key = Key::of(None, "k", &[]);
         for name in [EXPIRES_AT, REQUEST_HASH, STATUS, BODY, ETAG] {
             let mut record = key.record(&outcome(), at(0));
             record.insert(name.to_owned(), Attribute::Other("M"));

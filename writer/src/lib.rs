@@ -1,13 +1,13 @@
 //! The writer: commands over HTTP in, rows of the events table out.
 //!
 //! It stands at the beginning of the flow. A command is decided against the aggregate's newest rows
-//! and appended under the condition that nobody else has appended meanwhile; who loses that race
-//! reads and decides again. What was appended reaches the world through the translator, so nothing
+//! and appended under the condition that nobody else has appended meanwhile; after a version conflict
+//! it is read and decided again. What was appended reaches the world through the translator, so nothing
 //! here publishes anything.
 //!
 //! * [`handler`]: API Gateway's event to a request, and the answer back.
 //! * [`request`], [`precondition`]: what a request must be before a service is asked anything.
-//! * [`execute`]: load, decide, append, and again where the race was lost.
+//! * [`execute`]: load, decide, append, and again after a version conflict; what an answer may say.
 //! * [`idempotency`]: the outcome of a command that carried a key, kept for its repeats.
 //! * [`store`]: what is read and appended; [`dynamodb`] puts the tables behind it.
 //!

@@ -4,7 +4,7 @@ use millrace_domain::api::Resource;
 use millrace_domain::ids::{AggregateId, Trace, is_printable};
 use millrace_domain::{Command, Settings};
 use millrace_runtime::Ambient;
-use millrace_runtime::http::{Problem, Request};
+use millrace_runtime::http::{Caller, Problem, Request};
 
 use crate::idempotency::Key;
 use crate::precondition::IfMatch;
@@ -22,8 +22,11 @@ const CAUSATION_ID: &str = "x-causation-id";
 /// A command as it is to be executed.
 #[derive(Debug, Clone)]
 pub struct Prepared {
-    /// Whose command it is; `None` begins an aggregate.
-    pub target: Option<AggregateId>,
+    /// The aggregate that the command changes.
+    pub target: AggregateId,
+    /// Whether the command begins the aggregate. The id is then made for this command, and stays
+    /// the same however often it is attempted.
+    pub begins: bool,
     /// The command.
     pub command: Command,
     /// The state that it counts for.
@@ -32,6 +35,14 @@ pub struct Prepared {
     pub key: Option<Key>,
     /// Where its events come from. The command's id is this request's alone.
     pub trace: Trace,
+}
+
+impl Prepared {
+    /// The command's own id, as its rows carry it.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.trace.command_id.as_deref().unwrap_or_default()
+    }
 }
 
 /// Reads a request. The checks come in the order that the API documents: path and method, content
@@ -70,9 +81,14 @@ pub fn prepare(
     };
     let command =
         command.map_err(|error| Problem::malformed(error.to_string()).at(error.pointer))?;
+    let begins = target.is_none();
+    let target = target.unwrap_or_else(|| {
+        AggregateId::new(ambient.unique_id()).expect("a unique id is short and printable")
+    });
     let command_id = ambient.unique_id();
     Ok(Prepared {
         target,
+        begins,
         command,
         if_match,
         key,
@@ -80,6 +96,7 @@ pub fn prepare(
             correlation_id: Some(correlation_id.to_owned()),
             causation_id: Some(causation_id.unwrap_or_else(|| command_id.clone())),
             command_id: Some(command_id),
+            actor: request.caller.as_ref().map(Caller::to_string),
         },
     })
 }
@@ -115,6 +132,7 @@ fn key(request: &Request) -> Result<Option<Key>, Problem> {
     }
     let if_match = request.header(IF_MATCH).unwrap_or_default();
     Ok(Some(Key::of(
+        request.caller.as_ref(),
         key,
         &[
             request.method.as_bytes(),

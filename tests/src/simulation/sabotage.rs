@@ -55,6 +55,6 @@ pub const SABOTAGES: [(Sabotage, &[&str]); 11] = [
 /// What the simulation has found in the code, as a break that brings it back, with a seed that
 /// catches it and the property that it breaks.
 pub const REGRESSIONS: [(Sabotage, u64, &str); 2] = [
-    (Sabotage::BlockWiped, 12, "4"),
-    (Sabotage::BlockLiftedHalfway, 84, "4"),
+    (Sabotage::BlockWiped, 65, "4"),
+    (Sabotage::BlockLiftedHalfway, 212, "4"),
 ];

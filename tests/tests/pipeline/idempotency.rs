@@ -9,6 +9,8 @@ use crate::pipeline::{Answer, Pipeline};
 use crate::verify;
 
 const AT_ONCE: usize = 20;
+const ROUNDS: usize = 25;
+const COPIES: usize = 12;
 
 pub(crate) async fn one_key_at_once_appends_one_event(pipeline: &Pipeline) -> Result<()> {
     let id = pipeline.open().await?;
@@ -44,6 +46,23 @@ pub(crate) async fn one_key_at_once_appends_one_event(pipeline: &Pipeline) -> Re
     let opened = answers[0].body["accountId"].as_str().unwrap_or_default();
     verify::has_exactly(pipeline, opened, 1).await?;
     verify::has_exactly(pipeline, &id, 3).await
+}
+
+/// A copy that reads the history after the first was executed finds another state than the one that
+/// its client named, and is no conflict.
+pub(crate) async fn copies_with_a_precondition_get_one_outcome(pipeline: &Pipeline) -> Result<()> {
+    let id = pipeline.open().await?;
+    let path = format!("/accounts/{id}/credit");
+    let body = json!({ "amount": 1 });
+    for round in 1..=ROUNDS {
+        let (key, tag) = (format!("round {round} of {id}"), format!("\"{round}\""));
+        let headers = [("idempotency-key", key.as_str()), ("if-match", &tag)];
+        let requests = (0..COPIES).map(|_| pipeline.post(&path, &headers, &body));
+        let answers = try_join_all(requests).await?;
+        answers[0].expect(StatusCode::OK)?;
+        all_agree(&answers)?;
+    }
+    verify::has_exactly(pipeline, &id, 1 + ROUNDS).await
 }
 
 fn all_agree(answers: &[Answer]) -> Result<()> {

@@ -77,6 +77,7 @@ fn main() -> ExitCode {
     let mut trials = trials![
         load::every_accepted_command_is_one_event_everywhere,
         idempotency::one_key_at_once_appends_one_event,
+        idempotency::copies_with_a_precondition_get_one_outcome,
         older_layout::rows_of_an_older_producer_flow_and_are_continued,
         poison::a_malformed_row_blocks_its_account_alone,
         bad_input::bad_input_is_answered_and_appends_nothing,

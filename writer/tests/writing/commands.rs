@@ -7,7 +7,7 @@ use crate::memory::{Fault, Memory, Setting, body, code, header, request, setting
 use futures_util::future::join_all;
 use millrace_domain::{Attribute, Attributes, row};
 use millrace_runtime::Budget;
-use millrace_writer::execute::{MAX_TRIES, Writer};
+use millrace_writer::execute::{MAX_ATTEMPTS, Writer};
 
 const CREDIT: &str = "/accounts/a/credit";
 const WITHDRAW: &str = "/accounts/a/withdraw";
@@ -109,7 +109,7 @@ async fn a_refused_command_appends_nothing() {
 async fn a_lost_race_is_decided_anew() {
     let setting = Setting::with_account().await;
     setting.memory.fault(Fault::Overtaken);
-    setting.memory.fault(Fault::Busy);
+    setting.memory.fault(Fault::Conflict);
     // 100 is there, 1 comes in between: 101 is too much at first, and isn't decided on that.
     let answer = setting.post(WITHDRAW, &[], r#"{"amount":100}"#).await;
     assert_eq!(answer.status, 200);
@@ -121,20 +121,20 @@ async fn a_lost_race_is_decided_anew() {
 #[tokio::test(start_paused = true)]
 async fn a_race_lost_every_time_is_a_conflict() {
     let setting = Setting::with_account().await;
-    for _ in 0..MAX_TRIES {
+    for _ in 0..MAX_ATTEMPTS {
         setting.memory.fault(Fault::Overtaken);
     }
     let answer = setting.post(WITHDRAW, &[], r#"{"amount":1}"#).await;
     assert_eq!((answer.status, code(&answer).as_str()), (409, "conflict"));
     assert_eq!(header(&answer, "retry-after"), Some("1"));
-    let others = 2 + usize::try_from(MAX_TRIES).expect("small");
+    let others = 2 + usize::try_from(MAX_ATTEMPTS).expect("small");
     assert_eq!(setting.memory.events_of("a").len(), others);
 }
 
 #[tokio::test(start_paused = true)]
 async fn no_race_is_run_beyond_the_invocations_time() {
     let setting = Setting::with_account().await;
-    setting.memory.fault(Fault::Busy);
+    setting.memory.fault(Fault::Overtaken);
     let writer = Writer {
         store: &setting.memory,
         ambient: &setting.clock,

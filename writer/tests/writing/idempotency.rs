@@ -2,8 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::memory::{Fault, Setting, body, code, header};
+use crate::memory::{Fault, Setting, body, code, header, request};
 use futures_util::future::join_all;
+use millrace_domain::Attribute;
+use millrace_runtime::http::{Caller, Response};
 
 const CREDIT: &str = "/accounts/a/credit";
 const WITHDRAW: &str = "/accounts/a/withdraw";
@@ -118,9 +120,10 @@ async fn the_key_is_forgotten_after_a_day() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_an_answer_that_was_lost_the_repeat_clears_it_up() {
+async fn after_an_unknown_outcome_the_repeat_clears_it_up() {
     let setting = Setting::with_account().await;
-    setting.memory.fault(Fault::StoredAndLost);
+    // It is stored after the command's own reads.
+    setting.memory.fault(Fault::Late(4));
     let lost = setting.post(CREDIT, &KEY, r#"{"amount":5}"#).await;
     assert_eq!(code(&lost), "unavailable");
     let repeat = setting.post(CREDIT, &KEY, r#"{"amount":5}"#).await;
@@ -130,4 +133,60 @@ async fn after_an_answer_that_was_lost_the_repeat_clears_it_up() {
     );
     assert_eq!(body(&repeat)["balance"], 105);
     assert_eq!(setting.memory.events_of("a").len(), 3);
+}
+
+/// A command with a key, sent by this caller.
+async fn sent_by(setting: &Setting, caller: &str, amount: u64) -> Response {
+    let body = format!(r#"{{"amount":{amount}}}"#);
+    let mut request = request("POST", CREDIT, &KEY, &body);
+    request.caller = Caller::new(caller.to_owned());
+    setting.answer(&request).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_do_not_see_each_others_outcomes() {
+    let setting = Setting::with_account().await;
+    let ann = "arn:aws:iam::1:user/ann";
+    let teller = |session| format!("arn:aws:sts::1:assumed-role/Teller/{session}");
+    for (caller, amount, balance, replayed) in [
+        ("", 5, 105, None),
+        (ann, 5, 110, None),
+        (&teller("monday"), 7, 117, None),
+        (&teller("tuesday"), 7, 117, Some("true")),
+        (ann, 5, 110, Some("true")),
+        ("", 5, 105, Some("true")),
+    ] {
+        let answer = sent_by(&setting, caller, amount).await;
+        assert_eq!(answer.status, 200, "{caller}");
+        assert_eq!(body(&answer)["balance"], balance, "{caller}");
+        assert_eq!(header(&answer, REPLAYED), replayed, "{caller}");
+    }
+    let reused = sent_by(&setting, ann, 6).await;
+    assert_eq!(code(&reused), "idempotency-key-reused");
+    let actors: Vec<_> = setting.memory.events_of("a")[2..]
+        .iter()
+        .map(|row| row.get("Actor").cloned())
+        .collect();
+    let expected = [None, Some(ann.to_owned()), Some(teller("monday"))];
+    assert_eq!(actors, expected.map(|it| it.map(Attribute::text)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_of_the_previous_form_is_honoured_until_it_expires() {
+    let setting = Setting::with_account().await;
+    let first = setting.post(CREDIT, &KEY, r#"{"amount":5}"#).await;
+    {
+        let mut records = setting.memory.records.lock().expect("unpoisoned");
+        let mut record = records.remove("\nk").expect("kept");
+        record.insert("Key".to_owned(), Attribute::text("k"));
+        records.insert("k".to_owned(), record);
+    }
+    let repeat = sent_by(&setting, "arn:aws:iam::1:user/ann", 5).await;
+    assert_eq!((repeat.status, &repeat.body), (200, &first.body));
+    assert_eq!(header(&repeat, REPLAYED), Some("true"));
+    let reused = sent_by(&setting, "", 6).await;
+    assert_eq!(code(&reused), "idempotency-key-reused");
+    setting.clock.millis.store(86_400_000, Ordering::Relaxed);
+    let anew = sent_by(&setting, "", 6).await;
+    assert_eq!((anew.status, header(&anew, REPLAYED)), (200, None));
 }

@@ -1,5 +1,6 @@
 //! The writer over tables in memory, and its adapter over mocked answers of DynamoDB.
 
+mod ambiguity;
 mod commands;
 mod dynamodb;
 mod handling;

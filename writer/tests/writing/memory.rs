@@ -5,9 +5,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use millrace_domain::ids::AggregateId;
+use millrace_domain::ids::{AggregateId, Trace};
 use millrace_domain::layout::SNAPSHOT_INTERVAL;
-use millrace_domain::{Attribute, Attributes, Settings, Timestamp, Version, row};
+use millrace_domain::money::Amount;
+use millrace_domain::{Attribute, Attributes, Event, History, Settings, Timestamp, Version, row};
 use millrace_runtime::http::{Request, Response};
 use millrace_runtime::metrics::Metric;
 use millrace_runtime::{Ambient, Budget, ServiceError};
@@ -19,16 +20,37 @@ use serde_json::Value;
 /// What goes wrong with an append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// Somebody else credits 1 just before.
+    /// Another command credits 1 just before.
     Overtaken,
     /// It is stored, but the SDK's own retry of it finds the row taken.
     StoredAndRetried,
     /// It is stored, but the call fails.
     StoredAndLost,
+    /// It is stored, but the SDK's own retry of it meets a transaction. So many other commands
+    /// follow before the next call.
+    StoredAndConflict(u64),
     /// Another transaction is under way.
-    Busy,
+    Conflict,
     /// The service does not answer.
     Down,
+    /// The call fails, and is stored when so many more calls have been made.
+    Late(u32),
+    /// Another transaction is under way; the SDK's earlier attempt is stored when so many more
+    /// calls have been made.
+    LateAndConflict(u32),
+    /// The transaction of this token is in progress for so many calls, and then stored.
+    InProgress(u32),
+    /// The call never returns.
+    Hangs,
+}
+
+/// What of a stored transaction plain reads don't see yet, and for how many of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hidden {
+    /// The row of this version.
+    Row(u64, u32),
+    /// The records.
+    Records(u32),
 }
 
 #[derive(Debug, Default)]
@@ -36,8 +58,15 @@ pub(crate) struct Memory {
     pub(crate) rows: Mutex<BTreeMap<(String, u64), Attributes>>,
     pub(crate) records: Mutex<BTreeMap<String, Attributes>>,
     pub(crate) faults: Mutex<VecDeque<Fault>>,
+    pub(crate) hidden: Mutex<Option<Hidden>>,
     pub reads_fail: Mutex<bool>,
     pub(crate) appends: AtomicU64,
+    /// The tokens of all appends, in order.
+    pub(crate) tokens: Mutex<Vec<String>>,
+    /// Appends that are stored later, and after how many calls.
+    late: Mutex<Vec<(u32, Append)>>,
+    /// For how many more calls the transaction is in progress.
+    in_progress: Mutex<Option<u32>>,
 }
 
 fn down() -> ServiceError {
@@ -77,6 +106,44 @@ impl Memory {
 
     pub(crate) fn fault(&self, fault: Fault) {
         self.faults.lock().expect("unpoisoned").push_back(fault);
+    }
+
+    /// Another command takes its turn here, as with a call; then late appends are stored.
+    async fn call(&self) {
+        tokio::task::yield_now().await;
+        let mut due = Vec::new();
+        self.late
+            .lock()
+            .expect("unpoisoned")
+            .retain_mut(|(calls, append)| {
+                *calls -= 1;
+                if *calls == 0 {
+                    due.push(append.clone());
+                }
+                *calls > 0
+            });
+        for append in due {
+            self.store(append);
+        }
+    }
+
+    /// Whether this read doesn't see the row of this version, or the records.
+    fn hides(&self, version: Option<u64>) -> bool {
+        let mut hidden = self.hidden.lock().expect("unpoisoned");
+        let (of, reads) = match hidden.as_mut() {
+            Some(Hidden::Row(of, reads)) => (Some(*of), reads),
+            Some(Hidden::Records(reads)) => (None, reads),
+            None => return false,
+        };
+        if of != version {
+            return false;
+        }
+        if *reads == 0 {
+            *hidden = None;
+            return false;
+        }
+        *reads -= 1;
+        true
     }
 
     fn store(&self, append: Append) -> Appended {
@@ -120,6 +187,31 @@ impl Memory {
         Appended::Stored
     }
 
+    /// Other commands' events, of 1 each, after the newest row.
+    fn follow(&self, append: &Append, others: u64) {
+        let id = AggregateId::new(match &append.rows[0].1[row::ID] {
+            Attribute::Text(id) => id.clone(),
+            other => panic!("an id is a string, not {other:?}"),
+        })
+        .expect("valid");
+        let credit = Event::BalanceCredited {
+            amount: Amount::new(1).expect("valid"),
+        };
+        let trace = Trace {
+            command_id: Some("other".to_owned()),
+            ..Trace::default()
+        };
+        for _ in 0..others {
+            let mut rows = self.rows_of(id.as_str());
+            rows.reverse();
+            let history = History::load(id.clone(), &rows, &settings()).expect("readable");
+            let (_, rows) = history.append(std::slice::from_ref(&credit), append.now, &trace);
+            for (_, row) in rows {
+                self.insert(row);
+            }
+        }
+    }
+
     /// Somebody else's event at the place that this append is meant for.
     fn overtake(&self, append: &Append) {
         if let Some((_, row)) = append.rows.first() {
@@ -137,9 +229,14 @@ impl EventStore for &Memory {
         if *self.reads_fail.lock().expect("unpoisoned") {
             return Err(down());
         }
-        // Others get their turn here, as with a call.
-        tokio::task::yield_now().await;
+        self.call().await;
         let mut rows = self.rows_of(id.as_str());
+        let hidden = *self.hidden.lock().expect("unpoisoned");
+        if let Some(Hidden::Row(version, _)) = hidden
+            && self.hides(Some(version))
+        {
+            rows.retain(|row| row[row::VERSION] != Attribute::number(version));
+        }
         rows.reverse();
         rows.truncate(usize::try_from(SNAPSHOT_INTERVAL).expect("small"));
         Ok(rows)
@@ -150,24 +247,47 @@ impl EventStore for &Memory {
         id: &AggregateId,
         version: Version,
     ) -> Result<Option<Attributes>, ServiceError> {
-        tokio::task::yield_now().await;
+        self.call().await;
+        if self.hides(Some(version.get())) {
+            return Ok(None);
+        }
         let key = (id.to_string(), version.get());
         Ok(self.rows.lock().expect("unpoisoned").get(&key).cloned())
     }
 
     async fn record(&self, key: &str) -> Result<Option<Attributes>, ServiceError> {
-        tokio::task::yield_now().await;
+        self.call().await;
+        if self.hides(None) {
+            return Ok(None);
+        }
         Ok(self.records.lock().expect("unpoisoned").get(key).cloned())
     }
 
     async fn committed_record(&self, key: &str) -> Result<CommittedRecord, ServiceError> {
-        Ok(CommittedRecord::Read(self.record(key).await?))
+        self.call().await;
+        if self.hides(None) {
+            return Ok(CommittedRecord::TransactionConflict);
+        }
+        let records = self.records.lock().expect("unpoisoned");
+        Ok(CommittedRecord::Read(records.get(key).cloned()))
     }
 
     async fn append(&self, append: Append) -> Result<Appended, ServiceError> {
-        tokio::task::yield_now().await;
+        self.call().await;
         self.appends.fetch_add(1, Ordering::Relaxed);
+        let token = append.token.clone();
+        self.tokens.lock().expect("unpoisoned").push(token);
+        if let Some(calls) = self.in_progress.lock().expect("unpoisoned").as_mut()
+            && *calls > 0
+        {
+            *calls -= 1;
+            return Ok(Appended::TransactionInProgress);
+        }
         let fault = self.faults.lock().expect("unpoisoned").pop_front();
+        let late = |calls| {
+            let append = (calls, append.clone());
+            self.late.lock().expect("unpoisoned").push(append);
+        };
         match fault {
             None => Ok(self.store(append)),
             Some(Fault::Overtaken) => {
@@ -182,8 +302,26 @@ impl EventStore for &Memory {
                 self.store(append);
                 Err(down())
             }
-            Some(Fault::Busy) => Ok(Appended::TransactionConflict),
+            Some(Fault::StoredAndConflict(others)) => {
+                self.store(append.clone());
+                self.follow(&append, others);
+                Ok(Appended::TransactionConflict)
+            }
+            Some(Fault::Conflict) => Ok(Appended::TransactionConflict),
             Some(Fault::Down) => Err(down()),
+            Some(Fault::Late(calls)) => {
+                late(calls);
+                Err(down())
+            }
+            Some(Fault::LateAndConflict(calls)) => {
+                late(calls);
+                Ok(Appended::TransactionConflict)
+            }
+            Some(Fault::InProgress(calls)) => {
+                *self.in_progress.lock().expect("unpoisoned") = Some(calls - 1);
+                Ok(Appended::TransactionInProgress)
+            }
+            Some(Fault::Hangs) => std::future::pending().await,
         }
     }
 }
