@@ -266,3 +266,103 @@ impl std::fmt::Display for Scope {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scope(from: u64, aggregate: Option<&str>) -> Scope {
+        Scope {
+            events_table: "arn:aws:dynamodb:eu-north-1:1:table/events".to_owned(),
+            table_id: Some("id".to_owned()),
+            stream: "stream".to_owned(),
+            from,
+            aggregate: aggregate.map(str::to_owned),
+        }
+    }
+
+    fn open(folder: &tempfile::TempDir, scope: &Scope, earlier: Earlier) -> Result<Checkpoint> {
+        let now = Timestamp::parse("2026-11-20T21:03:05Z").expect("valid");
+        Checkpoint::open(folder.path(), scope, earlier, now)
+    }
+
+    fn sequence(sequence: u64) -> Sequence {
+        Sequence::new(sequence).expect("valid")
+    }
+
+    #[test]
+    fn an_unfinished_run_is_named_and_continued_or_discarded_only_when_asked() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let all = scope(1, None);
+        let first = open(&folder, &all, Earlier::Refuse).expect("there is none");
+        first.complete("a").expect("written");
+        first.record("b", sequence(7)).expect("written");
+        drop(first);
+
+        let refused = open(&folder, &all, Earlier::Refuse).expect_err("unfinished");
+        let told = refused.to_string();
+        for part in [
+            "2026-11-20T21:03:05",
+            "1 accounts are completed and 1 more",
+            "--resume",
+            "--restart",
+        ] {
+            assert!(told.contains(part), "{told}");
+        }
+        let resumed = open(&folder, &all, Earlier::Resume).expect("it is the same");
+        assert!(resumed.is_completed("a") && !resumed.is_completed("b"));
+        assert_eq!(resumed.reached("b"), Some(sequence(7)));
+        assert_eq!(resumed.completed(), 1);
+        drop(resumed);
+
+        let restarted = open(&folder, &all, Earlier::Discard).expect("started over");
+        assert_eq!((restarted.completed(), restarted.reached("b")), (0, None));
+        restarted.finish().expect("removed");
+        let none = open(&folder, &all, Earlier::Resume).expect_err("there is none");
+        assert!(none.to_string().contains("no unfinished run"), "{none}");
+        open(&folder, &all, Earlier::Refuse).expect("it was finished");
+    }
+
+    #[test]
+    fn a_run_of_another_scope_is_not_continued() {
+        let folder = tempfile::tempdir().expect("a folder");
+        drop(open(&folder, &scope(1, None), Earlier::Refuse).expect("there is none"));
+        let mut other_table = scope(1, None);
+        other_table.table_id = Some("another".to_owned());
+        for other in [scope(5, None), other_table] {
+            let error = open(&folder, &other, Earlier::Resume).expect_err("another scope");
+            assert!(error.to_string().contains(&other.to_string()), "{error}");
+            open(&folder, &other, Earlier::Refuse).expect_err("unfinished");
+        }
+        // An account's run has a checkpoint of its own.
+        for id in ["a", "b"] {
+            open(&folder, &scope(1, Some(id)), Earlier::Refuse).expect("there is none");
+        }
+        open(&folder, &scope(1, None), Earlier::Resume).expect("it is untouched");
+    }
+
+    #[test]
+    fn a_line_that_was_cut_off_by_a_kill_counts_for_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let all = scope(1, None);
+        let first = open(&folder, &all, Earlier::Refuse).expect("there is none");
+        first.record("a", sequence(3)).expect("written");
+        first.complete("b\n\"").expect("written");
+        let path = folder.path().join("republish-events.jsonl");
+        let whole = std::fs::read_to_string(&path).expect("readable");
+        std::fs::write(&path, format!("{whole}{{\"aggregate\":\"a\",\"thro")).expect("written");
+        let second = open(&folder, &all, Earlier::Resume).expect("readable");
+        assert_eq!(second.reached("a"), Some(sequence(3)));
+        assert!(second.is_completed("b\n\""));
+        second.record("a", sequence(4)).expect("written");
+        let third = open(&folder, &all, Earlier::Resume).expect("readable");
+        assert_eq!(third.reached("a"), Some(sequence(4)));
+
+        std::fs::write(&path, "no header\n").expect("written");
+        let error = open(&folder, &all, Earlier::Resume).expect_err("unreadable");
+        assert!(error.to_string().contains("--restart"), "{error}");
+        // A kill before the header was written leaves a file that says nothing.
+        std::fs::write(&path, "").expect("written");
+        open(&folder, &all, Earlier::Refuse).expect("nothing was begun");
+    }
+}

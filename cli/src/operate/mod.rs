@@ -15,6 +15,8 @@ pub(crate) mod deployment;
 pub mod dynamodb;
 pub(crate) mod inspect;
 pub(crate) mod lake;
+#[cfg(test)]
+mod memory;
 mod outcome;
 pub mod ports;
 pub mod publish;

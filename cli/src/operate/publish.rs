@@ -246,13 +246,13 @@ where
     ) -> Result<Summary> {
         let mut summary = Summary::default();
         let mut outcomes = std::pin::pin!(
-            stream::iter(aggregates)
-                .map(async |id| (id, self.redrive(id, reset_cursor).await))
+            stream::iter(aggregates.iter().cloned())
+                .map(async |id| (self.redrive(&id, reset_cursor).await, id))
                 .buffer_unordered(CONCURRENCY)
         );
-        while let Some((id, redriven)) = outcomes.next().await {
+        while let Some((redriven, id)) = outcomes.next().await {
             summary.count(&redriven.outcome);
-            report(id, &redriven)?;
+            report(&id, &redriven)?;
         }
         Ok(summary)
     }
@@ -283,13 +283,13 @@ where
     ) -> Result<Summary> {
         let mut summary = Summary::default();
         let mut outcomes = std::pin::pin!(
-            stream::iter(aggregates)
-                .map(async |id| (id, self.republish(id, from, progress).await))
+            stream::iter(aggregates.iter().cloned())
+                .map(async |id| (self.republish(&id, from, progress).await, id))
                 .buffer_unordered(CONCURRENCY)
         );
-        while let Some((id, outcome)) = outcomes.next().await {
+        while let Some((outcome, id)) = outcomes.next().await {
             summary.count(&outcome);
-            report(id, &outcome)?;
+            report(&id, &outcome)?;
         }
         Ok(summary)
     }
@@ -417,4 +417,290 @@ async fn load(
 
 fn incomplete(error: &ServiceError) -> Outcome {
     Outcome::Incomplete(Chain(error).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::checkpoint::{Checkpoint, Earlier, Scope};
+    use super::super::memory::{Ids, Memory, Still, at};
+    use super::super::ports::NotKept;
+    use super::*;
+
+    const EVERY: Selection = Selection {
+        blocked: true,
+        behind: true,
+    };
+
+    fn sequence(sequence: u64) -> Sequence {
+        Sequence::new(sequence).expect("valid")
+    }
+
+    fn unreadable() -> RowError {
+        RowError::new("PublishedThrough", "is not a whole number")
+    }
+
+    fn scope() -> Scope {
+        Scope {
+            events_table: "events".to_owned(),
+            table_id: None,
+            stream: "stream".to_owned(),
+            from: 1,
+            aggregate: None,
+        }
+    }
+
+    fn checkpoint(folder: &tempfile::TempDir, earlier: Earlier) -> Checkpoint {
+        Checkpoint::open(folder.path(), &scope(), earlier, Still.now()).expect("opened")
+    }
+
+    async fn redrive_all(memory: &Memory, reset: bool) -> (Summary, BTreeMap<String, Redriven>) {
+        let publication = memory.publication();
+        let (all, mut ended) = (memory.ids().0.into_iter().collect(), BTreeMap::new());
+        let summary = is_send(publication.redrive_all(&all, reset, |id, redriven| {
+            ended.insert(id.to_owned(), redriven.clone());
+            Ok(())
+        }));
+        (summary.await.expect("every outcome is reported"), ended)
+    }
+
+    /// The simulation spawns what it runs.
+    fn is_send<T: Send>(future: T) -> T {
+        future
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unreadable_cursor_or_a_failing_service_ends_nothing_for_the_others() {
+        let memory = Memory::default();
+        for id in ["damaged", "lost", "unavailable", "well"] {
+            memory.add(id, 11, 0);
+        }
+        memory.add("well", 11, 11);
+        memory
+            .world()
+            .cursors
+            .insert("damaged".to_owned(), Err(unreadable()));
+        memory.world().unavailable.insert("unavailable".to_owned());
+        let (summary, ended) = redrive_all(&memory, false).await;
+        assert_eq!((summary.aggregates, summary.published), (4, 2));
+        assert!(!summary.is_complete());
+        let outcome = |id: &str| ended[id].outcome.clone();
+        assert_eq!(outcome("lost"), Outcome::Published(sequence(11)));
+        assert_eq!(outcome("well"), Outcome::Published(sequence(11)));
+        assert_eq!(
+            outcome("damaged"),
+            Outcome::CursorFault(CursorFault::Unreadable(unreadable()))
+        );
+        let Outcome::Incomplete(reason) = outcome("unavailable") else {
+            panic!("{:?}", outcome("unavailable"));
+        };
+        assert!(reason.contains("unavailable"), "{reason}");
+        assert_eq!(memory.stream("lost"), (1..=11).collect::<Vec<_>>());
+        assert_eq!(memory.published_through("lost"), 11);
+        assert!(memory.stream("well").is_empty() && memory.stream("damaged").is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn republishing_all_tries_every_account_too() {
+        let memory = Memory::default();
+        for id in ["ahead", "damaged", "well"] {
+            memory.add(id, 3, 3);
+        }
+        memory.world().cursors.insert("ahead".to_owned(), Ok(at(4)));
+        let damaged = Err(unreadable());
+        memory.world().cursors.insert("damaged".to_owned(), damaged);
+        let publication = memory.publication();
+        let all = memory.ids().0.into_iter().collect();
+        let mut ended = BTreeMap::new();
+        let report = |id: &str, outcome: &Outcome| {
+            ended.insert(id.to_owned(), outcome.clone());
+            Ok(())
+        };
+        let run = is_send(publication.republish_all(&all, sequence(1), &NotKept, report));
+        let summary = run.await.expect("every outcome is reported");
+        assert_eq!((summary.aggregates, summary.published), (3, 1));
+        assert_eq!(ended["well"], Outcome::Published(sequence(3)));
+        assert!(matches!(ended["damaged"], Outcome::CursorFault(_)));
+        assert!(matches!(ended["ahead"], Outcome::CursorFault(_)));
+        assert_eq!(memory.stream("well"), [1, 2, 3]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cursor_ahead_of_the_events_table_is_reported_and_reset_only_when_asked() {
+        let memory = Memory::default();
+        memory.add("a", 11, 999);
+        let ahead = CursorFault::Ahead {
+            cursor: sequence(999),
+            events: sequence(11),
+        };
+        let publication = memory.publication();
+        let redriven = publication.redrive("a", false).await;
+        assert_eq!(redriven.reset, None);
+        assert_eq!(redriven.outcome, Outcome::CursorFault(ahead.clone()));
+        assert_eq!(memory.published_through("a"), 999);
+        assert!(memory.stream("a").is_empty());
+
+        let redriven = publication.redrive("a", true).await;
+        assert_eq!(redriven.reset, Some(ahead));
+        assert_eq!(redriven.outcome, Outcome::Published(sequence(11)));
+        assert_eq!(memory.published_through("a"), 11);
+        assert_eq!(memory.stream("a"), (1..=11).collect::<Vec<_>>());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unreadable_cursor_is_reset_when_asked() {
+        let memory = Memory::default();
+        memory.add("a", 3, 0);
+        memory
+            .world()
+            .cursors
+            .insert("a".to_owned(), Err(unreadable()));
+        let redriven = is_send(memory.publication().redrive("a", true)).await;
+        assert_eq!(redriven.reset, Some(CursorFault::Unreadable(unreadable())));
+        assert_eq!(redriven.outcome, Outcome::Published(sequence(3)));
+        assert_eq!(memory.stream("a"), [1, 2, 3]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sound_cursor_and_one_that_changed_since_it_was_read_are_not_reset() {
+        let memory = Memory::default();
+        memory.add("a", 3, 2);
+        let redriven = memory.publication().redrive("a", true).await;
+        assert_eq!(redriven.reset, None);
+        assert_eq!(memory.stream("a"), [3]);
+
+        memory.world().cursors.insert("a".to_owned(), Ok(at(9)));
+        memory.world().saved_before_reset = Some(("a".to_owned(), at(3)));
+        let redriven = memory.publication().redrive("a", true).await;
+        assert_eq!(redriven.reset, None);
+        assert!(matches!(redriven.outcome, Outcome::Incomplete(_)));
+        assert_eq!(memory.published_through("a"), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_that_are_not_caught_up_are_selected() {
+        let memory = Memory::default();
+        memory.add("ahead", 3, 4);
+        memory.add("behind", 3, 2);
+        memory.add("lost", 3, 0);
+        memory.add("unavailable", 3, 3);
+        for well in 0..20 {
+            memory.add(&format!("well-{well}"), 3, 3);
+        }
+        memory.add("damaged", 3, 0);
+        let damaged = Err(unreadable());
+        memory.world().cursors.insert("damaged".to_owned(), damaged);
+        memory.world().unavailable.insert("unavailable".to_owned());
+        let publication = memory.publication();
+        let blocked = Ids(vec!["blocked".to_owned()]);
+        let select = async |selection| -> Vec<String> {
+            let all = memory.ids();
+            let selected = is_send(publication.select(selection, &all, &blocked, |_, _| ()));
+            selected.await.expect("listed").into_iter().collect()
+        };
+        let behind = ["ahead", "behind", "damaged", "lost", "unavailable"];
+        let only_behind = Selection {
+            blocked: false,
+            ..EVERY
+        };
+        assert_eq!(select(only_behind).await, behind);
+        let only_blocked = Selection {
+            behind: false,
+            ..EVERY
+        };
+        assert_eq!(select(only_blocked).await, ["blocked"]);
+        assert_eq!(select(EVERY).await.len(), 6);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn republishing_from_beyond_the_last_event_is_no_success() {
+        let memory = Memory::default();
+        memory.add("a", 11, 11);
+        let publication = memory.publication();
+        let beyond = publication.republish("a", sequence(12), &NotKept).await;
+        assert_eq!(beyond, Outcome::TooFewEvents(sequence(11)));
+        assert!(memory.stream("a").is_empty());
+        let last = publication.republish("a", sequence(11), &NotKept).await;
+        assert_eq!(last, Outcome::Published(sequence(11)));
+        assert_eq!(memory.stream("a"), [11]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn republishing_includes_pending_events_and_moves_the_cursor_only_past_itself() {
+        let memory = Memory::default();
+        memory.add("a", 5, 2);
+        let publication = memory.publication();
+        let outcome = publication.republish("a", sequence(5), &NotKept).await;
+        assert_eq!(outcome, Outcome::Published(sequence(5)));
+        assert_eq!(memory.stream("a"), [3, 4, 5], "a gap would be left");
+        assert_eq!(memory.published_through("a"), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_history_is_republished_however_long_it_takes_and_resumed_inside() {
+        // At 50 ms a put it takes twice the patience.
+        const EVENTS: u64 = 24_000;
+        let memory = Memory::default();
+        memory.add("long", 24_000, EVENTS);
+        memory.add("short", 3, 3);
+        let publication = memory.publication();
+        let all = memory.ids().0.into_iter().collect();
+        let folder = tempfile::tempdir().expect("a folder");
+        let first = checkpoint(&folder, Earlier::Refuse);
+        let run = publication.republish_all(&all, sequence(1), &first, |_, _| Ok(()));
+        let killed = tokio::time::timeout(PATIENCE + PATIENCE / 2, run).await;
+        assert!(killed.is_err(), "it was killed");
+        let before = memory.stream("long");
+        assert!(before.len() > 12_000, "{}", before.len());
+
+        let second = checkpoint(&folder, Earlier::Resume);
+        assert!(second.is_completed("short"));
+        let reached = second.reached("long").expect("it was begun").get();
+        assert!(usize::try_from(reached).expect("small") + 2_000 > before.len());
+        let outcome = publication.republish("long", sequence(1), &second).await;
+        assert_eq!(outcome, Outcome::Published(sequence(EVENTS)));
+        assert!(second.is_completed("long"));
+        let stream = memory.stream("long");
+        let resumed = &stream[before.len()..];
+        assert_eq!(resumed.first(), Some(&(reached + 1)));
+        assert!(resumed.iter().copied().eq(reached + 1..=EVENTS));
+        assert_eq!(memory.published_through("long"), EVENTS);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_account_without_progress_is_incomplete_and_not_completed_in_the_checkpoint() {
+        let memory = Memory::default();
+        memory.add("a", 5, 5);
+        memory.add("poison", 5, 2);
+        let poisoned = millrace_domain::Attribute::text("x");
+        {
+            let mut world = memory.world();
+            let row = world
+                .rows
+                .get_mut("poison")
+                .and_then(|rows| rows.get_mut(&4));
+            row.expect("there").insert("Amount".to_owned(), poisoned);
+            world.puts_left = Some(2);
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let first = checkpoint(&folder, Earlier::Refuse);
+        let publication = memory.publication();
+        let outcome = publication.republish("a", sequence(1), &first).await;
+        assert!(matches!(outcome, Outcome::Incomplete(_)), "{outcome:?}");
+        let blocked = publication.republish("poison", sequence(3), &first).await;
+        let Outcome::Blocked(block) = blocked else {
+            panic!("{blocked:?}");
+        };
+        assert_eq!(block.sequence.get(), 3);
+        assert_eq!(first.completed(), 0);
+        assert_eq!(first.reached("a"), Some(sequence(2)));
+
+        memory.world().puts_left = None;
+        let second = checkpoint(&folder, Earlier::Resume);
+        let outcome = publication.republish("a", sequence(1), &second).await;
+        assert_eq!(outcome, Outcome::Published(sequence(5)));
+        assert_eq!(memory.stream("a"), [1, 2, 3, 4, 5]);
+        assert_eq!(second.completed(), 1);
+    }
 }

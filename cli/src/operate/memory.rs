@@ -1,0 +1,285 @@
+//! The services behind the operators' ports in memory, for tests.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use millrace_domain::money::Amount;
+use millrace_domain::{
+    AggregateId, Attributes, Envelope, Event, History, RowError, Sequence, Settings, Timestamp,
+    Trace, Version, row,
+};
+use millrace_runtime::{Ambient, ServiceError};
+use millrace_translator::cursor::{Block, Cursor, CursorStore, Loaded};
+use millrace_translator::publish::{Publisher, PutError, Record, Rejected};
+use millrace_translator::rows::{EventRows, Page};
+
+use super::ports::{AggregateIds, CursorRepair, EventLog, IdPage, Reset, Segment, StoredCursor};
+use super::publish::Publication;
+
+/// How long each put takes, as over a network.
+const PUT: Duration = Duration::from_millis(50);
+const PAGE_ROWS: usize = 500;
+
+type Item = Result<Cursor, RowError>;
+
+#[derive(Default)]
+pub(super) struct World {
+    pub(super) rows: BTreeMap<String, BTreeMap<u64, Attributes>>,
+    pub(super) cursors: BTreeMap<String, Item>,
+    pub(super) stream: Vec<Record>,
+    /// Aggregates whose rows can't be read.
+    pub(super) unavailable: BTreeSet<String>,
+    /// After so many puts the stream fails.
+    pub(super) puts_left: Option<usize>,
+    /// What another writer saves just before the next reset.
+    pub(super) saved_before_reset: Option<(String, Cursor)>,
+}
+
+#[derive(Clone, Default)]
+pub(super) struct Memory(Arc<Mutex<World>>);
+
+/// The ids of the aggregates that have rows, and of those that are blocked.
+pub(super) struct Ids(pub(super) Vec<String>);
+
+#[derive(Clone)]
+pub(super) struct Still;
+
+impl Ambient for Still {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_unix_millis(1_800_000_000_000).expect("valid")
+    }
+    fn unique_id(&self) -> String {
+        "id".into()
+    }
+    fn fraction(&self) -> f64 {
+        0.5
+    }
+}
+
+pub(super) fn settings() -> Settings {
+    Settings::read(|_| Some("EUR".to_owned())).expect("listed")
+}
+
+pub(super) fn at(sequence: u64) -> Cursor {
+    Cursor {
+        published_through: Sequence::new(sequence).expect("valid"),
+        ..Cursor::default()
+    }
+}
+
+fn unavailable() -> ServiceError {
+    ServiceError::new("a call in memory", "it is unavailable")
+}
+
+impl Memory {
+    pub(super) fn world(&self) -> MutexGuard<'_, World> {
+        self.0
+            .lock()
+            .expect("no test panics while it holds the world")
+    }
+
+    pub(super) fn publication(&self) -> Publication<Self, Self, Self, Still> {
+        Publication {
+            events: self.clone(),
+            cursors: self.clone(),
+            publisher: self.clone(),
+            ambient: Still,
+            settings: settings(),
+        }
+    }
+
+    /// An aggregate with this many events, published through the sequence `published`.
+    pub(super) fn add(&self, aggregate: &str, events: usize, published: u64) {
+        let created = Event::AccountCreated {
+            currency: settings().default_currency,
+        };
+        let credited = Event::BalanceCredited {
+            amount: Amount::new(5).expect("valid"),
+        };
+        let events: Vec<Event> = std::iter::once(created)
+            .chain(std::iter::repeat_n(credited, events - 1))
+            .collect();
+        let history = History::begin(AggregateId::new(aggregate).expect("valid"));
+        let rows = history.append(&events, Still.now(), &Trace::default()).1;
+        let rows = rows.into_iter().map(|(version, row)| (version.get(), row));
+        let mut world = self.world();
+        world.rows.insert(aggregate.to_owned(), rows.collect());
+        if published > 0 {
+            world
+                .cursors
+                .insert(aggregate.to_owned(), Ok(at(published)));
+        }
+    }
+
+    pub(super) fn ids(&self) -> Ids {
+        Ids(self.world().rows.keys().cloned().collect())
+    }
+
+    pub(super) fn published_through(&self, aggregate: &str) -> u64 {
+        match self.world().cursors.get(aggregate) {
+            None => 0,
+            Some(cursor) => cursor.as_ref().expect("readable").published_through.get(),
+        }
+    }
+
+    /// The aggregate's sequences on the stream, in order, duplicates included.
+    pub(super) fn stream(&self, aggregate: &str) -> Vec<u64> {
+        let world = self.world();
+        let records = world.stream.iter();
+        records
+            .filter(|record| record.partition_key == aggregate)
+            .map(|record| Envelope::parse(&record.data).expect("an event").sequence)
+            .map(Sequence::get)
+            .collect()
+    }
+
+    fn rows(&self, aggregate: &str) -> Result<BTreeMap<u64, Attributes>, ServiceError> {
+        let world = self.world();
+        if world.unavailable.contains(aggregate) {
+            return Err(unavailable());
+        }
+        Ok(world.rows.get(aggregate).cloned().unwrap_or_default())
+    }
+}
+
+impl AggregateIds for Ids {
+    /// Two ids a page, and a page without ids at the end.
+    async fn ids_page(
+        &self,
+        segment: Segment,
+        after: Option<&Attributes>,
+    ) -> Result<IdPage, ServiceError> {
+        let begin = after.map_or(0, Attributes::len) * 2;
+        let ids: Vec<&String> = self
+            .0
+            .iter()
+            .skip(usize::try_from(segment.index).expect("small"))
+            .step_by(usize::try_from(segment.count).expect("small"))
+            .collect();
+        let page: Vec<String> = ids
+            .iter()
+            .skip(begin)
+            .take(2)
+            .map(|&id| id.clone())
+            .collect();
+        // As many attributes as pages were read.
+        let mut last = after.cloned().unwrap_or_default();
+        last.insert(begin.to_string(), millrace_domain::Attribute::number(1));
+        Ok(IdPage {
+            last: (!page.is_empty()).then_some(last),
+            ids: page,
+        })
+    }
+}
+
+impl EventRows for Memory {
+    async fn page(
+        &self,
+        aggregate: &str,
+        from: Version,
+        before: Option<Version>,
+    ) -> Result<Page, ServiceError> {
+        let world = self.world();
+        if world.unavailable.contains(aggregate) {
+            return Err(unavailable());
+        }
+        let Some(rows) = world.rows.get(aggregate) else {
+            return Ok(Page::default());
+        };
+        let mut rows = rows.range(from.get()..before.map_or(u64::MAX, Version::get));
+        let page = rows.by_ref().take(PAGE_ROWS);
+        Ok(Page {
+            rows: page.map(|(_, row)| row.clone()).collect(),
+            more: rows.next().is_some(),
+        })
+    }
+
+    async fn row(
+        &self,
+        aggregate: &str,
+        version: &str,
+    ) -> Result<Option<Attributes>, ServiceError> {
+        let version = version.parse().expect("a whole number");
+        Ok(self.rows(aggregate)?.remove(&version))
+    }
+}
+
+impl EventLog for Memory {
+    async fn newest_event_row(&self, aggregate: &str) -> Result<Option<Attributes>, ServiceError> {
+        let mut rows = self.rows(aggregate)?.into_values().rev();
+        Ok(rows.find(|row| !row::is_plainly_a_snapshot(row)))
+    }
+}
+
+impl CursorStore for Memory {
+    async fn load(&self, aggregates: &[&str]) -> Result<Loaded, ServiceError> {
+        let world = self.world();
+        Ok(Loaded {
+            found: aggregates
+                .iter()
+                .filter_map(|&id| Some((id.to_owned(), world.cursors.get(id)?.clone())))
+                .collect(),
+            unprocessed: Vec::new(),
+        })
+    }
+
+    async fn save(
+        &self,
+        aggregate: &str,
+        cursor: &Cursor,
+        _read: Option<&Block>,
+    ) -> Result<(), ServiceError> {
+        let mut world = self.world();
+        if let Some(Ok(stored)) = world.cursors.get(aggregate) {
+            assert!(
+                stored.published_through <= cursor.published_through,
+                "a stored cursor never goes back"
+            );
+        }
+        world
+            .cursors
+            .insert(aggregate.to_owned(), Ok(cursor.clone()));
+        Ok(())
+    }
+
+    async fn mark(&self, _: &str, _: &Block) -> Result<(), ServiceError> {
+        Ok(())
+    }
+}
+
+impl CursorRepair for Memory {
+    type Item = Item;
+
+    async fn stored(&self, aggregate: &str) -> Result<Option<StoredCursor<Item>>, ServiceError> {
+        let cursor = self.world().cursors.get(aggregate).cloned();
+        Ok(cursor.map(|cursor| StoredCursor {
+            item: cursor.clone(),
+            cursor,
+        }))
+    }
+
+    async fn reset(&self, aggregate: &str, read: &Item) -> Result<Reset, ServiceError> {
+        let mut world = self.world();
+        if let Some((id, cursor)) = world.saved_before_reset.take() {
+            world.cursors.insert(id, Ok(cursor));
+        }
+        if world.cursors.get(aggregate) != Some(read) {
+            return Ok(Reset::Changed);
+        }
+        world.cursors.remove(aggregate);
+        Ok(Reset::Removed)
+    }
+}
+
+impl Publisher for Memory {
+    async fn put(&self, records: &[Record]) -> Result<Vec<Result<(), Rejected>>, PutError> {
+        tokio::time::sleep(PUT).await;
+        let mut world = self.world();
+        if let Some(left) = &mut world.puts_left {
+            *left = left.checked_sub(1).ok_or_else(unavailable)?;
+        }
+        world.stream.extend_from_slice(records);
+        Ok(vec![Ok(()); records.len()])
+    }
+}
