@@ -26,6 +26,7 @@ pub mod setup;
 mod signals;
 pub mod stack;
 mod stamp;
+mod terminal;
 mod tool;
 mod version;
 mod workspace;

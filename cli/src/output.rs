@@ -1,9 +1,15 @@
 //! Results, on stdout: text for people, JSON for programs.
+//!
+//! When nobody reads stdout any more (`millrace verify | head -1`), printing stops and the work goes
+//! on: the exit status is that of the work. A command that only prints ends then, without an error.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
+use std::ops::ControlFlow;
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
+
+use crate::terminal;
 
 /// Who reads the results.
 #[derive(Debug, Clone, Copy)]
@@ -18,38 +24,47 @@ impl Output {
     /// Prints one result: `text` for people, `object` for programs.
     ///
     /// # Errors
-    /// When stdout is closed.
+    /// When stdout can't be written.
     pub(crate) fn result(
         self,
         text: impl std::fmt::Display,
         object: &impl Serialize,
     ) -> Result<()> {
         let line = match self {
-            Self::Text => text.to_string(),
-            Self::Json => serde_json::to_string(object)?,
+            Self::Text => terminal::lines(&text.to_string()).into_owned(),
+            Self::Json => terminal::json(&serde_json::to_string(object)?).into_owned(),
         };
-        self::line(&line)
+        // Whoever works and prints on the way goes on when nobody reads.
+        line_to_reader(&line).map(drop)
     }
 
     /// Prints a text that programs have no use for.
     ///
     /// # Errors
-    /// When stdout is closed.
+    /// When stdout can't be written.
     pub(crate) fn text(self, text: impl std::fmt::Display) -> Result<()> {
         match self {
-            Self::Text => line(&text.to_string()),
+            Self::Text => line_to_reader(&terminal::lines(&text.to_string())).map(drop),
             Self::Json => Ok(()),
         }
     }
 }
 
-/// Prints a line as it is, and flushes: the other end of a pipe sees it when it happens.
+/// Prints a line as it is, and flushes: the other end of a pipe sees it when it happens. It breaks
+/// when the other end is closed.
 ///
 /// # Errors
-/// When stdout is closed.
-pub(crate) fn line(line: &str) -> Result<()> {
+/// When stdout can't be written for another reason.
+pub(crate) fn line_to_reader(line: &str) -> Result<ControlFlow<()>> {
     let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{line}")
-        .and_then(|()| stdout.flush())
-        .context("could not print the result")
+    match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(ControlFlow::Continue(())),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
+        Err(error) => Err(error).context("could not print the result"),
+    }
+}
+
+/// Prints a line on stderr. An error there is nobody's to handle.
+pub(crate) fn line_on_stderr(line: &str) {
+    writeln!(std::io::stderr(), "{line}").ok();
 }

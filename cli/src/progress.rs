@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use crate::output;
+
 /// From how many things on a step tells how far it is.
 const TOLD: usize = 100;
 const TICK: Duration = Duration::from_millis(100);
@@ -39,7 +41,7 @@ impl Progress {
         let spinner = match self {
             Self::Spinners(all) => Some(spinner(all, &name)),
             Self::Lines => {
-                eprintln!("  {name} …");
+                output::line_on_stderr(&format!("  {name} …"));
                 None
             }
             Self::Silent => None,
@@ -60,9 +62,9 @@ impl Progress {
 
     fn print(&self, line: &str) {
         match self {
-            // Lost only if stderr is gone, and then there is nobody left to tell.
+            // Lost only if stderr is closed, and then nobody reads it.
             Self::Spinners(all) => drop(all.println(line)),
-            Self::Lines => eprintln!("{line}"),
+            Self::Lines => output::line_on_stderr(line),
             Self::Silent => {}
         }
     }

@@ -123,6 +123,33 @@ impl Operator {
         Ok(told)
     }
 
+    /// `tail | head -1`, with events that come after its output was closed.
+    async fn follow_and_close(&self) -> Result<()> {
+        let mut tail =
+            tokio::process::Command::from(self.command(&["tail", "--from", "beginning"]))
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .kill_on_drop(true)
+                .spawn()?;
+        let mut lines = BufReader::new(tail.stdout.take().context("piped")?).lines();
+        let line = tokio::time::timeout(DEADLINE, lines.next_line()).await??;
+        line.context("tail has ended")?;
+        drop(lines);
+        let started = Instant::now();
+        while tail.try_wait()?.is_none() {
+            ensure!(started.elapsed() < DEADLINE, "tail goes on");
+            self.open().await?;
+        }
+        let ended = tail.wait_with_output().await?;
+        let errors = String::from_utf8(ended.stderr)?;
+        ensure!(
+            ended.status.success() && errors.is_empty(),
+            "{} {errors}",
+            ended.status
+        );
+        Ok(())
+    }
+
     async fn post(&self, path: &str, body: &Value) -> Result<(u16, Value)> {
         let url = format!("{}{path}", self.local.api_url);
         let answer = self.http.post(url).json(body).send().await?;
@@ -391,7 +418,7 @@ async fn events_are_followed(operator: &Operator) -> Result<()> {
         .follow(&["--account", &id, "--type", "BalanceCredited"], 2)
         .await?;
     ensure!(credits == [all[1].clone(), all[3].clone()], "{credits:?}");
-    Ok(())
+    operator.follow_and_close().await
 }
 
 async fn a_read_model_is_built_anew(operator: &Operator) -> Result<()> {

@@ -13,7 +13,8 @@ use anyhow::{Error, Result};
 
 use crate::Workspace;
 use crate::args::{Cli, Command, State};
-use crate::output::Output;
+use crate::output::{self, Output};
+use crate::terminal;
 
 /// Runs what the command line asks for. An error is printed here, once.
 pub async fn run(cli: Cli) -> ExitCode {
@@ -37,15 +38,19 @@ pub async fn run(cli: Cli) -> ExitCode {
 }
 
 fn report(error: &Error, output: Output) {
-    match output {
-        Output::Json => eprintln!("{}", serde_json::json!({ "error": format!("{error:#}") })),
-        Output::Text => {
-            eprintln!("error: {error}");
-            for cause in error.chain().skip(1) {
-                eprintln!("  because: {cause}");
-            }
+    let text = match output {
+        Output::Json => {
+            let object = serde_json::json!({ "error": format!("{error:#}") });
+            terminal::json(&object.to_string()).into_owned()
         }
-    }
+        Output::Text => {
+            let causes = error.chain().skip(1);
+            let causes = causes.map(|cause| format!("\n  because: {cause}"));
+            let text = format!("error: {error}{}", causes.collect::<String>());
+            terminal::lines(&text).into_owned()
+        }
+    };
+    output::line_on_stderr(&text);
 }
 
 /// The checkout, and the folder of the stack that is meant.

@@ -80,7 +80,7 @@ async fn follow(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints events until it fails.
+/// Prints events until that fails.
 async fn print_events(
     client: aws_sdk_kinesis::Client,
     stream: String,
@@ -89,10 +89,10 @@ async fn print_events(
     let mut follower = Follower::new(client, &stream);
     loop {
         for record in follower.read().await? {
-            output::line(&match output {
-                Output::Text => event_line::format(&record),
-                Output::Json => String::from_utf8_lossy(&record).into_owned(),
-            })?;
+            if output::line_to_reader(&event_line::format(&record, output))?.is_break() {
+                // Nobody reads any more; the stack still runs until it is stopped.
+                return std::future::pending().await;
+            }
         }
         tokio::time::sleep(follower::PAUSE).await;
     }

@@ -20,17 +20,17 @@ pub(crate) async fn run(deployment: &Deployment, tail: &Tail, output: Output) ->
         loop {
             for record in follower.read().await? {
                 if matches(tail, &record) {
-                    output::line(&match output {
-                        Output::Text => event_line::format(&record),
-                        Output::Json => String::from_utf8_lossy(&record).into_owned(),
-                    })?;
+                    let line = event_line::format(&record, output);
+                    if output::line_to_reader(&line)?.is_break() {
+                        return Ok(ExitCode::SUCCESS);
+                    }
                 }
             }
             tokio::time::sleep(follower::PAUSE).await;
         }
     };
     tokio::select! {
-        failed = follow => failed,
+        ended = follow => ended,
         () = stop_signal.received() => Ok(ExitCode::SUCCESS),
     }
 }

@@ -1,0 +1,129 @@
+//! What others wrote, made safe to show: an id, an event or an error may contain characters that
+//! move a terminal's cursor, change its colours, or reverse the order in which a line is read.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+/// A text with each character escaped that isn't visible: control characters of both sets, line
+/// breaks too, and Unicode's format characters.
+pub(crate) fn on_one_line(text: &str) -> Cow<'_, str> {
+    escape(text, is_visible, |escaped, character| {
+        escaped.extend(character.escape_debug());
+    })
+}
+
+/// The same for a text of several lines.
+pub(crate) fn lines(text: &str) -> Cow<'_, str> {
+    escape(
+        text,
+        |character| character == '\n' || is_visible(character),
+        |escaped, character| escaped.extend(character.escape_debug()),
+    )
+}
+
+/// The same for a JSON text, which stays the same JSON, on one line. Outside of its strings a JSON
+/// text contains no character that is not visible but white space.
+pub(crate) fn json(text: &str) -> Cow<'_, str> {
+    escape(text, is_visible, |escaped, character| match character {
+        '\t' | '\n' | '\r' => escaped.push(' '),
+        other => {
+            for unit in other.encode_utf16(&mut [0; 2]) {
+                write!(escaped, "\\u{unit:04x}").expect("a String takes every text");
+            }
+        }
+    })
+}
+
+fn escape(
+    text: &str,
+    is_kept: impl Fn(char) -> bool,
+    push_escaped: impl Fn(&mut String, char),
+) -> Cow<'_, str> {
+    if text.chars().all(&is_kept) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_kept(character) {
+            escaped.push(character);
+        } else {
+            push_escaped(&mut escaped, character);
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+fn is_visible(character: char) -> bool {
+    if character.is_ascii() {
+        return !character.is_ascii_control();
+    }
+    // The standard library knows which characters are visible, and tells it by escaping the others.
+    // The letter is there because a combining character is escaped where it has none to combine with.
+    ['x', character]
+        .iter()
+        .collect::<String>()
+        .escape_debug()
+        .eq(['x', character])
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Escape, C1's control sequence introducer, delete, right-to-left override and isolate, a zero
+    /// width space, a line separator, and a tag that no font shows.
+    const HARMFUL: &str = "\u{1b}[2J\u{9b}\u{7f}\u{202e}\u{2067}\u{200b}\u{2028}\u{e0041}";
+
+    #[test]
+    fn what_is_visible_stays() {
+        for text in ["a 'b' \"c\" \\ → ✓ …", "ä e\u{301} 日本 👍", ""] {
+            assert_eq!(on_one_line(text), text);
+            assert_eq!(lines(text), text);
+            assert_eq!(json(text), text);
+        }
+        assert_eq!(lines("a\nb"), "a\nb");
+    }
+
+    #[test]
+    fn what_is_not_is_escaped() {
+        assert_eq!(
+            on_one_line(HARMFUL),
+            r"\u{1b}[2J\u{9b}\u{7f}\u{202e}\u{2067}\u{200b}\u{2028}\u{e0041}"
+        );
+        assert_eq!(on_one_line("a\r\nb"), r"a\r\nb");
+        assert_eq!(lines("a\r\nb"), "a\\r\nb");
+    }
+
+    #[test]
+    fn json_stays_the_same_json_on_one_line() {
+        let value = Value::from(format!("ä{HARMFUL}"));
+        let text = format!("{{\n\t\"a\":\r\n{value}}}");
+        let shown = json(&text);
+        assert!(shown.chars().all(is_visible), "{shown}");
+        assert_eq!(
+            serde_json::from_str::<Value>(&shown).expect("JSON")["a"],
+            value
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_is_shown_controls_a_terminal(text in any::<String>()) {
+            let harmless = |shown: &str| !shown.chars().any(char::is_control);
+            prop_assert!(harmless(&on_one_line(&text)));
+            prop_assert!(harmless(&lines(&text).replace('\n', "")));
+            prop_assert!(harmless(&json(&text)));
+        }
+
+        #[test]
+        fn every_json_string_is_read_back(text in any::<String>()) {
+            let value = Value::from(text);
+            let written = value.to_string();
+            let read: Value = serde_json::from_str(&json(&written)).expect("JSON");
+            prop_assert_eq!(read, value);
+        }
+    }
+}
