@@ -12,7 +12,7 @@ use crate::follower::{self, Follower};
 use crate::output::{self, Output};
 use crate::progress::Progress;
 use crate::signals::StopSignal;
-use crate::stack::{Ending, Lifetime, Local, LocalStack, Options, Packages};
+use crate::stack::{self, Ending, Lifetime, Local, LocalStack, Options, Packages};
 
 /// How long an emulator that no longer answers has to be gone.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -114,6 +114,13 @@ Open an account, move money, look at it (paste as it is):
   ID=$(curl -s -X POST $API/accounts -H 'content-type: application/json' -d '{{\"currency\":\"EUR\"}}' | sed 's/.*\"accountId\":\"\\([^\"]*\\)\".*/\\1/'); echo $ID
   curl -s -X POST $API/accounts/$ID/credit -H 'content-type: application/json' -d '{{\"amount\":5000}}'
   curl -s -X POST $API/accounts/$ID/withdraw -H 'content-type: application/json' -d '{{\"amount\":1250}}'
-  curl -s \"$API/accounts/$ID?minSequence=3\""
+  curl -s \"$API/accounts/$ID?minSequence=3\"
+
+What differs from AWS:
+
+{}
+{}",
+        stack::ATHENA_LIMITS,
+        stack::NODE_LIMITS,
     )
 }

@@ -11,7 +11,7 @@ use super::{hops, lake, story};
 use crate::clients::Clients;
 use crate::output::Output;
 use crate::progress::Progress;
-use crate::stack::Local;
+use crate::stack::{self, Local};
 
 const WITHDRAWN: i64 = 1250;
 
@@ -110,6 +110,7 @@ pub(super) async fn follow(
         hop("answer of Athena", Some(3), answer),
     ];
     show(&hops, sent, output)?;
+    output.text(format_args!("\n{}", stack::ATHENA_LIMITS))?;
     match hops
         .into_iter()
         .find_map(|hop| Some((hop.name, hop.found.err()?)))

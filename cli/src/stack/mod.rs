@@ -24,6 +24,18 @@ pub use crate::setup::functions::Packages;
 pub use addresses::Local;
 pub(crate) use emulator::{CREDENTIAL, Ending, Lifetime};
 
+/// How the emulator's Athena differs from AWS's, for whoever queries it.
+pub(crate) const ATHENA_LIMITS: &str = "\
+The local Athena is DuckDB. It infers the type of each column from the data and ignores the
+catalogue's, so a comparison may silently give another result than on AWS: `time` is a timestamp
+here and a string there. The view `domain_events` doesn't exist here: query the table `events`,
+in which an event may be there twice.";
+
+/// What cuts a consumer's reads, for whoever writes one in JavaScript.
+pub(crate) const NODE_LIMITS: &str = "\
+Answers above 64 KiB are cut for the AWS SDK for JavaScript, which reads Kinesis over HTTP/2:
+construct the client with `requestHandler: new NodeHttpHandler()` of @smithy/node-http-handler.";
+
 /// What a stack is started with.
 #[derive(Debug, Clone)]
 pub struct Options {
