@@ -68,10 +68,10 @@ pub enum Command {
     /// --resume or to --restart.
     #[command(after_help = help("republish --all", FINDING_CODES))]
     Republish(Republish),
-    /// Build a read model anew from the events table, and put it in the old one's place
+    /// Compare a read model with the events table, and replace what differs
     ///
-    /// It is built beside the live one, which readers and the projector go on with, and takes its
-    /// place when it equals the events. A run that was stopped goes on where it was.
+    /// Readers and the projector go on meanwhile. Each account has an outcome of its own. Safe at
+    /// any time; a run that was stopped is started again.
     #[command(after_help = help("rebuild accounts", FINDING_CODES))]
     Rebuild(Rebuild),
     /// Show one account's rows, events, cursor and view side by side
@@ -188,6 +188,9 @@ pub struct Republish {
 pub struct Rebuild {
     /// Which read model
     pub model: Model,
+    /// This account alone
+    #[arg(long, value_name = "ID", value_parser = account)]
+    pub account: Option<AggregateId>,
     /// Tell what would be done, and do nothing
     #[arg(long)]
     pub dry_run: bool,

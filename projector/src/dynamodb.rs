@@ -33,6 +33,24 @@ impl Tables {
             history,
         }
     }
+
+    /// The client that calls the tables.
+    #[must_use]
+    pub const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The view table's name.
+    #[must_use]
+    pub fn views(&self) -> &str {
+        &self.views
+    }
+
+    /// The history table's name.
+    #[must_use]
+    pub fn history(&self) -> &str {
+        &self.history
+    }
 }
 
 impl ReadModel for Tables {

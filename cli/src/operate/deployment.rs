@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use aws_config::BehaviorVersion;
 use aws_sdk_dynamodb::config::ProvideCredentials as _;
 use millrace_domain::Settings;
+use millrace_projector::dynamodb::Tables;
 use millrace_runtime::System;
 use millrace_translator::dynamodb::{CursorTable, EventsTable};
 use millrace_translator::kinesis::DomainStream;
@@ -43,6 +44,8 @@ pub(crate) struct Names {
 
 /// A deployment, ready to be worked on.
 pub(crate) struct Deployment {
+    /// The file that describes it.
+    pub(crate) file: PathBuf,
     pub(crate) names: Names,
     pub(crate) clients: Clients,
     pub(crate) settings: Settings,
@@ -87,6 +90,7 @@ impl Deployment {
         let currency = names.default_currency.clone();
         let settings = Settings::read(|_| Some(currency.clone())).with_context(not_as_agreed)?;
         Ok(Self {
+            file: path,
             names,
             clients,
             settings,
@@ -98,6 +102,14 @@ impl Deployment {
         EventsTable::new(
             self.clients.dynamodb.clone(),
             self.names.events_table.clone(),
+        )
+    }
+
+    pub(crate) fn read_models(&self) -> Tables {
+        Tables::new(
+            self.clients.dynamodb.clone(),
+            self.names.accounts_table.clone(),
+            self.names.transactions_table.clone(),
         )
     }
 

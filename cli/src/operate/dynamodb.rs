@@ -5,14 +5,19 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
-use millrace_domain::{Attributes, row};
+use millrace_domain::{Attribute, Attributes, row, view};
+use millrace_projector::dynamodb::{Condition, Tables};
+use millrace_projector::model::Saved;
 use millrace_runtime::ServiceError;
 use millrace_runtime::dynamodb::{from_item, to_item};
 use millrace_translator::dynamodb::{
     BLOCKED, CursorTable, EventsTable, PUBLISHED_THROUGH, read_cursor,
 };
 
-use super::ports::{AggregateIds, CursorRepair, EventLog, IdPage, Reset, Segment, StoredCursor};
+use super::ports::{
+    AggregateIds, CursorRepair, EventLog, HistoryPage, IdPage, ReadModelRepair, Reset, Segment,
+    StoredCursor,
+};
 
 /// Rows per query for the newest row that is no snapshot. A row at a snapshot's version follows
 /// every nine events, so the first query finds an event unless foreign rows are in between.
@@ -169,5 +174,94 @@ impl CursorRepair for CursorTable {
             }
             Err(error) => Err(ServiceError::new("DeleteItem on the cursor table", error)),
         }
+    }
+}
+
+/// The attributes of a history item that are compared before it is removed: those of
+/// [`HistoryEntry`](millrace_domain::HistoryEntry), which every write of an item sets or leaves out.
+const HISTORY_ATTRIBUTES: [&str; 8] = [
+    view::SEQUENCE,
+    "Type",
+    "Amount",
+    "Balance",
+    "Currency",
+    "Time",
+    "EffectiveAt",
+    "CorrelationId",
+];
+
+impl ReadModelRepair for Tables {
+    async fn history_page(
+        &self,
+        aggregate: &str,
+        after: Option<&Attributes>,
+    ) -> Result<HistoryPage, ServiceError> {
+        let answer = self
+            .client()
+            .query()
+            .table_name(self.history())
+            .consistent_read(true)
+            .key_condition_expression("#id = :id")
+            .expression_attribute_names("#id", view::ID)
+            .expression_attribute_values(":id", AttributeValue::S(aggregate.to_owned()))
+            .set_exclusive_start_key(after.cloned().map(to_item))
+            .send()
+            .await
+            .map_err(|error| ServiceError::new("Query on the history table", error))?;
+        let items = answer.items.unwrap_or_default();
+        Ok(HistoryPage {
+            items: items.into_iter().map(from_item).collect(),
+            last: answer
+                .last_evaluated_key
+                .filter(|key| !key.is_empty())
+                .map(from_item),
+        })
+    }
+
+    async fn delete_view(&self, aggregate: &str, read: &Attributes) -> Result<Saved, ServiceError> {
+        let key = [(view::ID.to_owned(), Attribute::text(aggregate))].into();
+        let condition = Condition::unchanged(Some(read));
+        delete(self.client(), self.views(), key, condition).await
+    }
+
+    async fn delete_history(&self, read: &Attributes) -> Result<Saved, ServiceError> {
+        let key = read
+            .iter()
+            .filter(|(name, _)| [view::ID, view::SEQUENCE].contains(&name.as_str()))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        let condition = Condition::same(read, &HISTORY_ATTRIBUTES);
+        delete(self.client(), self.history(), key, condition).await
+    }
+}
+
+async fn delete(
+    client: &Client,
+    table: &str,
+    key: Attributes,
+    condition: Condition,
+) -> Result<Saved, ServiceError> {
+    let deleted = client
+        .delete_item()
+        .table_name(table)
+        .set_key(Some(to_item(key)))
+        .condition_expression(condition.expression)
+        .set_expression_attribute_names(Some(condition.names))
+        .set_expression_attribute_values(Some(condition.values).filter(|values| !values.is_empty()))
+        .send()
+        .await;
+    match deleted {
+        Ok(_) => Ok(Saved::Stored),
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(DeleteItemError::is_conditional_check_failed_exception) =>
+        {
+            Ok(Saved::Moved)
+        }
+        Err(error) => Err(ServiceError::new(
+            "DeleteItem on a read model's table",
+            error,
+        )),
     }
 }

@@ -6,6 +6,7 @@
 use std::future::Future;
 
 use millrace_domain::{Attributes, RowError, Sequence};
+use millrace_projector::model::{ReadModel, Saved};
 use millrace_runtime::ServiceError;
 use millrace_translator::cursor::{Cursor, CursorStore};
 use millrace_translator::rows::EventRows;
@@ -54,6 +55,50 @@ pub trait EventLog: EventRows {
         &self,
         aggregate: &str,
     ) -> impl Future<Output = Result<Option<Attributes>, ServiceError>> + Send;
+}
+
+/// One page of an aggregate's history items, by sequence.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HistoryPage {
+    /// The items as they are stored, readable or not.
+    pub items: Vec<Attributes>,
+    /// The key of the last item that was read, from which the next page continues; `None` on the last
+    /// page.
+    pub last: Option<Attributes>,
+}
+
+/// The read models' tables: what the projector does with them ([`ReadModel`]), and what comparing and
+/// repairing them needs.
+pub trait ReadModelRepair: ReadModel {
+    /// One page of an aggregate's history items, read consistently, after the item with the key
+    /// `after`.
+    ///
+    /// # Errors
+    /// [`ServiceError`]: nothing was read.
+    fn history_page(
+        &self,
+        aggregate: &str,
+        after: Option<&Attributes>,
+    ) -> impl Future<Output = Result<HistoryPage, ServiceError>> + Send;
+
+    /// Removes an aggregate's view item, on the condition of [`ReadModel::save_view`].
+    ///
+    /// # Errors
+    /// [`ServiceError`]: the item may be gone all the same.
+    fn delete_view(
+        &self,
+        aggregate: &str,
+        read: &Attributes,
+    ) -> impl Future<Output = Result<Saved, ServiceError>> + Send;
+
+    /// Removes a history item if its attributes are still those that were read.
+    ///
+    /// # Errors
+    /// [`ServiceError`]: the item may be gone all the same.
+    fn delete_history(
+        &self,
+        read: &Attributes,
+    ) -> impl Future<Output = Result<Saved, ServiceError>> + Send;
 }
 
 /// A cursor's item as it is stored.

@@ -1,53 +1,388 @@
-//! `millrace rebuild`: a read model anew from the events table, beside the old one, and then in its
-//! place.
+//! `millrace rebuild`: brings a read model in line with the events.
 //!
-//! What is built is kept in a table beside the live one, under its name and `-rebuild`. Only when
-//! every aggregate in it is the fold of its events is the live table touched, aggregate by
-//! aggregate: a view is one item, replaced by one write, unless the projector has moved it on
-//! meanwhile; then it is folded once more. Lines of the history are put by their sequence, below
-//! the view that says how many there are. So a reader sees an aggregate as it was or as it is, never
-//! a part of it, and the projector goes on throughout.
+//! Each aggregate is folded from the events table and compared with what the read model has of it;
+//! what differs is replaced. A view is one item, replaced by one write that is conditional on the
+//! revision that was read. History items are put by their sequence, below the view that says how many
+//! there are. So a reader sees an aggregate as it was or as it is, and the projector goes on
+//! throughout.
 //!
-//! A run that was killed goes on with what lies in the table beside.
+//! Every aggregate has an outcome of its own. What is right is left alone, so a run that was killed
+//! is continued by the next at the price of reading again.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, VecDeque};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
-use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::{AttributeValue, BillingMode, TableStatus};
-use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use millrace_domain::{Attribute, Attributes, HistoryEntry, Sequence, View, view};
+use anyhow::{Context as _, Result};
+use futures_util::stream::{self, StreamExt as _};
+use millrace_domain::{Attribute, Attributes, HistoryEntry, Sequence, Settings, View, view};
 use millrace_projector::dynamodb::Tables;
 use millrace_projector::history;
-use millrace_projector::model::{REVISION, ReadModel as _, Saved};
+use millrace_projector::model::{REVISION, Saved};
 use millrace_projector::stale::Stale;
-use millrace_runtime::dynamodb::to_item;
-use millrace_runtime::{Ambient as _, System};
+use millrace_runtime::{Ambient, Backoff, Chain, ServiceError, System};
+use millrace_translator::dynamodb::EventsTable;
 use serde_json::json;
 
 use super::deployment::Deployment;
-use super::standing::Told;
+use super::fold::{Damage, Fold};
+use super::ports::{EventLog, ReadModelRepair};
+use super::roles::{self, Role};
 use super::verify::NOT_WELL;
 use super::{CONCURRENCY, aggregates};
 use crate::args::{Model, Rebuild};
 use crate::output::Output;
 use crate::progress::Progress;
 
-/// Between two looks at a table that is being made.
-const PAUSE: Duration = Duration::from_millis(200);
-/// A table is made within a minute as a rule.
-const PATIENCE: Duration = Duration::from_mins(5);
-/// How often an aggregate is folded again because events come while it is.
-const TRIES: u32 = 20;
+/// How often an aggregate's view is compared again because the projector changed it meanwhile.
+const MAX_TRIES: u32 = 20;
+/// How often an aggregate is tried again after a service error.
+const MAX_RETRIES: u32 = 4;
+const BACKOFF: Backoff = Backoff {
+    base: Duration::from_millis(100),
+    cap: Duration::from_secs(5),
+};
+/// How many of the newest views of a fold are kept, to compare one that the projector saved meanwhile.
+const KEPT_VIEWS: usize = 1_000;
+/// How many history items are put at once.
+const CHUNK: usize = 100;
 
-struct Rebuilding<'a> {
-    deployment: &'a Deployment,
-    model: Model,
-    /// The model's own table, and the one beside it.
-    live: &'a str,
-    beside: String,
+/// The services that a read model is rebuilt with.
+#[derive(Debug, Clone)]
+pub struct Rebuilder<L, M, A> {
+    /// The events table.
+    pub events: L,
+    /// The read models.
+    pub model: M,
+    /// Time, ids and randomness.
+    pub ambient: A,
+    /// The domain's settings.
+    pub settings: Settings,
+}
+
+/// How rebuilding an aggregate ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The read model is the fold of the events 1 to `through`.
+    Right {
+        /// The last event that it includes.
+        through: Sequence,
+        /// How many items were written or removed.
+        changed: usize,
+    },
+    /// The aggregate has no events; so many items were removed.
+    Removed(usize),
+    /// An event can't be read. The read model is right up to `through`, the event before it; what it
+    /// has of later events was left as it was.
+    Damaged {
+        /// The last event that could be read.
+        through: Sequence,
+        /// What is wrong with the next.
+        damage: Damage,
+    },
+    /// It isn't known to be right: a service failed, or the projector changed it every time.
+    Incomplete(String),
+}
+
+/// How a run over many aggregates ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Summary {
+    /// Aggregates that were tried.
+    pub aggregates: usize,
+    /// Those of them that are right now, the removed ones included.
+    pub right: usize,
+    /// Those of them of which something was written or removed.
+    pub changed: usize,
+    /// Those of them that had no events.
+    pub removed: usize,
+}
+
+impl Summary {
+    /// Whether every aggregate is right.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.right == self.aggregates
+    }
+
+    fn count(&mut self, outcome: &Outcome) {
+        self.aggregates += 1;
+        match outcome {
+            Outcome::Right { changed, .. } => {
+                self.right += 1;
+                self.changed += usize::from(*changed > 0);
+            }
+            Outcome::Removed(items) => {
+                self.right += 1;
+                self.removed += 1;
+                self.changed += usize::from(*items > 0);
+            }
+            Outcome::Damaged { .. } | Outcome::Incomplete(_) => {}
+        }
+    }
+}
+
+impl<L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<L, M, A> {
+    /// Rebuilds many aggregates, several at once, and reports each one's outcome as it ends.
+    ///
+    /// # Errors
+    /// Those of `report`; they end the run.
+    pub async fn rebuild_all(
+        &self,
+        model: Model,
+        aggregates: &BTreeSet<String>,
+        mut report: impl FnMut(&str, &Outcome) -> Result<()>,
+    ) -> Result<Summary> {
+        let mut summary = Summary::default();
+        let mut outcomes = std::pin::pin!(
+            stream::iter(aggregates)
+                .map(async |id| (id, self.rebuild(model, id).await))
+                .buffer_unordered(CONCURRENCY)
+        );
+        while let Some((id, outcome)) = outcomes.next().await {
+            summary.count(&outcome);
+            report(id, &outcome)?;
+        }
+        Ok(summary)
+    }
+
+    /// Rebuilds one aggregate. Service errors are retried.
+    pub async fn rebuild(&self, model: Model, aggregate: &str) -> Outcome {
+        let mut retry = 0;
+        loop {
+            let outcome = match model {
+                Model::Accounts => self.view(aggregate).await,
+                Model::Transactions => self.history(aggregate).await,
+            };
+            match outcome {
+                Ok(outcome) => return outcome,
+                Err(error) if retry == MAX_RETRIES => {
+                    return Outcome::Incomplete(Chain(&error).to_string());
+                }
+                Err(_) => tokio::time::sleep(BACKOFF.delay(retry, &self.ambient)).await,
+            }
+            retry += 1;
+        }
+    }
+
+    /// Replaces the view unless it is the fold of its events. The item is read before the last event
+    /// is, so events that the fold lacks are no explanation of an item that is ahead of it, nor of a
+    /// stale mark.
+    async fn view(&self, aggregate: &str) -> Result<Outcome, ServiceError> {
+        let mut fold = Fold::new(&self.events, aggregate, self.settings);
+        let mut newest: VecDeque<View> = VecDeque::new();
+        let mut removed = 0;
+        for attempt in 0..MAX_TRIES {
+            let live = self.model.view(aggregate).await?;
+            fold.look_again();
+            fold.finish(|folded| {
+                if newest.len() == KEPT_VIEWS {
+                    newest.pop_front();
+                }
+                newest.push_back(folded.view.clone());
+            })
+            .await?;
+            let through = fold.through();
+            let read = live.as_ref().map_or(Ok(None), View::read);
+            let stale = live.as_ref().and_then(Stale::read);
+            let Some(right) = fold.view() else {
+                match (fold.damage(), live) {
+                    (Some(damage), _) => return Ok(damaged(through, damage)),
+                    (None, None) => return Ok(Outcome::Removed(removed)),
+                    (None, Some(item)) => {
+                        // The next attempt restores it if events have come since they were read.
+                        if self.model.delete_view(aggregate, &item).await? == Saved::Stored {
+                            removed += 1;
+                        }
+                    }
+                }
+                continue;
+            };
+            // Events behind the damage may have been applied before it was done.
+            let is_ahead = matches!(&read, Ok(Some(view)) if view.sequence > through);
+            let kept = stale.filter(|stale| fold.damage().is_some() && stale.until > through);
+            let is_right = match &read {
+                Ok(Some(view)) if attempt == 0 => view == right,
+                // The projector has moved it on, and rightly so.
+                Ok(Some(view)) => newest.contains(view),
+                _ => false,
+            };
+            let is_marked = live.as_ref().and_then(Stale::read) != kept;
+            if (is_right && !is_marked) || (is_ahead && fold.damage().is_some()) {
+                return Ok(outcome(&fold, 0, read.ok().flatten()));
+            }
+            let mut item = right.to_attributes();
+            item.insert(
+                REVISION.to_owned(),
+                Attribute::text(self.ambient.unique_id()),
+            );
+            item.extend(kept.iter().flat_map(Stale::to_attributes));
+            if self.model.save_view(item, live.as_ref()).await? == Saved::Stored {
+                let right = right.clone();
+                return Ok(outcome(&fold, 1, Some(right)));
+            }
+        }
+        Ok(Outcome::Incomplete(
+            "the view was changed each time it was to be replaced".to_owned(),
+        ))
+    }
+
+    /// Puts history items that are missing or wrong, and removes those of no event. What was changed
+    /// is read back.
+    async fn history(&self, aggregate: &str) -> Result<Outcome, ServiceError> {
+        let mut changed = 0;
+        let mut upto = None;
+        for _ in 0..MAX_TRIES {
+            let pass = self.history_pass(aggregate, upto).await?;
+            changed += pass.changed;
+            upto.get_or_insert(pass.through);
+            if pass.changed == 0 {
+                let through = upto.unwrap_or(pass.through);
+                return Ok(match pass.damage {
+                    Some(damage) => damaged(pass.through, &damage),
+                    None if through == Sequence::NONE => Outcome::Removed(changed),
+                    None => Outcome::Right { through, changed },
+                });
+            }
+        }
+        Ok(Outcome::Incomplete(
+            "the history differed from the events each time".to_owned(),
+        ))
+    }
+
+    /// Goes through the history and the events once, side by side; up to the event `upto` where that
+    /// is given.
+    async fn history_pass(
+        &self,
+        aggregate: &str,
+        upto: Option<Sequence>,
+    ) -> Result<Pass, ServiceError> {
+        let mut fold = Fold::new(&self.events, aggregate, self.settings);
+        let mut items = Items::new(&self.model, aggregate);
+        let mut item = items.next().await?;
+        let mut event = fold.next().await?;
+        let mut put = Vec::new();
+        let (mut changed, mut has_deleted) = (0, false);
+        loop {
+            if event.is_none() && fold.damage().is_none() && (item.is_some() || has_deleted) {
+                // Read after the item, and after the last removal: no event explains the item, and
+                // none has come that it would have been of.
+                has_deleted = false;
+                fold.look_again();
+                event = fold.next().await?;
+            }
+            let is_beyond = |sequence| upto.is_some_and(|upto| sequence > upto);
+            match (&item, &event) {
+                (None, None) => break,
+                (None, Some(folded)) if is_beyond(folded.entry.sequence) => break,
+                (None, Some(folded)) => {
+                    put.push(folded.entry.to_attributes());
+                    event = fold.next().await?;
+                }
+                (Some(read), next) => {
+                    let here = sequence_of(read);
+                    let next = next.as_ref().map(|folded| &folded.entry);
+                    match (here, next) {
+                        (Some(here), Some(entry)) if here == entry.sequence => {
+                            if HistoryEntry::read(read).as_ref() != Ok(entry) {
+                                put.push(entry.to_attributes());
+                            }
+                            item = items.next().await?;
+                            event = fold.next().await?;
+                        }
+                        (Some(here), Some(entry)) if here > entry.sequence => {
+                            put.push(entry.to_attributes());
+                            event = fold.next().await?;
+                        }
+                        // Of an event behind the one that can't be read, perhaps.
+                        (Some(here), None) if fold.damage().is_some() && here > fold.through() => {
+                            break;
+                        }
+                        _ => {
+                            // Changed meanwhile, it is the projector's: the next pass reads it.
+                            self.model.delete_history(read).await?;
+                            (changed, has_deleted) = (changed + 1, true);
+                            item = items.next().await?;
+                        }
+                    }
+                }
+            }
+            if put.len() == CHUNK {
+                changed += put.len();
+                history::put_all(&self.model, &self.ambient, std::mem::take(&mut put)).await?;
+            }
+        }
+        changed += put.len();
+        history::put_all(&self.model, &self.ambient, put).await?;
+        Ok(Pass {
+            through: fold.through(),
+            damage: fold.damage().cloned(),
+            changed,
+        })
+    }
+}
+
+struct Pass {
+    through: Sequence,
+    damage: Option<Damage>,
+    changed: usize,
+}
+
+fn damaged(through: Sequence, damage: &Damage) -> Outcome {
+    Outcome::Damaged {
+        through,
+        damage: damage.clone(),
+    }
+}
+
+fn outcome<L: EventLog>(fold: &Fold<'_, L>, changed: usize, view: Option<View>) -> Outcome {
+    match fold.damage() {
+        Some(damage) => damaged(fold.through(), damage),
+        None => Outcome::Right {
+            through: view.map_or(fold.through(), |view| view.sequence),
+            changed,
+        },
+    }
+}
+
+/// The sequence in a history item's key; `None` where it can be no event's.
+pub(super) fn sequence_of(item: &Attributes) -> Option<Sequence> {
+    let number = item.get(view::SEQUENCE)?.as_integer()?;
+    u64::try_from(number)
+        .ok()
+        .and_then(Sequence::new)
+        .filter(|sequence| *sequence != Sequence::NONE)
+}
+
+/// An aggregate's history items, page by page.
+pub(super) struct Items<'a, M> {
+    model: &'a M,
+    aggregate: &'a str,
+    page: VecDeque<Attributes>,
+    last: Option<Attributes>,
+    more: bool,
+}
+
+impl<'a, M: ReadModelRepair> Items<'a, M> {
+    pub(super) const fn new(model: &'a M, aggregate: &'a str) -> Self {
+        Self {
+            model,
+            aggregate,
+            page: VecDeque::new(),
+            last: None,
+            more: true,
+        }
+    }
+
+    pub(super) async fn next(&mut self) -> Result<Option<Attributes>, ServiceError> {
+        while self.page.is_empty() && self.more {
+            let page = self.model.history_page(self.aggregate, self.last.as_ref());
+            let page = page.await?;
+            self.page = page.items.into();
+            self.more = page.last.is_some();
+            self.last = page.last;
+        }
+        Ok(self.page.pop_front())
+    }
 }
 
 pub(crate) async fn run(
@@ -56,350 +391,102 @@ pub(crate) async fn run(
     output: Output,
     progress: &Progress,
 ) -> Result<ExitCode> {
-    let live = match rebuild.model {
-        Model::Accounts => &deployment.names.accounts_table,
-        Model::Transactions => &deployment.names.transactions_table,
+    let (role, table) = match rebuild.model {
+        Model::Accounts => (Role::Views, &deployment.names.accounts_table),
+        Model::Transactions => (Role::History, &deployment.names.transactions_table),
     };
-    let rebuilding = Rebuilding {
-        deployment,
-        model: rebuild.model,
-        live,
-        beside: format!("{live}-rebuild"),
+    roles::check(deployment, &[Role::Events, role]).await?;
+    let ids: BTreeSet<String> = if let Some(account) = &rebuild.account {
+        [account.to_string()].into()
+    } else {
+        let step = progress.start("Listing accounts");
+        let mut ids = aggregates::all(deployment, &step).await?;
+        ids.extend(aggregates::ids(&deployment.clients.dynamodb, table, &step).await?);
+        step.done();
+        ids
     };
-    let step = progress.start("Listing accounts");
-    let ids = aggregates::all(deployment, &step).await?;
-    let orphans = rebuilding.orphans(&ids, &step).await?;
-    step.done();
     if rebuild.dry_run {
         output.result(
             format_args!(
-                "would build {} accounts anew from their events, and remove {}",
-                ids.len(),
-                orphans.len()
+                "would compare {} accounts with their events, and replace what differs",
+                ids.len()
             ),
-            &json!({ "accounts": ids.len(), "orphans": orphans.len() }),
+            &json!({ "accounts": ids.len() }),
         )?;
         return Ok(ExitCode::SUCCESS);
     }
-    rebuilding.make_table().await?;
-    rebuilding
-        .each(
-            &ids,
-            "Building beside the live model",
-            progress,
-            async |id| rebuilding.build(id).await,
-        )
-        .await?;
-    let differing = rebuilding
-        .each(
-            &ids,
-            "Catching up, and checking parity",
-            progress,
-            async |id| rebuilding.check(id).await,
-        )
-        .await?;
-    if !differing.is_empty() {
-        for (id, reason) in &differing {
-            output.result(
-                format_args!("✗ {id}: {reason}"),
-                &json!({ "account": id, "detail": reason }),
-            )?;
-        }
-        output.result(
-            format_args!("The live model was not touched."),
-            &json!({ "parity": false, "differing": differing.len() }),
-        )?;
-        return Ok(ExitCode::from(NOT_WELL));
-    }
-    rebuilding
-        .each(&ids, "Switching", progress, async |id| {
-            rebuilding.switch(id).await
-        })
-        .await?;
-    for id in &orphans {
-        rebuilding.remove(id).await?;
-    }
-    rebuilding.drop_table().await?;
-    output.result(
-        format_args!(
-            "Parity: {} accounts are the fold of their events; {} without events were removed.",
-            ids.len(),
-            orphans.len()
-        ),
-        &json!({ "parity": true, "accounts": ids.len(), "orphans": orphans.len() }),
-    )?;
-    Ok(ExitCode::SUCCESS)
-}
-
-impl Rebuilding<'_> {
-    fn client(&self) -> &Client {
-        &self.deployment.clients.dynamodb
-    }
-
-    /// Does one thing for each aggregate. Answers with what was found wrong.
-    async fn each(
-        &self,
-        ids: &BTreeSet<String>,
-        name: &'static str,
-        progress: &Progress,
-        work: impl AsyncFn(&str) -> Result<Option<String>>,
-    ) -> Result<Vec<(String, String)>> {
-        let step = progress.start(name);
-        let (total, mut done) = (ids.len(), 0);
-        let mut found = Vec::new();
-        let mut works = std::pin::pin!(
-            stream::iter(ids)
-                .map(|id| {
-                    let work = work(id);
-                    async move { Ok::<_, anyhow::Error>((id, work.await?)) }
-                })
-                .buffer_unordered(CONCURRENCY)
-        );
-        while let Some((id, wrong)) = works.try_next().await? {
+    let step = progress.start("Rebuilding");
+    let (total, mut done) = (ids.len(), 0);
+    let rebuilder = deployment.rebuilder();
+    let summary = rebuilder
+        .rebuild_all(rebuild.model, &ids, |id, outcome| {
             done += 1;
             step.counted(done, total);
-            found.extend(wrong.map(|wrong| (id.clone(), wrong)));
-        }
-        step.done();
-        Ok(found)
-    }
-
-    /// What the events make of an aggregate, as far as its rows can be read; behind a row that
-    /// can't, nothing was ever published.
-    async fn told(&self, id: &str) -> Result<Told> {
-        let table = &self.deployment.names.events_table;
-        let rows = aggregates::items(self.client(), table, id).await?;
-        Ok(Told::of(&rows, self.deployment.settings))
-    }
-
-    async fn build(&self, id: &str) -> Result<Option<String>> {
-        let newest = aggregates::newest(self.deployment, id).await?;
-        let newest = newest.as_ref().and_then(aggregates::sequence_of);
-        if newest.is_some() && self.built(id).await? == newest {
-            return Ok(None);
-        }
-        self.put_beside(&self.told(id).await?).await?;
-        Ok(None)
-    }
-
-    /// How far an aggregate is built.
-    async fn built(&self, id: &str) -> Result<Option<Sequence>> {
-        Ok(match self.model {
-            Model::Accounts => self.view_beside(id).await?.map(|view| view.sequence),
-            Model::Transactions => {
-                let lines = aggregates::items(self.client(), &self.beside, id).await?;
-                Sequence::new(lines.len().try_into()?)
-            }
+            print(id, outcome, output)
         })
-    }
+        .await?;
+    step.done();
+    print_summary(summary, output).context("could not print the summary")
+}
 
-    async fn view_beside(&self, id: &str) -> Result<Option<View>> {
-        let item = aggregates::item(self.client(), &self.beside, id).await?;
-        Ok(item.as_ref().map_or(Ok(None), View::read)?)
-    }
-
-    async fn put_beside(&self, told: &Told) -> Result<()> {
-        match self.model {
-            Model::Accounts => {
-                if let Some(view) = &told.view {
-                    self.client()
-                        .put_item()
-                        .table_name(&self.beside)
-                        .set_item(Some(to_item(view.to_attributes())))
-                        .send()
-                        .await
-                        .with_context(|| format!("could not write {}", self.beside))?;
-                }
-                Ok(())
-            }
-            Model::Transactions => self.put_lines(&self.beside, &told.lines).await,
+impl Deployment {
+    fn rebuilder(&self) -> Rebuilder<EventsTable, Tables, System> {
+        Rebuilder {
+            events: self.events(),
+            model: self.read_models(),
+            ambient: System,
+            settings: self.settings,
         }
     }
+}
 
-    async fn put_lines(&self, table: &str, lines: &[HistoryEntry]) -> Result<()> {
-        let tables = Tables::new(self.client().clone(), String::new(), table.to_owned());
-        let items = lines.iter().map(HistoryEntry::to_attributes).collect();
-        history::put_all(&tables, &System, items)
-            .await
-            .with_context(|| format!("could not write {table}"))
+fn print(id: &str, outcome: &Outcome, output: Output) -> Result<()> {
+    match outcome {
+        Outcome::Right { changed: 0, .. } | Outcome::Removed(0) => Ok(()),
+        Outcome::Right { through, changed } => output.result(
+            format_args!("✓ {id}: rebuilt through event {through}, {changed} items"),
+            &json!({ "account": id, "through": through, "changed": changed }),
+        ),
+        Outcome::Removed(items) => output.result(
+            format_args!("✓ {id}: it has no events; {items} items removed"),
+            &json!({ "account": id, "removed": items }),
+        ),
+        Outcome::Damaged { through, damage } => output.result(
+            format_args!("✗ {id}: right through event {through}; then {damage}"),
+            &json!({ "account": id, "through": through, "damage": damage.to_string() }),
+        ),
+        Outcome::Incomplete(reason) => output.result(
+            format_args!("✗ {id}: incomplete: {reason}"),
+            &json!({ "account": id, "incomplete": true, "reason": reason }),
+        ),
     }
+}
 
-    /// Catches up, and reads back what was built: it has to be the fold of the events.
-    async fn check(&self, id: &str) -> Result<Option<String>> {
-        for _ in 0..TRIES {
-            let told = self.told(id).await?;
-            if self.is_built(id, &told).await? {
-                return Ok(None);
-            }
-            self.put_beside(&told).await?;
-        }
-        Ok(Some(
-            "what was built is not the fold of its events".to_owned(),
-        ))
-    }
-
-    async fn is_built(&self, id: &str, told: &Told) -> Result<bool> {
-        Ok(match self.model {
-            Model::Accounts => self.view_beside(id).await? == told.view,
-            Model::Transactions => {
-                let lines = aggregates::items(self.client(), &self.beside, id).await?;
-                let lines: Result<Vec<_>, _> = lines.iter().map(HistoryEntry::read).collect();
-                lines? == told.lines
-            }
-        })
-    }
-
-    /// Puts an aggregate in its place, from the table beside; what has come since, from its events.
-    async fn switch(&self, id: &str) -> Result<Option<String>> {
-        match self.model {
-            Model::Accounts => self.switch_view(id).await?,
-            Model::Transactions => self.switch_lines(id).await?,
-        }
-        Ok(None)
-    }
-
-    async fn switch_view(&self, id: &str) -> Result<()> {
-        let mut built = self.view_beside(id).await?;
-        for _ in 0..TRIES {
-            let Some(view) = &built else { return Ok(()) };
-            let live = aggregates::item(self.client(), self.live, id).await?;
-            let through = live
-                .as_ref()
-                .and_then(|item| item.get(view::SEQUENCE)?.as_integer());
-            if through.unwrap_or_default() > i64::try_from(view.sequence.get())? {
-                built = self.told(id).await?.view;
-                continue;
-            }
-            let mut item = view.to_attributes();
-            item.insert(REVISION.to_owned(), Attribute::text(System.unique_id()));
-            let stale = live.as_ref().and_then(Stale::read);
-            if let Some(stale) = stale.filter(|stale| stale.until > view.sequence) {
-                item.extend(stale.to_attributes());
-            }
-            let tables = Tables::new(self.client().clone(), self.live.to_owned(), String::new());
-            let saved = tables.save_view(item, live.as_ref()).await;
-            if saved.with_context(|| format!("could not write {}", self.live))? == Saved::Stored {
-                return Ok(());
-            }
-        }
-        bail!("the view of {id} was moved each time it was to be replaced")
-    }
-
-    /// Lines don't depend on each other and never change, so they are put as they are. One that lies
-    /// at no event's place stays, and `verify` tells of it.
-    async fn switch_lines(&self, id: &str) -> Result<()> {
-        let told = self.told(id).await?;
-        let live = aggregates::items(self.client(), self.live, id).await?;
-        let read = |item: &Attributes| HistoryEntry::read(item).ok();
-        let right: HashMap<u64, HistoryEntry> = live
-            .iter()
-            .filter_map(read)
-            .map(|line| (line.sequence.get(), line))
-            .collect();
-        let wrong: Vec<HistoryEntry> = told
-            .lines
-            .iter()
-            .filter(|line| right.get(&line.sequence.get()) != Some(line))
-            .cloned()
-            .collect();
-        self.put_lines(self.live, &wrong).await
-    }
-
-    /// The aggregates that the live model holds and the events don't.
-    async fn orphans(
-        &self,
-        ids: &BTreeSet<String>,
-        step: &crate::progress::Step,
-    ) -> Result<Vec<String>> {
-        let live = aggregates::ids(self.client(), self.live, step).await?;
-        let mut orphans = Vec::new();
-        for id in live.into_iter().filter(|id| !ids.contains(id)) {
-            // One that was opened after the ids were listed is none.
-            if aggregates::newest(self.deployment, &id).await?.is_none() {
-                orphans.push(id);
-            }
-        }
-        Ok(orphans)
-    }
-
-    async fn remove(&self, id: &str) -> Result<()> {
-        let items = match self.model {
-            Model::Accounts => vec![None],
-            Model::Transactions => aggregates::items(self.client(), self.live, id)
-                .await?
-                .into_iter()
-                .map(|line| line.get(view::SEQUENCE)?.as_integer())
-                .collect(),
-        };
-        for sequence in items {
-            let mut delete = self
-                .client()
-                .delete_item()
-                .table_name(self.live)
-                .key(view::ID, AttributeValue::S(id.to_owned()));
-            if let Some(sequence) = sequence {
-                delete = delete.key(view::SEQUENCE, AttributeValue::N(sequence.to_string()));
-            }
-            delete
-                .send()
-                .await
-                .with_context(|| format!("could not delete from {}", self.live))?;
-        }
-        Ok(())
-    }
-
-    /// Makes the table beside, with the live one's keys, unless a run that was killed left it.
-    async fn make_table(&self) -> Result<()> {
-        let client = self.client();
-        let describe = |table: &str| client.describe_table().table_name(table).send();
-        let live = describe(self.live)
-            .await
-            .with_context(|| format!("could not look at {}", self.live))?
-            .table
-            .context("the table has no description")?;
-        match describe(&self.beside).await {
-            Ok(_) => {}
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(aws_sdk_dynamodb::operation::describe_table::DescribeTableError::is_resource_not_found_exception) =>
-            {
-                client
-                    .create_table()
-                    .table_name(&self.beside)
-                    .set_key_schema(live.key_schema)
-                    .set_attribute_definitions(live.attribute_definitions)
-                    .billing_mode(BillingMode::PayPerRequest)
-                    .send()
-                    .await
-                    .with_context(|| format!("could not make {}", self.beside))?;
-            }
-            Err(error) => {
-                return Err(error).with_context(|| format!("could not look at {}", self.beside));
-            }
-        }
-        let active = async {
-            loop {
-                let table = describe(&self.beside).await?.table;
-                let status = table.and_then(|table| table.table_status);
-                if status == Some(TableStatus::Active) {
-                    return Ok::<_, anyhow::Error>(());
-                }
-                tokio::time::sleep(PAUSE).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, active)
-            .await
-            .with_context(|| format!("{} did not become active", self.beside))?
-    }
-
-    async fn drop_table(&self) -> Result<()> {
-        self.client()
-            .delete_table()
-            .table_name(&self.beside)
-            .send()
-            .await
-            .map(|_| ())
-            .with_context(|| format!("could not remove {}", self.beside))
-    }
+fn print_summary(summary: Summary, output: Output) -> Result<ExitCode> {
+    let Summary {
+        aggregates,
+        right,
+        changed,
+        removed,
+    } = summary;
+    let verdict = if summary.is_complete() {
+        "Parity"
+    } else {
+        "No parity"
+    };
+    output.result(
+        format_args!(
+            "{verdict}: {right} of {aggregates} accounts are the fold of their events; {changed} \
+             were changed, {removed} without events removed."
+        ),
+        &json!({
+            "parity": summary.is_complete(), "accounts": aggregates, "right": right,
+            "changed": changed, "removed": removed,
+        }),
+    )?;
+    Ok(if summary.is_complete() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(NOT_WELL)
+    })
 }

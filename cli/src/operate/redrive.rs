@@ -10,6 +10,7 @@ use super::deployment::Deployment;
 use super::dynamodb::ScannedTable;
 use super::outcome;
 use super::publish::Selection;
+use super::roles::{self, Role};
 use super::{aggregates, verify::NOT_WELL};
 use crate::args::Redrive;
 use crate::output::Output;
@@ -25,6 +26,7 @@ pub(crate) async fn run(
     if redrive.dry_run {
         return plan(deployment, redrive, &ids, output).await;
     }
+    roles::check(deployment, &[Role::Events, Role::Cursors]).await?;
     let step = progress.start("Redriving");
     let (total, mut done) = (ids.len(), 0);
     let publication = deployment.publication();

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::checkpoint::{Checkpoint, Earlier, Scope};
 use super::deployment::Deployment;
+use super::roles::{self, Role};
 use super::{aggregates, outcome};
 use crate::args::Republish;
 use crate::output::Output;
@@ -51,6 +52,7 @@ pub(crate) async fn run(
         .into_iter()
         .filter(|id| !checkpoint.is_completed(id))
         .collect();
+    roles::check(deployment, &[Role::Events, Role::Cursors]).await?;
     let step = progress.start("Republishing");
     let (total, mut done) = (ids.len(), 0);
     let publication = deployment.publication();

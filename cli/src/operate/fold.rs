@@ -1,0 +1,196 @@
+//! The fold of one aggregate's events, page by page: what its view and its history have to be after
+//! each of them. It keeps one page of rows, however long the aggregate is.
+
+use std::collections::VecDeque;
+
+use millrace_domain::envelope::Context;
+use millrace_domain::row::{self, StoredRow};
+use millrace_domain::{
+    Attributes, Envelope, HistoryEntry, RowError, Sequence, Settings, State, Version, View, evolve,
+};
+use millrace_runtime::ServiceError;
+
+use super::ports::EventLog;
+
+/// Why the events of an aggregate can't be read to their end.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Damage {
+    /// A row can't be decoded.
+    #[error("row {version} can't be decoded: {error}")]
+    Undecodable {
+        /// Its `Version`, 0 where even that can't be read.
+        version: u64,
+        /// What is wrong.
+        error: RowError,
+    },
+    /// A row is missing.
+    #[error("event {0} is missing")]
+    Missing(Sequence),
+    /// The first event is no opening.
+    #[error("the first row is no opening")]
+    NotOpened,
+}
+
+/// One event with what it makes of the read models.
+#[derive(Debug, Clone)]
+pub struct Folded {
+    /// The event.
+    pub envelope: Envelope,
+    /// The view after it.
+    pub view: View,
+    /// Its history item.
+    pub entry: HistoryEntry,
+}
+
+/// A fold, as far as it was read.
+#[derive(Debug)]
+pub struct Fold<'a, L> {
+    events: &'a L,
+    aggregate: &'a str,
+    settings: Settings,
+    rows: VecDeque<Attributes>,
+    from: Version,
+    /// Whether more rows may follow those that were read.
+    more: bool,
+    state: State,
+    context: Option<Context>,
+    view: Option<View>,
+    damage: Option<Damage>,
+    wrong_snapshot: Option<Version>,
+}
+
+impl<'a, L: EventLog> Fold<'a, L> {
+    /// A fold before the first event; nothing is read yet.
+    pub fn new(events: &'a L, aggregate: &'a str, settings: Settings) -> Self {
+        Self {
+            events,
+            aggregate,
+            settings,
+            rows: VecDeque::new(),
+            from: Version::FIRST,
+            more: true,
+            state: State::Unopened,
+            context: None,
+            view: None,
+            damage: None,
+            wrong_snapshot: None,
+        }
+    }
+
+    /// The next event; `None` where the rows end, or where [`Fold::damage`] says that the next can't
+    /// be read.
+    ///
+    /// # Errors
+    /// [`ServiceError`]: nothing was read; the call can be repeated.
+    pub async fn next(&mut self) -> Result<Option<Folded>, ServiceError> {
+        while self.damage.is_none() {
+            while let Some(row) = self.rows.pop_front() {
+                match self.fold(&row) {
+                    Ok(Some(folded)) => return Ok(Some(folded)),
+                    Ok(None) => {}
+                    Err(damage) => {
+                        self.damage = Some(damage);
+                        return Ok(None);
+                    }
+                }
+            }
+            if !self.more {
+                break;
+            }
+            self.read().await?;
+        }
+        Ok(None)
+    }
+
+    /// Reads on to the end.
+    ///
+    /// # Errors
+    /// [`ServiceError`]: it can be continued.
+    pub async fn finish(&mut self, mut each: impl FnMut(&Folded)) -> Result<(), ServiceError> {
+        while let Some(folded) = self.next().await? {
+            each(&folded);
+        }
+        Ok(())
+    }
+
+    /// Lets [`Fold::next`] ask again whether rows have come since the end was read.
+    pub const fn look_again(&mut self) {
+        self.more = true;
+    }
+
+    /// The view after the last event that was read.
+    #[must_use]
+    pub const fn view(&self) -> Option<&View> {
+        self.view.as_ref()
+    }
+
+    /// The sequence of the last event that was read.
+    #[must_use]
+    pub fn through(&self) -> Sequence {
+        let view = self.view.as_ref();
+        view.map_or(Sequence::NONE, |view| view.sequence)
+    }
+
+    /// Why the next event can't be read.
+    #[must_use]
+    pub const fn damage(&self) -> Option<&Damage> {
+        self.damage.as_ref()
+    }
+
+    /// The first snapshot that isn't the fold of the events before it.
+    #[must_use]
+    pub const fn wrong_snapshot(&self) -> Option<Version> {
+        self.wrong_snapshot
+    }
+
+    async fn read(&mut self) -> Result<(), ServiceError> {
+        let page = self.events.page(self.aggregate, self.from, None).await?;
+        // A page that is empty has no next one to ask for from another place.
+        self.more = page.more && !page.rows.is_empty();
+        if let Some(last) = page.rows.last().and_then(|row| row::version(row).ok()) {
+            self.from = last.next();
+        }
+        let is_first = self.from == Version::FIRST;
+        self.rows = page.rows.into();
+        // Rows may have no version that a row can have; then they aren't among the pages.
+        if self.rows.is_empty()
+            && is_first
+            && let Some(row) = self.events.newest_event_row(self.aggregate).await?
+        {
+            self.rows.push_back(row);
+        }
+        Ok(())
+    }
+
+    fn fold(&mut self, row: &Attributes) -> Result<Option<Folded>, Damage> {
+        let expected = self.through().next();
+        let read = StoredRow::read(row, &self.settings);
+        let event = match read.map_err(|error| Damage::Undecodable {
+            version: row::version(row).map_or(0, Version::get),
+            error,
+        })? {
+            StoredRow::Event(event) => event,
+            StoredRow::Snapshot(snapshot) => {
+                let is_here = snapshot.version.sequence().next() == expected;
+                if is_here && snapshot.state() != self.state {
+                    self.wrong_snapshot.get_or_insert(snapshot.version);
+                }
+                return Ok(None);
+            }
+        };
+        if event.sequence() != expected {
+            return Err(Damage::Missing(expected));
+        }
+        let context = Context::after(self.context, &event).ok_or(Damage::NotOpened)?;
+        self.context = Some(context);
+        self.state = evolve(self.state, &event.event);
+        let envelope = Envelope::of(&event, context);
+        let (view, entry) = View::apply(self.view.as_ref(), &envelope);
+        self.view = Some(view.clone());
+        Ok(Some(Folded {
+            envelope,
+            view,
+            entry,
+        }))
+    }
+}

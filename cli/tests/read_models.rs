@@ -1,0 +1,534 @@
+//! Rebuilding read models over services in memory, with a projector at work next to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+
+use millrace_cli::args::Model;
+use millrace_cli::operate::fold::Damage;
+use millrace_cli::operate::ports::{EventLog, HistoryPage, ReadModelRepair};
+use millrace_cli::operate::rebuild::{Outcome, Rebuilder, Summary};
+use millrace_domain::money::Amount;
+use millrace_domain::{
+    AggregateId, Attribute, Attributes, Event, History, Sequence, Settings, Timestamp, Trace,
+    Version, row,
+};
+use millrace_projector::model::{REVISION, ReadModel, Saved};
+use millrace_projector::project::Projector;
+use millrace_projector::record::Delivered;
+use millrace_runtime::{Ambient, Budget, ServiceError};
+use millrace_translator::rows::{EventRows, Page};
+
+/// Rows and history items per page.
+const PAGE: usize = 3;
+
+type Row = (String, u64);
+
+#[derive(Default)]
+struct World {
+    rows: BTreeMap<Row, Attributes>,
+    views: BTreeMap<String, Attributes>,
+    history: BTreeMap<(String, i64), Attributes>,
+    ids: u64,
+    /// What somebody else does before the next calls: one for each, the last one first.
+    others: Vec<Option<fn(&mut World)>>,
+    /// An aggregate of which no row can be read.
+    down: Option<&'static str>,
+}
+
+struct Services(Mutex<World>);
+
+fn settings() -> Settings {
+    Settings::read(|_| Some("EUR".to_owned())).expect("listed")
+}
+
+fn sequence(sequence: u64) -> Sequence {
+    Sequence::new(sequence).expect("valid")
+}
+
+fn right(through: u64, changed: usize) -> Outcome {
+    Outcome::Right {
+        through: sequence(through),
+        changed,
+    }
+}
+
+impl World {
+    /// Appends events until the aggregate has so many.
+    fn grow(&mut self, id: &str, events: u64) {
+        let mut history = History::begin(AggregateId::new(id).expect("valid"));
+        for event in 0..events {
+            let event = if event == 0 {
+                Event::AccountCreated {
+                    currency: settings().default_currency,
+                }
+            } else {
+                Event::BalanceCredited {
+                    amount: Amount::new(5).expect("valid"),
+                }
+            };
+            let at = Timestamp::from_unix_millis(0).expect("valid");
+            let (after, rows) = history.append(&[event], at, &Trace::default());
+            for (version, row) in rows {
+                self.rows
+                    .entry((id.to_owned(), version.get()))
+                    .or_insert(row);
+            }
+            history = after;
+        }
+    }
+
+    fn row_of(&mut self, id: &str, of: u64) -> &mut Attributes {
+        let version = sequence(of).version().expect("not 0").get();
+        self.rows.get_mut(&(id.to_owned(), version)).expect("there")
+    }
+
+    fn view(&mut self, id: &str) -> &mut Attributes {
+        self.views.get_mut(id).expect("there")
+    }
+}
+
+/// `Condition::unchanged` of the adapter.
+fn is_unchanged(item: Option<&Attributes>, read: Option<&Attributes>) -> bool {
+    let Some(read) = read else {
+        return item.is_none();
+    };
+    let same = |name| item.and_then(|item| item.get(name)) == read.get(name);
+    same(REVISION) && (read.contains_key(REVISION) || (same("Sequence") && same("StaleSequence")))
+}
+
+fn key(item: &Attributes) -> (String, i64) {
+    let Attribute::Text(id) = &item["Id"] else {
+        panic!("an id is a string");
+    };
+    (id.clone(), item["Sequence"].as_integer().expect("a number"))
+}
+
+impl Services {
+    fn with(accounts: &[(&str, u64)]) -> Self {
+        let mut world = World::default();
+        for (id, events) in accounts {
+            world.grow(id, *events);
+        }
+        Self(Mutex::new(world))
+    }
+
+    fn world(&self) -> std::sync::MutexGuard<'_, World> {
+        self.0.lock().expect("unpoisoned")
+    }
+
+    /// A call: somebody else comes first.
+    fn call(&self) -> std::sync::MutexGuard<'_, World> {
+        let mut world = self.world();
+        if let Some(Some(other)) = world.others.pop() {
+            other(&mut world);
+        }
+        world
+    }
+
+    async fn rebuild(&self, model: Model, id: &str) -> Outcome {
+        let rebuilder = Rebuilder {
+            events: self,
+            model: self,
+            ambient: self,
+            settings: settings(),
+        };
+        rebuilder.rebuild(model, id).await
+    }
+
+    /// Both models, from nothing.
+    async fn build(&self, id: &str) {
+        self.rebuild(Model::Accounts, id).await;
+        self.rebuild(Model::Transactions, id).await;
+    }
+
+    /// Whether both models are right through this event, and nothing is left to change.
+    async fn is_right(&self, id: &str, through: u64) -> bool {
+        self.rebuild(Model::Accounts, id).await == right(through, 0)
+            && self.rebuild(Model::Transactions, id).await == right(through, 0)
+    }
+}
+
+impl Ambient for &Services {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_unix_millis(1_800_000_000_000).expect("valid")
+    }
+    fn unique_id(&self) -> String {
+        let mut world = self.world();
+        world.ids += 1;
+        format!("id-{}", world.ids)
+    }
+    fn fraction(&self) -> f64 {
+        0.5
+    }
+}
+
+fn down() -> ServiceError {
+    ServiceError::new("a call", "it is down")
+}
+
+impl EventRows for &Services {
+    async fn page(
+        &self,
+        aggregate: &str,
+        from: Version,
+        _: Option<Version>,
+    ) -> Result<Page, ServiceError> {
+        let world = self.call();
+        if world.down == Some(aggregate) {
+            return Err(down());
+        }
+        let mut rows = world
+            .rows
+            .range((aggregate.to_owned(), from.get())..=(aggregate.to_owned(), u64::MAX))
+            .map(|(_, row)| row.clone());
+        Ok(Page {
+            rows: rows.by_ref().take(PAGE).collect(),
+            more: rows.next().is_some(),
+        })
+    }
+
+    async fn row(&self, _: &str, _: &str) -> Result<Option<Attributes>, ServiceError> {
+        unreachable!("rebuild reads pages")
+    }
+}
+
+impl EventLog for &Services {
+    async fn newest_event_row(&self, aggregate: &str) -> Result<Option<Attributes>, ServiceError> {
+        let world = self.call();
+        let mut rows = world.rows.iter().rev();
+        let row = rows.find(|((id, _), row)| id == aggregate && !row::is_plainly_a_snapshot(row));
+        Ok(row.map(|(_, row)| row.clone()))
+    }
+}
+
+impl ReadModel for &Services {
+    async fn view(&self, aggregate: &str) -> Result<Option<Attributes>, ServiceError> {
+        Ok(self.call().views.get(aggregate).cloned())
+    }
+
+    async fn put_history(&self, items: Vec<Attributes>) -> Result<Vec<Attributes>, ServiceError> {
+        let mut world = self.call();
+        for item in items {
+            world.history.insert(key(&item), item);
+        }
+        Ok(Vec::new())
+    }
+
+    async fn save_view(
+        &self,
+        item: Attributes,
+        read: Option<&Attributes>,
+    ) -> Result<Saved, ServiceError> {
+        let mut world = self.call();
+        let (id, _) = key(&item);
+        if !is_unchanged(world.views.get(&id), read) {
+            return Ok(Saved::Moved);
+        }
+        world.views.insert(id, item);
+        Ok(Saved::Stored)
+    }
+
+    async fn mark(&self, _: &str, _: Attributes, _: &Attributes) -> Result<Saved, ServiceError> {
+        unreachable!("rebuild replaces")
+    }
+}
+
+impl ReadModelRepair for &Services {
+    async fn history_page(
+        &self,
+        aggregate: &str,
+        after: Option<&Attributes>,
+    ) -> Result<HistoryPage, ServiceError> {
+        let world = self.call();
+        let from = after.map_or(i64::MIN, |after| key(after).1 + 1);
+        let mut items = world
+            .history
+            .range((aggregate.to_owned(), from)..=(aggregate.to_owned(), i64::MAX))
+            .map(|(_, item)| item.clone());
+        let page: Vec<_> = items.by_ref().take(PAGE).collect();
+        Ok(HistoryPage {
+            last: items.next().and_then(|_| page.last().cloned()),
+            items: page,
+        })
+    }
+
+    async fn delete_view(&self, aggregate: &str, read: &Attributes) -> Result<Saved, ServiceError> {
+        let mut world = self.call();
+        if !is_unchanged(world.views.get(aggregate), Some(read)) {
+            return Ok(Saved::Moved);
+        }
+        world.views.remove(aggregate);
+        Ok(Saved::Stored)
+    }
+
+    async fn delete_history(&self, read: &Attributes) -> Result<Saved, ServiceError> {
+        let mut world = self.call();
+        if world.history.get(&key(read)) != Some(read) {
+            return Ok(Saved::Moved);
+        }
+        world.history.remove(&key(read));
+        Ok(Saved::Stored)
+    }
+}
+
+/// Projects an event of "a" as the live projector does: its history item, and then the view.
+fn project(world: &mut World, through: u64) {
+    world.grow("a", through);
+    let services = Services(Mutex::new(std::mem::take(world)));
+    futures_util::future::FutureExt::now_or_never(services.build("a")).expect("nothing waits");
+    *world = services.0.into_inner().expect("unpoisoned");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_missing_is_built_and_what_is_right_is_left_alone() {
+    let services = Services::with(&[("a", 25)]);
+    let accounts = services.rebuild(Model::Accounts, "a").await;
+    assert_eq!(accounts, right(25, 1));
+    let transactions = services.rebuild(Model::Transactions, "a").await;
+    assert_eq!(transactions, right(25, 25));
+    let view = services.world().views["a"].clone();
+    assert_eq!(view["Balance"], Attribute::number(24 * 5));
+    assert!(services.is_right("a", 25).await);
+    assert_eq!(services.world().views["a"], view, "not even its revision");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_view_that_differs_is_replaced_whatever_is_wrong() {
+    for damage in [
+        |view: &mut Attributes| _ = view.insert("Balance".to_owned(), Attribute::number(1)),
+        |view: &mut Attributes| _ = view.insert("Balance".to_owned(), Attribute::text("x")),
+        |view: &mut Attributes| _ = view.insert("Sequence".to_owned(), Attribute::number(999)),
+        |view: &mut Attributes| _ = view.insert("Sequence".to_owned(), Attribute::number(3)),
+        |view: &mut Attributes| _ = view.remove("Sequence"),
+        |view: &mut Attributes| _ = view.insert("Sequence".to_owned(), Attribute::Other("BOOL")),
+    ] {
+        let services = Services::with(&[("a", 5)]);
+        services.build("a").await;
+        damage(services.world().view("a"));
+        assert_eq!(services.rebuild(Model::Accounts, "a").await, right(5, 1));
+        assert!(services.is_right("a", 5).await);
+    }
+}
+
+/// No event of the account follows, so the projector has no reason to look at it again.
+#[tokio::test(start_paused = true)]
+async fn a_stale_mark_that_no_event_explains_is_lifted() {
+    let services = Services::with(&[("a", 5)]);
+    services.build("a").await;
+    let foreign = Delivered {
+        position: 0,
+        stream_id: "s".to_owned(),
+        partition_key: "a".to_owned(),
+        arrival: None,
+        data: b"{".to_vec(),
+    };
+    let projector = Projector {
+        model: &services,
+        ambient: &services,
+    };
+    let budget = Budget::lasting(std::time::Duration::from_mins(1));
+    assert_eq!(projector.project(vec![foreign], budget).await.stale, 1);
+    assert!(services.world().view("a").contains_key("StaleSequence"));
+    assert_eq!(services.rebuild(Model::Accounts, "a").await, right(5, 1));
+    assert!(!services.world().view("a").contains_key("StaleSequence"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_and_a_stray_history_item_are_repaired_where_the_view_is_right() {
+    let services = Services::with(&[("a", 12)]);
+    services.build("a").await;
+    {
+        let mut world = services.world();
+        let item = world.history.remove(&("a".to_owned(), 7)).expect("there");
+        for stray in [-4, 0, 13, 99] {
+            let mut item = item.clone();
+            item.insert("Sequence".to_owned(), Attribute::number(stray));
+            world.history.insert(("a".to_owned(), stray), item);
+        }
+        let other = world.history.get_mut(&("a".to_owned(), 2)).expect("there");
+        other.insert("Balance".to_owned(), Attribute::number(1));
+    }
+    let outcome = services.rebuild(Model::Transactions, "a").await;
+    assert_eq!(outcome, right(12, 6));
+    assert_eq!(services.world().history.len(), 12);
+    assert!(services.is_right("a", 12).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn read_models_of_no_events_are_removed() {
+    let services = Services::with(&[("a", 3)]);
+    services.build("a").await;
+    services.world().rows.clear();
+    assert_eq!(
+        services.rebuild(Model::Accounts, "a").await,
+        Outcome::Removed(1)
+    );
+    assert_eq!(
+        services.rebuild(Model::Transactions, "a").await,
+        Outcome::Removed(3)
+    );
+    let world = services.world();
+    assert!(world.views.is_empty() && world.history.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_model_is_not_removed_when_its_account_is_opened_meanwhile() {
+    for calls in 0..6 {
+        for model in [Model::Accounts, Model::Transactions] {
+            let services = Services::with(&[("a", 2)]);
+            services.build("a").await;
+            services.world().rows.clear();
+            let mut others = vec![None; calls];
+            others.insert(
+                0,
+                Some((|world: &mut World| project(world, 2)) as fn(&mut World)),
+            );
+            services.world().others = others;
+            services.rebuild(model, "a").await;
+            if !services.world().rows.is_empty() {
+                services.world().others.clear();
+                assert!(services.is_right("a", 2).await, "{model:?} after {calls}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_cannot_be_read_is_named_and_parity_is_claimed_up_to_it_alone() {
+    for model in [Model::Accounts, Model::Transactions] {
+        let services = Services::with(&[("a", 9)]);
+        services
+            .world()
+            .row_of("a", 4)
+            .insert("Amount".to_owned(), Attribute::text("x"));
+        let outcome = services.rebuild(model, "a").await;
+        let Outcome::Damaged { through, damage } = &outcome else {
+            panic!("{outcome:?}");
+        };
+        assert_eq!(*through, sequence(3));
+        assert!(damage.to_string().contains("row 5") && damage.to_string().contains("Amount"));
+
+        let services = Services::with(&[("a", 9)]);
+        let version = sequence(4).version().expect("not 0").get();
+        services.world().rows.remove(&("a".to_owned(), version));
+        let outcome = services.rebuild(model, "a").await;
+        let missing = Outcome::Damaged {
+            through: sequence(3),
+            damage: Damage::Missing(sequence(4)),
+        };
+        assert_eq!(outcome, missing);
+        let world = services.world();
+        let view = world.views.get("a").map(|view| view["Sequence"].clone());
+        assert_eq!(view.is_some(), matches!(model, Model::Accounts));
+        assert!(view.is_none_or(|sequence| sequence == Attribute::number(3)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_projected_before_a_row_was_damaged_is_left_as_it_is() {
+    let services = Services::with(&[("a", 9)]);
+    services.build("a").await;
+    let views = services.world().views.clone();
+    let history = services.world().history.clone();
+    let version = sequence(4).version().expect("not 0").get();
+    services.world().rows.remove(&("a".to_owned(), version));
+    services.build("a").await;
+    let world = services.world();
+    assert_eq!((&world.views, &world.history), (&views, &history));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_accounts_failure_is_its_own() {
+    let services = Services::with(&[("a", 3), ("b", 3), ("c", 3)]);
+    services.world().down = Some("b");
+    let rebuilder = Rebuilder {
+        events: &services,
+        model: &services,
+        ambient: &services,
+        settings: settings(),
+    };
+    let ids: BTreeSet<String> = ["a", "b", "c"].map(str::to_owned).into();
+    for model in [Model::Accounts, Model::Transactions] {
+        let mut incomplete = Vec::new();
+        let report = |id: &str, outcome: &Outcome| {
+            if matches!(outcome, Outcome::Incomplete(_)) {
+                incomplete.push(id.to_owned());
+            }
+            Ok(())
+        };
+        let summary = rebuilder.rebuild_all(model, &ids, report).await;
+        let summary = summary.expect("reported");
+        let expected = Summary {
+            aggregates: 3,
+            right: 2,
+            changed: 2,
+            removed: 0,
+        };
+        assert_eq!((summary, summary.is_complete()), (expected, false));
+        assert_eq!(incomplete, ["b"]);
+    }
+}
+
+/// Whenever a page is read there is one more event, and the projector has applied it.
+#[tokio::test(start_paused = true)]
+async fn a_long_account_is_rebuilt_while_events_come_and_are_projected() {
+    for model in [Model::Accounts, Model::Transactions] {
+        let services = Services::with(&[("a", 60)]);
+        services.build("a").await;
+        {
+            let mut world = services.world();
+            world
+                .view("a")
+                .insert("Balance".to_owned(), Attribute::number(1));
+            let item = world.history.get_mut(&("a".to_owned(), 8)).expect("there");
+            item.insert("Balance".to_owned(), Attribute::number(1));
+            let grow = |world: &mut World| {
+                let events = world.rows.keys().map(|(_, version)| *version).max();
+                let events = Version::new(events.expect("some"))
+                    .expect("valid")
+                    .sequence();
+                world.grow("a", events.get() + 1);
+            };
+            world.others = vec![Some(grow as fn(&mut World)); 400];
+        }
+        let outcome = services.rebuild(model, "a").await;
+        let Outcome::Right { through, changed } = outcome else {
+            panic!("{outcome:?}");
+        };
+        assert!(through >= sequence(60) && changed > 0);
+    }
+}
+
+/// The projector saves event 6, computed from the damaged view at 5 or from its repair, while the
+/// account is rebuilt; whenever that is.
+#[tokio::test(start_paused = true)]
+async fn a_view_that_was_moved_meanwhile_is_compared_again() {
+    fn damaged_again(world: &mut World) {
+        world.grow("a", 6);
+        let view = world.view("a");
+        if view["Balance"] == Attribute::number(1) {
+            view.insert("Sequence".to_owned(), Attribute::number(6));
+            view.insert(REVISION.to_owned(), Attribute::text("the projector's"));
+        }
+    }
+    for other in [damaged_again, |world: &mut World| project(world, 6)] {
+        for calls in 0..8 {
+            let services = Services::with(&[("a", 5)]);
+            services.build("a").await;
+            {
+                let mut world = services.world();
+                let view = world.view("a");
+                view.insert("Balance".to_owned(), Attribute::number(1));
+                world.others = vec![None; calls];
+                world.others.insert(0, Some(other));
+            }
+            let outcome = services.rebuild(Model::Accounts, "a").await;
+            let Outcome::Right { through, .. } = outcome else {
+                panic!("{outcome:?}");
+            };
+            let view = services.world().views["a"].clone();
+            let balance = Attribute::number((through.get() - 1) * 5);
+            assert_eq!(view["Balance"], balance, "after {calls} calls");
+        }
+    }
+}
