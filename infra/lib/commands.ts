@@ -28,7 +28,9 @@ export class Commands extends Construct {
         IDEMPOTENCY_TABLE: eventLog.idempotency.tableName,
         DEFAULT_CURRENCY: settings.defaultCurrency,
       },
-      // Below the 30 s after which the API stops waiting, so that the caller gets an answer.
+      // With Lambda's 10 s for a start, below the 30 s after which the API stops waiting; and longer
+      // than two calls of a service that time out, so that the client gets the writer's own answer.
+      // A test compares it with the functions' time-outs: tests/tests/infra.rs.
       // https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html
       timeout: Duration.seconds(15),
       memoryMB: 512,

@@ -3,14 +3,17 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use millrace_cli::Workspace;
 use millrace_cli::progress::Progress;
 use millrace_cli::setup::{node, python};
 use millrace_domain::money::Currency;
+use millrace_runtime::aws::Timeouts;
 use millrace_runtime::metrics::{Metric, NAMESPACE};
 use serde_json::Value;
+use tokio::sync::OnceCell;
 
 /// The functions as the app takes them; synthesising doesn't look inside.
 const FUNCTIONS: [&str; 5] = ["writer", "translator", "projector", "archiver", "reader"];
@@ -56,6 +59,28 @@ fn synthesise(infra: &Path, folder: &Path, stage: &str) -> Result<PathBuf> {
     Ok(assembly.join("Millrace.template.json"))
 }
 
+/// The template of the stage `aws`, synthesised once for all tests.
+async fn aws_template() -> Result<&'static Value> {
+    static TEMPLATE: OnceCell<Value> = OnceCell::const_new();
+    TEMPLATE
+        .get_or_try_init(async || {
+            let workspace = workspace()?;
+            node::set_up(&workspace, &Progress::Silent).await?;
+            let folder = tempfile::tempdir()?;
+            let template = synthesise(&workspace.infra(), folder.path(), "aws")?;
+            Ok(serde_json::from_slice(&std::fs::read(template)?)?)
+        })
+        .await
+}
+
+/// The properties of each resource of a type.
+fn properties<'a>(template: &'a Value, of: &'a str) -> impl Iterator<Item = &'a Value> {
+    let resources = template["Resources"].as_object().into_iter().flatten();
+    resources
+        .filter(move |(_, resource)| resource["Type"] == of)
+        .map(|(_, resource)| &resource["Properties"])
+}
+
 /// The text that a template puts together from parts; what it refers to is left out.
 fn text(value: &Value) -> String {
     match value {
@@ -81,19 +106,9 @@ fn own_metrics(dashboard: &str) -> BTreeSet<String> {
 
 #[tokio::test]
 async fn each_alarm_and_metric_is_in_the_runbook_and_is_emitted() -> Result<()> {
-    let workspace = workspace()?;
-    node::set_up(&workspace, &Progress::Silent).await?;
-    let folder = tempfile::tempdir()?;
-    let template = synthesise(&workspace.infra(), folder.path(), "aws")?;
-    let template: Value = serde_json::from_slice(&std::fs::read(template)?)?;
-    let resources = template["Resources"].as_object().context("resources")?;
-    let of_type = |of: &'static str| {
-        let resources = resources.values();
-        resources
-            .filter(move |resource| resource["Type"] == of)
-            .map(|resource| &resource["Properties"])
-    };
-    let runbook = std::fs::read_to_string(workspace.root().join("docs/runbook.md"))?;
+    let template = aws_template().await?;
+    let of_type = |of| properties(template, of);
+    let runbook = std::fs::read_to_string(workspace()?.root().join("docs/runbook.md"))?;
     let paragraphs: BTreeSet<String> = runbook
         .lines()
         .filter_map(|line| line.strip_prefix("### "))
@@ -136,6 +151,41 @@ async fn each_alarm_and_metric_is_in_the_runbook_and_is_emitted() -> Result<()> 
         shown == emitted,
         "the dashboard shows {shown:?}, but the code emits {emitted:?}"
     );
+    Ok(())
+}
+
+/// API Gateway returns its own 500 after 30 seconds
+/// ([quotas](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html)), and
+/// Lambda's 10 seconds for starting a function come on top of its timeout
+/// ([lifecycle](https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html)).
+#[tokio::test]
+async fn a_client_gets_the_functions_answer_although_services_time_out() -> Result<()> {
+    const API_GATEWAY: Duration = Duration::from_secs(30);
+    const START: Duration = Duration::from_secs(10);
+    /// What the functions keep of their time for the answer.
+    const RESERVE: Duration = Duration::from_secs(1);
+    let mut interactive = 0;
+    for function in properties(aws_template().await?, "AWS::Lambda::Function") {
+        let description = function["Description"].as_str().unwrap_or_default();
+        let timeout = Duration::from_secs(function["Timeout"].as_u64().context("a timeout")?);
+        // The two functions that the API invokes.
+        if ["Decides commands", "Answers queries"]
+            .iter()
+            .any(|it| description.starts_with(it))
+        {
+            interactive += 1;
+            ensure!(
+                2 * Timeouts::INTERACTIVE.call + RESERVE < timeout && START + timeout < API_GATEWAY,
+                "{description}: {timeout:?}"
+            );
+        } else {
+            ensure!(
+                2 * Timeouts::BATCH.call < timeout,
+                "{description}: {timeout:?}"
+            );
+        }
+    }
+    ensure!(interactive == 2, "{interactive} functions of the API");
     Ok(())
 }
 
