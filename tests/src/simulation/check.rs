@@ -2,17 +2,25 @@
 //! moment at which they could be broken: the cursor's when one is saved, the view's when one is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use millrace_domain::{Timestamp, View, view};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use millrace_domain::{Attribute, Attributes, Timestamp, row, view};
 use millrace_projector::stale::Stale;
+use serde_json::{Value, json};
 
+use super::clients::Request;
 use super::dynamodb::events::text;
-use super::expected::{self, Account, sequence_in};
+use super::expected::{self, Account, DEFAULT_CURRENCY, sequence_in};
 use super::functions::{Archive, Function as _, Project, Translate};
-use super::world::{Answer, Sent, World};
+use super::world::{Answer, Event, Sent, World};
 
 /// How long after the faults have ended a batch that they hit may still be given up on.
 const AFTERMATH: u64 = 120_000;
+
+/// What a view's item may hold besides the fold of its events.
+const BESIDES_THE_FOLD: [&str; 4] = ["StaleSequence", "StaleReason", "StaleSince", "Revision"];
 
 /// When the world is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,15 +56,33 @@ pub(crate) fn check(world: &mut World, rest: Rest) {
             };
             world.violated(about, format!("{id}: {what}, {rest:?}"));
         }
+        snapshots_are_folds(world, &id, &account);
         view_is_fold(world, &id);
-        lines_are_history(world, &id, &account);
+        history_is_complete(world, &id, &account);
+    }
+}
+
+/// A snapshot says what the events before it come to.
+fn snapshots_are_folds(world: &mut World, id: &str, account: &Account) {
+    let wrong = world.events.of(id).find_map(|(halves, row)| {
+        let version = halves / 2;
+        let included = usize::try_from(version - (version + 8) / 10).expect("few");
+        let last = account.events.get(..included)?.last()?;
+        let currency = text(row, "Currency");
+        let is_right = text(row, "Balance") == last.balance.to_string()
+            && (currency == last.currency
+                || currency.is_empty() && last.currency == DEFAULT_CURRENCY);
+        (text(row, row::TYPE) == "SNAPSHOT" && !is_right).then_some(version)
+    });
+    if let Some(version) = wrong {
+        world.violated("W", format!("{id}: its snapshot at {version} is wrong"));
     }
 }
 
 /// Property 1: each account's events come first in order, and always in the same bytes. Answers with
 /// the last one of each.
 fn stream_is_history(world: &mut World) -> BTreeMap<String, u64> {
-    let mut accounts: BTreeMap<String, (Account, u64)> = BTreeMap::new();
+    let mut accounts: BTreeMap<String, (Arc<Account>, u64)> = BTreeMap::new();
     let mut wrong = None;
     for stored in world.domain_stream.in_order() {
         if stored.record.is_strange {
@@ -105,54 +131,61 @@ fn nothing_given_up(world: &mut World) {
     }
 }
 
-/// Property 3, for a view as it lies there.
+/// Property 3, for a view as it is stored: every column is what the events come to, and there is no
+/// other, but for what marks it as stale or tells its writes apart.
 pub(crate) fn view_is_fold(world: &mut World, id: &str) {
     let Some(item) = world.views.get(id) else {
         return;
     };
-    let shown = match View::read(item) {
-        Ok(Some(shown)) => shown,
-        Ok(None) => return,
-        Err(error) => {
-            world.violated("3", format!("{id}: its view can't be read: {error}"));
-            return;
-        }
-    };
-    let sequence = shown.sequence.get();
     let account = expected::account(world, id);
-    let included = usize::try_from(sequence).expect("few");
-    let is_fold = account.events.get(..included).is_some_and(|events| {
-        let latest: Option<Timestamp> = events.iter().map(|event| event.time).max();
-        events.last().map(|event| event.balance) == Some(shown.balance.minor_units())
-            && latest == Some(shown.updated_at)
-            && events.first().map(|event| event.time) == Some(shown.opened_at)
+    let sequence = item.get("Sequence").and_then(Attribute::as_integer);
+    let included = sequence.and_then(|sequence| usize::try_from(sequence).ok());
+    let events = included.and_then(|included| account.events.get(..included));
+    let columns = events.map(|events| {
+        expected::view(id, events).unwrap_or_else(|| {
+            // Nothing but a mark: nothing could be applied yet.
+            [
+                ("Id", Attribute::text(id)),
+                ("Sequence", Attribute::number(0)),
+            ]
+            .map(|(name, value)| (name.to_owned(), value))
+            .into()
+        })
     });
-    if !is_fold {
-        let what = format!("{id}: its view at {sequence} isn't the fold of its events");
+    let mut shown = item.clone();
+    shown.retain(|name, _| !BESIDES_THE_FOLD.contains(&&**name));
+    if columns.as_ref() != Some(&shown) {
+        let what = format!("{id}: its view {shown:?} isn't the fold of its events: {columns:?}");
         world.violated("3", what);
     }
 }
 
-/// Property 3, for the transaction history: a line for each event that the view includes.
-fn lines_are_history(world: &mut World, id: &str, account: &Account) {
+/// Property 3, for the transaction history: an item for each event that the view includes, every
+/// column as it should be, and no item of an event that there isn't.
+fn history_is_complete(world: &mut World, id: &str, account: &Account) {
     let included = world
         .views
         .get(id)
         .and_then(|item| item[view::SEQUENCE].as_integer())
         .unwrap_or(0);
-    let included = usize::try_from(included).expect("few");
-    for event in account.events.iter().take(included) {
-        let line = world.lines.get(&(id.to_owned(), event.sequence));
-        let is_right = line.is_some_and(|line| {
-            text(line, "Balance") == event.balance.to_string()
-                && text(line, "Time") == event.time.to_string()
-                && text(line, "CorrelationId") == event.correlation_id
-        });
-        if !is_right {
-            let what = format!("{id}: its history's line {} is wrong", event.sequence);
-            world.violated("3", what);
-            return;
-        }
+    let included = u64::try_from(included).expect("few");
+    let (first, last) = ((id.to_owned(), 0), (id.to_owned(), u64::MAX));
+    let stored: BTreeMap<u64, &Attributes> = world
+        .lines
+        .range(first..=last)
+        .map(|((_, sequence), item)| (*sequence, item))
+        .collect();
+    let sequences = stored.keys().copied().chain(1..=included);
+    let wrong = sequences.into_iter().find(|sequence| {
+        let index = usize::try_from(*sequence).expect("few").checked_sub(1);
+        let event = index.and_then(|index| account.events.get(index));
+        let columns = event.map(|event| expected::history_item(id, event));
+        stored.get(sequence).copied() != columns.as_ref()
+    });
+    if let Some(sequence) = wrong {
+        let shown = stored.get(&sequence);
+        let what = format!("{id}: its history's item {sequence} is wrong: {shown:?}");
+        world.violated("3", what);
     }
 }
 
@@ -217,38 +250,52 @@ fn projected(
     Ok(())
 }
 
-/// Property 4 for the lake: a line for each record of the stream, and each line a whole one.
+/// Property 4 for the lake: a line for each record of the stream, and each line a whole one that says
+/// what its record says: an event as it is, anything else in an `UnreadableRecord`.
 fn lake_holds_the_stream(world: &mut World) {
     let mut lines: BTreeSet<&[u8]> = BTreeSet::new();
-    let mut unreadable = 0;
+    let mut unreadable: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     let mut wrong = None;
     for data in &world.lake {
         for line in data.split_inclusive(|byte| *byte == b'\n') {
             match line.split_last() {
-                Some((b'\n', line)) => {
-                    unreadable += usize::from(line.windows(16).any(|it| it == b"UnreadableRecord"));
-                    lines.insert(line);
+                Some((b'\n', line)) if line.windows(16).any(|it| it == b"UnreadableRecord") => {
+                    match serde_json::from_slice::<BTreeMap<String, String>>(line) {
+                        Ok(columns) => drop(unreadable.insert(columns["id"].clone(), columns)),
+                        Err(error) => wrong = Some(format!("an unreadable record: {error}")),
+                    }
                 }
+                Some((b'\n', line)) => drop(lines.insert(line)),
                 _ => wrong = Some("the lake holds a line that doesn't end".to_owned()),
             }
         }
     }
-    let mut strange = 0;
+    let mut events: BTreeSet<&[u8]> = BTreeSet::new();
     for stored in world.domain_stream.in_order() {
         let event = &stored.record;
-        if world.is_discarded(Archive::NAME, &event.partition_key) {
-            continue;
-        }
         let is_noise = event.is_strange && sequence_in(&event.data).is_none();
-        strange += usize::from(is_noise);
-        if !is_noise && !lines.contains(&event.data[..]) {
+        let is_there = if is_noise {
+            let id = format!("shardId-000000000000:{}", stored.number);
+            let columns = unreadable.remove(&id);
+            columns.is_some_and(|columns| is_kept_as_unreadable(&columns, event))
+        } else {
+            events.insert(&event.data);
+            lines.contains(&event.data[..])
+        };
+        if !is_there && !world.is_discarded(Archive::NAME, &event.partition_key) {
             let (of, sequence) = (&event.partition_key, sequence_in(&event.data));
             wrong = Some(format!("{of}: the lake doesn't hold {sequence:?}"));
         }
     }
-    if unreadable < strange {
+    if let Some(line) = lines.difference(&events).next() {
+        let shown = String::from_utf8_lossy(line);
         wrong = Some(format!(
-            "the lake holds {unreadable} of {strange} unreadable records"
+            "the lake holds what was never on the stream: {shown}"
+        ));
+    }
+    if let Some((id, _)) = unreadable.first_key_value() {
+        wrong = Some(format!(
+            "the lake holds {id}, which was never on the stream"
         ));
     }
     if let Some(what) = wrong {
@@ -256,61 +303,128 @@ fn lake_holds_the_stream(world: &mut World) {
     }
 }
 
-/// The writer's promises: an acceptance is one event, with the sequence and balance that the answer
-/// tells; a refusal leaves nothing; a key appends once.
+fn is_kept_as_unreadable(columns: &BTreeMap<String, String>, event: &Event) -> bool {
+    let mut columns = columns.clone();
+    let time = columns.remove("time").map(|time| Timestamp::parse(&time));
+    let rest = [
+        ("specversion", "1.0"),
+        ("source", "urn:millrace:archiver"),
+        ("type", "UnreadableRecord"),
+        ("subject", &event.partition_key),
+        ("datacontenttype", "application/octet-stream"),
+        ("data_base64", &STANDARD.encode(&event.data)),
+    ];
+    columns.remove("id");
+    time.is_some_and(|time| time.is_ok())
+        && columns.len() == rest.len()
+        && rest
+            .iter()
+            .all(|(name, value)| columns.get(*name).is_some_and(|it| it == value))
+}
+
+/// The writer's promises: an acceptance is one event, which is what the request asked for and the
+/// answer tells; a refusal leaves nothing; a key appends once, and all its copies are answered alike.
 fn commands_are_kept(world: &mut World) {
-    let mut rows: BTreeMap<String, usize> = BTreeMap::new();
+    let mut rows: BTreeMap<String, Vec<&Attributes>> = BTreeMap::new();
     for row in world.events.all() {
-        *rows.entry(text(row, "CorrelationId")).or_default() += 1;
+        rows.entry(text(row, "CorrelationId"))
+            .or_default()
+            .push(row);
     }
     let broken = world.commands.iter().find_map(|sent| {
-        let rows = rows.get(&sent.correlation_id).copied().unwrap_or(0);
-        is_kept(world, sent, rows).err()
+        let rows = rows.get(&sent.request.correlation_id);
+        is_kept(world, sent, rows.map_or(&[], Vec::as_slice)).err()
     });
     if let Some(what) = broken {
         world.violated("W", what);
     }
 }
 
-fn is_kept(world: &World, sent: &Sent, rows: usize) -> Result<(), String> {
-    let of = &sent.correlation_id;
-    let accepted: BTreeSet<&str> = sent
+fn is_kept(world: &World, sent: &Sent, rows: &[&Attributes]) -> Result<(), String> {
+    let of = &sent.request.correlation_id;
+    // What was decided is decided for every copy: an acceptance, or the domain's refusal.
+    let decided: BTreeSet<(u16, &str, Option<&str>, Option<&str>)> = sent
         .answers
         .iter()
         .filter_map(|answer| match answer {
             Answer::Definite {
-                status: 0..300,
+                status: status @ (0..300 | 422),
                 body,
-            } => Some(body.as_str()),
+                etag,
+                location,
+            } => Some((*status, &**body, etag.as_deref(), location.as_deref())),
             Answer::Definite { .. } | Answer::Unknown => None,
         })
         .collect();
+    if decided.len() > 1 {
+        return Err(format!(
+            "{of}: its copies were answered differently: {decided:?}"
+        ));
+    }
+    let decided = decided.first();
     let is_unknown = sent.answers.contains(&Answer::Unknown);
-    let is_right = match accepted.len() {
-        0 => rows <= usize::from(is_unknown),
-        1 => rows == 1,
-        _ => return Err(format!("{of}: its copies were answered differently")),
+    let is_right = match decided {
+        Some((0..300, ..)) => rows.len() == 1,
+        Some(_) => rows.is_empty(),
+        None => rows.len() <= usize::from(is_unknown),
     };
     if !is_right {
-        let key = if sent.has_key { "with" } else { "without" };
+        let (key, rows) = (&sent.request.key, rows.len());
         return Err(format!(
-            "{of} {key} a key: {rows} events, {:?}",
+            "{of} with key {key:?}: {rows} events, {:?}",
             sent.answers
         ));
     }
-    for body in accepted {
-        let body: serde_json::Value = serde_json::from_str(body).expect("JSON");
-        let id = body["accountId"].as_str().expect("an id");
-        let account = expected::account(world, id);
+    let Some(row) = rows.first() else {
+        return Ok(());
+    };
+    is_as_asked(&sent.request, row).map_err(|what| format!("{of}: {what} in {row:?}"))?;
+    if let Some((status, body, etag, location)) = decided {
+        let body: Value = serde_json::from_str(body).expect("JSON");
+        let id = text(row, row::ID);
+        let account = expected::account(world, &id);
         let event = account
             .events
             .iter()
             .find(|event| event.correlation_id == *of);
-        if event.is_none_or(|event| {
-            body["sequence"] != event.sequence || body["balance"] != event.balance
-        }) {
-            return Err(format!("{of}: answered with {body}, stored as {event:?}"));
+        let is_opening = sent.request.path == "/accounts";
+        let place = is_opening.then(|| format!("/accounts/{id}"));
+        let is_right = event.is_some_and(|event| {
+            body == json!({"accountId": id, "sequence": event.sequence, "balance": event.balance})
+                && *etag == Some(&*format!("\"{}\"", event.sequence))
+        });
+        if !is_right || *location != place.as_deref() || *status != 200 + u16::from(is_opening) {
+            return Err(format!(
+                "{of}: answered with {decided:?}, stored as {event:?}"
+            ));
         }
+    }
+    Ok(())
+}
+
+/// Whether a row is what a request asked for; what is wrong with it where it isn't.
+fn is_as_asked(request: &Request, row: &Attributes) -> Result<(), &'static str> {
+    let body: Value = serde_json::from_str(&request.body).unwrap_or_default();
+    let id = text(row, row::ID);
+    let (path, row_type) = match text(row, row::TYPE).as_str() {
+        "CREATED" => ("/accounts".to_owned(), "currency"),
+        "CREDIT" => (format!("/accounts/{id}/credit"), "amount"),
+        _ => (format!("/accounts/{id}/withdraw"), "amount"),
+    };
+    if request.path != path {
+        return Err("another command");
+    }
+    let is_right = match row_type {
+        "amount" => text(row, "Amount").parse().ok() == body["amount"].as_u64(),
+        _ => text(row, "Currency") == body["currency"].as_str().unwrap_or(DEFAULT_CURRENCY),
+    };
+    if !is_right {
+        return Err("another amount or currency");
+    }
+    let command_id = text(row, row::COMMAND_ID);
+    let cause = request.causation_id.as_ref().unwrap_or(&command_id);
+    if text(row, "CausationId") != *cause {
+        return Err("another cause");
     }
     Ok(())
 }

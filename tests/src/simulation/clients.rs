@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
+use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use aws_lambda_events::encodings::Body;
 use futures_util::future::join_all;
 use lambda_runtime::LambdaEvent;
@@ -14,6 +14,7 @@ use millrace_writer::handler::handle;
 use serde_json::{Value, json};
 
 use super::days::{self, MAPPINGS};
+use super::expected;
 use super::functions::settings;
 use super::invocation::invoke;
 use super::sim::Sim;
@@ -27,12 +28,14 @@ const TIME: Duration = Duration::from_secs(15);
 const REPEATS: usize = 6;
 
 /// A command on its way to the writer.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Request {
     pub(crate) path: String,
     pub(crate) body: String,
     pub(crate) correlation_id: String,
     pub(crate) key: Option<String>,
     pub(crate) if_match: Option<String>,
+    pub(crate) causation_id: Option<String>,
 }
 
 /// Works the actions off with so many clients; returns when all are done.
@@ -66,13 +69,18 @@ async fn act(sim: &Arc<Sim>, number: usize, action: Action) {
         world.trace.note(now, format_args!("{number}: {action:?}"));
     }
     match action {
-        Action::Open { account, has_key } => open(sim, number, account, has_key).await,
+        Action::Open {
+            account,
+            currency,
+            has_key,
+        } => open(sim, number, account, currency, has_key).await,
         Action::Move {
             account,
             command,
             amount,
             has_key,
             is_conditional,
+            has_cause,
             copies,
         } => {
             let id = id_of(sim, account);
@@ -83,6 +91,7 @@ async fn act(sim: &Arc<Sim>, number: usize, action: Action) {
                 correlation_id: format!("command-{number}"),
                 key: has_key.then(|| format!("key-{number}")),
                 if_match,
+                causation_id: has_cause.then(|| format!("cause-{number}")),
             };
             send(sim, &request, copies).await;
         }
@@ -138,16 +147,25 @@ async fn act(sim: &Arc<Sim>, number: usize, action: Action) {
     }
 }
 
-async fn open(sim: &Arc<Sim>, number: usize, account: usize, has_key: bool) {
+async fn open(
+    sim: &Arc<Sim>,
+    number: usize,
+    account: usize,
+    currency: Option<&'static str>,
+    has_key: bool,
+) {
     let request = Request {
         path: "/accounts".to_owned(),
-        body: String::new(),
+        body: currency.map_or_else(String::new, |code| json!({ "currency": code }).to_string()),
         correlation_id: format!("command-{number}"),
         key: has_key.then(|| format!("key-{number}")),
-        if_match: None,
+        ..Request::default()
     };
     for answer in send(sim, &request, 1).await {
-        if let Answer::Definite { status: 201, body } = answer {
+        if let Answer::Definite {
+            status: 201, body, ..
+        } = answer
+        {
             let body: Value = serde_json::from_str(&body).expect("JSON");
             let id = body["accountId"].as_str().expect("an id").to_owned();
             sim.world().accounts.insert(account, id);
@@ -162,10 +180,16 @@ fn id_of(sim: &Sim, account: usize) -> String {
     id.unwrap_or_else(|| format!("nobody-{account}"))
 }
 
-/// The entity tag that a client could have read from the view, or a stale one.
+/// The entity tag that a client could have read from the view, or from the answer to the newest
+/// command.
 fn seen(sim: &Sim, id: &str) -> Option<String> {
-    let world = sim.world();
-    let sequence = world.views.get(id)?.get("Sequence")?.as_integer()?;
+    let mut world = sim.world();
+    let newest = expected::account(&world, id).events.len();
+    let sequence = if world.rng.bool() {
+        i64::try_from(newest).ok()?
+    } else {
+        world.views.get(id)?.get("Sequence")?.as_integer()?
+    };
     Some(format!("\"{sequence}\""))
 }
 
@@ -198,8 +222,7 @@ pub(crate) async fn send(sim: &Arc<Sim>, request: &Request, copies: usize) -> Ve
         );
     }
     world.commands.push(Sent {
-        correlation_id: request.correlation_id.clone(),
-        has_key: request.key.is_some(),
+        request: request.clone(),
         answers: answers.clone(),
     });
     answers
@@ -215,6 +238,9 @@ async fn once(sim: &Arc<Sim>, request: &Request) -> Answer {
     }
     if let Some(tag) = &request.if_match {
         headers.insert("if-match", tag);
+    }
+    if let Some(id) = &request.causation_id {
+        headers.insert("x-causation-id", id);
     }
     let event: ApiGatewayV2httpRequest = serde_json::from_value(json!({
         "version": "2.0",
@@ -237,14 +263,29 @@ async fn once(sim: &Arc<Sim>, request: &Request) -> Answer {
         handle(&writer, LambdaEvent::new(event, context)).await
     })
     .await;
-    match answer {
-        Ok(response) if response.status_code != 503 => Answer::Definite {
-            status: u16::try_from(response.status_code).expect("a status"),
-            body: match response.body {
-                Some(Body::Text(text)) => text,
-                _ => String::new(),
-            },
+    // Where the function doesn't answer, API Gateway does: 500, and no problem's body.
+    answer.map_or(Answer::Unknown, read)
+}
+
+/// What an answer says to a client that has read the API's documentation: after a 503, or a 5xx
+/// without a problem's body, the outcome isn't known.
+fn read(response: ApiGatewayV2httpResponse) -> Answer {
+    let header = |name: &str| {
+        let value = response.headers.get(name)?.to_str().ok()?;
+        Some(value.to_owned())
+    };
+    let status = u16::try_from(response.status_code).expect("a status");
+    let is_problem = header("content-type").is_some_and(|it| it == "application/problem+json");
+    if status == 503 || status >= 500 && !is_problem {
+        return Answer::Unknown;
+    }
+    Answer::Definite {
+        status,
+        etag: header("etag"),
+        location: header("location"),
+        body: match response.body {
+            Some(Body::Text(text)) => text,
+            _ => String::new(),
         },
-        Ok(_) | Err(_) => Answer::Unknown,
     }
 }

@@ -18,7 +18,7 @@ use millrace_translator::batch::Translator;
 use millrace_translator::handler::handle as translate;
 use serde_json::{Value, json};
 
-use super::expected::sequence_in;
+use super::expected::{DEFAULT_CURRENCY, sequence_in};
 use super::log::{Log, Stored};
 use super::services::Services;
 use super::world::{Change, Event, World};
@@ -53,7 +53,7 @@ pub(crate) trait Function: Copy + Send + Sync + 'static {
 
 /// The settings that every function has here.
 pub(crate) fn settings() -> Settings {
-    Settings::read(|_| Some("EUR".to_owned())).expect("a listed currency")
+    Settings::read(|_| Some(DEFAULT_CURRENCY.to_owned())).expect("a listed currency")
 }
 
 /// The translator.

@@ -285,8 +285,7 @@ async fn spread_news(sim: &Arc<Sim>) {
             path: format!("/accounts/{id}/credit"),
             body: r#"{"amount":1}"#.to_owned(),
             correlation_id: format!("news-{id}"),
-            key: None,
-            if_match: None,
+            ..Request::default()
         };
         let answers = send(sim, &request, 1).await;
         if !is_in_trouble && !matches!(answers[0], Answer::Definite { status: 200, .. }) {

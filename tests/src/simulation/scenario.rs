@@ -175,13 +175,13 @@ async fn accepted(
         path,
         body: body.to_owned(),
         correlation_id,
-        key: None,
-        if_match: None,
+        ..Request::default()
     };
     match send(sim, &request, 1).await.swap_remove(0) {
         Answer::Definite {
             status: 200 | 201,
             body,
+            ..
         } => serde_json::from_str(&body).map_err(|error| error.to_string()),
         other => Err(format!("{}: {other:?}", request.correlation_id)),
     }

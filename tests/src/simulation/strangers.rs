@@ -4,7 +4,7 @@
 use millrace_domain::{Attribute, Attributes, Version, row};
 
 use super::dynamodb::events::{halves, text};
-use super::expected::{self, is_readable};
+use super::expected::{self, DEFAULT_CURRENCY, is_readable};
 use super::workload::Damage;
 use super::world::{Event, World};
 
@@ -53,6 +53,11 @@ pub(crate) fn append_older(world: &mut World, id: &str, now: u64) {
         let mut snapshot = older_row(id, version, "SNAPSHOT");
         let balance = account.events.last().map_or(0, |event| event.balance);
         snapshot.insert("Balance".to_owned(), Attribute::number(balance));
+        // An older producer knows the default alone.
+        if account.currency() != DEFAULT_CURRENCY {
+            let currency = Attribute::text(account.currency());
+            snapshot.insert("Currency".to_owned(), currency);
+        }
         world.put_row(snapshot, now);
         version += 1;
     }

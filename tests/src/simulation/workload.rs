@@ -8,8 +8,12 @@ use super::days::MAPPINGS;
 /// Something that somebody does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Open an account, with an `Idempotency-Key` or without.
-    Open { account: usize, has_key: bool },
+    /// Open an account, with an `Idempotency-Key` or without, in a currency or the default one.
+    Open {
+        account: usize,
+        currency: Option<&'static str>,
+        has_key: bool,
+    },
     /// Credit or withdraw.
     Move {
         account: usize,
@@ -18,6 +22,8 @@ pub(crate) enum Action {
         has_key: bool,
         /// Whether it is to count for the state that the client saw last.
         is_conditional: bool,
+        /// Whether it says what has caused it.
+        has_cause: bool,
         /// How often it is sent at once.
         copies: usize,
     },
@@ -76,6 +82,9 @@ const DAMAGES: [Damage; 12] = [
     Damage::Hole,
 ];
 
+/// What clients ask for. Most take the default.
+const CURRENCIES: [Option<&str>; 6] = [None, None, None, Some("EUR"), Some("USD"), Some("JPY")];
+
 /// How many accounts an older producer may write. They come behind the others.
 const OLDER: usize = 3;
 
@@ -94,8 +103,7 @@ impl Workload {
         let mut actions = Vec::new();
         for account in 0..accounts {
             if account < hot || rng.bool() {
-                let has_key = rng.bool();
-                actions.push(Action::Open { account, has_key });
+                actions.push(Self::opening(rng, account));
             }
         }
         for _ in 0..rng.usize(15..90) {
@@ -129,6 +137,14 @@ impl Workload {
         }
     }
 
+    fn opening(rng: &mut Rng, account: usize) -> Action {
+        Action::Open {
+            account,
+            currency: CURRENCIES[rng.usize(0..CURRENCIES.len())],
+            has_key: rng.bool(),
+        }
+    }
+
     fn action(rng: &mut Rng, account: usize, accounts: usize) -> Action {
         match rng.u8(0..100) {
             0..70 => {
@@ -142,14 +158,12 @@ impl Workload {
                     },
                     amount: rng.u64(1..500),
                     has_key,
-                    is_conditional: rng.u8(0..8) == 0,
+                    is_conditional: rng.u8(0..5) == 0,
+                    has_cause: rng.u8(0..4) == 0,
                     copies: if has_key { rng.usize(1..4) } else { 1 },
                 }
             }
-            70..76 => Action::Open {
-                account,
-                has_key: rng.bool(),
-            },
+            70..76 => Self::opening(rng, account),
             76..80 => Action::Older {
                 account: accounts + rng.usize(0..OLDER),
                 events: rng.usize(1..25),

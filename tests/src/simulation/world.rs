@@ -12,6 +12,7 @@ use fastrand::Rng;
 use millrace_domain::Attributes;
 use millrace_translator::cursor::Cursor;
 
+use super::clients::Request;
 use super::dynamodb::events::EventsTable;
 use super::faults::{Fault, Plan, Tally};
 use super::log::Log;
@@ -65,7 +66,12 @@ impl fmt::Display for Violation {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// An answer that says what became of the command.
-    Definite { status: u16, body: String },
+    Definite {
+        status: u16,
+        body: String,
+        etag: Option<String>,
+        location: Option<String>,
+    },
     /// None, or one that says that it isn't known.
     Unknown,
 }
@@ -73,8 +79,7 @@ pub(crate) enum Answer {
 /// A command, with all the answers to its copies and repeats.
 #[derive(Debug)]
 pub(crate) struct Sent {
-    pub(crate) correlation_id: String,
-    pub(crate) has_key: bool,
+    pub(crate) request: Request,
     pub(crate) answers: Vec<Answer>,
 }
 

@@ -1,10 +1,13 @@
 //! The events table.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use millrace_domain::{Attribute, Attributes, row};
 
 use crate::simulation::event_filter;
+use crate::simulation::expected::Account;
 use crate::simulation::functions::table_record;
 use crate::simulation::world::Change;
 
@@ -13,6 +16,8 @@ use crate::simulation::world::Change;
 #[derive(Debug, Default)]
 pub(crate) struct EventsTable {
     rows: BTreeMap<(String, u64), Attributes>,
+    /// What the checks have folded of each account.
+    folds: RefCell<BTreeMap<String, Arc<Account>>>,
     is_sharded_by_item: bool,
     /// When the last change of each item comes onto the stream.
     pub(crate) last_arrival: BTreeMap<String, u64>,
@@ -76,6 +81,7 @@ impl EventsTable {
     /// Puts a row in place of whatever is there.
     pub(crate) fn put(&mut self, row: Attributes) -> Change {
         let key = Self::key(&row);
+        self.forget(&key.0, key.1);
         let before = self.rows.insert(key.clone(), row.clone());
         let name = if before.is_none() { "INSERT" } else { "MODIFY" };
         Self::change(name, key, row)
@@ -84,6 +90,7 @@ impl EventsTable {
     pub(crate) fn remove(&mut self, id: &str, version: &str) -> Option<Change> {
         let key = (id.to_owned(), halves(version));
         let row = self.rows.remove(&key)?;
+        self.forget(&key.0, key.1);
         Some(Self::change("REMOVE", key, row))
     }
 
@@ -99,6 +106,32 @@ impl EventsTable {
         self.rows
             .range((id.to_owned(), 0)..=(id.to_owned(), u64::MAX))
             .map(|((_, halves), row)| (*halves, row))
+    }
+
+    /// A fold that includes a row which changes is worth nothing.
+    fn forget(&mut self, id: &str, halves: u64) {
+        let folds = self.folds.get_mut();
+        if folds.get(id).is_some_and(|fold| fold.through >= halves) {
+            folds.remove(id);
+        }
+    }
+
+    /// An account's fold, after `fold` has added the rows that it doesn't include yet.
+    pub(crate) fn folded(
+        &self,
+        id: &str,
+        fold: impl FnOnce(&mut Account, &mut dyn Iterator<Item = (u64, &Attributes)>),
+    ) -> Arc<Account> {
+        let mut folds = self.folds.borrow_mut();
+        let account = folds.entry(id.to_owned()).or_default();
+        let from = (id.to_owned(), account.through + 1);
+        let rows = self.rows.range(from..=(id.to_owned(), u64::MAX));
+        let mut rows = rows.map(|((_, halves), row)| (*halves, row));
+        if let Some(first) = rows.next() {
+            let mut rows = std::iter::once(first).chain(rows);
+            fold(Arc::make_mut(account), &mut rows);
+        }
+        Arc::clone(account)
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = &Attributes> {
