@@ -352,6 +352,7 @@ fn is_kept(world: &World, sent: &Sent, rows: &[&Attributes]) -> Result<(), Strin
                 body,
                 etag,
                 location,
+                ..
             } => Some((*status, &**body, etag.as_deref(), location.as_deref())),
             Answer::Definite { .. } | Answer::Unknown => None,
         })
@@ -362,6 +363,16 @@ fn is_kept(world: &World, sent: &Sent, rows: &[&Attributes]) -> Result<(), Strin
         ));
     }
     let decided = decided.first();
+    let committed = world.committed.get(of);
+    let refused = sent.answers.iter().find(|answer| {
+        matches!(answer, Answer::Definite { status: 400..500, looked_at, .. }
+            if committed.is_some_and(|at| at < looked_at))
+    });
+    if let Some(refused) = refused {
+        return Err(format!(
+            "{of}: refused after its event was committed at {committed:?}: {refused:?}"
+        ));
+    }
     let is_unknown = sent.answers.contains(&Answer::Unknown);
     let is_right = match decided {
         Some((0..300, ..)) => rows.len() == 1,

@@ -255,21 +255,25 @@ async fn once(sim: &Arc<Sim>, request: &Request) -> Answer {
     .expect("an HTTP API event");
     let first = BTreeMap::new();
     let answer = invoke(sim, "writer", TIME, first, |services, context| async move {
+        let invocation = Arc::clone(&services.invocation);
         let writer = Writer {
             store: services.clone(),
             ambient: services,
             settings: settings(),
         };
-        handle(&writer, LambdaEvent::new(event, context)).await
+        let response = handle(&writer, LambdaEvent::new(event, context)).await;
+        (response, invocation.looked_at())
     })
     .await;
     // Where the function doesn't answer, API Gateway does: 500, and no problem's body.
-    answer.map_or(Answer::Unknown, read)
+    answer.map_or(Answer::Unknown, |(response, looked_at)| {
+        read(response, looked_at)
+    })
 }
 
 /// What an answer says to a client that has read the API's documentation: after a 503, or a 5xx
 /// without a problem's body, the outcome isn't known.
-fn read(response: ApiGatewayV2httpResponse) -> Answer {
+fn read(response: ApiGatewayV2httpResponse, looked_at: u64) -> Answer {
     let header = |name: &str| {
         let value = response.headers.get(name)?.to_str().ok()?;
         Some(value.to_owned())
@@ -283,6 +287,7 @@ fn read(response: ApiGatewayV2httpResponse) -> Answer {
         status,
         etag: header("etag"),
         location: header("location"),
+        looked_at,
         body: match response.body {
             Some(Body::Text(text)) => text,
             _ => String::new(),

@@ -23,6 +23,12 @@ pub enum Fault {
     CallRepeated,
     /// A transaction meets another one on the same item.
     TransactionConflict,
+    /// A put is stored, now or later, and the SDK's own retry of it meets a transaction.
+    ConflictAfterAppend,
+    /// A transaction is still being processed when the SDK's own retry of it arrives.
+    TransactionInProgress,
+    /// The items of a transaction become visible one by one.
+    TransactionSpread,
     /// Some of a batch's history lines are written, and then the call fails.
     BatchCutShort,
     /// `PutRecords` fails for some records.
@@ -42,13 +48,16 @@ pub enum Fault {
 }
 
 /// All kinds.
-pub const FAULTS: [Fault; 14] = [
+pub const FAULTS: [Fault; 17] = [
     Fault::CallLost,
     Fault::AnswerLost,
     Fault::CallLate,
     Fault::CallSlow,
     Fault::CallRepeated,
     Fault::TransactionConflict,
+    Fault::ConflictAfterAppend,
+    Fault::TransactionInProgress,
+    Fault::TransactionSpread,
     Fault::BatchCutShort,
     Fault::RecordRejected,
     Fault::ShardThrottled,

@@ -6,7 +6,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
@@ -31,6 +31,7 @@ pub(crate) struct Invocation {
     number: u64,
     doom: Option<Doom>,
     calls: AtomicU32,
+    looked_at: AtomicU64,
     lost: Notify,
 }
 
@@ -62,8 +63,19 @@ impl Invocation {
             number,
             doom,
             calls: AtomicU32::new(0),
+            looked_at: AtomicU64::new(0),
             lost: Notify::new(),
         }
+    }
+
+    /// Notes that a service has answered.
+    pub(crate) fn looked(&self, now: u64) {
+        self.looked_at.store(now, Ordering::Relaxed);
+    }
+
+    /// When the last answer of a service was decided, in milliseconds from the start.
+    pub(crate) fn looked_at(&self) -> u64 {
+        self.looked_at.load(Ordering::Relaxed)
     }
 
     /// Passes the point before a call, unless the invocation ends there.

@@ -41,7 +41,13 @@ impl Services {
     ) -> Result<T, ServiceError> {
         match self.set_out(action).await {
             Fate::Fine => {
-                let seen = look(&mut self.sim.world());
+                let now = self.sim.elapsed();
+                let seen = {
+                    let mut world = self.sim.world();
+                    world.reveal(now);
+                    look(&mut world)
+                };
+                self.invocation.looked(now);
                 self.sim.pause(1, 12).await;
                 Ok(seen)
             }
@@ -57,6 +63,7 @@ impl Services {
     ) -> Result<T, ServiceError> {
         match self.set_out(action).await {
             Fate::Fine => {
+                self.invocation.looked(self.sim.elapsed());
                 let answer = self.sim.apply(effect);
                 self.sim.pause(1, 12).await;
                 Ok(answer)

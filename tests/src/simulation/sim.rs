@@ -56,7 +56,12 @@ impl Sim {
 
     /// Lets an effect happen now.
     pub(crate) fn apply<T>(&self, effect: impl FnOnce(&mut World, u64) -> T) -> T {
-        let done = effect(&mut self.world(), self.elapsed());
+        let now = self.elapsed();
+        let done = {
+            let mut world = self.world();
+            world.reveal(now);
+            effect(&mut world, now)
+        };
         self.changed.notify_waiters();
         done
     }

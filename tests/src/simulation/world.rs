@@ -14,6 +14,7 @@ use millrace_translator::cursor::Cursor;
 
 use super::clients::Request;
 use super::dynamodb::events::EventsTable;
+use super::dynamodb::writer::{Item, Transaction};
 use super::faults::{Fault, Plan, Tally};
 use super::log::Log;
 use super::sabotage::Sabotage;
@@ -71,6 +72,8 @@ pub(crate) enum Answer {
         body: String,
         etag: Option<String>,
         location: Option<String>,
+        /// When the invocation had its last answer from a table.
+        looked_at: u64,
     },
     /// None, or one that says that it isn't known.
     Unknown,
@@ -123,6 +126,12 @@ pub(crate) struct World {
     pub(crate) outbox: BTreeMap<(u64, u64), Change>,
     pub(crate) table_stream: Log<Change>,
     pub(crate) outcomes: BTreeMap<String, Attributes>,
+    /// Transactions by their token.
+    pub(crate) transactions: BTreeMap<String, Transaction>,
+    /// What a committed transaction has written and plain reads don't show yet, and until when.
+    pub(crate) pending: BTreeMap<Item, u64>,
+    /// When the first event of each command was committed, by correlation id.
+    pub(crate) committed: BTreeMap<String, u64>,
     pub(crate) cursors: BTreeMap<String, Cursor>,
     pub(crate) domain_stream: Log<Event>,
     pub(crate) views: BTreeMap<String, Attributes>,
@@ -183,6 +192,25 @@ impl World {
         let is_discarded = |it: &Discarded| it.function == function && it.aggregate == aggregate;
         self.discarded.iter().any(is_discarded)
             || self.missed.contains(&(function, aggregate.to_owned()))
+    }
+
+    /// Shows what transactions have written by now.
+    pub(crate) fn reveal(&mut self, now: u64) {
+        self.pending.retain(|_, visible_at| *visible_at > now);
+    }
+
+    pub(crate) fn is_pending(&self, item: &Item) -> bool {
+        self.pending.contains_key(item)
+    }
+
+    /// An account's rows as a plain read shows them, oldest first.
+    pub(crate) fn visible_rows<'a>(
+        &'a self,
+        id: &'a str,
+    ) -> impl DoubleEndedIterator<Item = (u64, &'a Attributes)> + 'a {
+        self.events.of(id).filter(|(halves, _)| {
+            self.pending.is_empty() || !self.is_pending(&Item::Row(id.to_owned(), *halves))
+        })
     }
 
     /// Puts a row, and its change onto the way to the stream.

@@ -5,6 +5,7 @@ use millrace_runtime::ServiceError;
 use millrace_translator::cursor::{Block, Cursor, CursorStore, Loaded};
 use millrace_translator::rows::{EventRows, Page};
 
+use super::events::halves;
 use crate::simulation::expected::is_readable;
 use crate::simulation::sabotage::Sabotage;
 use crate::simulation::services::Services;
@@ -23,8 +24,7 @@ impl EventRows for Services {
                 let most = world.rng.usize(1..30);
                 let range = 2 * from.get()..before.map_or(u64::MAX, |before| 2 * before.get());
                 let mut rows = world
-                    .events
-                    .of(aggregate)
+                    .visible_rows(aggregate)
                     .filter(|(halves, _)| range.contains(halves))
                     .map(|(_, row)| row.clone());
                 Page {
@@ -44,7 +44,10 @@ impl EventRows for Services {
     ) -> Result<Option<Attributes>, ServiceError> {
         let row = self
             .read("GetItem of a row", |world| {
-                world.events.get(aggregate, version).cloned()
+                let halves = halves(version);
+                let mut rows = world.visible_rows(aggregate);
+                let row = rows.find(|(it, _)| *it == halves);
+                row.map(|(_, row)| row.clone())
             })
             .await?;
         self.refuse_poison(row.as_slice())?;

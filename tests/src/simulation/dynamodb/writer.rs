@@ -1,5 +1,7 @@
 //! The events table and the idempotency table as the writer sees them.
 
+use std::time::Duration;
+
 use millrace_domain::ids::AggregateId;
 use millrace_domain::layout::SNAPSHOT_INTERVAL;
 use millrace_domain::{Attributes, Version, row};
@@ -7,17 +9,38 @@ use millrace_runtime::ServiceError;
 use millrace_writer::idempotency::{EXPIRES_AT, KEY, seconds};
 use millrace_writer::store::{Append, Appended, CommittedRecord, EventStore};
 
-use super::events::text;
+use super::events::{halves, text};
 use crate::simulation::faults::Fault;
 use crate::simulation::sabotage::Sabotage;
 use crate::simulation::services::Services;
 use crate::simulation::world::World;
 
+/// How long DynamoDB honours a transaction's token after it has succeeded, in milliseconds
+/// ([`ClientRequestToken`](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html)).
+const TOKEN_HONOURED: u64 = 10 * 60 * 1_000;
+
+/// An item that a transaction writes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Item {
+    /// A row, by its account and version in halves.
+    Row(String, u64),
+    /// A record, by its key.
+    Record(String),
+}
+
+/// A transaction as its token is remembered.
+#[derive(Debug)]
+pub(crate) struct Transaction {
+    append: Append,
+    /// When it succeeded; `None` while it is in progress.
+    succeeded_at: Option<u64>,
+}
+
 impl EventStore for Services {
     async fn newest(&self, id: &AggregateId) -> Result<Vec<Attributes>, ServiceError> {
         let limit = usize::try_from(SNAPSHOT_INTERVAL).expect("small");
         self.read("Query of the newest rows", |world| {
-            let rows = world.events.of(id.as_str()).rev();
+            let rows = world.visible_rows(id.as_str()).rev();
             rows.take(limit).map(|(_, row)| row.clone()).collect()
         })
         .await
@@ -29,60 +52,187 @@ impl EventStore for Services {
         version: Version,
     ) -> Result<Option<Attributes>, ServiceError> {
         self.read("GetItem of a row", |world| {
-            let row = world.events.get(id.as_str(), &version.to_string());
-            row.cloned()
+            let mut rows = world.visible_rows(id.as_str());
+            let row = rows.find(|(halves, _)| *halves == 2 * version.get());
+            row.map(|(_, row)| row.clone())
         })
         .await
     }
 
     async fn record(&self, key: &str) -> Result<Option<Attributes>, ServiceError> {
         self.read("GetItem of an outcome", |world| {
-            world.outcomes.get(key).cloned()
+            let is_pending = world.is_pending(&Item::Record(key.to_owned()));
+            let record = world.outcomes.get(key).filter(|_| !is_pending);
+            record.cloned()
         })
         .await
     }
 
     async fn committed_record(&self, key: &str) -> Result<CommittedRecord, ServiceError> {
         self.read("TransactGetItems of an outcome", |world| {
+            if world.is_pending(&Item::Record(key.to_owned())) {
+                return CommittedRecord::TransactionConflict;
+            }
             CommittedRecord::Read(world.outcomes.get(key).cloned())
         })
         .await
     }
 
     async fn append(&self, append: Append) -> Result<Appended, ServiceError> {
+        const ACTION: &str = "an append";
+        let is_single = append.record.is_none() && append.rows.len() == 1;
         if self.strikes(Fault::TransactionConflict) {
-            return self
-                .read("an append", |_| Appended::TransactionConflict)
-                .await;
+            let answer = |_: &mut World| Appended::TransactionConflict;
+            return self.read(ACTION, answer).await;
+        }
+        if is_single && self.strikes(Fault::ConflictAfterAppend) {
+            return self.conflict_after(append).await;
+        }
+        if !is_single && self.strikes(Fault::TransactionInProgress) {
+            return self.leave_in_progress(append).await;
         }
         // The SDK's own retry of a transaction carries its token, so it is none; of a single put, it
         // finds the row that it has put itself.
-        let is_single = append.record.is_none() && append.rows.len() == 1;
-        let is_repeated = self.strikes(Fault::CallRepeated);
-        self.write("an append", move |world, now| {
-            let first = store(world, append.clone(), now);
-            if is_repeated && is_single {
-                store(world, append, now)
-            } else {
-                first
-            }
-        })
-        .await
+        let is_repeated = is_single && self.strikes(Fault::CallRepeated);
+        let items = items(&append);
+        let (appended, wait) = self
+            .write(ACTION, move |world, now| {
+                let first = store(world, append.clone(), now);
+                let appended = if is_repeated {
+                    store(world, append, now)
+                } else {
+                    first
+                };
+                // A transaction is answered once all of it can be read.
+                let visible_at = items.iter().filter_map(|item| world.pending.get(item));
+                let wait = visible_at.max().map_or(0, |visible_at| visible_at - now);
+                (appended, wait)
+            })
+            .await?;
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        Ok(appended)
     }
 }
 
-/// All of it or nothing. What a cancelled transaction tells first is the record of the key.
-fn store(world: &mut World, mut append: Append, now: u64) -> Appended {
-    if world.is_sabotaged(Sabotage::OutcomeForgotten) {
-        append.record = None;
+impl Services {
+    /// The SDK's first try of a put is stored, now or later, and its second meets a transaction on
+    /// the same item.
+    async fn conflict_after(&self, append: Append) -> Result<Appended, ServiceError> {
+        const ACTION: &str = "an append, and its retry that conflicts";
+        let delay = {
+            let mut world = self.sim.world();
+            let is_delayed = world.rng.bool();
+            is_delayed.then(|| world.rng.u64(1..20_000))
+        };
+        let Some(delay) = delay else {
+            return self
+                .write(ACTION, move |world, now| {
+                    store(world, append, now);
+                    Appended::TransactionConflict
+                })
+                .await;
+        };
+        let answer = |_: &mut World| Appended::TransactionConflict;
+        let appended = self.read(ACTION, answer).await?;
+        self.sim.land_later(delay, |world, now| {
+            store(world, append, now);
+        });
+        Ok(appended)
     }
-    if let Some(record) = &append.record
+
+    /// The SDK's first try of a transaction is still being processed when its second arrives; it
+    /// ends later, in some cases without any effect.
+    async fn leave_in_progress(&self, append: Append) -> Result<Appended, ServiceError> {
+        let begun = append.clone();
+        let appended = self
+            .write("an append that stays in progress", move |world, now| {
+                let honoured = honoured(world, &begun, now);
+                honoured.unwrap_or_else(|| {
+                    let transaction = Transaction {
+                        append: begun.clone(),
+                        succeeded_at: None,
+                    };
+                    world.transactions.insert(begun.token, transaction);
+                    Appended::TransactionInProgress
+                })
+            })
+            .await;
+        if !matches!(appended, Ok(Appended::Stored)) {
+            let (delay, is_dropped) = {
+                let mut world = self.sim.world();
+                (world.rng.u64(1..20_000), world.rng.u8(0..3) == 0)
+            };
+            self.sim.land_later(delay, move |world, now| {
+                let is_in_progress = |it: &mut Transaction| it.succeeded_at.is_none();
+                if world
+                    .transactions
+                    .get_mut(&append.token)
+                    .is_some_and(is_in_progress)
+                {
+                    world.transactions.remove(&append.token);
+                    if !is_dropped {
+                        store(world, append, now);
+                    }
+                }
+            });
+        }
+        appended
+    }
+}
+
+fn item(row: &Attributes) -> Item {
+    Item::Row(text(row, row::ID), halves(&text(row, row::VERSION)))
+}
+
+/// What an append writes.
+fn items(append: &Append) -> Vec<Item> {
+    let rows = append.rows.iter().map(|(_, row)| item(row));
+    let record = append.record.iter();
+    let record = record.map(|record| Item::Record(text(record, KEY)));
+    rows.chain(record).collect()
+}
+
+/// What a transaction's token says of it, where it is known.
+fn honoured(world: &mut World, append: &Append, now: u64) -> Option<Appended> {
+    let transaction = world.transactions.get(&append.token)?;
+    let is_another = transaction.append != *append;
+    let answer = match transaction.succeeded_at {
+        None => Appended::TransactionInProgress,
+        Some(at) if now <= at + TOKEN_HONOURED => Appended::Stored,
+        Some(_) => return None,
+    };
+    if is_another {
+        world.violated("W", format!("IdempotentParameterMismatch: {append:?}"));
+    }
+    Some(answer)
+}
+
+/// All of it or nothing. What a cancelled transaction tells first is the record of the key.
+fn store(world: &mut World, append: Append, now: u64) -> Appended {
+    let is_single = append.record.is_none() && append.rows.len() == 1;
+    if !is_single && let Some(answer) = honoured(world, &append, now) {
+        return answer;
+    }
+    let Append {
+        token,
+        mut rows,
+        mut record,
+        now: time,
+    } = append.clone();
+    if world.is_sabotaged(Sabotage::OutcomeForgotten) {
+        record = None;
+    }
+    let items = items(&append);
+    if items.iter().any(|item| world.is_pending(item)) {
+        return Appended::TransactionConflict;
+    }
+    if let Some(record) = &record
         && let Some(there) = world.outcomes.get(&text(record, KEY))
-        && there[EXPIRES_AT].as_integer() > Some(seconds(append.now))
+        && there[EXPIRES_AT].as_integer() > Some(seconds(time))
     {
         return Appended::KeyTaken;
     }
-    let taken = append.rows.iter().find_map(|(_, row)| {
+    let taken = rows.iter().find_map(|(_, row)| {
         let there = world
             .events
             .get(&text(row, row::ID), &text(row, row::VERSION))?;
@@ -94,12 +244,31 @@ fn store(world: &mut World, mut append: Append, now: u64) -> Appended {
     {
         return Appended::VersionConflict { by };
     }
-    // A transaction's items come onto the stream in any order.
-    world.rng.shuffle(&mut append.rows);
-    for (_, row) in append.rows {
-        world.put_row(row, now);
+    for (_, row) in &rows {
+        let of = text(row, "CorrelationId");
+        world.committed.entry(of).or_insert(now);
     }
-    if let Some(record) = append.record {
+    if !is_single {
+        let succeeded_at = Some(now);
+        let transaction = Transaction {
+            append,
+            succeeded_at,
+        };
+        world.transactions.insert(token, transaction);
+        if world.strikes(Fault::TransactionSpread, now) {
+            for item in items {
+                let visible_at = now + world.rng.u64(0..300);
+                world.pending.insert(item, visible_at);
+            }
+        }
+    }
+    // A transaction's items come onto the stream in any order, and not before they can be read.
+    world.rng.shuffle(&mut rows);
+    for (_, row) in rows {
+        let visible_at = world.pending.get(&item(&row)).copied();
+        world.put_row(row, visible_at.unwrap_or(now));
+    }
+    if let Some(record) = record {
         world.outcomes.insert(text(&record, KEY), record);
     }
     Appended::Stored
