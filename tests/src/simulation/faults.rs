@@ -77,6 +77,10 @@ pub(crate) struct Plan {
     rates: BTreeMap<Fault, f64>,
     /// In milliseconds from the start.
     pub(crate) until: u64,
+    /// How far a machine's clock is off at most, in either direction, in milliseconds.
+    pub(crate) drift: i64,
+    /// Whether some machines' clocks are hours ahead.
+    pub(crate) is_far_ahead: bool,
     /// How many faults are left to be injected; shrinking lowers it.
     left: u64,
     pub(crate) injected: BTreeMap<Fault, u64>,
@@ -90,6 +94,8 @@ impl Plan {
         Self {
             rates: rates.into(),
             until: rng.u64(5_000..120_000),
+            drift: [0, 0, 2_000, 300_000][rng.usize(0..4)],
+            is_far_ahead: rng.u8(0..10) == 0,
             left: most,
             injected: BTreeMap::new(),
         }
@@ -104,6 +110,14 @@ impl Plan {
         self.left -= 1;
         *self.injected.entry(fault).or_default() += 1;
         true
+    }
+
+    /// How far the clock of the machine that an invocation runs on is off, in milliseconds.
+    pub(crate) fn draw_drift(&self, rng: &mut Rng) -> i64 {
+        if self.is_far_ahead && rng.u8(0..20) == 0 {
+            return rng.i64(3_600_000..6 * 3_600_000);
+        }
+        rng.i64(-self.drift..=self.drift)
     }
 
     pub(crate) const fn is_over(&self, now: u64) -> bool {

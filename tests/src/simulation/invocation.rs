@@ -11,12 +11,14 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use lambda_runtime::Context;
+use millrace_domain::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::faults::Fault;
 use super::services::Services;
 use super::sim::Sim;
+use super::world::World;
 
 /// What befalls an invocation, and before which of its calls.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +32,8 @@ pub(crate) struct Invocation {
     function: &'static str,
     number: u64,
     doom: Option<Doom>,
+    /// How far the clock is off of the machine that it runs on, in milliseconds.
+    drift: i64,
     calls: AtomicU32,
     looked_at: AtomicU64,
     lost: Notify,
@@ -55,6 +59,8 @@ impl Invocation {
             call: [1, 2, 3, 4, 6, 10][world.rng.usize(0..6)],
             is_zombie,
         });
+        let World { plan, rng, .. } = &mut *world;
+        let drift = plan.draw_drift(rng);
         world.count(&format!("invocations of the {function}"), 1);
         world.invocations += 1;
         let number = world.invocations;
@@ -62,10 +68,17 @@ impl Invocation {
             function,
             number,
             doom,
+            drift,
             calls: AtomicU32::new(0),
             looked_at: AtomicU64::new(0),
             lost: Notify::new(),
         }
+    }
+
+    /// The time on the machine that it runs on.
+    pub(crate) fn now(&self, sim: &Sim) -> Timestamp {
+        let now = sim.now().unix_millis() + self.drift;
+        Timestamp::from_unix_millis(now).expect("within this century")
     }
 
     /// Notes that a service has answered.
@@ -105,7 +118,7 @@ where
     let invocation = Arc::new(Invocation::begin(sim, function));
     let deadline = Instant::now() + time;
     let mut context = Context::default();
-    let until = sim.now().unix_millis() + i64::try_from(time.as_millis()).expect("short");
+    let until = invocation.now(sim).unix_millis() + i64::try_from(time.as_millis()).expect("short");
     context.deadline = u64::try_from(until).expect("after 1970");
     let sabotage = sim.world().sabotage;
     let services = Services {

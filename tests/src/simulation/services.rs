@@ -139,7 +139,7 @@ fn lost(action: &'static str) -> ServiceError {
 
 impl Ambient for Services {
     fn now(&self) -> Timestamp {
-        self.sim.now()
+        self.invocation.now(&self.sim)
     }
 
     fn unique_id(&self) -> String {
