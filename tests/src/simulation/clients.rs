@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use aws_lambda_events::encodings::Body;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use lambda_runtime::LambdaEvent;
 use millrace_writer::execute::Writer;
 use millrace_writer::handler::handle;
@@ -16,16 +16,21 @@ use serde_json::{Value, json};
 use super::days::{self, MAPPINGS};
 use super::expected;
 use super::functions::settings;
-use super::invocation::invoke;
+use super::invocation::{WRITER, invoke};
+use super::services::Services;
 use super::sim::Sim;
 use super::strangers;
-use super::workload::Action;
-use super::world::{Answer, Sent};
+use super::workload::{Action, CALLERS};
+use super::world::{Answer, Sent, World};
 
 /// What the CDK app gives the writer.
 const TIME: Duration = Duration::from_secs(15);
 /// How often a command with a key is sent again when nobody knows what became of it.
 const REPEATS: usize = 6;
+/// How many commands with a key are sent again long after.
+const REPEATED: usize = 10;
+/// How long a key is honoured at least, in milliseconds, however far two clocks are apart.
+const KEY_HONOURED: u64 = 12 * 60 * 60 * 1_000;
 
 /// A command on its way to the writer.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +41,8 @@ pub(crate) struct Request {
     pub(crate) key: Option<String>,
     pub(crate) if_match: Option<String>,
     pub(crate) causation_id: Option<String>,
+    /// The role that its sender has assumed.
+    pub(crate) caller: Option<String>,
 }
 
 /// Works the actions off with so many clients; returns when all are done.
@@ -73,7 +80,12 @@ async fn act(sim: &Arc<Sim>, number: usize, action: Action) {
             account,
             currency,
             has_key,
-        } => open(sim, number, account, currency, has_key).await,
+            caller,
+        } => {
+            let key = has_key.then(|| format!("key-{number}"));
+            let request = opening(number, currency, key, caller);
+            open(sim, account, &request).await;
+        }
         Action::Move {
             account,
             command,
@@ -81,6 +93,8 @@ async fn act(sim: &Arc<Sim>, number: usize, action: Action) {
             has_key,
             is_conditional,
             has_cause,
+            caller,
+            is_key_shared,
             copies,
         } => {
             let id = id_of(sim, account);
@@ -92,8 +106,15 @@ async fn act(sim: &Arc<Sim>, number: usize, action: Action) {
                 key: has_key.then(|| format!("key-{number}")),
                 if_match,
                 causation_id: has_cause.then(|| format!("cause-{number}")),
+                caller: caller.map(role),
             };
-            send(sim, &request, copies).await;
+            // The previous version kept the keys of all callers together.
+            if is_key_shared && !sim.world().upgrade.is_part_of_the_run() {
+                let other = of_another(&request, amount + 1);
+                join(send(sim, &request, copies), send(sim, &other, 1)).await;
+            } else {
+                send(sim, &request, copies).await;
+            }
         }
         Action::Older { account, events } => {
             let id = format!("older-{account}");
@@ -117,6 +138,9 @@ async fn act(sim: &Arc<Sim>, number: usize, action: Action) {
                     strangers::append_older(world, &id, now);
                 }
             });
+        }
+        Action::DamageView { account } => {
+            damage_view(sim, &id_of(sim, account)).await;
         }
         Action::Repair { account } => {
             let id = id_of(sim, account);
@@ -147,21 +171,44 @@ async fn act(sim: &Arc<Sim>, number: usize, action: Action) {
     }
 }
 
-async fn open(
-    sim: &Arc<Sim>,
+/// The request that opens an account.
+fn opening(
     number: usize,
-    account: usize,
-    currency: Option<&'static str>,
-    has_key: bool,
-) {
-    let request = Request {
+    currency: Option<&str>,
+    key: Option<String>,
+    caller: Option<u8>,
+) -> Request {
+    let body = currency.map(|code| json!({ "currency": code }).to_string());
+    Request {
         path: "/accounts".to_owned(),
-        body: currency.map_or_else(String::new, |code| json!({ "currency": code }).to_string()),
+        body: body.unwrap_or_default(),
         correlation_id: format!("command-{number}"),
-        key: has_key.then(|| format!("key-{number}")),
+        key,
+        caller: caller.map(role),
         ..Request::default()
-    };
-    for answer in send(sim, &request, 1).await {
+    }
+}
+
+/// Another caller's request with the same key.
+fn of_another(request: &Request, amount: u64) -> Request {
+    Request {
+        body: json!({ "amount": amount }).to_string(),
+        correlation_id: format!("{}-of-another", request.correlation_id),
+        caller: Some(role(CALLERS)),
+        ..request.clone()
+    }
+}
+
+/// Damages a view; an operator replaces it soon after.
+async fn damage_view(sim: &Sim, id: &str) {
+    if sim.apply(|world, _| strangers::damage_view(world, id)) {
+        sim.pause(0, 1_000).await;
+        sim.apply(|world, _| strangers::replace_view(world, id));
+    }
+}
+
+async fn open(sim: &Arc<Sim>, account: usize, request: &Request) {
+    for answer in send(sim, request, 1).await {
         if let Answer::Definite {
             status: 201, body, ..
         } = answer
@@ -193,12 +240,47 @@ fn seen(sim: &Sim, id: &str) -> Option<String> {
     Some(format!("\"{sequence}\""))
 }
 
+/// The functions that a command is sent to: for as long as it is repeated at once, those of one
+/// version. Between two versions at the same moment a key isn't honoured, because neither looks for
+/// what the other is about to store.
+fn version(sim: &Sim) -> bool {
+    let now = sim.elapsed();
+    let mut world = sim.world();
+    let World { upgrade, rng, .. } = &mut *world;
+    let is_previous = upgrade.is_previous(now, rng);
+    if is_previous {
+        world.count("commands to the previous version", 1);
+    }
+    is_previous
+}
+
+/// Sends some commands again that had a key, long after. They have the outcome that they had.
+pub(crate) async fn repeat(sim: &Arc<Sim>) {
+    let now = sim.elapsed();
+    let sent: Vec<(usize, Request)> = {
+        let world = sim.world();
+        let has_key =
+            |(_, sent): &(usize, &Sent)| sent.request.key.is_some() && now < sent.at + KEY_HONOURED;
+        let keyed = world.commands.iter().enumerate().filter(has_key);
+        let keyed = keyed.map(|(index, sent)| (index, sent.request.clone()));
+        keyed.take(REPEATED).collect()
+    };
+    for (index, request) in sent {
+        let answer = once(sim, &request, false).await;
+        let mut world = sim.world();
+        world.count("commands sent again long after", 1);
+        world.commands[index].answers.push(answer);
+    }
+}
+
 /// Sends a command, and again where it has a key and its outcome isn't known; notes the answers.
 pub(crate) async fn send(sim: &Arc<Sim>, request: &Request, copies: usize) -> Vec<Answer> {
+    let at = sim.elapsed();
+    let is_previous = version(sim);
     let one = async || {
         let mut answers = Vec::new();
         for _ in 0..REPEATS {
-            let answer = once(sim, request).await;
+            let answer = once(sim, request, is_previous).await;
             let is_known = answer != Answer::Unknown;
             answers.push(answer);
             if is_known || request.key.is_none() {
@@ -223,12 +305,19 @@ pub(crate) async fn send(sim: &Arc<Sim>, request: &Request, copies: usize) -> Ve
     }
     world.commands.push(Sent {
         request: request.clone(),
+        at,
+        is_previous,
         answers: answers.clone(),
     });
     answers
 }
 
-async fn once(sim: &Arc<Sim>, request: &Request) -> Answer {
+/// A caller's role.
+fn role(caller: u8) -> String {
+    format!("arn:aws:sts::123456789012:assumed-role/teller-{caller}")
+}
+
+async fn once(sim: &Arc<Sim>, request: &Request, is_previous: bool) -> Answer {
     let mut headers = BTreeMap::from([
         ("content-type", "application/json"),
         ("x-correlation-id", &*request.correlation_id),
@@ -242,20 +331,33 @@ async fn once(sim: &Arc<Sim>, request: &Request) -> Answer {
     if let Some(id) = &request.causation_id {
         headers.insert("x-causation-id", id);
     }
+    // Each time that a client assumes its role, its session has another name.
+    let session = sim.world().rng.u8(..);
+    let authorizer = request
+        .caller
+        .as_ref()
+        .map(|role| json!({"iam": {"userArn": format!("{role}/session-{session}")}}));
     let event: ApiGatewayV2httpRequest = serde_json::from_value(json!({
         "version": "2.0",
         "routeKey": "$default",
         "rawPath": request.path,
         "rawQueryString": "",
         "headers": headers,
-        "requestContext": {"http": {"method": "POST", "path": request.path}},
+        "requestContext": {
+            "http": {"method": "POST", "path": request.path},
+            "authorizer": authorizer,
+        },
         "body": request.body,
         "isBase64Encoded": false,
     }))
     .expect("an HTTP API event");
     let first = BTreeMap::new();
-    let answer = invoke(sim, "writer", TIME, first, |services, context| async move {
+    let answer = invoke(sim, WRITER, TIME, first, |services, context| async move {
         let invocation = Arc::clone(&services.invocation);
+        let services = Services {
+            is_previous,
+            ..services
+        };
         let writer = Writer {
             store: services.clone(),
             ambient: services,

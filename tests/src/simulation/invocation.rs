@@ -20,6 +20,9 @@ use super::services::Services;
 use super::sim::Sim;
 use super::world::World;
 
+/// The function that answers clients. It has to do so in time, whatever a service does.
+pub(crate) const WRITER: &str = "writer";
+
 /// What befalls an invocation, and before which of its calls.
 #[derive(Debug, Clone, Copy)]
 struct Doom {
@@ -120,11 +123,18 @@ where
     let mut context = Context::default();
     let until = invocation.now(sim).unix_millis() + i64::try_from(time.as_millis()).expect("short");
     context.deadline = u64::try_from(until).expect("after 1970");
-    let sabotage = sim.world().sabotage;
+    let (sabotage, is_previous) = {
+        let now = sim.elapsed();
+        let mut world = sim.world();
+        let World { upgrade, rng, .. } = &mut *world;
+        let is_previous = upgrade.is_previous(now, rng);
+        (world.sabotage, is_previous)
+    };
     let services = Services {
         sim: Arc::clone(sim),
         invocation: Arc::clone(&invocation),
         sabotage,
+        is_previous,
         first: Arc::new(first),
     };
     sim.world().in_flight += 1;
@@ -163,6 +173,10 @@ where
                 &invocation,
                 if is_over { "run out of time" } else { "crash" },
             );
+            if is_over && function == WRITER {
+                let what = format!("{invocation} it didn't answer in time");
+                sim.world().violated("W", what);
+            }
             task.abort();
             // It is gone once this returns.
             drop(task.await);

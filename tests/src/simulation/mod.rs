@@ -33,6 +33,7 @@ pub mod scenario;
 mod services;
 mod sim;
 mod strangers;
+mod upgrade;
 mod workload;
 pub mod world;
 
@@ -52,6 +53,7 @@ use log::Log;
 use mapping::{LIMITS, Limits, Mapping, is_through};
 use sabotage::Sabotage;
 use sim::Sim;
+use upgrade::Upgrade;
 use workload::Workload;
 use world::{Answer, Trace, Violation, World};
 
@@ -149,6 +151,9 @@ async fn run(seed: u64, options: Options) -> Outcome {
 
     clients::work(&sim, actions, workload.clients).await;
     if rest(&sim).await {
+        clients::repeat(&sim).await;
+    }
+    if rest(&sim).await {
         check::check(&mut sim.world(), Rest::AfterFaults);
         spread_news(&sim).await;
         if rest(&sim).await {
@@ -171,6 +176,7 @@ fn world(rng: &mut Rng, options: Options) -> World {
     let events = EventsTable::new(rng.u8(0..4) == 0);
     let mut world = World {
         plan: Plan::draw(rng, options.most_faults),
+        upgrade: Upgrade::draw(rng),
         sabotage: options.sabotage,
         tally: Tally::new(),
         trace: Trace::new(options.keep_trace),
@@ -184,6 +190,8 @@ fn world(rng: &mut Rng, options: Options) -> World {
         cursors: BTreeMap::new(),
         domain_stream: Log::new(rng.u32(1..5)),
         views: BTreeMap::new(),
+        revisions: std::collections::BTreeSet::new(),
+        damaged_views: std::collections::BTreeSet::new(),
         lines: BTreeMap::new(),
         lake: Vec::new(),
         discarded: Vec::new(),

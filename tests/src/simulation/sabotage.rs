@@ -23,6 +23,8 @@ pub enum Sabotage {
     PartialFailuresIgnored,
     /// Every event is applied, whatever the view's sequence.
     GateForgotten,
+    /// The view is saved where its sequence is the one that was read, whoever has replaced it.
+    RevisionIgnored,
     /// The view is saved whoever has moved it meanwhile.
     ViewConditionForgotten,
     /// A record that Firehose did not take counts as taken.
@@ -31,17 +33,24 @@ pub enum Sabotage {
     RowConditionForgotten,
     /// The outcome of a command isn't kept for its repeats.
     OutcomeForgotten,
+    /// A command is refused without a look at what its copies have come to meanwhile.
+    RecordNotReadAgain,
+    /// A command doesn't recognise its own event where it reads the history again.
+    OwnCommandIdIgnored,
+    /// What the previous version has recorded of a key isn't looked for.
+    PreviousKeysIgnored,
 }
 
 /// All of them, each with what catches it: the property's number in the design, or `W` for the
 /// writer's own promises.
-pub const SABOTAGES: [(Sabotage, &[&str]); 11] = [
+pub const SABOTAGES: [(Sabotage, &[&str]); 15] = [
     // A hole; or, where it is the account's last event, an end that never comes.
     (Sabotage::RejectedRecordsIgnored, &["1", "4"]),
     (Sabotage::AcknowledgedTooEarly, &["1"]),
     (Sabotage::CursorAhead, &["2"]),
     (Sabotage::GateForgotten, &["3"]),
     (Sabotage::ViewConditionForgotten, &["3"]),
+    (Sabotage::RevisionIgnored, &["3"]),
     (Sabotage::BlockForgotten, &["4"]),
     // An account that is never taken up again is unfinished business, or one that has no end.
     (Sabotage::PartialFailuresIgnored, &["4", "5"]),
@@ -50,6 +59,9 @@ pub const SABOTAGES: [(Sabotage, &[&str]); 11] = [
     // An event is another one by the time that it is seen again, wherever that is first.
     (Sabotage::RowConditionForgotten, &["1", "3", "W"]),
     (Sabotage::OutcomeForgotten, &["W"]),
+    (Sabotage::RecordNotReadAgain, &["W"]),
+    (Sabotage::OwnCommandIdIgnored, &["W"]),
+    (Sabotage::PreviousKeysIgnored, &["W"]),
 ];
 
 /// What the simulation has found in the code, as a break that brings it back, with the property that

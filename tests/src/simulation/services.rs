@@ -20,6 +20,8 @@ pub(crate) struct Services {
     pub(crate) sim: Arc<Sim>,
     pub(crate) invocation: Arc<Invocation>,
     pub(crate) sabotage: Option<Sabotage>,
+    /// Whether the function is the one of the previous version.
+    pub(crate) is_previous: bool,
     /// The first sequence that the batch holds of each account; for a sabotage alone.
     pub(crate) first: Arc<BTreeMap<String, u64>>,
 }

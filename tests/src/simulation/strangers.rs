@@ -102,6 +102,44 @@ pub(crate) fn poison(world: &mut World, id: &str, damage: Damage, now: u64) {
     world.put_row(row, now);
 }
 
+/// Damages an account's view without a change of its sequence; says whether there was one to damage.
+/// The previous version can't tell a damaged view from the one that replaces it, so nobody does both
+/// beside it.
+pub(crate) fn damage_view(world: &mut World, id: &str) -> bool {
+    if world.upgrade.is_part_of_the_run() || !world.damaged_views.insert(id.to_owned()) {
+        return false;
+    }
+    let view = world.views.get_mut(id);
+    let Some(view) = view.filter(|view| view.contains_key("OpenedAt")) else {
+        world.damaged_views.remove(id);
+        return false;
+    };
+    let another = Attribute::text("2001-01-01T00:00:00.000Z");
+    view.insert("OpenedAt".to_owned(), another);
+    world.count("views damaged and replaced", 1);
+    true
+}
+
+/// Puts a view in place of a damaged one, at the same sequence, as an operator's rebuild does that
+/// was overtaken by new events.
+pub(crate) fn replace_view(world: &mut World, id: &str) {
+    let revision = Attribute::text(format!("operator-{:016x}", world.rng.u64(..)));
+    let account = expected::account(world, id);
+    world.damaged_views.remove(id);
+    let Some(view) = world.views.get_mut(id) else {
+        return;
+    };
+    let sequence = view.get("Sequence").and_then(Attribute::as_integer);
+    let included = sequence.and_then(|sequence| usize::try_from(sequence).ok());
+    let events = included.and_then(|included| account.events.get(..included));
+    view.extend(
+        events
+            .and_then(|events| expected::view(id, events))
+            .unwrap_or_default(),
+    );
+    view.insert("Revision".to_owned(), revision);
+}
+
 /// Mends an account: damaged rows become what they should have been, missing ones are put there, and
 /// what can't belong there is removed.
 pub(crate) fn repair(world: &mut World, id: &str, now: u64) {

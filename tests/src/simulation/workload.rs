@@ -13,6 +13,8 @@ pub(crate) enum Action {
         account: usize,
         currency: Option<&'static str>,
         has_key: bool,
+        /// Who sends it, where the API authenticates its callers.
+        caller: Option<u8>,
     },
     /// Credit or withdraw.
     Move {
@@ -24,6 +26,10 @@ pub(crate) enum Action {
         is_conditional: bool,
         /// Whether it says what has caused it.
         has_cause: bool,
+        /// Who sends it, where the API authenticates its callers.
+        caller: Option<u8>,
+        /// Whether another caller uses the same key at the same time for another command.
+        is_key_shared: bool,
         /// How often it is sent at once.
         copies: usize,
     },
@@ -35,6 +41,8 @@ pub(crate) enum Action {
         damage: Damage,
         behind: usize,
     },
+    /// Somebody damages a view, and an operator replaces it soon after.
+    DamageView { account: usize },
     /// Somebody mends what is damaged.
     Repair { account: usize },
     /// A stranger puts something on the domain stream.
@@ -85,6 +93,9 @@ const DAMAGES: [Damage; 12] = [
 /// What clients ask for. Most take the default.
 const CURRENCIES: [Option<&str>; 6] = [None, None, None, Some("EUR"), Some("USD"), Some("JPY")];
 
+/// How many callers there are, where the API authenticates them.
+pub(crate) const CALLERS: u8 = 3;
+
 /// How many accounts an older producer may write. They come behind the others.
 const OLDER: usize = 3;
 
@@ -100,10 +111,11 @@ impl Workload {
     pub(crate) fn draw(rng: &mut Rng) -> Self {
         let hot = rng.usize(1..4);
         let accounts = hot + rng.usize(2..10);
+        let is_open = rng.bool();
         let mut actions = Vec::new();
         for account in 0..accounts {
             if account < hot || rng.bool() {
-                actions.push(Self::opening(rng, account));
+                actions.push(Self::opening(rng, account, is_open));
             }
         }
         for _ in 0..rng.usize(15..90) {
@@ -112,7 +124,7 @@ impl Workload {
             } else {
                 rng.usize(0..accounts + OLDER)
             };
-            actions.push(Self::action(rng, account, accounts));
+            actions.push(Self::action(rng, account, accounts, is_open));
         }
         // What is damaged is mended sooner or later, more often than not.
         for index in (0..actions.len()).rev() {
@@ -137,15 +149,16 @@ impl Workload {
         }
     }
 
-    fn opening(rng: &mut Rng, account: usize) -> Action {
+    fn opening(rng: &mut Rng, account: usize, is_open: bool) -> Action {
         Action::Open {
             account,
             currency: CURRENCIES[rng.usize(0..CURRENCIES.len())],
             has_key: rng.bool(),
+            caller: (!is_open).then(|| rng.u8(0..CALLERS)),
         }
     }
 
-    fn action(rng: &mut Rng, account: usize, accounts: usize) -> Action {
+    fn action(rng: &mut Rng, account: usize, accounts: usize, is_open: bool) -> Action {
         match rng.u8(0..100) {
             0..70 => {
                 let has_key = rng.u8(0..3) == 0;
@@ -160,10 +173,12 @@ impl Workload {
                     has_key,
                     is_conditional: rng.u8(0..5) == 0,
                     has_cause: rng.u8(0..4) == 0,
+                    caller: (!is_open).then(|| rng.u8(0..CALLERS)),
+                    is_key_shared: has_key && !is_open && rng.u8(0..3) == 0,
                     copies: if has_key { rng.usize(1..4) } else { 1 },
                 }
             }
-            70..76 => Self::opening(rng, account),
+            70..76 => Self::opening(rng, account, is_open),
             76..80 => Action::Older {
                 account: accounts + rng.usize(0..OLDER),
                 events: rng.usize(1..25),
@@ -181,6 +196,7 @@ impl Workload {
                 table: rng.bool(),
                 split: rng.u8(0..3) > 0,
             },
+            94..97 => Action::DamageView { account },
             _ => Action::Pause(rng.u64(1..20_000)),
         }
     }

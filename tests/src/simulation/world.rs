@@ -18,6 +18,7 @@ use super::dynamodb::writer::{Item, Transaction};
 use super::faults::{Fault, Plan, Tally};
 use super::log::Log;
 use super::sabotage::Sabotage;
+use super::upgrade::Upgrade;
 
 /// A change of the events table, as its stream tells it.
 #[derive(Debug, Clone)]
@@ -83,6 +84,10 @@ pub(crate) enum Answer {
 #[derive(Debug)]
 pub(crate) struct Sent {
     pub(crate) request: Request,
+    /// When it was sent first, in milliseconds from the start.
+    pub(crate) at: u64,
+    /// Whether the previous version has executed it, which doesn't store who sent it.
+    pub(crate) is_previous: bool,
     pub(crate) answers: Vec<Answer>,
 }
 
@@ -117,6 +122,7 @@ impl Trace {
 pub(crate) struct World {
     pub(crate) rng: Rng,
     pub(crate) plan: Plan,
+    pub(crate) upgrade: Upgrade,
     pub(crate) sabotage: Option<Sabotage>,
     pub(crate) tally: Tally,
     pub(crate) trace: Trace,
@@ -135,6 +141,10 @@ pub(crate) struct World {
     pub(crate) cursors: BTreeMap<String, Cursor>,
     pub(crate) domain_stream: Log<Event>,
     pub(crate) views: BTreeMap<String, Attributes>,
+    /// The revisions that views have had.
+    pub(crate) revisions: BTreeSet<String>,
+    /// Accounts whose view is damaged and not yet replaced.
+    pub(crate) damaged_views: BTreeSet<String>,
     pub(crate) lines: BTreeMap<(String, u64), Attributes>,
     pub(crate) lake: Vec<Vec<u8>>,
     pub(crate) discarded: Vec<Discarded>,

@@ -10,6 +10,8 @@ use crate::simulation::check::view_is_fold;
 use crate::simulation::faults::Fault;
 use crate::simulation::sabotage::Sabotage;
 use crate::simulation::services::Services;
+use crate::simulation::upgrade::previous_view;
+use crate::simulation::world::World;
 
 impl ReadModel for Services {
     async fn view(&self, aggregate: &str) -> Result<Option<Attributes>, ServiceError> {
@@ -24,7 +26,11 @@ impl ReadModel for Services {
         {
             item.insert(view::SEQUENCE.to_owned(), Attribute::number(first - 1));
         }
-        Ok(item)
+        Ok(if self.is_previous {
+            item.map(previous_view)
+        } else {
+            item
+        })
     }
 
     async fn put_history(&self, items: Vec<Attributes>) -> Result<Vec<Attributes>, ServiceError> {
@@ -52,21 +58,15 @@ impl ReadModel for Services {
         read: Option<&Attributes>,
     ) -> Result<Saved, ServiceError> {
         let read = read.cloned();
+        let is_previous = self.is_previous;
+        let is_repeated = self.strikes(Fault::CallRepeated);
         self.write("PutItem of a view", move |world, _| {
-            let id = text(&item, view::ID);
-            let is_unconditional = world.is_sabotaged(Sabotage::GateForgotten)
-                || world.is_sabotaged(Sabotage::ViewConditionForgotten);
-            let stored = world.views.get(&id);
-            if !is_unconditional && !is_same(stored, read.as_ref()) {
-                return Saved::Moved;
+            let saved = save(world, item.clone(), read.as_ref(), is_previous);
+            if is_repeated {
+                save(world, item, read.as_ref(), is_previous)
+            } else {
+                saved
             }
-            let sequence = |item: &Attributes| item[view::SEQUENCE].as_integer();
-            if stored.is_some_and(|stored| sequence(stored) > sequence(&item)) {
-                world.violated("3", format!("{id}: the view went back in sequence"));
-            }
-            world.views.insert(id.clone(), item);
-            view_is_fold(world, &id);
-            Saved::Stored
         })
         .await
     }
@@ -78,16 +78,69 @@ impl ReadModel for Services {
         read: &Attributes,
     ) -> Result<Saved, ServiceError> {
         let (aggregate, read) = (aggregate.to_owned(), read.clone());
+        let is_previous = self.is_previous;
         self.write("UpdateItem of a view's mark", move |world, _| {
-            if !is_same(world.views.get(&aggregate), Some(&read)) {
+            // The previous version set it whatever was there, and no revision.
+            if !is_previous && !is_same(world.views.get(&aggregate), Some(&read)) {
                 return Saved::Moved;
             }
-            let item = world.views.entry(aggregate).or_default();
-            item.extend(attributes);
+            let mut item = world.views.get(&aggregate).cloned().unwrap_or_default();
+            item.extend(if is_previous {
+                previous_view(attributes)
+            } else {
+                attributes
+            });
+            put(world, &aggregate, item, is_previous);
             Saved::Stored
         })
         .await
     }
+}
+
+fn save(
+    world: &mut World,
+    item: Attributes,
+    read: Option<&Attributes>,
+    is_previous: bool,
+) -> Saved {
+    let id = text(&item, view::ID);
+    let stored = world.views.get(&id);
+    let is_same = if world.is_sabotaged(Sabotage::GateForgotten)
+        || world.is_sabotaged(Sabotage::ViewConditionForgotten)
+    {
+        true
+    } else if is_previous || world.is_sabotaged(Sabotage::RevisionIgnored) {
+        is_same_sequence(stored, read)
+    } else {
+        is_same(stored, read)
+    };
+    if !is_same {
+        return Saved::Moved;
+    }
+    let sequence = |item: &Attributes| item[view::SEQUENCE].as_integer();
+    if stored.is_some_and(|stored| sequence(stored) > sequence(&item)) {
+        world.violated("3", format!("{id}: the view went back in sequence"));
+    }
+    let item = if is_previous {
+        previous_view(item)
+    } else {
+        item
+    };
+    put(world, &id, item, is_previous);
+    view_is_fold(world, &id);
+    Saved::Stored
+}
+
+/// Puts a view's item. Every write of this version gives it a revision that none had before.
+fn put(world: &mut World, id: &str, item: Attributes, is_previous: bool) {
+    let revision = text(&item, REVISION);
+    if !is_previous && (revision.is_empty() || !world.revisions.insert(revision)) {
+        world.violated(
+            "3",
+            format!("{id}: a view was written without a revision of its own"),
+        );
+    }
+    world.views.insert(id.to_owned(), item);
 }
 
 /// `Condition::unchanged` of the adapter: the revision that was read; where none was read, no
@@ -97,6 +150,13 @@ fn is_same(stored: Option<&Attributes>, read: Option<&Attributes>) -> bool {
         return stored.is_none();
     };
     let same = |name| stored.and_then(|item| item.get(name)) == read.get(name);
-    same(REVISION)
-        && (read.contains_key(REVISION) || (same(view::SEQUENCE) && same(stale::SEQUENCE)))
+    same(REVISION) && (read.contains_key(REVISION) || is_same_sequence(stored, Some(read)))
+}
+
+/// The previous version's condition: whether there is an item, its sequence, its mark.
+fn is_same_sequence(stored: Option<&Attributes>, read: Option<&Attributes>) -> bool {
+    let of = |item: Option<&Attributes>, name| item.and_then(|item| item.get(name)).cloned();
+    stored.is_some() == read.is_some()
+        && of(stored, view::SEQUENCE) == of(read, view::SEQUENCE)
+        && of(stored, stale::SEQUENCE) == of(read, stale::SEQUENCE)
 }

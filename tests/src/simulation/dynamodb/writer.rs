@@ -13,6 +13,7 @@ use super::events::{halves, text};
 use crate::simulation::faults::Fault;
 use crate::simulation::sabotage::Sabotage;
 use crate::simulation::services::Services;
+use crate::simulation::upgrade::{is_previous_key, previous_append};
 use crate::simulation::world::World;
 
 /// How long DynamoDB honours a transaction's token after it has succeeded, in milliseconds
@@ -41,7 +42,7 @@ impl EventStore for Services {
         let limit = usize::try_from(SNAPSHOT_INTERVAL).expect("small");
         self.read("Query of the newest rows", |world| {
             let rows = world.visible_rows(id.as_str()).rev();
-            rows.take(limit).map(|(_, row)| row.clone()).collect()
+            rows.take(limit).map(|(_, row)| read(world, row)).collect()
         })
         .await
     }
@@ -54,32 +55,42 @@ impl EventStore for Services {
         self.read("GetItem of a row", |world| {
             let mut rows = world.visible_rows(id.as_str());
             let row = rows.find(|(halves, _)| *halves == 2 * version.get());
-            row.map(|(_, row)| row.clone())
+            row.map(|(_, row)| read(world, row))
         })
         .await
     }
 
     async fn record(&self, key: &str) -> Result<Option<Attributes>, ServiceError> {
+        let is_known = self.knows(key);
         self.read("GetItem of an outcome", |world| {
             let is_pending = world.is_pending(&Item::Record(key.to_owned()));
-            let record = world.outcomes.get(key).filter(|_| !is_pending);
+            let record = world.outcomes.get(key);
+            let record = record.filter(|_| !is_pending && is_known);
             record.cloned()
         })
         .await
     }
 
     async fn committed_record(&self, key: &str) -> Result<CommittedRecord, ServiceError> {
+        let is_known = self.knows(key);
         self.read("TransactGetItems of an outcome", |world| {
             if world.is_pending(&Item::Record(key.to_owned())) {
                 return CommittedRecord::TransactionConflict;
             }
-            CommittedRecord::Read(world.outcomes.get(key).cloned())
+            let is_read = is_known && !world.is_sabotaged(Sabotage::RecordNotReadAgain);
+            let record = world.outcomes.get(key).filter(|_| is_read);
+            CommittedRecord::Read(record.cloned())
         })
         .await
     }
 
     async fn append(&self, append: Append) -> Result<Appended, ServiceError> {
         const ACTION: &str = "an append";
+        let append = if self.is_previous {
+            previous_append(append)
+        } else {
+            append
+        };
         let is_single = append.record.is_none() && append.rows.len() == 1;
         if self.strikes(Fault::TransactionConflict) {
             let answer = |_: &mut World| Appended::TransactionConflict;
@@ -115,6 +126,14 @@ impl EventStore for Services {
 }
 
 impl Services {
+    /// Whether the function's version looks for records of this key.
+    fn knows(&self, key: &str) -> bool {
+        if self.is_previous {
+            return is_previous_key(key);
+        }
+        !is_previous_key(key) || !self.is_sabotaged(Sabotage::PreviousKeysIgnored)
+    }
+
     /// The SDK's first try of a put is stored, now or later, and its second meets a transaction on
     /// the same item.
     async fn conflict_after(&self, append: Append) -> Result<Appended, ServiceError> {
@@ -178,6 +197,15 @@ impl Services {
         }
         appended
     }
+}
+
+/// A row as the writer reads it.
+fn read(world: &World, row: &Attributes) -> Attributes {
+    let mut row = row.clone();
+    if world.is_sabotaged(Sabotage::OwnCommandIdIgnored) {
+        row.remove(row::COMMAND_ID);
+    }
+    row
 }
 
 fn item(row: &Attributes) -> Item {

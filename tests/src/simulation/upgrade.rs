@@ -1,0 +1,71 @@
+//! The deployment of this version over the previous one. Until it begins, functions store what the
+//! previous version stored; while it lasts, invocations of both versions run side by side; from then
+//! on all are of this version, and read what is there.
+//!
+//! It is this version's code that runs all the time: what it stores is converted, and what the
+//! previous version didn't know isn't shown to it.
+
+use fastrand::Rng;
+use millrace_domain::{Attribute, Attributes};
+use millrace_writer::idempotency::KEY;
+use millrace_writer::store::Append;
+
+use super::dynamodb::events::text;
+
+/// When functions are replaced, in milliseconds from the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Upgrade {
+    begins: u64,
+    ends: u64,
+}
+
+impl Upgrade {
+    /// In some seeds there is none: all functions are of this version from the start.
+    pub(crate) fn draw(rng: &mut Rng) -> Self {
+        let begins = if rng.u8(0..3) == 0 {
+            rng.u64(0..40_000)
+        } else {
+            0
+        };
+        let takes = if begins == 0 { 0 } else { rng.u64(0..40_000) };
+        Self {
+            begins,
+            ends: begins + takes,
+        }
+    }
+
+    /// Whether functions of the previous version run at all.
+    pub(crate) const fn is_part_of_the_run(self) -> bool {
+        self.ends > 0
+    }
+
+    /// Whether an invocation that begins now is one of the previous version.
+    pub(crate) fn is_previous(self, now: u64, rng: &mut Rng) -> bool {
+        now < self.begins || now < self.ends && rng.bool()
+    }
+}
+
+/// The append as the previous version would have made it: no `Actor`, and all callers' keys in one
+/// namespace.
+pub(crate) fn previous_append(mut append: Append) -> Append {
+    for (_, row) in &mut append.rows {
+        row.remove("Actor");
+    }
+    if let Some(record) = &mut append.record {
+        let key = text(record, KEY);
+        let key = key.rsplit('\n').next().unwrap_or_default();
+        record.insert(KEY.to_owned(), Attribute::text(key));
+    }
+    append
+}
+
+/// A view's item without what the previous version didn't know.
+pub(crate) fn previous_view(mut item: Attributes) -> Attributes {
+    item.remove("Revision");
+    item
+}
+
+/// Whether the previous version has records of this key: its keys are as clients sent them.
+pub(crate) fn is_previous_key(key: &str) -> bool {
+    !key.contains('\n')
+}
