@@ -5,6 +5,8 @@
 //! [`SNAPSHOT_INTERVAL`](crate::layout::SNAPSHOT_INTERVAL) rows, also where an older producer left
 //! the next snapshot out.
 
+use std::time::Duration;
+
 use crate::account::{Event, State, evolve};
 use crate::attribute::Attributes;
 use crate::ids::{AggregateId, Trace};
@@ -12,6 +14,10 @@ use crate::layout::{Sequence, Version};
 use crate::row::{self, RecordedEvent, RowError, Snapshot, StoredRow};
 use crate::settings::Settings;
 use crate::time::Timestamp;
+
+/// How far two writers' clocks may plausibly be apart. Lambda's are synchronised to well below a
+/// second.
+pub const CLOCK_TOLERANCE: Duration = Duration::from_mins(5);
 
 /// An aggregate after its newest row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,8 +135,12 @@ impl History {
     /// The history with these events behind it, and the rows that make it so. All rows belong
     /// together: they are written in one transaction or not at all.
     ///
-    /// An account's time never runs backwards: an event is no earlier than the row before it, even
-    /// where one writer's clock is behind another's.
+    /// An account's time doesn't run backwards where one writer's clock is a little behind another's:
+    /// an event is no earlier than the row before it. But a row whose time is implausible, more than
+    /// [`CLOCK_TOLERANCE`] ahead of the writer's clock, says that the clock which stamped it was
+    /// wrong. It is not followed: else all later events of the account would get that one time, until
+    /// it comes. Such an event has an earlier time than the row before it; the read model orders by
+    /// sequence, and its effective time is the latest up to each event.
     #[must_use]
     pub fn append(
         &self,
@@ -140,7 +150,7 @@ impl History {
     ) -> (Self, Vec<(Version, Attributes)>) {
         let mut after = self.clone();
         let mut rows = Vec::new();
-        let at = self.newest.map_or(at, |(_, newest)| newest.max(at));
+        let at = self.newest.map_or(at, |(_, newest)| plausible(newest, at));
         for event in events {
             rows.extend(after.snapshot_if_due(at));
             let version = after.next_version();
@@ -172,6 +182,17 @@ impl History {
     fn next_version(&self) -> Version {
         self.newest
             .map_or(Version::FIRST, |(version, _)| version.next())
+    }
+}
+
+/// The time of an event after a row of time `newest`, by a writer whose clock shows `now`.
+fn plausible(newest: Timestamp, now: Timestamp) -> Timestamp {
+    let ahead = newest.unix_millis() - now.unix_millis();
+    let tolerance = i64::try_from(CLOCK_TOLERANCE.as_millis()).unwrap_or(i64::MAX);
+    if ahead > tolerance {
+        now
+    } else {
+        newest.max(now)
     }
 }
 
@@ -291,6 +312,21 @@ mod tests {
         let (history, _) = History::begin(id()).append(&[opened()], at(500), &Trace::default());
         let (_, rows) = history.append(&[credited(1)], at(499), &Trace::default());
         assert_eq!(rows[0].1["Timestamp"], Attribute::text(at(500)));
+    }
+
+    #[test]
+    fn a_clock_that_was_far_ahead_is_not_followed() {
+        let tolerance = 300_000;
+        let (history, _) =
+            History::begin(id()).append(&[opened()], at(1_000 + tolerance), &Trace::default());
+        for (now, time) in [
+            (1_000, 1_000 + tolerance),
+            (999, 999),
+            (1_001 + tolerance, 1_001 + tolerance),
+        ] {
+            let (_, rows) = history.append(&[credited(1)], at(now), &Trace::default());
+            assert_eq!(rows[0].1["Timestamp"], Attribute::text(at(time)), "{now}");
+        }
     }
 
     #[test]
