@@ -15,19 +15,88 @@ const LEVEL: &str = "AWS_LAMBDA_LOG_LEVEL";
 /// ([environment variables](https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html)).
 const FUNCTION_NAME: &str = "AWS_LAMBDA_FUNCTION_NAME";
 
+/// What the targets of all of Millrace's own crates begin with.
+const OWN_CRATES: &str = "millrace";
+
 /// Starts logging, at the level that Lambda sets and `INFO` where it sets none, and measuring.
 pub fn start() {
     metrics::start(variables::lookup(FUNCTION_NAME).unwrap_or_default());
-    let filter = EnvFilter::builder()
-        .with_default_directive(LevelFilter::INFO.into())
-        .with_env_var(LEVEL)
-        .from_env_lossy();
     tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
         .with_current_span(true)
         .with_span_list(false)
         .with_target(false)
-        .with_env_filter(filter)
+        .with_env_filter(filter(variables::lookup(LEVEL).as_deref()))
         .init();
+}
+
+/// Lambda's level counts for Millrace's own crates. The SDK and what is below it log requests and
+/// answers with their payloads at `DEBUG` and `TRACE`, so they never log below `WARN`.
+fn filter(level: Option<&str>) -> EnvFilter {
+    let level = match level {
+        // Lambda's highest level, which Rust doesn't know.
+        Some("FATAL") => LevelFilter::ERROR,
+        Some(level) => level.parse().unwrap_or(LevelFilter::INFO),
+        None => LevelFilter::INFO,
+    };
+    let others = level.min(LevelFilter::WARN);
+    EnvFilter::new(format!("{others},{OWN_CRATES}={level}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    /// The lowest levels that own crates and others log at.
+    fn lowest(level: Option<&str>) -> [Option<Level>; 2] {
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter(filter(level))
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let own = [
+                tracing::enabled!(target: "millrace_writer::execute", Level::TRACE),
+                tracing::enabled!(target: "millrace_writer::execute", Level::DEBUG),
+                tracing::enabled!(target: "millrace_writer::execute", Level::INFO),
+                tracing::enabled!(target: "millrace_writer::execute", Level::WARN),
+                tracing::enabled!(target: "millrace_writer::execute", Level::ERROR),
+            ];
+            let others = [
+                tracing::enabled!(target: "aws_smithy_runtime::client", Level::TRACE),
+                tracing::enabled!(target: "aws_smithy_runtime::client", Level::DEBUG),
+                tracing::enabled!(target: "aws_smithy_runtime::client", Level::INFO),
+                tracing::enabled!(target: "aws_smithy_runtime::client", Level::WARN),
+                tracing::enabled!(target: "aws_smithy_runtime::client", Level::ERROR),
+            ];
+            let levels = [
+                Level::TRACE,
+                Level::DEBUG,
+                Level::INFO,
+                Level::WARN,
+                Level::ERROR,
+            ];
+            [own, others].map(|enabled| {
+                let first = enabled.iter().position(|is_enabled| *is_enabled);
+                first.map(|first| levels[first])
+            })
+        })
+    }
+
+    #[test]
+    fn lambdas_level_counts_for_own_crates_alone() {
+        for (level, own, others) in [
+            (None, Level::INFO, Level::WARN),
+            (Some("TRACE"), Level::TRACE, Level::WARN),
+            (Some("DEBUG"), Level::DEBUG, Level::WARN),
+            (Some("INFO"), Level::INFO, Level::WARN),
+            (Some("WARN"), Level::WARN, Level::WARN),
+            (Some("ERROR"), Level::ERROR, Level::ERROR),
+            (Some("FATAL"), Level::ERROR, Level::ERROR),
+            (Some("aws_smithy_runtime=trace"), Level::INFO, Level::WARN),
+        ] {
+            assert_eq!(lowest(level), [Some(own), Some(others)], "{level:?}");
+        }
+    }
 }
