@@ -42,6 +42,17 @@ pub enum CommandName {
     Withdraw,
 }
 
+/// A path that names no resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PathError {
+    /// There is nothing at this path.
+    #[error("there is nothing at this path")]
+    Unknown,
+    /// It contains an id that a path can't name.
+    #[error("the id in the path is . or .., or contains / or ?, which no path can name")]
+    NotAddressable,
+}
+
 /// A command's body that can't be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
@@ -73,10 +84,33 @@ pub struct Accepted {
 }
 
 impl Resource {
-    /// What a raw request path names; `None` where there is nothing. Segments are percent-decoded
-    /// after the path is split, so an id may hold a `/`.
-    #[must_use]
-    pub fn parse(path: &str) -> Option<Self> {
+    /// What a request path names.
+    ///
+    /// API Gateway's HTTP API decodes a path before a function sees it (all escapes but `%25`), and
+    /// cuts it off at a decoded `?`. An id that contains a separator would so name another resource
+    /// there, which nothing shows any more; an encoded separator that does arrive, from another
+    /// front end, is refused likewise. Segments are split first and then decoded.
+    ///
+    /// # Errors
+    /// [`PathError`].
+    pub fn parse(path: &str) -> Result<Self, PathError> {
+        let resource = Self::split(path).ok_or(PathError::Unknown)?;
+        match resource.id() {
+            Some(id) if !is_addressable(id) => Err(PathError::NotAddressable),
+            _ => Ok(resource),
+        }
+    }
+
+    fn id(&self) -> Option<&AggregateId> {
+        match self {
+            Self::Collection => None,
+            Self::Item(id) | Self::Command(id, _) | Self::History(id) | Self::ValueAt(id) => {
+                Some(id)
+            }
+        }
+    }
+
+    fn split(path: &str) -> Option<Self> {
         let segments: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
         let (collection, rest) = segments.split_first()?;
         if *collection != COLLECTION {
@@ -107,9 +141,19 @@ impl Resource {
     }
 }
 
-/// The path of an account, for `Location`.
+/// Whether a path can name this id: it contains no separator, and isn't what a client or a proxy
+/// takes away from a path (RFC 3986, section 5.2.4).
+fn is_addressable(id: &AggregateId) -> bool {
+    !id.as_str().contains(['/', '?']) && !matches!(id.as_str(), "." | "..")
+}
+
+/// The path of an account, for `Location`; `None` where no path can name its id. Such an id comes
+/// from an older producer only.
 #[must_use]
-pub fn path_of(id: &AggregateId) -> String {
+pub fn path_of(id: &AggregateId) -> Option<String> {
+    if !is_addressable(id) {
+        return None;
+    }
     let id: Cow<'_, str> =
         percent_encoding::utf8_percent_encode(id.as_str(), percent_encoding::NON_ALPHANUMERIC)
             .into();
@@ -119,7 +163,7 @@ pub fn path_of(id: &AggregateId) -> String {
         .replace("%2E", ".")
         .replace("%5F", "_")
         .replace("%7E", "~");
-    format!("/{COLLECTION}/{id}")
+    Some(format!("/{COLLECTION}/{id}"))
 }
 
 impl Unanswered {
@@ -239,7 +283,9 @@ mod tests {
         for (path, resource, method) in [
             ("/accounts", Resource::Collection, "POST"),
             ("/accounts/a", Resource::Item(id("a")), "GET"),
-            ("/accounts/a%2Fb", Resource::Item(id("a/b")), "GET"),
+            ("/accounts/a%20b", Resource::Item(id("a b")), "GET"),
+            ("/accounts/a b", Resource::Item(id("a b")), "GET"),
+            ("/accounts/a%2541", Resource::Item(id("a%41")), "GET"),
             (
                 "/accounts/a/credit",
                 Resource::Command(id("a"), CommandName::Credit),
@@ -257,7 +303,7 @@ mod tests {
             ),
             ("/accounts/a/balance", Resource::ValueAt(id("a")), "GET"),
         ] {
-            assert_eq!(Resource::parse(path).as_ref(), Some(&resource), "{path}");
+            assert_eq!(Resource::parse(path).as_ref(), Ok(&resource), "{path}");
             assert_eq!(resource.method(), method, "{path}");
         }
     }
@@ -274,22 +320,49 @@ mod tests {
             "/orders/a",
             "/accounts/%ff",
             "/accounts/a/credit/b",
+            "/accounts//credit",
+            "//accounts/a",
         ] {
-            assert_eq!(Resource::parse(path), None, "{path}");
+            assert_eq!(Resource::parse(path), Err(PathError::Unknown), "{path}");
         }
     }
 
     #[test]
-    fn a_path_of_any_id_leads_back_to_it() {
+    fn an_id_that_no_path_can_name_is_refused() {
+        for path in [
+            "/accounts/x%2Ftransactions",
+            "/accounts/x%2fcredit/credit",
+            "/accounts/x%3Fy",
+            "/accounts/x?y",
+            "/accounts/%2E%2E/credit",
+            "/accounts/..",
+            "/accounts/.",
+            "/accounts/%2e/balance",
+        ] {
+            assert_eq!(
+                Resource::parse(path),
+                Err(PathError::NotAddressable),
+                "{path}"
+            );
+        }
+        for text in ["a/b", "a?b", ".", ".."] {
+            assert_eq!(path_of(&id(text)), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_path_of_an_id_leads_back_to_it() {
         for text in [
             "a-b_c.d~e",
-            "a/b",
+            "a%2Fb",
+            "...",
+            "a#b",
             "ä b%",
             "01890a5d-ac96-774b-bcce-b302099a8057",
         ] {
             assert_eq!(
-                Resource::parse(&path_of(&id(text))),
-                Some(Resource::Item(id(text)))
+                path_of(&id(text)).map(|path| Resource::parse(&path)),
+                Some(Ok(Resource::Item(id(text))))
             );
         }
     }

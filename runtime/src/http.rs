@@ -11,7 +11,7 @@ use aws_lambda_events::encodings::Body;
 use aws_lambda_events::http::{HeaderMap, HeaderName, HeaderValue};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use millrace_domain::api::Resource;
+use millrace_domain::api::{PathError, Resource};
 use millrace_domain::ids::is_printable;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -143,11 +143,23 @@ impl Request {
                 )
             })
             .collect();
+        let path = event.raw_path.unwrap_or_default();
+        let in_context = event.request_context.http.path.clone();
+        let in_parameters = event.path_parameters.get("proxy");
+        let others = in_context
+            .into_iter()
+            .chain(in_parameters.map(|path| format!("/{path}")));
+        if others
+            .into_iter()
+            .any(|other| hides_a_separator(&path, &other))
+        {
+            return Err(Problem::malformed(PathError::NotAddressable.to_string()));
+        }
         let authorizer = event.request_context.authorizer.as_ref();
         Ok(Self {
             caller: authorizer.and_then(Caller::read),
             method: event.request_context.http.method.to_string(),
-            path: event.raw_path.unwrap_or_default(),
+            path,
             query,
             headers,
             body,
@@ -163,10 +175,13 @@ impl Request {
     /// The resource that the path names and that takes the method.
     ///
     /// # Errors
-    /// A [`Problem`]: 404 where there is nothing, 405 with `Allow` where the method is another.
+    /// A [`Problem`]: 404 where there is nothing, 400 where the path contains an id that no path can
+    /// name, 405 with `Allow` where the method is another.
     pub fn resource(&self) -> Result<Resource, Problem> {
-        let resource = Resource::parse(&self.path)
-            .ok_or_else(|| Problem::new(404, "not-found", "there is nothing at this path"))?;
+        let resource = Resource::parse(&self.path).map_err(|error| match error {
+            PathError::Unknown => Problem::new(404, "not-found", error.to_string()),
+            PathError::NotAddressable => Problem::malformed(error.to_string()),
+        })?;
         if self.method == resource.method() {
             Ok(resource)
         } else {
@@ -191,6 +206,15 @@ impl Request {
             )),
         }
     }
+}
+
+/// Whether another form of the path shows that the path contains a separator of an id: it is split
+/// in another way, or names an id that no path can name. The event contains the path up to three
+/// times, and not always decoded alike.
+fn hides_a_separator(path: &str, other: &str) -> bool {
+    let separators = |path: &str| path.matches('/').count();
+    separators(path) != separators(other)
+        || Resource::parse(other) == Err(PathError::NotAddressable)
 }
 
 impl Response {
@@ -335,18 +359,18 @@ mod tests {
         let event = serde_json::from_value(json!({
             "version": "2.0",
             "routeKey": "$default",
-            "rawPath": "/accounts/a%2Fb/credit",
+            "rawPath": "/accounts/a%20b/credit",
             "rawQueryString": "x=1",
             "headers": {"Content-Type": "application/json", "X-Correlation-Id": "c"},
             "queryStringParameters": {"x": "1"},
-            "requestContext": {"http": {"method": "POST", "path": "/accounts/a%2Fb/credit"}},
+            "requestContext": {"http": {"method": "POST", "path": "/accounts/a%20b/credit"}},
             "body": "eyJhbW91bnQiOjF9",
             "isBase64Encoded": true,
         }))
         .expect("an event");
         let request = Request::read(event).expect("reads");
         assert_eq!(request.method, "POST");
-        assert_eq!(request.path, "/accounts/a%2Fb/credit");
+        assert_eq!(request.path, "/accounts/a%20b/credit");
         assert_eq!(request.header("content-type"), Some("application/json"));
         assert_eq!(request.query.get("x").map(String::as_str), Some("1"));
         assert_eq!(request.body, br#"{"amount":1}"#);
@@ -391,6 +415,41 @@ mod tests {
             assert_eq!(text.as_deref(), caller, "{authorizer}");
             let text = read.as_ref().map(Caller::without_session);
             assert_eq!(text.as_deref(), without_session, "{authorizer}");
+        }
+    }
+
+    #[test]
+    fn a_separator_inside_an_id_is_refused_where_any_form_of_the_path_shows_it() {
+        let read = |raw: &str, context: Option<&str>, proxy: Option<&str>| {
+            let event = serde_json::from_value(json!({
+                "rawPath": raw,
+                "pathParameters": proxy.map(|proxy| json!({"proxy": proxy})),
+                "requestContext": {"http": {"method": "GET", "path": context}},
+            }));
+            let request = Request::read(event.expect("an event"))?;
+            request.resource()
+        };
+        let decoded = "/accounts/x/transactions";
+        let encoded = "/accounts/x%2Ftransactions";
+        for (raw, context, proxy, is_refused) in [
+            (decoded, None, None, false),
+            (
+                decoded,
+                Some(decoded),
+                Some("accounts/x/transactions"),
+                false,
+            ),
+            (decoded, Some(encoded), None, true),
+            (decoded, None, Some("accounts/x%2Ftransactions"), true),
+            (encoded, Some(encoded), None, true),
+            (encoded, None, None, true),
+            ("/accounts/x", None, Some("accounts/x?y"), true),
+            ("/accounts/x", None, Some("accounts/x%3Fy"), true),
+            ("/accounts/x y", Some("/accounts/x%20y"), None, false),
+        ] {
+            let status = read(raw, context, proxy).map_err(|problem| problem.status());
+            assert_eq!(status.is_err(), is_refused, "{raw} {context:?} {proxy:?}");
+            assert!(status.is_ok() || status == Err(400));
         }
     }
 

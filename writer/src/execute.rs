@@ -452,8 +452,10 @@ impl<S: EventStore, A: Ambient> Execution<'_, S, A> {
         let status = if self.command.begins { 201 } else { 200 };
         let mut response = Response::json(status, &Accepted::of(&after))
             .with_header("etag", entity_tag(after.sequence()));
-        if before.sequence() == Sequence::NONE {
-            response = response.with_header("location", path_of(after.id()));
+        if before.sequence() == Sequence::NONE
+            && let Some(path) = path_of(after.id())
+        {
+            response = response.with_header("location", path);
         }
         let first = before.sequence().next().version();
         Decision::Accepted {

@@ -97,6 +97,13 @@ fn commands(id: &str) -> Vec<Case> {
             r#"{"amount":5}"#,
         )
         .gets(404, "account-not-found"),
+        Case::get("an id with an encoded ?", "/accounts/nobody%3Fx"),
+        Case::post(
+            "an id with an encoded /",
+            "/accounts/no%2Fbody/credit",
+            r#"{"amount":5}"#,
+        )
+        .gets(404, "not-found"),
         Case::post("no such path", "/elsewhere", "{}").gets(404, "not-found"),
         Case::post("no such command", &format!("{account}/close"), "{}").gets(404, "not-found"),
         Case {
