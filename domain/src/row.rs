@@ -48,6 +48,17 @@ const WITHDRAW: &str = "WITHDRAW";
 /// The `Type` of a snapshot's row.
 pub const SNAPSHOT: &str = "SNAPSHOT";
 
+/// The first character of every id that no aggregate has. Items with such an id are kept in the
+/// events table and are neither events nor snapshots; whatever lists ids or reads the table's
+/// stream skips them.
+const RESERVED: char = '\u{1}';
+
+/// Whether the id in `Id` is reserved: no aggregate's.
+#[must_use]
+pub fn is_reserved_id(id: &str) -> bool {
+    id.starts_with(RESERVED)
+}
+
 /// The schema version that event rows are written in, and the highest that is read.
 pub const CURRENT_SCHEMA: i64 = 1;
 
@@ -504,6 +515,15 @@ mod tests {
                 actor: Some("actor".into()),
             },
             event,
+        }
+    }
+
+    #[test]
+    fn a_reserved_id_is_no_aggregates() {
+        assert!(is_reserved_id(crate::settings::ROW_ID));
+        assert!(AggregateId::new(crate::settings::ROW_ID).is_err());
+        for id in ["", "a", " ", "millrace", "a\u{1}"] {
+            assert!(!is_reserved_id(id), "{id:?}");
         }
     }
 

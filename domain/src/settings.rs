@@ -1,6 +1,16 @@
 //! What an operator sets of the domain.
 
+use crate::attribute::{Attribute, Attributes};
 use crate::money::{Currency, InvalidCurrency};
+use crate::row;
+
+/// The id of the item in the events table that contains the settings; a reserved one
+/// ([`row::is_reserved_id`]).
+pub const ROW_ID: &str = "\u{1}millrace";
+/// That item's version: no event's.
+pub const ROW_VERSION: u64 = 0;
+const ROW_TYPE: &str = "SETTINGS";
+const STORED_DEFAULT_CURRENCY: &str = "DefaultCurrency";
 
 /// The environment variable that holds the default currency.
 pub const DEFAULT_CURRENCY: &str = "DEFAULT_CURRENCY";
@@ -27,7 +37,55 @@ pub enum SettingError {
     },
 }
 
+/// The settings differ from the ones that the events table was begun with.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{DEFAULT_CURRENCY} is {configured}, but the events table has been used with {stored}: a change \
+     would change events that are published; set {DEFAULT_CURRENCY} to {stored} again"
+)]
+pub struct SettingsChanged {
+    /// The currency that is configured now.
+    pub configured: Currency,
+    /// What the events table contains.
+    pub stored: String,
+}
+
 impl Settings {
+    /// The item of the events table that contains the settings.
+    #[must_use]
+    pub fn to_row(&self) -> Attributes {
+        [
+            (row::ID, Attribute::text(ROW_ID)),
+            (row::VERSION, Attribute::number(ROW_VERSION)),
+            (row::TYPE, Attribute::text(ROW_TYPE)),
+            (
+                STORED_DEFAULT_CURRENCY,
+                Attribute::text(self.default_currency),
+            ),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into()
+    }
+
+    /// Compares the settings with the item that [`to_row`](Self::to_row) has made.
+    ///
+    /// # Errors
+    /// [`SettingsChanged`], which says what to do.
+    pub fn check(&self, stored: &Attributes) -> Result<(), SettingsChanged> {
+        let configured = self.default_currency;
+        match stored.get(STORED_DEFAULT_CURRENCY) {
+            Some(Attribute::Text(stored)) if stored == configured.as_str() => Ok(()),
+            Some(Attribute::Text(stored)) => Err(SettingsChanged {
+                configured,
+                stored: stored.clone(),
+            }),
+            Some(_) | None => Err(SettingsChanged {
+                configured,
+                stored: "an unreadable currency".to_owned(),
+            }),
+        }
+    }
+
     /// Reads the settings through `variable`, which looks an environment variable up.
     ///
     /// # Errors
@@ -57,6 +115,26 @@ mod tests {
         );
         let right = Settings::read(|name| (name == "DEFAULT_CURRENCY").then(|| "SEK".into()));
         assert_eq!(right.expect("right").default_currency.as_str(), "SEK");
+    }
+
+    #[test]
+    fn stored_settings_are_compared() {
+        let settings = |code: &str| Settings {
+            default_currency: Currency::stored(code).expect("valid"),
+        };
+        let stored = settings("EUR").to_row();
+        assert_eq!(settings("EUR").check(&stored), Ok(()));
+        let changed = settings("SEK").check(&stored).expect_err("changed");
+        let text = changed.to_string();
+        assert!(
+            text.starts_with(
+                "DEFAULT_CURRENCY is SEK, but the events table has been used with EUR"
+            ) && text.ends_with("set DEFAULT_CURRENCY to EUR again"),
+            "{text}"
+        );
+        let mut damaged = stored;
+        damaged.insert("DefaultCurrency".to_owned(), Attribute::number(1));
+        assert!(settings("EUR").check(&damaged).is_err());
     }
 
     proptest! {

@@ -2,8 +2,33 @@
 
 use std::collections::HashMap;
 
+use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use millrace_domain::{Attribute, Attributes};
+use millrace_domain::settings::{ROW_ID, ROW_VERSION};
+use millrace_domain::{Attribute, Attributes, row};
+
+use crate::error::ServiceError;
+
+/// The item of the events table that contains the settings, read consistently; none before the
+/// writer has started for the first time.
+///
+/// # Errors
+/// [`ServiceError`]: nothing was read.
+pub async fn stored_settings(
+    client: &Client,
+    events_table: &str,
+) -> Result<Option<Attributes>, ServiceError> {
+    let answer = client
+        .get_item()
+        .table_name(events_table)
+        .consistent_read(true)
+        .key(row::ID, AttributeValue::S(ROW_ID.to_owned()))
+        .key(row::VERSION, AttributeValue::N(ROW_VERSION.to_string()))
+        .send()
+        .await
+        .map_err(|error| ServiceError::new("GetItem of the settings", error))?;
+    Ok(answer.item.map(from_item))
+}
 
 /// An item as the SDK takes it.
 ///

@@ -3,6 +3,7 @@
 use anyhow::Context;
 use lambda_runtime::service_fn;
 use millrace_runtime::aws::Timeouts;
+use millrace_runtime::dynamodb::stored_settings;
 use millrace_runtime::{System, aws, telemetry, variables};
 use millrace_translator::batch::Translator;
 use millrace_translator::config::Config;
@@ -16,6 +17,10 @@ async fn main() -> anyhow::Result<()> {
     let config = Config::read(variables::lookup).context("the translator can't start")?;
     let aws = aws::config(Timeouts::BATCH).await;
     let dynamodb = aws_sdk_dynamodb::Client::new(&aws);
+    if let Some(stored) = stored_settings(&dynamodb, &config.events_table).await? {
+        let checked = config.settings.check(&stored);
+        checked.context("the translator can't start")?;
+    }
     let translator = Translator {
         rows: EventsTable::new(dynamodb.clone(), config.events_table),
         cursors: CursorTable::new(dynamodb, config.cursor_table),

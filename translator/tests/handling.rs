@@ -89,9 +89,14 @@ async fn inserts_of_events_are_news_and_nothing_else_is() {
         "Id": {"S": "b"}, "Version": {"N": "2"}, "Type": {"S": "SNAPSHOT"},
         "Balance": {"N": "0"}, "Timestamp": {"S": "2026-11-20T21:03:05Z"},
     });
+    let settings = json!({
+        "Id": {"S": "\u{1}millrace"}, "Version": {"N": "0"}, "Type": {"S": "SETTINGS"},
+        "DefaultCurrency": {"S": "EUR"},
+    });
     let failures = invoke(
         &services,
         vec![
+            record(0, "INSERT", &settings),
             record(1, "MODIFY", &created("c")),
             record(2, "REMOVE", &created("d")),
             record(3, "INSERT", &snapshot),
@@ -108,6 +113,7 @@ async fn inserts_of_events_are_news_and_nothing_else_is() {
         .map(|record| record.partition_key.clone())
         .collect();
     assert_eq!(published, ["a"]);
+    assert_eq!(services.world().cursors.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,8 +15,11 @@ async fn main() -> anyhow::Result<()> {
     telemetry::start();
     let config = Config::read(variables::lookup).context("the writer can't start")?;
     let client = Client::new(&aws::config(Timeouts::INTERACTIVE).await);
+    let store = Tables::new(client, config.events_table, config.idempotency_table);
+    let kept = store.keep_settings(&config.settings).await;
+    kept.context("the writer can't start")?;
     let writer = Writer {
-        store: Tables::new(client, config.events_table, config.idempotency_table),
+        store,
         ambient: System,
         settings: config.settings,
     };

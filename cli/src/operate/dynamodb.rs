@@ -77,7 +77,7 @@ impl AggregateIds for ScannedTable {
         Ok(IdPage {
             ids: items
                 .filter_map(|mut item| match item.remove(row::ID) {
-                    Some(AttributeValue::S(id)) => Some(id),
+                    Some(AttributeValue::S(id)) if !row::is_reserved_id(&id) => Some(id),
                     _ => None,
                 })
                 .collect(),

@@ -8,6 +8,7 @@
 //! emulator would show wrongly. The fault simulation proves them.
 
 mod bad_input;
+mod conditions;
 mod idempotency;
 mod journal;
 mod lake;
@@ -78,6 +79,9 @@ fn main() -> ExitCode {
         load::every_accepted_command_is_one_event_everywhere,
         idempotency::one_key_at_once_appends_one_event,
         idempotency::copies_with_a_precondition_get_one_outcome,
+        conditions::writer::one_of_two_appends_takes_a_version,
+        conditions::writer::one_of_two_appends_takes_a_key,
+        conditions::writer::settings_are_those_of_the_first_start,
         older_layout::rows_of_an_older_producer_flow_and_are_continued,
         poison::a_malformed_row_blocks_its_account_alone,
         bad_input::bad_input_is_answered_and_appends_nothing,

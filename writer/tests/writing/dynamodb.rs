@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
-use aws_sdk_dynamodb::operation::put_item::{PutItemError, PutItemOutput};
+use aws_sdk_dynamodb::operation::put_item::{PutItemError, PutItemInput, PutItemOutput};
 use aws_sdk_dynamodb::operation::query::QueryOutput;
 use aws_sdk_dynamodb::operation::transact_get_items::{
     TransactGetItemsError, TransactGetItemsOutput,
@@ -19,7 +19,7 @@ use aws_sdk_dynamodb::types::error::{
 use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, ItemResponse};
 use aws_smithy_mocks::{RuleMode, mock, mock_client};
 use millrace_domain::ids::AggregateId;
-use millrace_domain::{Attribute, Attributes, Timestamp, Version};
+use millrace_domain::{Attribute, Attributes, Settings, Timestamp, Version};
 use millrace_writer::dynamodb::Tables;
 use millrace_writer::store::{Append, Appended, CommittedRecord, EventStore};
 
@@ -297,5 +297,59 @@ async fn a_record_that_a_transaction_is_writing_is_a_conflict() {
         let record = tables(client).committed_record("k").await;
         let conflict = Some(CommittedRecord::TransactionConflict);
         assert_eq!(record.ok(), conflict.filter(|_| is_conflict), "{code}");
+    }
+}
+
+#[tokio::test]
+async fn settings_are_stored_once_and_compared_from_then_on() {
+    let settings = |code: &str| {
+        let code = code.to_owned();
+        Settings::read(|_| Some(code.clone())).expect("a listed currency")
+    };
+    let stored = |code: &str| millrace_runtime::dynamodb::to_item(settings(code).to_row());
+    // What the read finds, what a racing writer has put, and the currency that starts.
+    for (found, raced, starts) in [
+        (None, None, "SEK"),
+        (Some("EUR"), None, "EUR"),
+        (None, Some("EUR"), "EUR"),
+    ] {
+        for configured in ["EUR", "SEK"] {
+            let item = found.map(stored);
+            let get = mock!(Client::get_item)
+                .match_requests(|request| {
+                    let key = request.key().expect("a key");
+                    request.table_name() == Some("events")
+                        && request.consistent_read() == Some(true)
+                        && key["Id"] == AttributeValue::S("\u{1}millrace".to_owned())
+                        && key["Version"] == AttributeValue::N("0".to_owned())
+                })
+                .then_output(move || GetItemOutput::builder().set_item(item.clone()).build());
+            let is_put = move |request: &PutItemInput| {
+                let item = request.item().expect("an item");
+                request.table_name() == Some("events")
+                    && request.condition_expression() == Some("attribute_not_exists(#version)")
+                    && item["DefaultCurrency"] == AttributeValue::S(configured.to_owned())
+            };
+            let put = mock!(Client::put_item).match_requests(is_put);
+            let put = match raced.map(stored) {
+                None => put.then_output(|| PutItemOutput::builder().build()),
+                Some(item) => put.then_error(move || {
+                    PutItemError::ConditionalCheckFailedException(
+                        ConditionalCheckFailedException::builder()
+                            .set_item(Some(item.clone()))
+                            .build(),
+                    )
+                }),
+            };
+            let client = mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, [&get, &put]);
+            let kept = tables(client).keep_settings(&settings(configured)).await;
+            let is_first = found.is_none() && raced.is_none();
+            assert_eq!(
+                kept.is_ok(),
+                is_first || configured == starts,
+                "{found:?} {raced:?} {configured}: {kept:?}"
+            );
+            assert_eq!(put.num_calls(), usize::from(found.is_none()));
+        }
     }
 }

@@ -1,0 +1,134 @@
+//! The writer's conditions: one row per version, one outcome per key, the settings once.
+
+use anyhow::{Context as _, Result, ensure};
+use millrace_domain::ids::AggregateId;
+use millrace_domain::money::Currency;
+use millrace_domain::{Attribute, Attributes, Event, History, Settings, Timestamp, Trace, row};
+use millrace_writer::dynamodb::Tables;
+use millrace_writer::idempotency::{EXPIRES_AT, KEY, seconds};
+use millrace_writer::store::{Append, Appended, CommittedRecord, EventStore as _};
+
+use crate::pipeline::Pipeline;
+
+fn tables(pipeline: &Pipeline) -> Tables {
+    Tables::new(
+        pipeline.clients.dynamodb.clone(),
+        pipeline.local.events_table.clone(),
+        pipeline.local.idempotency_table.clone(),
+    )
+}
+
+fn time(millis: i64) -> Timestamp {
+    Timestamp::from_unix_millis(1_800_000_000_000 + millis).expect("within this century")
+}
+
+/// The opening of an account by this command: an event and a snapshot.
+fn opening(id: &str, command: &str, record: Option<Attributes>) -> Result<Append> {
+    let opened = Event::AccountCreated {
+        currency: Currency::stored("EUR")?,
+    };
+    let trace = Trace {
+        command_id: Some(command.to_owned()),
+        ..Trace::default()
+    };
+    let history = History::begin(AggregateId::new(id)?);
+    let (_, rows) = history.append(&[opened], time(0), &trace);
+    Ok(Append {
+        token: format!("{id}-{command}"),
+        rows,
+        record,
+        now: time(0),
+    })
+}
+
+/// A record that expires so many milliseconds after the appends' own time.
+fn record(key: &str, lasting: i64) -> Attributes {
+    [
+        (KEY, Attribute::text(key)),
+        (EXPIRES_AT, Attribute::number(seconds(time(lasting)))),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
+}
+
+/// The one that was stored, and the answer that the other got.
+fn one_stored(answers: [Appended; 2]) -> Result<(usize, Appended)> {
+    match answers {
+        [Appended::Stored, other] if other != Appended::Stored => Ok((0, other)),
+        [other, Appended::Stored] if other != Appended::Stored => Ok((1, other)),
+        answers => anyhow::bail!("one is stored, but the answers are {answers:?}"),
+    }
+}
+
+/// A row by itself, and a transaction of an event and a snapshot.
+pub(crate) async fn one_of_two_appends_takes_a_version(pipeline: &Pipeline) -> Result<()> {
+    let tables = tables(pipeline);
+    for (id, is_single) in [("racing rows", true), ("racing transactions", false)] {
+        let append = |command: &str| -> Result<Append> {
+            let mut append = opening(id, command, None)?;
+            if is_single {
+                append.rows.truncate(1);
+            }
+            Ok(append)
+        };
+        let (one, two) = (append("one")?, append("two")?);
+        let (first, second) = tokio::try_join!(tables.append(one), tables.append(two))?;
+        let (stored, other) = one_stored([first, second])?;
+        let by = ["one", "two"][stored];
+        let conflict = Appended::VersionConflict {
+            by: Some(by.to_owned()),
+        };
+        ensure!(other == conflict, "{other:?}, though {by} was first");
+        let first = row_of(&tables, id).await?;
+        ensure!(first[row::COMMAND_ID] == Attribute::text(by), "{first:?}");
+    }
+    Ok(())
+}
+
+async fn row_of(tables: &Tables, id: &str) -> Result<Attributes> {
+    let id = AggregateId::new(id)?;
+    let row = tables.row(&id, millrace_domain::Version::FIRST).await?;
+    row.context("a row was stored")
+}
+
+/// The record decides, also for another aggregate; one that has expired doesn't count.
+pub(crate) async fn one_of_two_appends_takes_a_key(pipeline: &Pipeline) -> Result<()> {
+    let tables = tables(pipeline);
+    let append = |id: &str, lasting| opening(id, id, Some(record("a raced key", lasting)));
+    let (one, two) = (append("key one", 0)?, append("key two", 0)?);
+    // Both records expire at the appends' own time, so each replaces the other.
+    for appended in [tables.append(one).await?, tables.append(two).await?] {
+        ensure!(appended == Appended::Stored, "{appended:?}");
+    }
+    let (one, two) = (append("key three", 1_000)?, append("key four", 1_000)?);
+    let (first, second) = tokio::try_join!(tables.append(one), tables.append(two))?;
+    let (_, other) = one_stored([first, second])?;
+    ensure!(other == Appended::KeyTaken, "{other:?}");
+    let kept = Some(record("a raced key", 1_000));
+    ensure!(tables.record("a raced key").await? == kept);
+    let committed = tables.committed_record("a raced key").await?;
+    ensure!(committed == CommittedRecord::Read(kept), "{committed:?}");
+    let none = tables.committed_record("no key").await?;
+    ensure!(none == CommittedRecord::Read(None), "{none:?}");
+    Ok(())
+}
+
+/// The deployed writer has stored them when it started.
+pub(crate) async fn settings_are_those_of_the_first_start(pipeline: &Pipeline) -> Result<()> {
+    pipeline.open().await?;
+    let tables = tables(pipeline);
+    let of = |code: &str| -> Result<Settings> {
+        Ok(Settings {
+            default_currency: Currency::stored(code)?,
+        })
+    };
+    let (eur, sek) = (of("EUR")?, of("SEK")?);
+    tables.keep_settings(&eur).await?;
+    let changed = tables.keep_settings(&sek).await;
+    let text = changed
+        .err()
+        .context("another currency starts")?
+        .to_string();
+    ensure!(text.contains("has been used with EUR"), "{text}");
+    Ok(())
+}
