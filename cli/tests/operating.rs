@@ -250,6 +250,9 @@ async fn operators_see_and_mend_a_deployment() -> Result<()> {
     what_was_never_delivered_is_brought(&operator)
         .await
         .context("deliveries were lost")?;
+    cursors_are_repaired_each_on_its_own(&operator)
+        .await
+        .context("cursors were damaged")?;
     events_are_followed(&operator)
         .await
         .context("events were followed")?;
@@ -396,6 +399,86 @@ async fn what_was_never_delivered_is_brought(operator: &Operator) -> Result<()> 
         .await?;
     ensure!(told[0]["account"] == *gap, "{told:?}");
     operator.settled().await
+}
+
+/// One `redrive` publishes the account whose cursor is lost, and names those whose cursor is
+/// unreadable or ahead of the events table; each is reset when that is asked for.
+async fn cursors_are_repaired_each_on_its_own(operator: &Operator) -> Result<()> {
+    let ids = [
+        operator.open().await?,
+        operator.open().await?,
+        operator.open().await?,
+    ];
+    let [missing, damaged, ahead] = &ids;
+    operator.settled().await?;
+    let dynamodb = &operator.clients.dynamodb;
+    let table = &operator.local.cursor_table;
+    let key = |id: &str| AttributeValue::S(id.to_owned());
+    let delete = dynamodb.delete_item().table_name(table);
+    delete.key("Id", key(missing)).send().await?;
+    let text = AttributeValue::S("nine".to_owned());
+    for (id, value) in [(damaged, text), (ahead, number(999))] {
+        dynamodb
+            .update_item()
+            .table_name(table)
+            .key("Id", key(id))
+            .update_expression("SET PublishedThrough = :value")
+            .expression_attribute_values(":value", value)
+            .send()
+            .await?;
+    }
+
+    let find = |lines: &[Value], id: &str| -> Result<Value> {
+        let line = lines.iter().find(|line| line["account"] == *id);
+        line.cloned().with_context(|| format!("{lines:?}"))
+    };
+    let told = operator.expect(&["redrive"], 3).await?;
+    ensure!(told.len() == 4, "{told:?}");
+    ensure!(find(&told, missing)?["publishedThrough"] == 1, "{told:?}");
+    ensure!(
+        find(&told, damaged)?["cursorUnreadable"]
+            .as_str()
+            .is_some_and(|reason| reason.contains("PublishedThrough")),
+        "{told:?}"
+    );
+    let wrong = find(&told, ahead)?;
+    ensure!(
+        wrong["cursorAhead"] == 999 && wrong["events"] == 1,
+        "{told:?}"
+    );
+
+    // The translator blocks rather than drop the next event.
+    let path = format!("/accounts/{ahead}/credit");
+    let (status, answer) = operator.post(&path, &json!({ "amount": 5 })).await?;
+    ensure!(status == 200, "{status}: {answer}");
+    let started = Instant::now();
+    loop {
+        let planned = ["redrive", "--blocked", "--reset-cursor", "--dry-run"];
+        let planned = operator.expect(&planned, 0).await?;
+        if planned.iter().any(|line| line["account"] == **ahead) {
+            break;
+        }
+        ensure!(
+            started.elapsed() < DEADLINE,
+            "it is not blocked: {planned:?}"
+        );
+    }
+    let told = operator.expect(&["redrive", "--reset-cursor"], 0).await?;
+    let last = told.last().context("a summary")?;
+    ensure!(last["published"] == 2, "{told:?}");
+    ensure!(
+        told.iter()
+            .filter(|line| line.get("reset").is_some())
+            .count()
+            == 2,
+        "{told:?}"
+    );
+    operator.settled().await?;
+
+    let beyond = ["republish", "--account", ahead, "--from", "12"];
+    let told = operator.expect(&beyond, 3).await?;
+    ensure!(told[0]["events"] == 2, "{told:?}");
+    Ok(())
 }
 
 /// From the beginning, of one account and of one type.

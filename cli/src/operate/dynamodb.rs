@@ -265,3 +265,128 @@ async fn delete(
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::operation::delete_item::DeleteItemOutput;
+    use aws_sdk_dynamodb::operation::query::QueryOutput;
+    use aws_sdk_dynamodb::operation::scan::ScanOutput;
+    use aws_sdk_dynamodb::types::error::ConditionalCheckFailedException;
+    use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
+    use millrace_domain::{Attribute, Attributes};
+
+    use super::*;
+
+    fn item(attributes: &[(&str, &str)]) -> HashMap<String, AttributeValue> {
+        attributes
+            .iter()
+            .map(|&(name, value)| (name.to_owned(), AttributeValue::S(value.to_owned())))
+            .collect()
+    }
+
+    fn attributes(pairs: &[(&str, &str)]) -> Attributes {
+        from_item(item(pairs))
+    }
+
+    #[tokio::test]
+    async fn a_page_of_ids_is_one_consistent_scan_of_a_segment() {
+        let rule = mock!(Client::scan)
+            .match_requests(|request| {
+                request.table_name() == Some("cursors")
+                    && request.consistent_read() == Some(true)
+                    && request.segment() == Some(2)
+                    && request.total_segments() == Some(4)
+                    && request.filter_expression() == Some("attribute_exists(Blocked)")
+                    && request.exclusive_start_key() == Some(&item(&[("Id", "a")]))
+            })
+            .then_output(|| {
+                ScanOutput::builder()
+                    .items(item(&[("Id", "b")]))
+                    .items(item(&[("Id", "c")]))
+                    .last_evaluated_key("Id", AttributeValue::S("c".to_owned()))
+                    .build()
+            });
+        let client = mock_client!(aws_sdk_dynamodb, [&rule]);
+        let table = ScannedTable::blocked(client, "cursors".to_owned());
+        let segment = Segment { index: 2, count: 4 };
+        let after = attributes(&[("Id", "a")]);
+        let page = table.ids_page(segment, Some(&after)).await.expect("read");
+        assert_eq!(page.ids, ["b", "c"]);
+        assert_eq!(page.last, Some(attributes(&[("Id", "c")])));
+
+        let rule = mock!(Client::scan)
+            .match_requests(|request| {
+                request.filter_expression().is_none() && request.exclusive_start_key().is_none()
+            })
+            .then_output(|| {
+                let none = Some(HashMap::new());
+                ScanOutput::builder().set_last_evaluated_key(none).build()
+            });
+        let client = mock_client!(aws_sdk_dynamodb, [&rule]);
+        let table = ScannedTable::all(client, "events".to_owned());
+        let page = table.ids_page(segment, None).await.expect("read");
+        assert_eq!(page, IdPage::default());
+    }
+
+    fn newest_rows(types: &'static [&'static str], more: bool, first: bool) -> Rule {
+        mock!(Client::query)
+            .match_requests(move |request| {
+                request.table_name() == Some("events")
+                    && request.consistent_read() == Some(true)
+                    && request.scan_index_forward() == Some(false)
+                    && request.exclusive_start_key().is_none() == first
+            })
+            .then_output(move || {
+                let rows = types.iter().map(|&of| item(&[("Id", "a"), ("Type", of)]));
+                let last = more.then(|| item(&[("Id", "a")]));
+                QueryOutput::builder()
+                    .set_items(Some(rows.collect()))
+                    .set_last_evaluated_key(last)
+                    .build()
+            })
+    }
+
+    #[tokio::test]
+    async fn the_newest_event_row_is_found_after_any_number_of_snapshots() {
+        let first = newest_rows(&["SNAPSHOT", "SNAPSHOT", "SNAPSHOT"], true, true);
+        let second = newest_rows(&["SNAPSHOT", "CREDIT", "WITHDRAW"], true, false);
+        let client = mock_client!(aws_sdk_dynamodb, RuleMode::Sequential, [&first, &second]);
+        let events = EventsTable::new(client, "events".to_owned());
+        let row = events.newest_event_row("a").await.expect("read");
+        let row = row.expect("there is one");
+        assert_eq!(row[row::TYPE], Attribute::Text("CREDIT".to_owned()));
+
+        let only = newest_rows(&["SNAPSHOT"], false, true);
+        let client = mock_client!(aws_sdk_dynamodb, [&only]);
+        let events = EventsTable::new(client, "events".to_owned());
+        assert_eq!(events.newest_event_row("a").await.expect("read"), None);
+    }
+
+    #[tokio::test]
+    async fn a_reset_is_conditional_on_every_attribute_that_was_read() {
+        let read = item(&[("Id", "a"), (PUBLISHED_THROUGH, "nine")]);
+        let rule = mock!(Client::delete_item)
+            .match_requests(|request| {
+                let condition = request.condition_expression().expect("a condition");
+                let values = request.expression_attribute_values().expect("values");
+                request.table_name() == Some("cursors")
+                    && condition.split(" AND ").count() == 3
+                    && condition.ends_with("attribute_not_exists(Blocked)")
+                    && values.len() == 2
+            })
+            .then_output(|| DeleteItemOutput::builder().build());
+        let client = mock_client!(aws_sdk_dynamodb, [&rule]);
+        let cursors = CursorTable::new(client, "cursors".to_owned());
+        let reset = cursors.reset("a", &read).await.expect("answered");
+        assert_eq!(reset, Reset::Removed);
+
+        let rule = mock!(Client::delete_item).then_error(|| {
+            let failed = ConditionalCheckFailedException::builder().build();
+            DeleteItemError::ConditionalCheckFailedException(failed)
+        });
+        let client = mock_client!(aws_sdk_dynamodb, [&rule]);
+        let cursors = CursorTable::new(client, "cursors".to_owned());
+        let reset = cursors.reset("a", &read).await.expect("answered");
+        assert_eq!(reset, Reset::Changed);
+    }
+}

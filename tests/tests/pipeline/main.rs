@@ -89,6 +89,8 @@ fn main() -> ExitCode {
         queries::athena_answers_from_the_lake,
         queries::athena_returns_times,
         tables::a_tag_on_each_table_contains_its_role,
+        conditions::cursor::saves_that_race_leave_the_later_cursor_and_no_lost_block,
+        conditions::cursor::a_reset_removes_only_the_cursor_that_was_read,
         linearizable::what_many_clients_saw_fits_one_order,
     ];
     trials.push(Trial::test(

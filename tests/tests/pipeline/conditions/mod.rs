@@ -2,4 +2,5 @@
 //! writers each. The fault simulation has conditions of its own, typed again in Rust; these tests say
 //! that the expressions mean the same.
 
+pub(crate) mod cursor;
 pub(crate) mod writer;

@@ -1,0 +1,179 @@
+//! The conditions on a cursor: of saving it, and of resetting it.
+
+use std::collections::HashMap;
+
+use anyhow::{Context as _, Result, ensure};
+use aws_sdk_dynamodb::types::AttributeValue;
+use millrace_cli::operate::ports::{CursorRepair as _, Reset};
+use millrace_domain::{Sequence, Timestamp};
+use millrace_translator::cursor::{Block, Cursor, CursorStore as _};
+use millrace_translator::dynamodb::CursorTable;
+
+use crate::pipeline::Pipeline;
+
+/// How often each race is run, since either writer may be the first.
+const ROUNDS: usize = 10;
+
+/// An item of the cursor table that no account has, gone when its scenario ends.
+struct Item<'a> {
+    pipeline: &'a Pipeline,
+    id: &'static str,
+    table: CursorTable,
+}
+
+impl<'a> Item<'a> {
+    fn new(pipeline: &'a Pipeline, id: &'static str) -> Self {
+        let client = pipeline.clients.dynamodb.clone();
+        let table = CursorTable::new(client, pipeline.local.cursor_table.clone());
+        Self {
+            pipeline,
+            id,
+            table,
+        }
+    }
+
+    /// Puts this in place of the item, or removes it.
+    async fn begin(&self, attributes: Option<&[(&str, AttributeValue)]>) -> Result<()> {
+        let client = &self.pipeline.clients.dynamodb;
+        let (table, id) = (&self.pipeline.local.cursor_table, self.id.to_owned());
+        let id = AttributeValue::S(id);
+        if let Some(attributes) = attributes {
+            let item: HashMap<String, AttributeValue> = attributes
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.clone()))
+                .chain([("Id".to_owned(), id)])
+                .collect();
+            let put = client.put_item().table_name(table).set_item(Some(item));
+            put.send().await?;
+        } else {
+            let delete = client.delete_item().table_name(table).key("Id", id);
+            delete.send().await?;
+        }
+        Ok(())
+    }
+
+    async fn cursor(&self) -> Result<Option<Cursor>> {
+        let stored = self.table.stored(self.id).await?;
+        Ok(stored.map(|stored| stored.cursor).transpose()?)
+    }
+}
+
+fn cursor(through: u64, blocked: Option<Block>) -> Cursor {
+    Cursor {
+        published_through: Sequence::new(through).expect("valid"),
+        context: None,
+        blocked,
+    }
+}
+
+fn block(reason: &str) -> Block {
+    Block {
+        sequence: Sequence::new(4).expect("valid"),
+        row: Some("5".to_owned()),
+        reason: reason.to_owned(),
+        since: Timestamp::from_unix_millis(0).expect("valid"),
+    }
+}
+
+/// The cursor never goes back, and what was decided on a block or on none holds only while that is
+/// stored.
+pub(crate) async fn saves_that_race_leave_the_later_cursor_and_no_lost_block(
+    pipeline: &Pipeline,
+) -> Result<()> {
+    let item = Item::new(pipeline, "conditions-of-saving");
+    let save = async |cursor: &Cursor, read: Option<&Block>| {
+        item.table.save(item.id, cursor, read).await.is_ok()
+    };
+    for _ in 0..ROUNDS {
+        item.begin(None).await?;
+        let (low, high) = (cursor(3, None), cursor(5, None));
+        let saved = tokio::join!(save(&low, None), save(&high, None));
+        ensure!(saved == (true, true) && item.cursor().await? == Some(high));
+
+        item.begin(None).await?;
+        let (ahead, blocked) = (cursor(5, None), cursor(3, Some(block("new"))));
+        let saved = tokio::join!(save(&ahead, None), save(&blocked, None));
+        one_of(&item, saved, [ahead, blocked]).await?;
+
+        item.begin(None).await?;
+        let old = block("old");
+        ensure!(save(&cursor(3, Some(old.clone())), None).await);
+        let (lifted, other) = (cursor(5, None), cursor(4, Some(block("new"))));
+        let saved = tokio::join!(save(&lifted, Some(&old)), save(&other, Some(&old)));
+        one_of(&item, saved, [lifted, other]).await?;
+
+        item.begin(None).await?;
+        let unreadable = block("unreadable");
+        let high = cursor(5, None);
+        let (saved, marked) =
+            tokio::join!(save(&high, None), item.table.mark(item.id, &unreadable));
+        marked?;
+        let expected = cursor(if saved { 5 } else { 0 }, Some(unreadable));
+        ensure!(item.cursor().await? == Some(expected));
+    }
+    item.begin(None).await
+}
+
+/// Exactly one was saved, and is stored.
+async fn one_of(item: &Item<'_>, saved: (bool, bool), cursors: [Cursor; 2]) -> Result<()> {
+    let [first, second] = cursors;
+    let expected = match saved {
+        (true, false) => first,
+        (false, true) => second,
+        _ => anyhow::bail!("{saved:?} were saved"),
+    };
+    let stored = item.cursor().await?;
+    ensure!(stored.as_ref() == Some(&expected), "{stored:?}");
+    Ok(())
+}
+
+/// A reset removes what was read and nothing else, whatever types its attributes have.
+pub(crate) async fn a_reset_removes_only_the_cursor_that_was_read(
+    pipeline: &Pipeline,
+) -> Result<()> {
+    let item = Item::new(pipeline, "conditions-of-resetting");
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    let number = |number: &str| AttributeValue::N(number.to_owned());
+    let nested = AttributeValue::M([("Sequence".to_owned(), number("1.50"))].into());
+    for attributes in [
+        &[][..],
+        &[("PublishedThrough", number("999"))],
+        &[("PublishedThrough", text("nine"))],
+        &[("PublishedThrough", AttributeValue::L(vec![nested.clone()]))],
+        &[("PublishedThrough", AttributeValue::Null(true))],
+        &[
+            ("PublishedThrough", number("2")),
+            ("Blocked", nested.clone()),
+        ],
+        &[
+            ("Blocked", AttributeValue::Bool(false)),
+            ("Other", number("7")),
+        ],
+    ] {
+        for _ in 0..ROUNDS {
+            item.begin(Some(attributes)).await?;
+            let read = item.table.stored(item.id).await?.context("it is there")?;
+            let reset = async || item.table.reset(item.id, &read.item).await;
+            let (one, other) = tokio::try_join!(reset(), reset())?;
+            ensure!(
+                [one, other] == [Reset::Removed, Reset::Changed]
+                    || [one, other] == [Reset::Changed, Reset::Removed],
+                "{attributes:?}: {one:?} and {other:?}"
+            );
+            ensure!(item.table.stored(item.id).await?.is_none());
+        }
+    }
+    // Somebody else repairs the cursor, or marks it, meanwhile.
+    for changed in [
+        &[("PublishedThrough", number("11"))][..],
+        &[("PublishedThrough", number("999")), ("Blocked", nested)],
+    ] {
+        item.begin(Some(&[("PublishedThrough", number("999"))]))
+            .await?;
+        let read = item.table.stored(item.id).await?.context("it is there")?;
+        item.begin(Some(changed)).await?;
+        ensure!(item.table.reset(item.id, &read.item).await? == Reset::Changed);
+        ensure!(item.table.stored(item.id).await?.is_some());
+    }
+    item.begin(None).await
+}
