@@ -6,7 +6,7 @@
  * environment themselves, so this file is the whole list. The environment decides one thing only:
  * whether the stage `local` may be used.
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, readSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { RetentionDays } from 'aws-cdk-lib/aws-logs';
 
@@ -116,10 +116,11 @@ export function readSettings(lookup: Lookup, environment: Environment): Settings
   const stage = oneOf(lookup, 'stage', ['aws', 'local'], 'aws');
   const local = stage === 'local';
   if (local) requireLoopback(environment);
+  const architecture = oneOf(lookup, 'architecture', ['arm64', 'x86_64'], 'arm64');
   return {
     stage,
-    artifacts: artifacts(lookup),
-    architecture: oneOf(lookup, 'architecture', ['arm64', 'x86_64'], 'arm64'),
+    artifacts: artifacts(lookup, architecture),
+    architecture,
     removalPolicy: oneOf(lookup, 'removalPolicy', ['retain', 'destroy'], local ? 'destroy' : 'retain'),
     // https://docs.aws.amazon.com/streams/latest/dev/kinesis-extended-retention.html
     retentionHours: integer(lookup, 'retentionHours', 24, 8760, 168),
@@ -216,7 +217,7 @@ function logRetention(lookup: Lookup): RetentionDays {
   return value;
 }
 
-function artifacts(lookup: Lookup): string {
+function artifacts(lookup: Lookup, architecture: Settings['architecture']): string {
   const value = lookup('artifacts') ?? '../target/lambda';
   if (typeof value !== 'string' || value === '') {
     throw refused('artifacts', value, 'a folder, absolute or relative to infra/');
@@ -230,7 +231,33 @@ function artifacts(lookup: Lookup): string {
         'repository, or name another folder with "-c artifacts=<folder>".',
     );
   }
+  for (const file of FUNCTIONS.map((name) => resolve(folder, name, 'bootstrap'))) {
+    const builtFor = programArchitecture(file);
+    if (builtFor !== undefined && builtFor !== architecture) {
+      throw new SettingError(
+        `Setting "architecture" is "${architecture}", but ${file} was built for ${builtFor}, and would fail at start.`,
+      );
+    }
+  }
   return folder;
+}
+
+/**
+ * What an ELF program was built for, as Lambda names it, or ELF's own number of another machine;
+ * `undefined` of a file that is no ELF program.
+ * https://refspecs.linuxfoundation.org/elf/gabi4+/ch4.eheader.html
+ */
+function programArchitecture(file: string): string | undefined {
+  const header = Buffer.alloc(20);
+  const descriptor = openSync(file, 'r');
+  try {
+    readSync(descriptor, header);
+  } finally {
+    closeSync(descriptor);
+  }
+  if (header.toString('latin1', 0, 4) !== '\x7fELF') return undefined;
+  const machine = header.readUInt16LE(18);
+  return { 0x3e: 'x86_64', 0xb7: 'arm64' }[machine] ?? `ELF machine ${machine}`;
 }
 
 function oneOf<const T extends string>(lookup: Lookup, name: string, allowed: readonly T[], fallback: T): T {

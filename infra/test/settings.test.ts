@@ -1,4 +1,4 @@
-import { mkdtempSync } from 'node:fs';
+import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -62,6 +62,24 @@ describe('a setting that is wrong is named with its value and what is allowed', 
     const empty = mkdtempSync(join(tmpdir(), 'millrace-empty-'));
     expect(() => read({ artifacts: empty })).toThrow(/there is no .*writer\/bootstrap.*cargo lambda build/s);
   });
+});
+
+test('programs of another architecture are refused, because they fail at start', () => {
+  const program = (machine: number) => {
+    const header = Buffer.alloc(64);
+    header.write('\x7fELF', 'latin1');
+    header.writeUInt16LE(machine, 18);
+    return header;
+  };
+  const folder = fakeArtifacts();
+  const reader = join(folder, 'reader/bootstrap');
+  writeFileSync(reader, program(0x3e));
+  expect(() => read({ artifacts: folder })).toThrow(/"architecture" is "arm64", but .*reader\/bootstrap was built for x86_64/);
+  expect(read({ artifacts: folder, architecture: 'x86_64' }).architecture).toBe('x86_64');
+  writeFileSync(reader, program(0xb7));
+  expect(read({ artifacts: folder }).architecture).toBe('arm64');
+  writeFileSync(reader, program(0x03));
+  expect(() => read({ artifacts: folder })).toThrow(/was built for ELF machine 3/);
 });
 
 describe('the local stage is for an emulator on this machine', () => {
