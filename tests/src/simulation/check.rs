@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::dynamodb::events::text;
 use super::expected::{self, Account, DEFAULT_CURRENCY, sequence_in};
 use super::functions::{Archive, Function as _, Project, Translate};
+use super::operators::is_excused;
 use super::world::{Answer, Event, Sent, World};
 
 /// How long after the faults have ended a batch that they hit may still be given up on.
@@ -28,6 +29,8 @@ pub(crate) enum Rest {
     AfterFaults,
     /// Every account that can be continued has had news.
     AfterNews,
+    /// Operators have repaired what can be repaired by a command.
+    Repaired,
 }
 
 /// Checks everything; notes the first violation.
@@ -209,6 +212,9 @@ fn is_through_or_reported(
     // account in trouble gets none.
     let has_no_news = rest == Rest::AfterFaults || account.is_in_trouble;
     let is_set_aside = has_no_news && world.is_discarded(Translate::NAME, id);
+    if is_excused(world, id, has_no_news) {
+        return Ok(());
+    }
     let may_be_blocked =
         account.is_in_trouble || (rest == Rest::AfterFaults && world.damaged.contains(id));
     if account.is_in_trouble && !is_blocked && !is_set_aside {
@@ -284,7 +290,8 @@ fn lake_holds_the_stream(world: &mut World) {
             events.insert(&event.data);
             lines.contains(&event.data[..])
         };
-        if !is_there && !world.is_discarded(Archive::NAME, &event.partition_key) {
+        let is_gone = is_noise && world.republished_to_lake.contains(&event.partition_key);
+        if !is_there && !is_gone && !world.is_discarded(Archive::NAME, &event.partition_key) {
             let (of, sequence) = (&event.partition_key, sequence_in(&event.data));
             wrong = Some(format!("{of}: the lake doesn't hold {sequence:?}"));
         }

@@ -17,6 +17,8 @@ use super::days::{self, MAPPINGS};
 use super::expected;
 use super::functions::settings;
 use super::invocation::{WRITER, invoke};
+use super::operators::{self, Operation};
+use super::queries;
 use super::services::Services;
 use super::sim::Sim;
 use super::strangers;
@@ -150,7 +152,45 @@ async fn act(sim: &Arc<Sim>, number: usize, action: Action) {
             let id = id_of(sim, account);
             sim.apply(|world, now| strangers::intrude(world, &id, foreign, now));
         }
-        Action::Reshard { table, split } => sim.apply(|world, _| {
+        Action::Legacy { .. }
+        | Action::Crowd { .. }
+        | Action::DamageCursor { .. }
+        | Action::Reshard { .. }
+        | Action::Disable { .. } => {
+            sim.apply(|world, now| disturb(world, &action, now));
+        }
+        Action::Query { account, question } => {
+            let id = id_of(sim, account);
+            queries::query(sim, &id, question).await;
+        }
+        Action::Operate(operation) => operate(sim, operation),
+        Action::Days(days) => {
+            days::pass(sim, days).await;
+            days::enable_all(sim);
+        }
+        Action::Pause(millis) => tokio::time::sleep(Duration::from_millis(millis)).await,
+    }
+}
+
+/// What others than clients and operators do at once.
+fn disturb(world: &mut World, action: &Action, now: u64) {
+    match *action {
+        Action::Legacy {
+            account,
+            events,
+            is_notified,
+        } => {
+            let id = format!("legacy-{account}");
+            world.accounts.insert(account, id.clone());
+            strangers::write_legacy(world, &id, events, is_notified, now);
+        }
+        Action::Crowd { accounts } => strangers::open_crowd(world, accounts, now),
+        Action::DamageCursor { account, damage } => {
+            if let Some(id) = world.accounts.get(&account).cloned() {
+                operators::damage_cursor(world, &id, damage);
+            }
+        }
+        Action::Reshard { table, split } => {
             world.count("shards split or merged", 1);
             match (table, split) {
                 (true, true) => world.table_stream.split(&mut world.rng),
@@ -158,17 +198,24 @@ async fn act(sim: &Arc<Sim>, number: usize, action: Action) {
                 (false, true) => world.domain_stream.split(&mut world.rng),
                 (false, false) => world.domain_stream.merge(&mut world.rng),
             }
-        }),
-        Action::Disable { mapping } => sim.apply(|world, _| {
+        }
+        Action::Disable { mapping } => {
             world.count("mappings disabled", 1);
             world.disabled.insert(MAPPINGS[mapping]);
-        }),
-        Action::Days(days) => {
-            days::pass(sim, days).await;
-            days::enable_all(sim);
         }
-        Action::Pause(millis) => tokio::time::sleep(Duration::from_millis(millis)).await,
+        _ => {}
     }
+}
+
+/// Starts an operator's command. Nobody waits for it.
+fn operate(sim: &Arc<Sim>, operation: Operation) {
+    let account = match operation {
+        Operation::Redrive { account, .. } => account,
+        Operation::Republish { account, .. } => Some(account),
+    };
+    let id = account.map(|account| id_of(sim, account));
+    let sim = Arc::clone(sim);
+    tokio::spawn(async move { operators::operate(&sim, operation, id).await });
 }
 
 /// The request that opens an account.

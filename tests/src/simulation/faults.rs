@@ -29,7 +29,7 @@ pub enum Fault {
     TransactionInProgress,
     /// The items of a transaction become visible one by one.
     TransactionSpread,
-    /// Some of a batch's history lines are written, and then the call fails.
+    /// `BatchWriteItem` or `BatchGetItem` leaves some of its items unprocessed.
     BatchCutShort,
     /// `PutRecords` fails for some records.
     RecordRejected,

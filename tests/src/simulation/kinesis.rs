@@ -1,6 +1,6 @@
 //! The domain stream as the translator sees it.
 
-use millrace_translator::publish::{Publisher, PutError, Record, Rejected};
+use millrace_translator::publish::{MAX_RECORDS, Publisher, PutError, Record, Rejected};
 
 use super::expected::sequence_in;
 use super::faults::Fault;
@@ -69,6 +69,9 @@ impl World {
 
 /// Stores record by record, each or not. Those behind one that failed are stored all the same.
 fn put_records(world: &mut World, records: Vec<Record>, now: u64) -> Vec<Result<(), Rejected>> {
+    if records.len() > MAX_RECORDS {
+        world.violated("1", "a put carries more records than PutRecords takes");
+    }
     if let Some(twice) = twice(&records) {
         world.violated("1", format!("{twice}: one put carries two of its events"));
     }

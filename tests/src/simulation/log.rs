@@ -86,6 +86,11 @@ impl<R> Log<R> {
         all
     }
 
+    /// The number that the next record gets.
+    pub(crate) const fn next_number(&self) -> u64 {
+        self.next_number
+    }
+
     /// Takes from readers what came before `oldest`.
     pub(crate) fn trim(&mut self, oldest: u64) {
         for shard in &mut self.shards {

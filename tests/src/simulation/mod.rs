@@ -28,6 +28,8 @@ mod invocation;
 mod kinesis;
 mod log;
 mod mapping;
+mod operators;
+mod queries;
 pub mod sabotage;
 pub mod scenario;
 mod services;
@@ -138,8 +140,9 @@ async fn run(seed: u64, options: Options) -> Outcome {
         },
         _ => LIMITS,
     };
-    if rng.u8(0..4) == 0 {
-        map_as_deployed(&sim);
+    if workload.is_large || rng.u8(0..4) == 0 {
+        // With a window, so that what comes one by one is gathered.
+        map_as_deployed(&sim, if workload.is_large { 2_000 } else { 0 });
     } else {
         map::<Translate>(&sim, &mut rng, 1, limits);
         let lanes = rng.u32(1..4);
@@ -158,6 +161,10 @@ async fn run(seed: u64, options: Options) -> Outcome {
         spread_news(&sim).await;
         if rest(&sim).await {
             check::check(&mut sim.world(), Rest::AfterNews);
+            operators::repair_everything(&sim).await;
+            if rest(&sim).await {
+                check::check(&mut sim.world(), Rest::Repaired);
+            }
         }
     }
     let mut world = sim.world();
@@ -196,6 +203,11 @@ fn world(rng: &mut Rng, options: Options) -> World {
         lake: Vec::new(),
         discarded: Vec::new(),
         missed: std::collections::BTreeSet::new(),
+        unreadable_cursors: std::collections::BTreeSet::new(),
+        damaged_cursors: BTreeMap::new(),
+        ever_damaged_cursors: std::collections::BTreeSet::new(),
+        republished_to_lake: std::collections::BTreeSet::new(),
+        republished: BTreeMap::new(),
         disabled: std::collections::BTreeSet::new(),
         acknowledged: std::collections::BTreeSet::new(),
         accounts: BTreeMap::new(),
@@ -228,7 +240,7 @@ fn map<F: functions::Function>(sim: &Arc<Sim>, rng: &mut Rng, lanes: u32, limits
 
 /// The mappings with the batch sizes, windows, lanes, time-outs and limits that the CDK app sets
 /// (`infra/lib/domain-stream.ts`, `projection.ts`, `lake.ts` and `mapping.ts`).
-fn map_as_deployed(sim: &Arc<Sim>) {
+fn map_as_deployed(sim: &Arc<Sim>, window: u64) {
     fn start<F: functions::Function>(sim: &Arc<Sim>, batch_size: usize, window: u64, lanes: u32) {
         let mapping = Mapping::<F> {
             batch_size,
@@ -240,8 +252,8 @@ fn map_as_deployed(sim: &Arc<Sim>) {
         };
         tokio::spawn(mapping.run(Arc::clone(sim)));
     }
-    start::<Translate>(sim, 1_000, 0, 1);
-    start::<Project>(sim, 1_000, 0, 4);
+    start::<Translate>(sim, 1_000, window, 1);
+    start::<Project>(sim, 1_000, window, 4);
     start::<Archive>(sim, 10_000, 60_000, 1);
 }
 

@@ -39,11 +39,13 @@ pub enum Sabotage {
     OwnCommandIdIgnored,
     /// What the previous version has recorded of a key isn't looked for.
     PreviousKeysIgnored,
+    /// `redrive` resets a cursor that is ahead of the events though nobody asked for it.
+    CursorResetUnasked,
 }
 
 /// All of them, each with what catches it: the property's number in the design, or `W` for the
 /// writer's own promises.
-pub const SABOTAGES: [(Sabotage, &[&str]); 15] = [
+pub const SABOTAGES: [(Sabotage, &[&str]); 16] = [
     // A hole; or, where it is the account's last event, an end that never comes.
     (Sabotage::RejectedRecordsIgnored, &["1", "4"]),
     (Sabotage::AcknowledgedTooEarly, &["1"]),
@@ -62,6 +64,7 @@ pub const SABOTAGES: [(Sabotage, &[&str]); 15] = [
     (Sabotage::RecordNotReadAgain, &["W"]),
     (Sabotage::OwnCommandIdIgnored, &["W"]),
     (Sabotage::PreviousKeysIgnored, &["W"]),
+    (Sabotage::CursorResetUnasked, &["O"]),
 ];
 
 /// What the simulation has found in the code, as a break that brings it back, with the property that

@@ -5,6 +5,7 @@ use millrace_domain::{Attribute, Attributes, Version, row};
 
 use super::dynamodb::events::{halves, text};
 use super::expected::{self, DEFAULT_CURRENCY, is_readable};
+use super::functions::{Function as _, Translate};
 use super::workload::Damage;
 use super::world::{Event, World};
 
@@ -62,6 +63,43 @@ pub(crate) fn append_older(world: &mut World, id: &str, now: u64) {
         version += 1;
     }
     world.put_row(credit(id, version), now);
+}
+
+/// Writes an account of so many events that was there before the table had a stream. Its last row
+/// may be the first that the stream shows.
+pub(crate) fn write_legacy(world: &mut World, id: &str, events: u64, is_notified: bool, now: u64) {
+    world.count("long accounts", 1);
+    let (mut version, mut balance) = (1, 0);
+    world.events.put(older_row(id, version, "CREATED"));
+    for event in 2..=events {
+        version += 1;
+        if is_snapshot(version) {
+            let mut snapshot = older_row(id, version, "SNAPSHOT");
+            snapshot.insert("Balance".to_owned(), Attribute::number(balance));
+            world.events.put(snapshot);
+            version += 1;
+        }
+        balance += version + 100;
+        let change = world.events.put(credit(id, version));
+        if is_notified && event == events {
+            world.emit(change, now);
+        }
+    }
+    if !is_notified {
+        // Nothing reports it until there is news of it.
+        world.missed.insert((Translate::NAME, id.to_owned()));
+    }
+}
+
+/// Opens so many accounts at once.
+pub(crate) fn open_crowd(world: &mut World, accounts: usize, now: u64) {
+    world.count("accounts opened in a crowd", accounts);
+    for account in 0..accounts {
+        let id = format!("crowd-{account}");
+        if world.events.of(&id).next().is_none() {
+            world.put_row(older_row(&id, 1, "CREATED"), now);
+        }
+    }
 }
 
 /// Damages an account behind its last row.

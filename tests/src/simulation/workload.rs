@@ -4,6 +4,8 @@
 use fastrand::Rng;
 
 use super::days::MAPPINGS;
+use super::operators::{CURSOR_DAMAGES, CursorDamage, Operation};
+use super::queries::Question;
 
 /// Something that somebody does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +51,23 @@ pub(crate) enum Action {
     Intrude { account: usize, foreign: bool },
     /// A stream's shards change.
     Reshard { table: bool, split: bool },
+    /// A long account of an older producer is there before the stream.
+    Legacy {
+        account: usize,
+        events: u64,
+        is_notified: bool,
+    },
+    /// An older producer opens many accounts at once.
+    Crowd { accounts: usize },
+    /// A client asks the reader.
+    Query { account: usize, question: Question },
+    /// An operator runs a command.
+    Operate(Operation),
+    /// An account's cursor gets damaged.
+    DamageCursor {
+        account: usize,
+        damage: CursorDamage,
+    },
     /// Somebody disables a mapping, until days have passed or all is done.
     Disable { mapping: usize },
     /// So many days pass.
@@ -105,6 +124,8 @@ pub(crate) struct Workload {
     pub(crate) actions: Vec<Action>,
     /// How many take from the actions side by side.
     pub(crate) clients: usize,
+    /// Whether there is more of something than fits one page, call or batch.
+    pub(crate) is_large: bool,
 }
 
 impl Workload {
@@ -135,6 +156,28 @@ impl Workload {
                 actions.insert(later, Action::Repair { account });
             }
         }
+        for _ in 0..rng.usize(0..8) {
+            let query = Action::Query {
+                account: rng.usize(0..accounts),
+                question: Self::question(rng),
+            };
+            actions.insert(rng.usize(0..=actions.len()), query);
+        }
+        let is_large = rng.u8(0..20) == 0;
+        if is_large {
+            let large = if rng.bool() {
+                Action::Legacy {
+                    account: accounts + OLDER,
+                    events: rng.u64(1_200..3_000),
+                    is_notified: rng.bool(),
+                }
+            } else {
+                Action::Crowd {
+                    accounts: rng.usize(101..700),
+                }
+            };
+            actions.insert(0, large);
+        }
         if rng.u8(0..6) == 0 {
             let days = rng.usize(0..=actions.len());
             actions.insert(days, Action::Days(rng.u64(1..9)));
@@ -146,6 +189,21 @@ impl Workload {
         Self {
             actions,
             clients: rng.usize(1..6),
+            is_large,
+        }
+    }
+
+    fn question(rng: &mut Rng) -> Question {
+        match rng.u8(0..3) {
+            0 => Question::View {
+                at_least: rng.bool().then(|| rng.u64(0..3)),
+            },
+            1 => Question::Transactions {
+                limit: rng.u64(1..8),
+            },
+            _ => Question::BalanceAt {
+                ago: rng.i64(0..60_000),
+            },
         }
     }
 
@@ -155,6 +213,21 @@ impl Workload {
             currency: CURRENCIES[rng.usize(0..CURRENCIES.len())],
             has_key: rng.bool(),
             caller: (!is_open).then(|| rng.u8(0..CALLERS)),
+        }
+    }
+
+    fn operation(rng: &mut Rng, account: usize) -> Operation {
+        if rng.bool() {
+            Operation::Redrive {
+                account: rng.bool().then_some(account),
+                reset_cursor: rng.bool(),
+            }
+        } else {
+            Operation::Republish {
+                account,
+                from: rng.u64(1..6),
+                is_resumed: rng.bool(),
+            }
         }
     }
 
@@ -196,7 +269,12 @@ impl Workload {
                 table: rng.bool(),
                 split: rng.u8(0..3) > 0,
             },
-            94..97 => Action::DamageView { account },
+            94..96 => Action::Operate(Self::operation(rng, account)),
+            96 => Action::DamageCursor {
+                account,
+                damage: CURSOR_DAMAGES[rng.usize(0..CURSOR_DAMAGES.len())],
+            },
+            97..99 => Action::DamageView { account },
             _ => Action::Pause(rng.u64(1..20_000)),
         }
     }

@@ -17,6 +17,7 @@ use super::dynamodb::events::EventsTable;
 use super::dynamodb::writer::{Item, Transaction};
 use super::faults::{Fault, Plan, Tally};
 use super::log::Log;
+use super::operators::{CursorDamage, Run};
 use super::sabotage::Sabotage;
 use super::upgrade::Upgrade;
 
@@ -151,6 +152,16 @@ pub(crate) struct World {
     /// By function, the accounts of which a record was trimmed, or became too old, before it was
     /// read.
     pub(crate) missed: BTreeSet<(&'static str, String)>,
+    /// The accounts whose cursor's position isn't a number.
+    pub(crate) unreadable_cursors: BTreeSet<String>,
+    /// The accounts whose cursor is damaged and not repaired, and those where it ever was.
+    pub(crate) damaged_cursors: BTreeMap<String, CursorDamage>,
+    pub(crate) ever_damaged_cursors: BTreeSet<String>,
+    /// The accounts of which the archiver missed a record, and whose events were republished. What
+    /// was no event can't be.
+    pub(crate) republished_to_lake: BTreeSet<String>,
+    /// The runs of `republish`, by account and first sequence.
+    pub(crate) republished: BTreeMap<(String, u64), Run>,
     /// The functions whose mapping is disabled.
     pub(crate) disabled: BTreeSet<&'static str>,
 

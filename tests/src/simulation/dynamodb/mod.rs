@@ -2,6 +2,8 @@
 //! functions' own traits.
 
 pub(crate) mod events;
+pub(crate) mod operators;
 pub(crate) mod read_model;
+pub(crate) mod reader;
 pub(crate) mod translator;
 pub(crate) mod writer;

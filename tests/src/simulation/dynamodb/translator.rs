@@ -2,11 +2,13 @@
 
 use millrace_domain::{Attributes, Sequence, Version};
 use millrace_runtime::ServiceError;
-use millrace_translator::cursor::{Block, Cursor, CursorStore, Loaded};
+use millrace_translator::cursor::{Block, Cursor, CursorStore, Loaded, MAX_LOADED};
 use millrace_translator::rows::{EventRows, Page};
 
 use super::events::halves;
+use super::operators::unreadable;
 use crate::simulation::expected::is_readable;
+use crate::simulation::faults::Fault;
 use crate::simulation::sabotage::Sabotage;
 use crate::simulation::services::Services;
 use crate::simulation::world::World;
@@ -66,16 +68,25 @@ impl Services {
 
 impl CursorStore for Services {
     async fn load(&self, aggregates: &[&str]) -> Result<Loaded, ServiceError> {
-        let found = |world: &mut World| {
-            aggregates
-                .iter()
-                .filter_map(|id| Some(((*id).to_owned(), Ok(world.cursors.get(*id)?.clone()))))
-                .collect()
-        };
-        Ok(Loaded {
-            found: self.read("BatchGetItem of cursors", found).await?,
-            unprocessed: Vec::new(),
+        let is_cut_short = self.strikes(Fault::BatchCutShort);
+        self.read("BatchGetItem of cursors", |world| {
+            if aggregates.len() > MAX_LOADED {
+                world.violated("4", "a BatchGetItem is beyond its limit");
+            }
+            let mut loaded = Loaded::default();
+            for id in aggregates {
+                let id = (*id).to_owned();
+                if is_cut_short && world.rng.bool() {
+                    loaded.unprocessed.push(id);
+                } else if world.unreadable_cursors.contains(&id) {
+                    loaded.found.insert(id, Err(unreadable()));
+                } else if let Some(cursor) = world.cursors.get(&id) {
+                    loaded.found.insert(id, Ok(cursor.clone()));
+                }
+            }
+            loaded
         })
+        .await
     }
 
     async fn save(
@@ -94,6 +105,9 @@ impl CursorStore for Services {
             if world.is_sabotaged(Sabotage::BlockForgotten) {
                 cursor.blocked = None;
             }
+            if world.unreadable_cursors.contains(&aggregate) {
+                return Err(ServiceError::new("UpdateItem of a cursor", "no number"));
+            }
             let stored = world.cursors.get(&aggregate).cloned().unwrap_or_default();
             let has_moved = cursor.published_through > stored.published_through;
             if world.is_sabotaged(Sabotage::BlockLiftedHalfway)
@@ -109,7 +123,9 @@ impl CursorStore for Services {
             let is_as_far = stored.published_through >= through;
             let is_as_read = stored.blocked == read || world.is_sabotaged(Sabotage::BlockWiped);
             if stored.published_through <= through && is_as_read {
-                check(world, &aggregate, through);
+                if has_moved {
+                    check(world, &aggregate, through);
+                }
                 world.cursors.insert(aggregate, cursor);
             } else if cursor.blocked.is_some() || !is_as_far {
                 return Err(ServiceError::new("UpdateItem of a cursor", "it has moved"));

@@ -1,0 +1,196 @@
+//! Queries: what clients ask the reader beside the live functions. Each answer has to be the fold of
+//! an account's events at one sequence that the view had between the question and the answer.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
+use aws_lambda_events::encodings::Body;
+use lambda_runtime::LambdaEvent;
+use millrace_domain::{Timestamp, view};
+use millrace_reader::handler::handle;
+use serde_json::{Value, json};
+
+use super::expected::{self, Expected};
+use super::invocation::invoke;
+use super::sim::Sim;
+use super::world::World;
+
+/// What the CDK app gives the reader.
+const TIME: Duration = Duration::from_secs(15);
+
+/// What a client asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// The account's view, once it has reached a sequence: so many above the one it has now.
+    View { at_least: Option<u64> },
+    /// The whole history, in pages of so many.
+    Transactions { limit: u64 },
+    /// The balance so many milliseconds ago.
+    BalanceAt { ago: i64 },
+}
+
+/// An answer, and the sequences that the view had before and after it.
+struct Answer {
+    status: i64,
+    etag: Option<String>,
+    body: Value,
+    before: u64,
+    after: u64,
+}
+
+/// Asks, and checks the answer.
+pub(crate) async fn query(sim: &Arc<Sim>, id: &str, question: Question) {
+    let asked = match question {
+        Question::View { at_least } => view_of(sim, id, at_least).await,
+        Question::Transactions { limit } => transactions(sim, id, limit).await,
+        Question::BalanceAt { ago } => balance_at(sim, id, ago).await,
+    };
+    if let Err(what) = asked {
+        sim.world()
+            .violated("3", format!("{id}: {question:?}: {what}"));
+    }
+}
+
+async fn view_of(sim: &Arc<Sim>, id: &str, at_least: Option<u64>) -> Result<(), String> {
+    let at_least = at_least.map(|more| projected(&sim.world(), id) + more);
+    let query = at_least.map_or_else(|| json!({}), |it| json!({ "minSequence": it.to_string() }));
+    let Some(answer) = ask(sim, &format!("/accounts/{id}"), id, query).await? else {
+        return Ok(());
+    };
+    let sequence = answer.body["sequence"].as_u64().unwrap_or_default();
+    answer.contains(sequence)?;
+    let world = sim.world();
+    let events = &expected::account(&world, id).events;
+    let is_fold = balance_after(events, sequence) == answer.body["balance"].as_i64();
+    if !is_fold || answer.etag != Some(format!("\"{sequence}\"")) || Some(sequence) < at_least {
+        return Err(format!("{} with {:?}", answer.body, answer.etag));
+    }
+    Ok(())
+}
+
+async fn transactions(sim: &Arc<Sim>, id: &str, limit: u64) -> Result<(), String> {
+    let path = format!("/accounts/{id}/transactions");
+    let mut query = json!({ "limit": limit.to_string() });
+    let mut next = None;
+    loop {
+        let Some(answer) = ask(sim, &path, id, query.clone()).await? else {
+            return Ok(());
+        };
+        let page = answer.body["transactions"].as_array();
+        for transaction in page.into_iter().flatten() {
+            let sequence = transaction["sequence"].as_u64().unwrap_or_default();
+            match next {
+                None => answer.contains(sequence)?,
+                Some(next) if next == sequence => {}
+                Some(next) => return Err(format!("{sequence} in place of {next}")),
+            }
+            next = sequence.checked_sub(1);
+            let world = sim.world();
+            let events = &expected::account(&world, id).events;
+            if balance_after(events, sequence) != transaction["balance"].as_i64() {
+                return Err(transaction.to_string());
+            }
+        }
+        let Some(cursor) = answer.body["next"].as_str() else {
+            return match next {
+                Some(0) => Ok(()),
+                _ => Err(format!("the last page ends before {next:?}")),
+            };
+        };
+        query["cursor"] = json!(cursor);
+    }
+}
+
+async fn balance_at(sim: &Arc<Sim>, id: &str, ago: i64) -> Result<(), String> {
+    let at = Timestamp::from_unix_millis(sim.now().unix_millis() - ago).expect("this century");
+    let path = format!("/accounts/{id}/balance");
+    let Some(answer) = ask(sim, &path, id, json!({ "at": at.to_string() })).await? else {
+        return Ok(());
+    };
+    let sequence = answer.body["sequence"].as_u64().unwrap_or_default();
+    let at = answer.body["at"].as_str().unwrap_or_default();
+    let at = Timestamp::parse(at).map_err(|error| error.to_string())?;
+    let world = sim.world();
+    let events = &expected::account(&world, id).events;
+    // An event takes effect no earlier than those before it.
+    let effective = |sequence: u64| {
+        let through = usize::try_from(sequence).expect("few");
+        events
+            .get(..through)
+            .and_then(|events| events.iter().map(|it| it.time).max())
+    };
+    let is_last = sequence >= answer.before || effective(sequence + 1) > Some(at);
+    let is_fold = balance_after(events, sequence) == answer.body["balance"].as_i64();
+    if sequence > answer.after || effective(sequence) > Some(at) || !is_last || !is_fold {
+        return Err(answer.body.to_string());
+    }
+    Ok(())
+}
+
+impl Answer {
+    fn contains(&self, sequence: u64) -> Result<(), String> {
+        if (self.before..=self.after).contains(&sequence) {
+            return Ok(());
+        }
+        let Self { before, after, .. } = self;
+        Err(format!("{sequence}, of a view from {before} to {after}"))
+    }
+}
+
+fn balance_after(events: &[Expected], sequence: u64) -> Option<i64> {
+    let index = usize::try_from(sequence.checked_sub(1)?).ok()?;
+    Some(events.get(index)?.balance)
+}
+
+fn projected(world: &World, id: &str) -> u64 {
+    let item = world.views.get(id);
+    let sequence = item.and_then(|item| item.get(view::SEQUENCE)?.as_integer());
+    u64::try_from(sequence.unwrap_or_default()).expect("never negative")
+}
+
+/// Asks the reader. `None` where there is no answer, or none that says anything: the account has no
+/// view yet, or a service failed.
+async fn ask(sim: &Arc<Sim>, path: &str, id: &str, query: Value) -> Result<Option<Answer>, String> {
+    let before = projected(&sim.world(), id);
+    let event: ApiGatewayV2httpRequest = serde_json::from_value(json!({
+        "version": "2.0",
+        "routeKey": "GET /{proxy+}",
+        "rawPath": path,
+        "headers": {},
+        "queryStringParameters": query,
+        "requestContext": {"http": {"method": "GET", "path": path}},
+        "isBase64Encoded": false,
+    }))
+    .expect("an HTTP API event");
+    let first = BTreeMap::new();
+    let answer = invoke(sim, "reader", TIME, first, |services, context| async move {
+        handle(&services, &services, LambdaEvent::new(event, context)).await
+    });
+    let Ok(Ok(response)) = answer.await else {
+        return Ok(None);
+    };
+    let mut world = sim.world();
+    world.count("queries answered", 1);
+    let answer = Answer {
+        status: response.status_code,
+        etag: response
+            .headers
+            .get("etag")
+            .and_then(|tag| Some(tag.to_str().ok()?.to_owned())),
+        body: match response.body {
+            Some(Body::Text(text)) => serde_json::from_str(&text).expect("JSON"),
+            _ => Value::Null,
+        },
+        before,
+        after: projected(&world, id),
+    };
+    match answer.status {
+        200 => Ok(Some(answer)),
+        503 => Ok(None),
+        // Nothing had happened by then, or there is no view yet.
+        404 if before == 0 || path.ends_with("balance") => Ok(None),
+        status => Err(format!("{status} {}", answer.body)),
+    }
+}
