@@ -519,10 +519,14 @@ mod tests {
 
     #[test]
     fn a_problem_is_written_as_rfc_9457_has_it() {
-        let response = Problem::new(422, "insufficient-funds", "the balance is 3")
+        let problem = Problem::new(422, "insufficient-funds", "the balance is 3")
             .at("/amount")
-            .with_header("retry-after", "1")
-            .into_response();
+            .with_header("retry-after", "1");
+        assert_eq!(
+            (problem.status(), problem.code()),
+            (422, "insufficient-funds")
+        );
+        let response = problem.into_response();
         assert_eq!(response.status, 422);
         assert_eq!(
             response.headers,

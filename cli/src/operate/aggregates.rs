@@ -129,3 +129,27 @@ pub(crate) async fn item(client: &Client, table: &str, id: &str) -> Result<Optio
         .with_context(|| format!("could not read {table}"))?;
     Ok(answer.item.map(from_item))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::super::memory::Ids;
+    use super::*;
+
+    #[tokio::test]
+    async fn every_page_of_every_segment_is_listed_and_counted() {
+        let ids: Vec<String> = (0..25).map(|n| format!("a{:02}", n % 20)).collect();
+        let (source, counts) = (Ids(ids), Mutex::new(Vec::new()));
+        let count = |read| counts.lock().expect("unpoisoned").push(read);
+        let listed = list(&source, count).await.expect("listed");
+        let listed: Vec<String> = listed.into_iter().collect();
+        let expected: Vec<String> = (0..20).map(|n| format!("a{n:02}")).collect();
+        assert_eq!(listed, expected);
+        let counts = counts.into_inner().expect("unpoisoned");
+        assert!(
+            counts.is_sorted() && counts.last() == Some(&25),
+            "{counts:?}"
+        );
+    }
+}

@@ -331,7 +331,14 @@ mod tests {
         other_table.table_id = Some("another".to_owned());
         for other in [scope(5, None), other_table] {
             let error = open(&folder, &other, Earlier::Resume).expect_err("another scope");
-            assert!(error.to_string().contains(&other.to_string()), "{error}");
+            let told = error.to_string();
+            for part in [
+                "table/events (id)",
+                "to stream from event 1 on",
+                &other.to_string(),
+            ] {
+                assert!(told.contains(part), "{told}");
+            }
             open(&folder, &other, Earlier::Refuse).expect_err("unfinished");
         }
         // An account's run has a checkpoint of its own.

@@ -32,6 +32,8 @@ pub(super) struct World {
     pub(super) unavailable: BTreeSet<String>,
     /// After so many puts the stream fails.
     pub(super) puts_left: Option<usize>,
+    /// So many loads of cursors leave everything unprocessed.
+    pub(super) unprocessed: usize,
     /// What another writer saves just before the next reset.
     pub(super) saved_before_reset: Option<(String, Cursor)>,
 }
@@ -214,7 +216,14 @@ impl EventLog for Memory {
 
 impl CursorStore for Memory {
     async fn load(&self, aggregates: &[&str]) -> Result<Loaded, ServiceError> {
-        let world = self.world();
+        let mut world = self.world();
+        if let Some(left) = world.unprocessed.checked_sub(1) {
+            world.unprocessed = left;
+            return Ok(Loaded {
+                unprocessed: aggregates.iter().map(|&id| id.to_owned()).collect(),
+                ..Loaded::default()
+            });
+        }
         Ok(Loaded {
             found: aggregates
                 .iter()

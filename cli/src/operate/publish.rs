@@ -579,6 +579,36 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_cursor_of_an_account_without_events_can_be_reset() {
+        let memory = Memory::default();
+        memory.world().cursors.insert("gone".to_owned(), Ok(at(5)));
+        let publication = memory.publication();
+        let is_unknown = async |id: &str| {
+            let position = publication.position(id).await;
+            position.expect("read").is_unknown()
+        };
+        assert!(is_unknown("nobody").await && !is_unknown("gone").await);
+        memory.add("unpublished", 1, 0);
+        assert!(!is_unknown("unpublished").await);
+        let ahead = publication.redrive("gone", false).await.outcome;
+        assert!(matches!(ahead, Outcome::CursorFault(_)), "{ahead:?}");
+        let reset = publication.redrive("gone", true).await.outcome;
+        assert_eq!(reset, Outcome::Published(Sequence::NONE));
+        assert!(is_unknown("gone").await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn cursors_left_unprocessed_are_not_taken_for_none() {
+        let memory = Memory::default();
+        memory.add("a", 5, 5);
+        memory.world().unprocessed = 2;
+        let publication = memory.publication();
+        let outcome = publication.republish("a", sequence(4), &NotKept).await;
+        assert_eq!(outcome, Outcome::Published(sequence(5)));
+        assert_eq!(memory.stream("a"), [4, 5]);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn those_that_are_not_caught_up_are_selected() {
         let memory = Memory::default();
         memory.add("ahead", 3, 4);
@@ -596,8 +626,22 @@ mod tests {
         let blocked = Ids(vec!["blocked".to_owned()]);
         let select = async |selection| -> Vec<String> {
             let all = memory.ids();
-            let selected = is_send(publication.select(selection, &all, &blocked, |_, _| ()));
-            selected.await.expect("listed").into_iter().collect()
+            let examined = std::sync::Mutex::new(Vec::new());
+            let selected = is_send(
+                publication.select(selection, &all, &blocked, |done, total| {
+                    examined.lock().expect("unpoisoned").push((done, total));
+                }),
+            );
+            let selected = selected.await;
+            let examined = examined.into_inner().expect("unpoisoned");
+            assert!(
+                examined.is_empty() != selection.behind
+                    && examined
+                        .iter()
+                        .copied()
+                        .eq((1..=examined.len()).map(|done| (done, 25)))
+            );
+            selected.expect("listed").into_iter().collect()
         };
         let behind = ["ahead", "behind", "damaged", "lost", "unavailable"];
         let only_behind = Selection {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 
 use super::deployment::Deployment;
@@ -11,7 +11,7 @@ use super::dynamodb::ScannedTable;
 use super::outcome;
 use super::publish::Selection;
 use super::roles::{self, Role};
-use super::{aggregates, verify::NOT_WELL};
+use super::verify::NOT_WELL;
 use crate::args::Redrive;
 use crate::output::Output;
 use crate::progress::Progress;
@@ -89,7 +89,17 @@ async fn select(
     progress: &Progress,
 ) -> Result<BTreeSet<String>> {
     if let Some(account) = &redrive.account {
-        return aggregates::one(deployment, account.as_str()).await;
+        let id = account.as_str();
+        let names = &deployment.names;
+        let position = deployment.publication().position(id).await;
+        let position = position.with_context(|| {
+            let (cursors, events) = (&names.cursor_table, &names.events_table);
+            format!("could not read {id} in {cursors} and {events}")
+        })?;
+        if position.is_unknown() {
+            bail!("the events table holds no account {id}, and it has no cursor");
+        }
+        return Ok([id.to_owned()].into());
     }
     let step = progress.start("Looking for accounts that are not caught up");
     let both = !redrive.blocked && !redrive.behind;

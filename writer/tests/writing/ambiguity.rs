@@ -24,6 +24,12 @@ fn outcome(answer: &Response) -> (u16, &str, Option<&str>, Option<&str>) {
     (answer.status, &answer.body, etag, location)
 }
 
+/// Whether a command that waits for a transaction in vain has waited as long as it should: eight
+/// times, between half of 20 ms and half of 500 ms, since the jitter here is always a half.
+fn waits_for_a_transaction(waited: Duration) -> bool {
+    (Duration::from_millis(900)..Duration::from_millis(1_200)).contains(&waited)
+}
+
 fn appended_tokens(setting: &Setting) -> usize {
     let tokens = setting.memory.tokens.lock().expect("unpoisoned");
     tokens.iter().collect::<BTreeSet<_>>().len()
@@ -62,8 +68,10 @@ async fn while_a_record_is_being_written_nothing_is_refused() {
     let setting = Setting::with_account().await;
     setting.post(CREDIT, &[KEY, AT_TWO], FIVE).await;
     *setting.memory.hidden.lock().expect("unpoisoned") = Some(Hidden::Records(u32::MAX));
+    let started = Instant::now();
     let copy = setting.post(CREDIT, &[KEY, AT_TWO], FIVE).await;
     assert_eq!((copy.status, code(&copy).as_str()), (503, "unavailable"));
+    assert!(waits_for_a_transaction(started.elapsed()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -205,7 +213,10 @@ async fn a_transaction_that_stays_in_progress_is_an_unknown_outcome() {
     for headers in [&[][..], &[KEY]] {
         let setting = Setting::default();
         setting.memory.fault(Fault::InProgress(u32::MAX));
+        let started = Instant::now();
         let answer = setting.post("/accounts", headers, "").await;
+        assert!(waits_for_a_transaction(started.elapsed()));
+        assert_eq!(setting.memory.appends.load(Ordering::Relaxed), 9);
         assert_eq!(
             (answer.status, code(&answer).as_str()),
             (503, "unavailable")
@@ -246,8 +257,10 @@ async fn a_row_that_is_not_visible_yet_is_read_again() {
         let setting = Setting::with_account().await;
         setting.post(CREDIT, &[], FIVE).await;
         *setting.memory.hidden.lock().expect("unpoisoned") = Some(Hidden::Row(3, reads));
+        let started = Instant::now();
         let answer = setting.post(CREDIT, &[], FIVE).await;
         assert_eq!(answer.status, status, "{reads}");
+        assert!(status == 200 || waits_for_a_transaction(started.elapsed()));
     }
 }
 

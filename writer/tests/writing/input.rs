@@ -98,6 +98,30 @@ async fn bad_input_gets_its_problem_and_appends_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_as_large_as_it_may_be_is_taken() {
+    let setting = Setting::with_account().await;
+    let largest = format!("{:<1$}", r#"{"amount":1}"#, 16 * 1024);
+    let longest = "k".repeat(255);
+    let headers = [("idempotency-key", longest.as_str())];
+    assert_eq!(setting.post(CREDIT, &headers, &largest).await.status, 200);
+    let larger = format!("{largest} ");
+    assert_eq!(setting.post(CREDIT, &[], &larger).await.status, 413);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_query_that_reaches_the_writer_is_not_found() {
+    let setting = Setting::with_account().await;
+    for path in [
+        "/accounts/a",
+        "/accounts/a/transactions",
+        "/accounts/a/balance",
+    ] {
+        let answer = setting.answer(&request("GET", path, &[], "")).await;
+        assert_eq!((answer.status, code(&answer).as_str()), (404, "not-found"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_amount_that_is_none_is_pointed_at() {
     let setting = Setting::with_account().await;
     for amount in [
