@@ -84,12 +84,12 @@ impl Invocation {
         Timestamp::from_unix_millis(now).expect("within this century")
     }
 
-    /// Notes that a service has answered.
+    /// Notes that the events table was read or written: what it shows is what a refusal rests on.
     pub(crate) fn looked(&self, now: u64) {
         self.looked_at.store(now, Ordering::Relaxed);
     }
 
-    /// When the last answer of a service was decided, in milliseconds from the start.
+    /// When the events table was read or written last, in milliseconds from the start.
     pub(crate) fn looked_at(&self) -> u64 {
         self.looked_at.load(Ordering::Relaxed)
     }

@@ -49,7 +49,6 @@ impl Services {
                     world.reveal(now);
                     look(&mut world)
                 };
-                self.invocation.looked(now);
                 self.sim.pause(1, 12).await;
                 Ok(seen)
             }
@@ -65,7 +64,6 @@ impl Services {
     ) -> Result<T, ServiceError> {
         match self.set_out(action).await {
             Fate::Fine => {
-                self.invocation.looked(self.sim.elapsed());
                 let answer = self.sim.apply(effect);
                 self.sim.pause(1, 12).await;
                 Ok(answer)

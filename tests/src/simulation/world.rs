@@ -74,7 +74,8 @@ pub(crate) enum Answer {
         body: String,
         etag: Option<String>,
         location: Option<String>,
-        /// When the invocation had its last answer from a table.
+        /// When the invocation had its last answer from the events table. A refusal comes after
+        /// another look at the key's record.
         looked_at: u64,
     },
     /// None, or one that says that it isn't known.

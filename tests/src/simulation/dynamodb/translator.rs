@@ -110,12 +110,6 @@ impl CursorStore for Services {
             }
             let stored = world.cursors.get(&aggregate).cloned().unwrap_or_default();
             let has_moved = cursor.published_through > stored.published_through;
-            if world.is_sabotaged(Sabotage::BlockLiftedHalfway)
-                && has_moved
-                && cursor.blocked == read
-            {
-                cursor.blocked = None;
-            }
             let through = cursor.published_through;
             let reason = cursor.blocked.as_ref().map(|block| &block.reason);
             let line = format_args!("  {aggregate}: through {through}, blocked {reason:?}");

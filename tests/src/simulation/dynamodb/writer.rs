@@ -1,10 +1,11 @@
 //! The events table and the idempotency table as the writer sees them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_domain::ids::AggregateId;
 use millrace_domain::layout::SNAPSHOT_INTERVAL;
-use millrace_domain::{Attributes, Version, row};
+use millrace_domain::{Attributes, Timestamp, Version, row};
 use millrace_runtime::ServiceError;
 use millrace_writer::idempotency::{EXPIRES_AT, KEY, seconds};
 use millrace_writer::store::{Append, Appended, CommittedRecord, EventStore};
@@ -19,6 +20,9 @@ use crate::simulation::world::World;
 /// How long DynamoDB honours a transaction's token after it has succeeded, in milliseconds
 /// ([`ClientRequestToken`](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html)).
 const TOKEN_HONOURED: u64 = 10 * 60 * 1_000;
+
+/// How far two writers' clocks may be apart before one of them counts as wrong, in milliseconds.
+const CLOCK_TOLERANCE: i64 = 5 * 60 * 1_000;
 
 /// An item that a transaction writes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +45,7 @@ impl EventStore for Services {
     async fn newest(&self, id: &AggregateId) -> Result<Vec<Attributes>, ServiceError> {
         let limit = usize::try_from(SNAPSHOT_INTERVAL).expect("small");
         self.read("Query of the newest rows", |world| {
+            self.invocation.looked(self.sim.elapsed());
             let rows = world.visible_rows(id.as_str()).rev();
             rows.take(limit).map(|(_, row)| read(world, row)).collect()
         })
@@ -53,6 +58,7 @@ impl EventStore for Services {
         version: Version,
     ) -> Result<Option<Attributes>, ServiceError> {
         self.read("GetItem of a row", |world| {
+            self.invocation.looked(self.sim.elapsed());
             let mut rows = world.visible_rows(id.as_str());
             let row = rows.find(|(halves, _)| *halves == 2 * version.get());
             row.map(|(_, row)| read(world, row))
@@ -106,8 +112,10 @@ impl EventStore for Services {
         // finds the row that it has put itself.
         let is_repeated = is_single && self.strikes(Fault::CallRepeated);
         let items = items(&append);
+        let invocation = Arc::clone(&self.invocation);
         let (appended, wait) = self
             .write(ACTION, move |world, now| {
+                invocation.looked(now);
                 let first = store(world, append.clone(), now);
                 let appended = if is_repeated {
                     store(world, append, now)
@@ -273,6 +281,13 @@ fn store(world: &mut World, append: Append, now: u64) -> Appended {
         return Appended::VersionConflict { by };
     }
     for (_, row) in &rows {
+        // A clock that is further ahead than this isn't followed.
+        let stamped = Timestamp::parse(&text(row, "Timestamp"));
+        let stamped = stamped.map_or(i64::MAX, Timestamp::unix_millis);
+        if stamped > time.unix_millis() + CLOCK_TOLERANCE {
+            let what = format!("the time of {row:?} is far from its writer's, {time}");
+            world.violated("W", what);
+        }
         let of = text(row, "CorrelationId");
         world.committed.entry(of).or_insert(now);
     }
