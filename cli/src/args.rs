@@ -1,5 +1,6 @@
 //! The command line as people type it.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -8,8 +9,8 @@ use millrace_domain::{AggregateId, Sequence, Timestamp};
 use crate::follower::Start;
 
 const EXIT_CODES: &str = "Exit codes: 0 it worked, 1 it failed, 2 the command line is wrong.";
-const FINDING_CODES: &str =
-    "Exit codes: 0 all is well, 1 it failed, 2 the command line is wrong, 3 not all is well.";
+const FINDING_CODES: &str = "Exit codes: 0 done and everything checked, 1 it failed, 2 the command line is wrong, \
+     3 something was found, not completed or not checked.";
 
 /// Millrace: an event-sourced DynamoDB table as a stream of domain events.
 #[derive(Debug, Parser)]
@@ -47,10 +48,11 @@ pub enum Command {
     /// Follow the domain events, over all shards, until Ctrl-C
     #[command(after_help = help("tail --type BalanceWithdrawn --from 2026-11-20T21:00:00Z", EXIT_CODES))]
     Tail(Tail),
-    /// Hold events, cursors, read models and lake against each other
+    /// Compare events, cursors, read models and lake
     ///
-    /// Tells each account that is blocked, stale, behind or different. Events that are on their
-    /// way are given some seconds.
+    /// Reports each account that isn't right, once per cause, with the command that repairs it.
+    /// Events that are on their way are given some seconds. What could not be checked is reported
+    /// too.
     #[command(after_help = help("verify --account 0e5bab83-270a-48ba-8eb6-bca6046a03cb", FINDING_CODES))]
     Verify(Verify),
     /// Publish what the cursors have not passed, in order, from the events table
@@ -117,7 +119,7 @@ pub struct Verify {
     pub account: Option<AggregateId>,
     /// So many accounts, chosen by chance
     #[arg(long, value_name = "N", conflicts_with = "account")]
-    pub sample: Option<usize>,
+    pub sample: Option<NonZeroUsize>,
     /// On which deployment.
     #[command(flatten)]
     pub target: Target,
@@ -293,6 +295,7 @@ mod tests {
             "millrace tail --from yesterday",
             "millrace verify --account a --sample 5",
             "millrace verify --sample many",
+            "millrace verify --sample 0",
             "millrace redrive --account a --blocked",
             "millrace republish",
             "millrace republish --all --account a",

@@ -321,7 +321,7 @@ async fn a_poison_row_is_named_and_mended(operator: &Operator) -> Result<()> {
     let found = operator.expect(&["verify"], 3).await?;
     let named = found
         .iter()
-        .any(|line| line["account"] == *id && line["finding"] == "broken");
+        .any(|line| line["account"] == *id && line["finding"] == "blocked");
     ensure!(
         named && found.iter().all(|line| line["account"] != *other),
         "{found:?}"
@@ -389,7 +389,11 @@ async fn what_was_never_delivered_is_brought(operator: &Operator) -> Result<()> 
     let started = Instant::now();
     loop {
         let found = operator.expect(&["verify", "--account", &gap], 3).await?;
-        if found.iter().any(|line| line["finding"] == "stale") {
+        let is_stale = |line: &Value| {
+            let detail = line["detail"].as_str().unwrap_or_default();
+            line["finding"] == "view-behind" && detail.contains("stale")
+        };
+        if found.iter().any(is_stale) {
             break;
         }
         ensure!(started.elapsed() < DEADLINE, "no gap is told: {found:?}");
@@ -559,7 +563,8 @@ async fn a_read_model_is_built_anew(operator: &Operator) -> Result<()> {
     let found = operator.expect(&["verify"], 3).await?;
     let last = found.last().context("a summary")?;
     ensure!(
-        last["findings"] == json!({ "missing": 1, "differing": 2, "orphan": 1 }),
+        last["findings"]
+            == json!({ "view-behind": 1, "view-differs": 1, "view-without-events": 1 }),
         "{last}"
     );
 

@@ -1,33 +1,41 @@
-//! Rebuilding read models over services in memory, with a projector at work next to it.
+//! Examining and rebuilding read models over services in memory, with a projector at work next to
+//! it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use millrace_cli::args::Model;
 use millrace_cli::operate::fold::Damage;
-use millrace_cli::operate::ports::{EventLog, HistoryPage, ReadModelRepair};
+use millrace_cli::operate::ports::{
+    CursorRepair, EventLog, HistoryPage, ReadModelRepair, Reset, StoredCursor,
+};
 use millrace_cli::operate::rebuild::{Outcome, Rebuilder, Summary};
+use millrace_cli::operate::standing::{Examiner, Kind, Standing};
 use millrace_domain::money::Amount;
 use millrace_domain::{
-    AggregateId, Attribute, Attributes, Event, History, Sequence, Settings, Timestamp, Trace,
-    Version, row,
+    AggregateId, Attribute, Attributes, Event, History, RowError, Sequence, Settings, Timestamp,
+    Trace, Version, row,
 };
 use millrace_projector::model::{REVISION, ReadModel, Saved};
 use millrace_projector::project::Projector;
 use millrace_projector::record::Delivered;
 use millrace_runtime::{Ambient, Budget, ServiceError};
+use millrace_translator::cursor::{Block, Cursor, CursorStore, Loaded};
 use millrace_translator::rows::{EventRows, Page};
 
 /// Rows and history items per page.
 const PAGE: usize = 3;
 
 type Row = (String, u64);
+type Damaging = fn(&mut World);
 
 #[derive(Default)]
 struct World {
     rows: BTreeMap<Row, Attributes>,
     views: BTreeMap<String, Attributes>,
     history: BTreeMap<(String, i64), Attributes>,
+    /// Each aggregate's cursor; none: at its last event.
+    cursors: BTreeMap<String, Result<Cursor, RowError>>,
     ids: u64,
     /// What somebody else does before the next calls: one for each, the last one first.
     others: Vec<Option<fn(&mut World)>>,
@@ -268,6 +276,76 @@ impl ReadModelRepair for &Services {
         }
         world.history.remove(&key(read));
         Ok(Saved::Stored)
+    }
+}
+
+impl CursorStore for &Services {
+    async fn load(&self, _: &[&str]) -> Result<Loaded, ServiceError> {
+        unreachable!("examining reads what is stored")
+    }
+    async fn save(&self, _: &str, _: &Cursor, _: Option<&Block>) -> Result<(), ServiceError> {
+        unreachable!("examining writes nothing")
+    }
+    async fn mark(&self, _: &str, _: &Block) -> Result<(), ServiceError> {
+        unreachable!("examining writes nothing")
+    }
+}
+
+impl CursorRepair for &Services {
+    type Item = ();
+
+    async fn stored(&self, aggregate: &str) -> Result<Option<StoredCursor<()>>, ServiceError> {
+        let world = self.call();
+        let newest = world.rows.keys().rev().find(|(id, _)| id == aggregate);
+        let published_through = newest.map_or(Sequence::NONE, |(_, version)| {
+            Version::new(*version).expect("valid").sequence()
+        });
+        let at_the_end = Ok(Cursor {
+            published_through,
+            ..Cursor::default()
+        });
+        let cursor = world.cursors.get(aggregate).cloned().unwrap_or(at_the_end);
+        Ok(Some(StoredCursor { item: (), cursor }))
+    }
+
+    async fn reset(&self, _: &str, (): &()) -> Result<Reset, ServiceError> {
+        unreachable!("examining writes nothing")
+    }
+}
+
+impl Services {
+    async fn examine(&self, id: &str) -> Standing {
+        let examiner = Examiner {
+            events: self,
+            cursors: self,
+            model: self,
+            settings: settings(),
+        };
+        let standing = examiner.examine(id, None, (&self).now()).await;
+        standing.expect("no service fails")
+    }
+
+    async fn kinds(&self, id: &str) -> Vec<Kind> {
+        let standing = self.examine(id).await;
+        standing
+            .findings
+            .iter()
+            .map(|finding| finding.kind)
+            .collect()
+    }
+
+    fn set_cursor(&self, id: &str, published: u64, blocked_at: Option<u64>) {
+        let cursor = Cursor {
+            published_through: sequence(published),
+            blocked: blocked_at.map(|at| Block {
+                sequence: sequence(at),
+                row: None,
+                reason: "why".to_owned(),
+                since: (&self).now(),
+            }),
+            ..Cursor::default()
+        };
+        self.world().cursors.insert(id.to_owned(), Ok(cursor));
     }
 }
 
@@ -530,5 +608,165 @@ async fn a_view_that_was_moved_meanwhile_is_compared_again() {
             let balance = Attribute::number((through.get() - 1) * 5);
             assert_eq!(view["Balance"], balance, "after {calls} calls");
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_all_agree_nothing_is_found() {
+    let services = Services::with(&[("a", 25)]);
+    services.build("a").await;
+    let standing = services.examine("a").await;
+    assert_eq!(standing.findings, []);
+    assert_eq!(
+        (standing.through, standing.settled),
+        (sequence(25), sequence(25))
+    );
+    assert_eq!(standing.view.expect("readable"), standing.expected);
+}
+
+/// Whatever happens to a read model is one finding, and the command that the finding names repairs
+/// it.
+#[tokio::test(start_paused = true)]
+async fn each_finding_of_a_read_model_is_repaired_by_its_command() {
+    let damages: [(Kind, Damaging); 9] = [
+        (Kind::ViewDiffers, |world| {
+            let view = world.view("a");
+            view.insert("Balance".to_owned(), Attribute::number(1));
+        }),
+        (Kind::ViewDiffers, |world| {
+            let view = world.view("a");
+            view.insert("Sequence".to_owned(), Attribute::number(99));
+        }),
+        (Kind::ViewDiffers, |world| {
+            world.view("a").remove("Balance");
+        }),
+        (Kind::ViewStale, |world| {
+            let view = world.view("a");
+            view.insert("StaleSequence".to_owned(), Attribute::number(13));
+        }),
+        (Kind::ViewStale, |world| {
+            let view = world.view("a");
+            view.insert("StaleSequence".to_owned(), Attribute::text("x"));
+        }),
+        (Kind::HistoryMissing, |world| {
+            world.history.remove(&("a".to_owned(), 12));
+        }),
+        (Kind::HistoryMissing, |world| {
+            world.history.remove(&("a".to_owned(), 1));
+        }),
+        (Kind::HistoryDiffers, |world| {
+            let item = world.history.get_mut(&("a".to_owned(), 5));
+            item.expect("there").remove("Balance");
+        }),
+        (Kind::HistoryStray, |world| {
+            let mut item = world.history[&("a".to_owned(), 12)].clone();
+            item.insert("Sequence".to_owned(), Attribute::number(13));
+            world.history.insert(("a".to_owned(), 13), item);
+        }),
+    ];
+    for (kind, damage) in damages {
+        let services = Services::with(&[("a", 12)]);
+        services.build("a").await;
+        damage(&mut services.world());
+        assert_eq!(services.kinds("a").await, [kind]);
+        let model = match kind.command() {
+            "millrace rebuild accounts --account ID" => Model::Accounts,
+            "millrace rebuild transactions --account ID" => Model::Transactions,
+            other => panic!("{other}"),
+        };
+        services.rebuild(model, "a").await;
+        assert_eq!(services.kinds("a").await, [], "{kind:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn read_models_without_events_are_found() {
+    let services = Services::with(&[("a", 2)]);
+    services.build("a").await;
+    services.world().rows.clear();
+    let both = [Kind::ViewWithoutEvents, Kind::HistoryStray];
+    assert_eq!(services.kinds("a").await, both);
+    services.build("a").await;
+    assert_eq!(services.kinds("a").await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_cause_is_one_finding() {
+    let services = Services::with(&[("a", 3)]);
+    services.build("a").await;
+    services.world().grow("a", 9);
+
+    services.set_cursor("a", 3, None);
+    assert_eq!(services.kinds("a").await, [Kind::Unpublished]);
+    assert!(services.examine("a").await.is_lagging);
+    services.set_cursor("a", 3, Some(4));
+    assert_eq!(services.kinds("a").await, [Kind::Blocked]);
+    assert!(!services.examine("a").await.is_lagging);
+    services.set_cursor("a", 9, None);
+    assert_eq!(services.kinds("a").await, [Kind::ViewBehind]);
+    assert!(services.examine("a").await.is_lagging);
+    let mark = Attribute::number(5);
+    services
+        .world()
+        .view("a")
+        .insert("StaleSequence".to_owned(), mark);
+    assert_eq!(services.kinds("a").await, [Kind::ViewBehind]);
+    assert!(!services.examine("a").await.is_lagging);
+
+    services.build("a").await;
+    services.set_cursor("a", 10, None);
+    assert_eq!(services.kinds("a").await, [Kind::CursorAhead]);
+    let unreadable = Err(RowError::new("PublishedThrough", "is missing"));
+    services.world().cursors.insert("a".to_owned(), unreadable);
+    assert_eq!(services.kinds("a").await, [Kind::CursorUnreadable]);
+
+    services.world().cursors.clear();
+    let version = sequence(9).version().expect("not 0").get();
+    let row = services.world().rows.remove(&("a".to_owned(), version - 1));
+    assert!(row.is_some());
+    assert_eq!(services.kinds("a").await, [Kind::Row]);
+    services.set_cursor("a", 7, Some(8));
+    assert_eq!(services.kinds("a").await, [Kind::Blocked]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_that_is_not_the_state_is_found() {
+    let services = Services::with(&[("a", 12)]);
+    services.build("a").await;
+    {
+        let mut world = services.world();
+        let snapshot = world.rows.get_mut(&("a".to_owned(), 12)).expect("there");
+        snapshot.insert("Balance".to_owned(), Attribute::number(1));
+    }
+    assert_eq!(services.kinds("a").await, [Kind::Snapshot]);
+}
+
+/// Whenever something is read there is one more event, and the projector has applied it.
+#[tokio::test(start_paused = true)]
+async fn live_events_are_no_differences() {
+    fn more(world: &mut World) {
+        let newest = world.rows.keys().map(|(_, version)| *version).max();
+        let newest = Version::new(newest.expect("some"))
+            .expect("valid")
+            .sequence();
+        project(world, newest.get() + 1);
+    }
+    let services = Services::with(&[("a", 30)]);
+    services.build("a").await;
+    for every in 1..5 {
+        let mut others = vec![None; 60];
+        for other in others.iter_mut().step_by(every) {
+            *other = Some(more as fn(&mut World));
+        }
+        services.world().others = others;
+        let standing = services.examine("a").await;
+        services.world().others.clear();
+        let definite = |kind| !matches!(kind, Kind::Unpublished | Kind::ViewBehind);
+        let found = standing.findings;
+        assert!(
+            !found.iter().any(|finding| definite(finding.kind)),
+            "{found:?}"
+        );
+        assert!(found.is_empty() || standing.is_lagging);
     }
 }

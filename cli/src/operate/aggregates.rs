@@ -117,19 +117,6 @@ pub(crate) async fn items(client: &Client, table: &str, id: &str) -> Result<Vec<
     Ok(items)
 }
 
-/// One item of a table whose only key is `Id`, read consistently.
-pub(crate) async fn item(client: &Client, table: &str, id: &str) -> Result<Option<Attributes>> {
-    let answer = client
-        .get_item()
-        .table_name(table)
-        .consistent_read(true)
-        .key(row::ID, AttributeValue::S(id.to_owned()))
-        .send()
-        .await
-        .with_context(|| format!("could not read {table}"))?;
-    Ok(answer.item.map(from_item))
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;

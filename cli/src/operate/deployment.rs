@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::publish::Publication;
+use super::standing::Examiner;
 use crate::Workspace;
 use crate::clients::Clients;
 use crate::stack::Local;
@@ -111,6 +112,15 @@ impl Deployment {
             self.names.accounts_table.clone(),
             self.names.transactions_table.clone(),
         )
+    }
+
+    pub(crate) fn examiner(&self) -> Examiner<EventsTable, CursorTable, Tables> {
+        Examiner {
+            events: self.events(),
+            cursors: self.cursors(),
+            model: self.read_models(),
+            settings: self.settings,
+        }
     }
 
     pub(crate) fn cursors(&self) -> CursorTable {

@@ -3,11 +3,12 @@
 use anyhow::{Result, bail};
 use millrace_domain::row::{self, StoredRow};
 use millrace_domain::{Attribute, Attributes, Sequence};
+use millrace_runtime::{Ambient as _, System};
 use serde_json::{Map, Value, json};
 
 use super::aggregates;
 use super::deployment::Deployment;
-use super::standing::Standing;
+use super::fold::Fold;
 use crate::args::Inspect;
 use crate::output::Output;
 
@@ -18,32 +19,55 @@ pub(crate) async fn run(deployment: &Deployment, inspect: &Inspect, output: Outp
     if rows.is_empty() {
         bail!("the events table holds no account {id}");
     }
-    let standing = Standing::beside(deployment, id, &rows).await?;
+    let standing = deployment
+        .examiner()
+        .examine(id, None, System.now())
+        .await?;
     let published = standing
         .cursor
         .as_ref()
         .map_or(Sequence::NONE, |cursor| cursor.published_through);
+    let (is_then, at) = match inspect.at {
+        Some(at) => (true, format!("at {at}")),
+        None => (false, "now".to_owned()),
+    };
+    let upto = |time| inspect.at.is_none_or(|at| time <= at);
+    if is_then {
+        output.text(format_args!(
+            "Rows, events and fold are those of {at}. Cursor, view, findings and the column \
+             `published` are those of now."
+        ))?;
+    }
     output.text(format_args!(
         "{:>7}  {:<24}  {:<9}  {:>4}  {:<9}  {}",
         "version", "time", "type", "seq", "published", "row"
     ))?;
     for stored in &rows {
         let read = StoredRow::read(stored, &deployment.settings);
-        if let (Some(at), Ok(row)) = (inspect.at, &read)
-            && row.time() > at
-        {
+        if read.as_ref().is_ok_and(|row| !upto(row.time())) {
             break;
         }
         show_row(stored, &read, published, output)?;
     }
-    let upto = |event: &&millrace_domain::Envelope| inspect.at.is_none_or(|at| event.time <= at);
-    for event in standing.told.events.iter().filter(upto) {
-        let bytes = String::from_utf8_lossy(&event.to_bytes()).into_owned();
-        output.result(
-            format_args!("event  {bytes}"),
-            &json!({ "event": serde_json::from_str::<Value>(&bytes)? }),
-        )?;
+    let events = deployment.events();
+    let mut fold = Fold::new(&events, id, deployment.settings);
+    let mut last = None;
+    while let Some(folded) = fold.next().await? {
+        if upto(folded.envelope.time) {
+            let bytes = String::from_utf8_lossy(&folded.envelope.to_bytes()).into_owned();
+            output.result(
+                format_args!("event  {bytes}"),
+                &json!({ "event": serde_json::from_str::<Value>(&bytes)? }),
+            )?;
+        }
+        if upto(folded.entry.effective_at) {
+            last = Some(folded.entry);
+        }
     }
+    output.result(
+        format_args!("fold   ({at}) {}", serde_json::to_string(&last)?),
+        &json!({ "fold": last, "as": at }),
+    )?;
     match &standing.cursor {
         Ok(cursor) => {
             let blocked = cursor.blocked.as_ref().map(|block| {
@@ -54,33 +78,34 @@ pub(crate) async fn run(deployment: &Deployment, inspect: &Inspect, output: Outp
             });
             let object = json!({ "publishedThrough": published, "blocked": blocked });
             output.result(
-                format_args!("cursor {object}"),
-                &json!({ "cursor": object }),
+                format_args!("cursor (now) {object}"),
+                &json!({ "cursor": object, "as": "now" }),
             )?;
         }
         Err(error) => output.result(
-            format_args!("cursor can't be read: {error}"),
-            &json!({ "cursor": null, "error": error.to_string() }),
+            format_args!("cursor (now) can't be read: {error}"),
+            &json!({ "cursor": null, "as": "now", "error": error.to_string() }),
         )?,
     }
-    let told = standing
-        .told
-        .lines
-        .iter()
-        .rfind(|line| inspect.at.is_none_or(|at| line.effective_at <= at));
-    output.result(
-        format_args!("fold   {}", serde_json::to_string(&told)?),
-        &json!({ "fold": told }),
-    )?;
     let view = standing.view.as_ref().ok();
     output.result(
-        format_args!("view   {}", serde_json::to_string(&view)?),
-        &json!({ "view": view, "stale": standing.stale.as_ref().map(|it| &it.reason) }),
+        format_args!("view   (now) {}", serde_json::to_string(&view)?),
+        &json!({
+            "view": view, "as": "now", "stale": standing.stale.as_ref().map(|it| &it.reason),
+        }),
     )?;
-    for finding in standing.findings() {
+    for finding in &standing.findings {
+        let command = finding.kind.command().replace("ID", id);
         output.result(
-            format_args!("✗ {}", finding.detail),
-            &json!({ "finding": finding.kind, "detail": finding.detail }),
+            format_args!(
+                "✗ (now) {}: {}: `{command}`",
+                finding.kind.name(),
+                finding.detail
+            ),
+            &json!({
+                "finding": finding.kind, "as": "now", "detail": finding.detail,
+                "command": command,
+            }),
         )?;
     }
     Ok(())

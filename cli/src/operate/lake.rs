@@ -1,9 +1,11 @@
 //! What Athena says of the lake.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use millrace_domain::Sequence;
 
 use super::deployment::Deployment;
 use crate::athena;
@@ -11,17 +13,57 @@ use crate::athena;
 /// A query over a large lake takes minutes.
 const PATIENCE: Duration = Duration::from_mins(10);
 
-/// How many different events of each aggregate the lake holds; of one alone if it is named.
-pub(crate) async fn events(
+/// The aggregates of which the lake lacks events that are `due`, each with what it has.
+///
+/// How many different events there are doesn't say whether all that are due are among them: later
+/// ones may be there already. Where the highest sequence and the number differ, it asks for the
+/// number of those that are due.
+pub(crate) async fn lacking<S: BuildHasher>(
     deployment: &Deployment,
     aggregate: Option<&str>,
-) -> Result<HashMap<String, u64>> {
-    let which = aggregate.map_or_else(String::new, |id| {
-        format!(" AND subject = '{}'", id.replace('\'', "''"))
-    });
+    due: &HashMap<String, Sequence, S>,
+) -> Result<Vec<(String, String)>> {
+    let which = aggregate.map_or_else(String::new, of_one);
+    let columns = "subject, count(DISTINCT id), max(data.sequence)";
+    let rows = query(deployment, columns, &format!("{which} GROUP BY subject")).await?;
+    let mut lake = HashMap::new();
+    for row in rows {
+        let [subject, count, highest] = &row[..] else {
+            bail!("Athena answered a row of {} columns", row.len());
+        };
+        let highest: u64 = highest.parse().unwrap_or_default();
+        lake.insert(subject.clone(), (count.parse::<u64>()?, highest));
+    }
+    let mut lacking = Vec::new();
+    for (id, due) in due {
+        let due = due.get();
+        let (count, highest) = lake.get(id).copied().unwrap_or_default();
+        let there = if due == 0 || (count == highest && highest >= due) {
+            continue;
+        } else if count <= due && highest <= due {
+            count
+        } else {
+            let which = format!("{} AND data.sequence <= {due}", of_one(id));
+            let rows = query(deployment, "count(DISTINCT id)", &which).await?;
+            let count = rows.first().and_then(|row| row.first());
+            count.context("Athena answered no row")?.parse()?
+        };
+        if there < due {
+            lacking.push((id.clone(), format!("the lake has {there} of {due} events")));
+        }
+    }
+    lacking.sort();
+    Ok(lacking)
+}
+
+fn of_one(id: &str) -> String {
+    format!(" AND subject = '{}'", id.replace('\'', "''"))
+}
+
+async fn query(deployment: &Deployment, columns: &str, which: &str) -> Result<Vec<Vec<String>>> {
     let names = &deployment.names;
     let sql = format!(
-        "SELECT subject, count(DISTINCT id) FROM \"{}\" WHERE type <> '{}'{which} GROUP BY subject",
+        "SELECT {columns} FROM \"{}\" WHERE type <> '{}'{which}",
         names.glue_table,
         millrace_projector::line::UNREADABLE,
     );
@@ -31,13 +73,7 @@ pub(crate) async fn events(
         &names.glue_database,
         &sql,
     );
-    let rows = tokio::time::timeout(PATIENCE, query)
+    tokio::time::timeout(PATIENCE, query)
         .await
-        .context("the query did not end")??;
-    rows.into_iter()
-        .map(|row| match &row[..] {
-            [subject, count] => Ok((subject.clone(), count.parse()?)),
-            _ => bail!("Athena answered a row of {} columns", row.len()),
-        })
-        .collect()
+        .context("the query did not end")?
 }

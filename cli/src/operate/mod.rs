@@ -26,7 +26,7 @@ pub(crate) mod redrive;
 mod replay;
 pub(crate) mod republish;
 pub(crate) mod roles;
-pub(crate) mod standing;
+pub mod standing;
 pub(crate) mod tail;
 pub(crate) mod verify;
 

@@ -1,381 +1,405 @@
-//! How one aggregate stands: what its rows say, and what cursor and read models make of them.
+//! What the events table, the cursor and the read models contain of one aggregate, and what is wrong
+//! with it.
+//!
+//! View and cursor are read first, then the history next to the events. So the events that were read
+//! include all that the others can know of: a view at sequence n is compared with the fold of the
+//! events 1 to n, and what is beyond the events is wrong, not early. What lacks events may be on its
+//! way; [`Standing::is_lagging`] says so.
+//!
+//! Each cause is one finding: a blocked aggregate isn't reported as unpublished, nor is its view as
+//! behind.
 
-use std::time::Duration;
-
-use anyhow::Result;
-use millrace_domain::envelope::Context;
-use millrace_domain::row::{self, StoredRow};
-use millrace_domain::{
-    Attributes, Envelope, HistoryEntry, RecordedEvent, RowError, Sequence, Settings, State, View,
-    evolve,
-};
+use millrace_domain::{HistoryEntry, RowError, Sequence, Settings, Timestamp, View};
 use millrace_projector::stale::Stale;
-use millrace_runtime::{Budget, System};
-use millrace_translator::cursor::{Cursor, load_all};
+use millrace_runtime::ServiceError;
+use millrace_translator::cursor::Cursor;
 use serde::Serialize;
 
-use super::aggregates;
-use super::deployment::Deployment;
+use super::fold::{Damage, Fold, Folded};
+use super::ports::{CursorRepair, EventLog, ReadModelRepair};
+use super::rebuild::{Items, sequence_of};
 
-/// How long a cursor may be left unprocessed by DynamoDB.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// What an aggregate's rows tell, from the first one on.
-#[derive(Debug, Default)]
-pub(crate) struct Told {
-    /// Its events, in order.
-    pub(crate) events: Vec<Envelope>,
-    /// The view after the last of them.
-    pub(crate) view: Option<View>,
-    /// The history.
-    pub(crate) lines: Vec<HistoryEntry>,
-    /// Why they end there, if there are more rows.
-    pub(crate) broken: Option<String>,
-    /// What is wrong with a snapshot.
-    pub(crate) snapshot: Option<String>,
+/// The services that aggregates are examined with.
+#[derive(Debug, Clone)]
+pub struct Examiner<L, C, M> {
+    /// The events table.
+    pub events: L,
+    /// The publication cursors.
+    pub cursors: C,
+    /// The read models.
+    pub model: M,
+    /// The domain's settings.
+    pub settings: Settings,
 }
 
-/// What each place says of an aggregate.
+/// What was read of an aggregate.
 #[derive(Debug)]
-pub(crate) struct Standing {
-    pub(crate) id: String,
-    pub(crate) told: Told,
-    pub(crate) cursor: Result<Cursor, RowError>,
-    pub(crate) view: Result<Option<View>, RowError>,
-    pub(crate) stale: Option<Stale>,
-    pub(crate) lines: Result<Vec<HistoryEntry>, RowError>,
+pub struct Standing {
+    /// The aggregate.
+    pub id: String,
+    /// The last event that can be read.
+    pub through: Sequence,
+    /// The cursor; the first one where none is stored.
+    pub cursor: Result<Cursor, RowError>,
+    /// The view.
+    pub view: Result<Option<View>, RowError>,
+    /// The view's stale mark.
+    pub stale: Option<Stale>,
+    /// What the view has to be after the last event.
+    pub expected: Option<View>,
+    /// How many of the published events happened before the time that was asked for.
+    pub settled: Sequence,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// Whether a finding may be of events that are on their way.
+    pub is_lagging: bool,
 }
 
 /// Something that isn't as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Finding {
+pub struct Finding {
     /// What kind of trouble.
-    pub(crate) kind: Kind,
+    pub kind: Kind,
     /// What was found.
-    pub(crate) detail: String,
+    pub detail: String,
 }
 
-/// The kinds of trouble.
+/// The kinds of trouble, each with one command that repairs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Kind {
-    /// The cursor says that the aggregate stands still.
+pub enum Kind {
+    /// Publication is suspended at a row.
     Blocked,
-    /// The projector says that the view is behind.
-    Stale,
-    /// A row can't be read, or is missing.
-    Broken,
+    /// A row can't be decoded or is missing, and publication isn't suspended there.
+    Row,
     /// A snapshot isn't the fold of the events before it.
     Snapshot,
     /// The cursor is behind the events.
     Unpublished,
-    /// The cursor is beyond the events, or can't be read.
-    Cursor,
-    /// The view is behind the events, or isn't there.
-    Missing,
-    /// The view or the history says something else than the events.
-    Differing,
-    /// A read model or a cursor of an aggregate that has no events.
-    Orphan,
+    /// The cursor is ahead of the events.
+    CursorAhead,
+    /// The cursor can't be read.
+    CursorUnreadable,
+    /// The view is behind the published events, or isn't there.
+    ViewBehind,
+    /// The view has every event, and yet is marked stale.
+    ViewStale,
+    /// The view isn't the fold of the events, or can't be read.
+    ViewDiffers,
+    /// A view of an aggregate that has no events.
+    ViewWithoutEvents,
+    /// History items are missing.
+    HistoryMissing,
+    /// History items aren't what the events make of them.
+    HistoryDiffers,
+    /// History items are of no event.
+    HistoryStray,
     /// Events are missing in the lake.
     Lake,
 }
 
-impl Told {
-    /// Folds rows, oldest first, as far as they can be read.
-    pub(crate) fn of(rows: &[Attributes], settings: Settings) -> Self {
-        let mut told = Self::default();
-        let (mut context, mut state) = (None, State::Unopened);
-        let mut expected = Sequence::NONE.next();
-        for row in rows {
-            let event = match StoredRow::read(row, &settings) {
-                Ok(StoredRow::Event(event)) => event,
-                Ok(StoredRow::Snapshot(snapshot)) => {
-                    if snapshot.state() != state && snapshot.version.sequence().next() == expected {
-                        told.snapshot =
-                            Some(format!("row {} is not the balance", snapshot.version));
-                    }
-                    continue;
-                }
-                Err(error) => {
-                    let version = row::version(row).map_or(0, millrace_domain::Version::get);
-                    told.broken = Some(format!("row {version} can't be read: {error}"));
-                    break;
-                }
-            };
-            if event.sequence() != expected {
-                told.broken = Some(format!("event {expected} is missing"));
-                break;
-            }
-            state = evolve(state, &event.event);
-            context = Context::after(context, &event);
-            let Some(context) = context else {
-                told.broken = Some("the first row is no opening".to_owned());
-                break;
-            };
-            told.add(&event, context);
-            expected = expected.next();
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 14] = [
+        Self::Blocked,
+        Self::Row,
+        Self::Snapshot,
+        Self::Unpublished,
+        Self::CursorAhead,
+        Self::CursorUnreadable,
+        Self::ViewBehind,
+        Self::ViewStale,
+        Self::ViewDiffers,
+        Self::ViewWithoutEvents,
+        Self::HistoryMissing,
+        Self::HistoryDiffers,
+        Self::HistoryStray,
+        Self::Lake,
+    ];
+
+    /// What the output and the runbook call it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Blocked => "blocked",
+            Self::Row => "row",
+            Self::Snapshot => "snapshot",
+            Self::Unpublished => "unpublished",
+            Self::CursorAhead => "cursor-ahead",
+            Self::CursorUnreadable => "cursor-unreadable",
+            Self::ViewBehind => "view-behind",
+            Self::ViewStale => "view-stale",
+            Self::ViewDiffers => "view-differs",
+            Self::ViewWithoutEvents => "view-without-events",
+            Self::HistoryMissing => "history-missing",
+            Self::HistoryDiffers => "history-differs",
+            Self::HistoryStray => "history-stray",
+            Self::Lake => "lake",
         }
-        told
     }
 
-    fn add(&mut self, event: &RecordedEvent, context: Context) {
-        let envelope = Envelope::of(event, context);
-        let (view, line) = View::apply(self.view.as_ref(), &envelope);
-        self.view = Some(view);
-        self.lines.push(line);
-        self.events.push(envelope);
+    /// The command that repairs it, of the account `ID`. Rows are repaired by people first, as the
+    /// runbook says.
+    #[must_use]
+    pub const fn command(self) -> &'static str {
+        match self {
+            Self::Blocked | Self::Row | Self::Snapshot | Self::Unpublished => {
+                "millrace redrive --account ID"
+            }
+            Self::CursorAhead | Self::CursorUnreadable => {
+                "millrace redrive --account ID --reset-cursor"
+            }
+            Self::ViewBehind | Self::Lake => "millrace republish --account ID",
+            Self::ViewStale | Self::ViewDiffers | Self::ViewWithoutEvents => {
+                "millrace rebuild accounts --account ID"
+            }
+            Self::HistoryMissing | Self::HistoryDiffers | Self::HistoryStray => {
+                "millrace rebuild transactions --account ID"
+            }
+        }
     }
 
-    /// The sequence of the last event that can be read.
-    pub(crate) fn through(&self) -> Sequence {
-        self.view
+    /// Whether a row of the events table has to be repaired before the command helps.
+    #[must_use]
+    pub const fn needs_row_repair(self) -> bool {
+        matches!(self, Self::Blocked | Self::Row | Self::Snapshot)
+    }
+}
+
+/// What comparing the history found: how many items, and the first of them.
+#[derive(Debug, Default)]
+struct History {
+    missing: Option<(usize, Sequence)>,
+    differing: Option<(usize, Sequence)>,
+    stray: Option<(usize, String)>,
+}
+
+impl<L: EventLog, C: CursorRepair, M: ReadModelRepair> Examiner<L, C, M> {
+    /// Examines an aggregate. Cursor and view have to include the events up to `at_least`, where that
+    /// is given, else all that there are; `settled_before` is for [`Standing::settled`].
+    ///
+    /// # Errors
+    /// [`ServiceError`]: something could not be read, and the aggregate isn't examined.
+    pub async fn examine(
+        &self,
+        id: &str,
+        at_least: Option<Sequence>,
+        settled_before: Timestamp,
+    ) -> Result<Standing, ServiceError> {
+        let item = self.model.view(id).await?;
+        let stored = self.cursors.stored(id).await?;
+        let view = item.as_ref().map_or(Ok(None), View::read);
+        let cursor = stored.map_or_else(|| Ok(Cursor::default()), |stored| stored.cursor);
+        let published = cursor
             .as_ref()
-            .map_or(Sequence::NONE, |view| view.sequence)
+            .map_or(Sequence::NONE, |cursor| cursor.published_through);
+        let viewed = view
+            .as_ref()
+            .ok()
+            .map(|view| view.as_ref().map_or(Sequence::NONE, |view| view.sequence));
+        let (mut view_then, mut settled) = (None, Sequence::NONE);
+        let mut fold = Fold::new(&self.events, id, self.settings);
+        let history = self
+            .history(id, &mut fold, viewed, |folded| {
+                let sequence = folded.entry.sequence;
+                if Some(sequence) == viewed {
+                    view_then = Some(folded.view.clone());
+                }
+                if sequence <= published && folded.envelope.time < settled_before {
+                    settled = sequence;
+                }
+            })
+            .await?;
+        let mut standing = Standing {
+            id: id.to_owned(),
+            through: fold.through(),
+            cursor,
+            stale: item.as_ref().and_then(Stale::read),
+            view,
+            expected: fold.view().cloned(),
+            settled,
+            findings: Vec::new(),
+            is_lagging: false,
+        };
+        let wanted = at_least.map_or(fold.through(), |least| least.min(fold.through()));
+        standing.judge_cursor(fold.damage(), wanted);
+        if let Some(version) = fold.wrong_snapshot() {
+            let detail = format!("row {version} is not the state after the events before it");
+            standing.find(Kind::Snapshot, detail);
+        }
+        let has_item = item.is_some();
+        standing.judge_view(
+            has_item,
+            view_then.as_ref(),
+            fold.damage().is_some(),
+            wanted,
+        );
+        standing.judge_history(history);
+        Ok(standing)
+    }
+
+    /// Compares the history with the events, side by side, and reads both to their ends. Items are
+    /// missing up to the view's sequence, where the view can be read; beyond it the projector may be
+    /// at work.
+    async fn history(
+        &self,
+        id: &str,
+        fold: &mut Fold<'_, L>,
+        viewed: Option<Sequence>,
+        mut each: impl FnMut(&Folded) + Send,
+    ) -> Result<History, ServiceError> {
+        let mut history = History::default();
+        let mut items = Items::new(&self.model, id);
+        let mut item = items.next().await?;
+        let mut event = fold.next().await?;
+        loop {
+            if event.is_none() && fold.damage().is_none() && item.is_some() {
+                // The item was read before this: no event explains it if none has come.
+                fold.look_again();
+                event = fold.next().await?;
+            }
+            let here = item.as_ref().map(sequence_of);
+            match (here, &event) {
+                (None, None) => return Ok(history),
+                (Some(Some(here)), None) if fold.damage().is_some() && here > fold.through() => {
+                    // Perhaps of an event behind the one that can't be read.
+                    item = items.next().await?;
+                }
+                (Some(Some(here)), Some(folded)) if here == folded.entry.sequence => {
+                    let read = item.as_ref().map(HistoryEntry::read);
+                    if read != Some(Ok(folded.entry.clone())) {
+                        history.differing.get_or_insert((0, here)).0 += 1;
+                    }
+                    each(folded);
+                    item = items.next().await?;
+                    event = fold.next().await?;
+                }
+                (here, Some(folded))
+                    if here.is_none()
+                        || here
+                            .flatten()
+                            .is_some_and(|here| here > folded.entry.sequence) =>
+                {
+                    let sequence = folded.entry.sequence;
+                    let is_due = viewed.map_or(here.is_some(), |viewed| sequence <= viewed);
+                    if is_due {
+                        history.missing.get_or_insert((0, sequence)).0 += 1;
+                    }
+                    each(folded);
+                    event = fold.next().await?;
+                }
+                _ => {
+                    let shown = || match item.as_ref().and_then(|item| item.get("Sequence")) {
+                        Some(millrace_domain::Attribute::Number(number)) => number.clone(),
+                        _ => "of another type".to_owned(),
+                    };
+                    history.stray.get_or_insert_with(|| (0, shown())).0 += 1;
+                    item = items.next().await?;
+                }
+            }
+        }
     }
 }
 
 impl Standing {
-    /// Reads all places, the rows first: whatever is behind them then is behind.
-    pub(crate) async fn read(deployment: &Deployment, id: &str) -> Result<Self> {
-        let (client, table) = (&deployment.clients.dynamodb, &deployment.names.events_table);
-        let rows = aggregates::items(client, table, id).await?;
-        Self::beside(deployment, id, &rows).await
+    fn find(&mut self, kind: Kind, detail: String) {
+        self.findings.push(Finding { kind, detail });
     }
 
-    /// Reads the other places, beside rows that were read.
-    pub(crate) async fn beside(
-        deployment: &Deployment,
-        id: &str,
-        rows: &[Attributes],
-    ) -> Result<Self> {
-        let client = &deployment.clients.dynamodb;
-        let names = &deployment.names;
-        let budget = Budget::lasting(PATIENCE);
-        let mut cursors = load_all(&deployment.cursors(), &[id], budget, &System).await?;
-        let view = aggregates::item(client, &names.accounts_table, id).await?;
-        let lines = aggregates::items(client, &names.transactions_table, id).await?;
-        Ok(Self {
-            id: id.to_owned(),
-            told: Told::of(rows, deployment.settings),
-            cursor: cursors.remove(id).unwrap_or_else(|| Ok(Cursor::default())),
-            stale: view.as_ref().and_then(Stale::read),
-            view: view.as_ref().map_or(Ok(None), View::read),
-            lines: lines.iter().map(HistoryEntry::read).collect(),
-        })
-    }
-
-    /// What isn't as it should be.
-    pub(crate) fn findings(&self) -> Vec<Finding> {
-        let mut findings = Vec::new();
-        let mut find = |kind, detail: String| findings.push(Finding { kind, detail });
-        let through = self.told.through();
-        if let Some(broken) = &self.told.broken {
-            find(Kind::Broken, broken.clone());
-        } else if through == Sequence::NONE {
-            find(Kind::Orphan, "it has no events".to_owned());
-        }
-        if let Some(snapshot) = &self.told.snapshot {
-            find(Kind::Snapshot, snapshot.clone());
-        }
-        match &self.cursor {
-            Err(error) => find(Kind::Cursor, format!("the cursor can't be read: {error}")),
-            Ok(cursor) => {
-                if let Some(block) = &cursor.blocked {
-                    let (sequence, since) = (block.sequence, block.since);
-                    let reason = &block.reason;
-                    find(
-                        Kind::Blocked,
-                        format!("at event {sequence} since {since}: {reason}"),
-                    );
-                }
-                let published = cursor.published_through;
-                match published.cmp(&through) {
-                    std::cmp::Ordering::Less => find(
-                        Kind::Unpublished,
-                        format!("published through {published}, but there are {through} events"),
-                    ),
-                    std::cmp::Ordering::Greater => find(
-                        Kind::Cursor,
-                        format!("published through {published}, but only {through} can be read"),
-                    ),
-                    std::cmp::Ordering::Equal => {}
-                }
-            }
-        }
-        if let Some(stale) = &self.stale {
-            let (since, reason) = (stale.since, &stale.reason);
-            find(Kind::Stale, format!("since {since}: {reason}"));
-        }
-        findings.extend(self.view_findings());
-        findings.extend(self.history_finding());
-        findings
-    }
-
-    fn view_findings(&self) -> Option<Finding> {
-        let through = self.told.through();
-        let (kind, detail) = match &self.view {
-            Err(error) => (Kind::Differing, format!("the view can't be read: {error}")),
-            Ok(None) if through == Sequence::NONE => return None,
-            Ok(None) => (Kind::Missing, "there is no view".to_owned()),
-            Ok(Some(view)) if view.sequence < through => (
-                Kind::Missing,
-                format!("the view is at {}, not {through}", view.sequence),
-            ),
-            Ok(Some(view)) if Some(view) != self.told.view.as_ref() => (
-                Kind::Differing,
-                format!(
-                    "the view at {} is not the fold of the events",
-                    view.sequence
-                ),
-            ),
-            Ok(Some(_)) => return None,
-        };
-        Some(Finding { kind, detail })
-    }
-
-    fn history_finding(&self) -> Option<Finding> {
-        let lines = match &self.lines {
-            Ok(lines) => lines,
+    fn judge_cursor(&mut self, damage: Option<&Damage>, wanted: Sequence) {
+        let cursor = match &self.cursor {
+            Ok(cursor) => cursor,
             Err(error) => {
-                return Some(Finding {
-                    kind: Kind::Differing,
-                    detail: format!("the history can't be read: {error}"),
-                });
+                let detail = format!("the cursor can't be read: {error}");
+                self.find(Kind::CursorUnreadable, detail);
+                if let Some(damage) = damage {
+                    self.find(Kind::Row, damage.to_string());
+                }
+                return;
             }
         };
-        if *lines == self.told.lines {
-            return None;
+        let (published, through) = (cursor.published_through, self.through);
+        if let Some(block) = &cursor.blocked {
+            let (sequence, since, reason) = (block.sequence, block.since, &block.reason);
+            let detail = format!("at event {sequence} since {since}: {reason}");
+            self.find(Kind::Blocked, detail);
+        } else if let Some(damage) = damage {
+            self.find(Kind::Row, damage.to_string());
+        } else if published > through {
+            let detail =
+                format!("the cursor is at event {published}, but there are only {through} events");
+            self.find(Kind::CursorAhead, detail);
+        } else if published < wanted {
+            let detail = format!("published through {published}, but there are {through} events");
+            self.find(Kind::Unpublished, detail);
+            self.is_lagging = true;
         }
-        let first = lines
-            .iter()
-            .zip(&self.told.lines)
-            .take_while(|(line, told)| line == told)
-            .count();
-        let (there, due) = (lines.len(), self.told.lines.len());
-        Some(if there < due && first == there {
-            Finding {
-                kind: Kind::Missing,
-                detail: format!("the history has {there} of {due} lines"),
+    }
+
+    fn judge_view(
+        &mut self,
+        has_item: bool,
+        then: Option<&View>,
+        is_damaged: bool,
+        wanted: Sequence,
+    ) {
+        if self.through == Sequence::NONE && !is_damaged {
+            if has_item {
+                self.find(Kind::ViewWithoutEvents, "there are no events".to_owned());
             }
-        } else {
-            Finding {
-                kind: Kind::Differing,
-                detail: format!("the history differs from line {} on", first + 1),
+            return;
+        }
+        let view = match &self.view {
+            Ok(view) => view.as_ref(),
+            Err(error) => {
+                let detail = format!("the view can't be read: {error}");
+                return self.find(Kind::ViewDiffers, detail);
             }
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use millrace_domain::{AggregateId, Attribute, Event, History, Timestamp, Trace};
-
-    use super::*;
-
-    fn settings() -> Settings {
-        Settings::read(|_| Some("EUR".to_owned())).expect("listed")
-    }
-
-    fn rows(events: u64) -> Vec<Attributes> {
-        let mut history = History::begin(AggregateId::new("a").expect("valid"));
-        let mut rows = Vec::new();
-        for event in 0..events {
-            let event = if event == 0 {
-                Event::AccountCreated {
-                    currency: settings().default_currency,
-                }
-            } else {
-                Event::BalanceCredited {
-                    amount: millrace_domain::money::Amount::new(5).expect("valid"),
-                }
-            };
-            let at = Timestamp::from_unix_millis(0).expect("valid");
-            let (after, new) = history.append(&[event], at, &Trace::default());
-            rows.extend(new.into_iter().map(|(_, row)| row));
-            history = after;
-        }
-        rows
-    }
-
-    fn standing(events: u64) -> Standing {
-        let told = Told::of(&rows(events), settings());
-        Standing {
-            id: "a".to_owned(),
-            cursor: Ok(Cursor {
-                published_through: told.through(),
-                ..Cursor::default()
-            }),
-            view: Ok(told.view.clone()),
-            stale: None,
-            lines: Ok(told.lines.clone()),
-            told,
-        }
-    }
-
-    fn kinds(standing: &Standing) -> Vec<Kind> {
-        standing.findings().iter().map(|it| it.kind).collect()
-    }
-
-    #[test]
-    fn where_all_places_agree_nothing_is_found() {
-        assert_eq!(kinds(&standing(25)), []);
-    }
-
-    #[test]
-    fn each_kind_of_trouble_is_found() {
-        let mut behind = standing(5);
-        behind.cursor = Ok(Cursor::default());
-        assert_eq!(kinds(&behind), [Kind::Unpublished]);
-
-        let mut ahead = standing(5);
-        ahead.cursor.as_mut().expect("read").published_through = Sequence::new(6).expect("valid");
-        assert_eq!(kinds(&ahead), [Kind::Cursor]);
-
-        let mut no_view = standing(5);
-        no_view.view = Ok(None);
-        no_view.lines = Ok(Vec::new());
-        assert_eq!(kinds(&no_view), [Kind::Missing, Kind::Missing]);
-
-        let mut other = standing(5);
-        other.view = standing(4).view;
-        other.lines.as_mut().expect("read").swap(0, 1);
-        assert_eq!(kinds(&other), [Kind::Missing, Kind::Differing]);
-
-        let mut nothing = standing(0);
-        assert_eq!(kinds(&nothing), [Kind::Orphan]);
-        nothing.view = standing(1).view;
-        assert_eq!(kinds(&nothing), [Kind::Orphan, Kind::Differing]);
-
-        let mut stale = standing(2);
-        stale.stale = Some(Stale {
-            until: Sequence::new(4).expect("valid"),
-            reason: "why".to_owned(),
-            since: Timestamp::from_unix_millis(0).expect("valid"),
+        };
+        let at = view.map_or(Sequence::NONE, |view| view.sequence);
+        let marked = self.stale.as_ref().map_or_else(String::new, |stale| {
+            format!("; stale since {}: {}", stale.since, stale.reason)
         });
-        assert_eq!(kinds(&stale), [Kind::Stale]);
+        // Where the cursor is of no use, the events say what was published.
+        let published = match &self.cursor {
+            Ok(cursor) => cursor.published_through.min(wanted),
+            Err(_) => wanted,
+        };
+        if at > self.through {
+            if !is_damaged {
+                let detail = format!("the view is at {at}, but there are {} events", self.through);
+                self.find(Kind::ViewDiffers, detail);
+            }
+        } else if view != then {
+            let detail = format!("the view at {at} is not the fold of the events");
+            self.find(Kind::ViewDiffers, detail);
+        } else if at < published {
+            self.is_lagging |= self.stale.is_none();
+            let detail = format!("the view is at {at}, published through {published}{marked}");
+            self.find(Kind::ViewBehind, detail);
+        } else if let Some(stale) = &self.stale {
+            let detail = format!("since {}: {}", stale.since, stale.reason);
+            self.find(Kind::ViewStale, detail);
+        }
     }
 
-    #[test]
-    fn rows_are_read_up_to_the_first_that_cannot_be() {
-        let mut damaged = rows(5);
-        damaged[3].insert("Amount".to_owned(), Attribute::text("x"));
-        let told = Told::of(&damaged, settings());
-        assert_eq!(told.through().get(), 2);
-        let broken = told.broken.expect("broken");
-        assert!(
-            broken.contains("row 4") && broken.contains("Amount"),
-            "{broken}"
-        );
-
-        let mut missing = rows(5);
-        missing.remove(3);
-        let told = Told::of(&missing, settings());
-        assert_eq!(told.broken.as_deref(), Some("event 3 is missing"));
-
-        let mut snapshot = rows(12);
-        snapshot[11].insert("Balance".to_owned(), Attribute::number(1));
-        let told = Told::of(&snapshot, settings());
-        assert_eq!(told.snapshot.as_deref(), Some("row 12 is not the balance"));
+    fn judge_history(&mut self, history: History) {
+        let History {
+            missing,
+            differing,
+            stray,
+        } = history;
+        if let Some((count, first)) = missing {
+            let detail = format!("{count} items are missing, the first at {first}");
+            self.find(Kind::HistoryMissing, detail);
+        }
+        if let Some((count, first)) = differing {
+            let detail = format!("{count} items differ from the events, the first at {first}");
+            self.find(Kind::HistoryDiffers, detail);
+        }
+        if let Some((count, first)) = stray {
+            let detail = format!("{count} items are of no event, the first at {first}");
+            self.find(Kind::HistoryStray, detail);
+        }
     }
 }

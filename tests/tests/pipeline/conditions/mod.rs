@@ -3,4 +3,5 @@
 //! that the expressions mean the same.
 
 pub(crate) mod cursor;
+pub(crate) mod view;
 pub(crate) mod writer;
