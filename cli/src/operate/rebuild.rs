@@ -210,6 +210,16 @@ impl<L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<L, M, A> {
             if (is_right && !is_marked) || (is_ahead && fold.damage().is_some()) {
                 return Ok(outcome(&fold, 0, read.ok().flatten()));
             }
+            let is_behind = match &read {
+                Ok(Some(view)) => view.sequence < through,
+                _ => true,
+            };
+            if is_behind {
+                // The projector skips what the view includes, so the history has to have it first.
+                if let incomplete @ Outcome::Incomplete(_) = self.history(aggregate).await? {
+                    return Ok(incomplete);
+                }
+            }
             let mut item = right.to_attributes();
             item.insert(
                 REVISION.to_owned(),

@@ -211,7 +211,7 @@ fn disturb(world: &mut World, action: &Action, now: u64) {
 fn operate(sim: &Arc<Sim>, operation: Operation) {
     let account = match operation {
         Operation::Redrive { account, .. } => account,
-        Operation::Republish { account, .. } => Some(account),
+        Operation::Republish { account, .. } | Operation::Rebuild { account, .. } => Some(account),
     };
     let id = account.map(|account| id_of(sim, account));
     let sim = Arc::clone(sim);

@@ -8,9 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use millrace_cli::args::Model;
 use millrace_cli::operate::ports::RunProgress;
 use millrace_cli::operate::publish::{CursorFault, Outcome, Publication, Redriven, Selection};
-use millrace_domain::Sequence;
+use millrace_cli::operate::rebuild::{Outcome as Rebuilt, Rebuilder};
+use millrace_domain::{Sequence, view};
 use millrace_runtime::ServiceError;
 use millrace_translator::cursor::Cursor;
 
@@ -42,6 +44,8 @@ pub(crate) enum Operation {
         from: u64,
         is_resumed: bool,
     },
+    /// `millrace rebuild` of one read model, here of one account.
+    Rebuild { account: usize, model: Model },
 }
 
 /// How a cursor gets damaged.
@@ -153,7 +157,8 @@ pub(crate) async fn operate(sim: &Arc<Sim>, operation: Operation, id: Option<Str
         ) => {
             republish(sim, &id, from, is_resumed).await;
         }
-        (Operation::Republish { .. }, None) => {}
+        (Operation::Rebuild { model, .. }, Some(id)) => drop(rebuild(sim, &id, model).await),
+        (Operation::Republish { .. } | Operation::Rebuild { .. }, None) => {}
     }
 }
 
@@ -239,6 +244,38 @@ async fn republish(sim: &Arc<Sim>, id: &str, from: u64, is_resumed: bool) -> Opt
         let received = received(&world, id, begin, from.get() - 1);
         if received < through.get() {
             let what = format!("{id}: a new consumer got {received} of {through} events");
+            world.violated("O", what);
+        }
+    }
+    Some(outcome)
+}
+
+/// Runs `rebuild` for an account.
+async fn rebuild(sim: &Arc<Sim>, id: &str, model: Model) -> Option<Rebuilt> {
+    let aggregate = id.to_owned();
+    let command = invoke(sim, "rebuild", TIME, BTreeMap::new(), |services, _| {
+        let rebuilder = Rebuilder {
+            events: services.clone(),
+            model: services.clone(),
+            ambient: services,
+            settings: settings(),
+        };
+        async move { rebuilder.rebuild(model, &aggregate).await }
+    });
+    let outcome = command.await.ok()?;
+    let mut world = sim.world();
+    if let Rebuilt::Right { through, .. } = &outcome {
+        let is_right = match model {
+            Model::Accounts => {
+                let item = world.views.get(id);
+                let sequence = item.and_then(|item| item.get(view::SEQUENCE)?.as_integer());
+                sequence.and_then(|sequence| u64::try_from(sequence).ok()) >= Some(through.get())
+            }
+            Model::Transactions => (1..=through.get())
+                .all(|sequence| world.lines.contains_key(&(id.to_owned(), sequence))),
+        };
+        if !is_right {
+            let what = format!("{id}: {model:?} {outcome:?} was reported");
             world.violated("O", what);
         }
     }

@@ -2,6 +2,7 @@
 //! shorter history of the same kind.
 
 use fastrand::Rng;
+use millrace_cli::args::Model;
 
 use super::days::MAPPINGS;
 use super::operators::{CURSOR_DAMAGES, CursorDamage, Operation};
@@ -217,17 +218,24 @@ impl Workload {
     }
 
     fn operation(rng: &mut Rng, account: usize) -> Operation {
-        if rng.bool() {
-            Operation::Redrive {
+        match rng.u8(0..4) {
+            0 => Operation::Redrive {
                 account: rng.bool().then_some(account),
                 reset_cursor: rng.bool(),
-            }
-        } else {
-            Operation::Republish {
+            },
+            1 => Operation::Republish {
                 account,
                 from: rng.u64(1..6),
                 is_resumed: rng.bool(),
-            }
+            },
+            2 => Operation::Rebuild {
+                account,
+                model: Model::Accounts,
+            },
+            _ => Operation::Rebuild {
+                account,
+                model: Model::Transactions,
+            },
         }
     }
 

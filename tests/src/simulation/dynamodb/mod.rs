@@ -5,5 +5,6 @@ pub(crate) mod events;
 pub(crate) mod operators;
 pub(crate) mod read_model;
 pub(crate) mod reader;
+pub(crate) mod repair;
 pub(crate) mod translator;
 pub(crate) mod writer;

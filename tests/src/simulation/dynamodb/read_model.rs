@@ -145,7 +145,7 @@ fn put(world: &mut World, id: &str, item: Attributes, is_previous: bool) {
 
 /// `Condition::unchanged` of the adapter: the revision that was read; where none was read, no
 /// revision, and the same sequence and mark.
-fn is_same(stored: Option<&Attributes>, read: Option<&Attributes>) -> bool {
+pub(super) fn is_same(stored: Option<&Attributes>, read: Option<&Attributes>) -> bool {
     let Some(read) = read else {
         return stored.is_none();
     };
