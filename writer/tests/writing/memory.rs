@@ -274,6 +274,10 @@ impl EventStore for &Memory {
 
     async fn append(&self, append: Append) -> Result<Appended, ServiceError> {
         self.call().await;
+        assert!(
+            !append.rows.is_empty() || append.record.is_some(),
+            "DynamoDB refuses a transaction without items"
+        );
         self.appends.fetch_add(1, Ordering::Relaxed);
         let token = append.token.clone();
         self.tokens.lock().expect("unpoisoned").push(token);
