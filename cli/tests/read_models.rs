@@ -727,6 +727,14 @@ async fn each_cause_is_one_finding() {
     services.build("a").await;
     services.set_cursor("a", 10, None);
     assert_eq!(services.kinds("a").await, [Kind::CursorAhead]);
+    // It was ahead when the translator used it, and new events have reached it since.
+    services.set_cursor("a", 9, Some(0));
+    if let Some(Ok(cursor)) = services.world().cursors.get_mut("a")
+        && let Some(block) = &mut cursor.blocked
+    {
+        block.row = Some("10".to_owned());
+    }
+    assert_eq!(services.kinds("a").await, [Kind::CursorAhead]);
     let unreadable = Err(RowError::new("PublishedThrough", "is missing"));
     services.world().cursors.insert("a".to_owned(), unreadable);
     assert_eq!(services.kinds("a").await, [Kind::CursorUnreadable]);

@@ -22,15 +22,26 @@ pub struct Cursor {
 /// Why an aggregate stands still.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Block {
-    /// The sequence that can't be published; [`Sequence::NONE`] where the cursor itself can't be
-    /// understood.
+    /// The sequence that can't be published; [`Sequence::NONE`] where the cursor itself is at fault:
+    /// unreadable, or ahead of the events table.
     pub sequence: Sequence,
-    /// The row that can't be translated, by its `Version` as stored; `None` where none is there.
+    /// The row that can't be translated, by its `Version` as stored; `None` where none is there. Of a
+    /// cursor that is ahead, the row that it names and that wasn't there.
     pub row: Option<String>,
     /// What is wrong with it.
     pub reason: String,
     /// Since when.
     pub since: Timestamp,
+}
+
+impl Block {
+    /// Whether it says that the cursor was found ahead of the events table. Such a block never ends by
+    /// itself: events that are appended later reach the cursor's sequence, and nothing tells then that
+    /// they were never published. Resetting the cursor ends it.
+    #[must_use]
+    pub fn is_cursor_ahead(&self) -> bool {
+        self.sequence == Sequence::NONE && self.row.is_some()
+    }
 }
 
 /// The most aggregates that one [`CursorStore::load`] takes

@@ -265,7 +265,7 @@ impl Run {
         let version = version.to_string();
         if sources.rows.row(&self.aggregate, &version).await?.is_none() {
             let reason = format!("the cursor is at event {cursor}, which the events table lacks");
-            self.set_block(cursor, None, reason, sources.ambient);
+            self.set_block(Sequence::NONE, Some(version), reason, sources.ambient);
         }
         self.passed = None;
         Ok(())
@@ -415,13 +415,16 @@ impl Run {
         Ok(more)
     }
 
-    /// A block lifts itself once its row can be understood, or is gone.
+    /// A block lifts itself once its row can be understood, or is gone. That of a cursor that was ahead
+    /// doesn't.
     async fn look_again_at_the_block<R: EventRows, A: Ambient>(
         &mut self,
         sources: &Sources<'_, R, A>,
     ) -> Result<(), ServiceError> {
         if let Some(block) = &self.recheck {
-            if let Some(version) = &block.row {
+            if block.is_cursor_ahead() {
+                self.block = Some(block.clone());
+            } else if let Some(version) = &block.row {
                 let row = sources.rows.row(&self.aggregate, version).await?;
                 if row.is_some_and(|row| StoredRow::read(&row, sources.settings).is_err()) {
                     self.block = Some(block.clone());

@@ -42,6 +42,9 @@ pub(super) fn print_cursor_fault(id: &str, fault: &CursorFault, output: Output) 
         CursorFault::Ahead { cursor, events } => {
             json!({ "account": id, "cursorAhead": cursor, "events": events })
         }
+        CursorFault::WasAhead(reason) => {
+            json!({ "account": id, "cursorWasAhead": true, "reason": reason })
+        }
     };
     output.result(
         format_args!(

@@ -58,6 +58,10 @@ pub enum CursorFault {
         /// The highest sequence in the events table.
         events: Sequence,
     },
+    /// The translator found the cursor ahead of the events table. Events that were appended since may
+    /// have reached it, so its position alone doesn't show any more that they were never published.
+    #[error("the cursor was ahead of the events table when it was last used: {0}")]
+    WasAhead(String),
 }
 
 /// How publishing an aggregate ended.
@@ -144,7 +148,8 @@ impl<I> Position<I> {
     pub fn fault(&self) -> Option<CursorFault> {
         match &self.stored.as_ref()?.cursor {
             Err(error) => Some(CursorFault::Unreadable(error.clone())),
-            Ok(cursor) => ahead(cursor.published_through, self.newest.as_ref()),
+            Ok(cursor) => ahead(cursor.published_through, self.newest.as_ref())
+                .or_else(|| was_ahead(cursor.blocked.as_ref())),
         }
     }
 
@@ -161,6 +166,12 @@ impl<I> Position<I> {
             Some(Err(_)) => false,
         }
     }
+}
+
+/// The fault of a cursor that its block says was ahead.
+fn was_ahead(blocked: Option<&Block>) -> Option<CursorFault> {
+    let block = blocked.filter(|block| block.is_cursor_ahead())?;
+    Some(CursorFault::WasAhead(block.reason.clone()))
 }
 
 /// The fault of a cursor that is ahead of the newest row, which was read after it. A row whose
@@ -546,6 +557,30 @@ mod tests {
         assert_eq!(redriven.outcome, Outcome::Published(sequence(11)));
         assert_eq!(memory.published_through("a"), 11);
         assert_eq!(memory.stream("a"), (1..=11).collect::<Vec<_>>());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cursor_that_was_ahead_is_a_fault_although_new_events_have_reached_it() {
+        let memory = Memory::default();
+        memory.add("a", 15, 13);
+        let mut cursor = at(13);
+        cursor.blocked = Some(Block {
+            sequence: Sequence::NONE,
+            row: Some("15".to_owned()),
+            reason: "why".to_owned(),
+            since: millrace_domain::Timestamp::from_unix_millis(0).expect("valid"),
+        });
+        memory.world().cursors.insert("a".to_owned(), Ok(cursor));
+        let was_ahead = CursorFault::WasAhead("why".to_owned());
+        let publication = memory.publication();
+        let redriven = publication.redrive("a", false).await;
+        assert_eq!(redriven.outcome, Outcome::CursorFault(was_ahead.clone()));
+        assert!(memory.stream("a").is_empty());
+
+        let redriven = publication.redrive("a", true).await;
+        assert_eq!(redriven.reset, Some(was_ahead));
+        assert_eq!(redriven.outcome, Outcome::Published(sequence(15)));
+        assert_eq!(memory.stream("a"), (1..=15).collect::<Vec<_>>());
     }
 
     #[tokio::test(start_paused = true)]

@@ -321,8 +321,13 @@ impl Standing {
         let (published, through) = (cursor.published_through, self.through);
         if let Some(block) = &cursor.blocked {
             let (sequence, since, reason) = (block.sequence, block.since, &block.reason);
-            let detail = format!("at event {sequence} since {since}: {reason}");
-            self.find(Kind::Blocked, detail);
+            let (kind, detail) = if block.is_cursor_ahead() {
+                (Kind::CursorAhead, format!("since {since}: {reason}"))
+            } else {
+                let detail = format!("at event {sequence} since {since}: {reason}");
+                (Kind::Blocked, detail)
+            };
+            self.find(kind, detail);
         } else if let Some(damage) = damage {
             self.find(Kind::Row, damage.to_string());
         } else if published > through {
