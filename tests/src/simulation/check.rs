@@ -211,7 +211,8 @@ fn is_through_or_reported(
     // A record in the failure destination is reported there, until news of its account comes; an
     // account in trouble gets none.
     let has_no_news = rest == Rest::AfterFaults || account.is_in_trouble;
-    let is_set_aside = has_no_news && world.is_discarded(Translate::NAME, id);
+    let is_set_aside = (has_no_news || world.is_news_missed(Translate::NAME, id))
+        && world.is_discarded(Translate::NAME, id);
     if is_excused(world, id, has_no_news) {
         return Ok(());
     }
@@ -246,6 +247,7 @@ fn projected(
     let shown = u64::try_from(shown.unwrap_or(0)).expect("never negative");
     let stale = item.and_then(Stale::read);
     let is_discarded = world.is_discarded(Project::NAME, id);
+    let has_no_news = has_no_news || world.is_news_missed(Project::NAME, id);
     if shown < published && stale.is_none() && !(has_no_news && is_discarded) {
         return Err(("4", format!("{shown} of {published} events in the view")));
     }

@@ -261,6 +261,7 @@ impl World {
         for record in records {
             self.count("records that were gone before they were read", 1);
             self.missed.insert((F::NAME, F::key(&record).to_owned()));
+            self.lose(F::NAME, F::key(&record));
         }
     }
 
@@ -300,6 +301,7 @@ fn lowest<R>(reported: &[String], batch: &[Stored<R>]) -> Option<usize> {
 fn discard<F: Function>(world: &mut World, records: &[Stored<F::Record>], now: u64) {
     world.count("records in a failure destination", records.len());
     for stored in records {
+        world.lose(F::NAME, F::key(&stored.record));
         world.discarded.push(Discarded {
             function: F::NAME,
             aggregate: F::key(&stored.record).to_owned(),

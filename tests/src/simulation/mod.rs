@@ -203,6 +203,8 @@ fn world(rng: &mut Rng, options: Options) -> World {
         lake: Vec::new(),
         discarded: Vec::new(),
         missed: std::collections::BTreeSet::new(),
+        is_news_spread: false,
+        missed_news: std::collections::BTreeSet::new(),
         unreadable_cursors: std::collections::BTreeSet::new(),
         damaged_cursors: BTreeMap::new(),
         ever_damaged_cursors: std::collections::BTreeSet::new(),
@@ -301,6 +303,7 @@ async fn rest(sim: &Arc<Sim>) -> bool {
 
 /// Credits every account that can be continued, so that each has had news since it was mended.
 async fn spread_news(sim: &Arc<Sim>) {
+    sim.world().is_news_spread = true;
     let ids = sim.world().events.ids();
     for id in ids {
         let is_in_trouble = expected::account(&sim.world(), &id).is_in_trouble;

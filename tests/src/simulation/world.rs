@@ -153,6 +153,11 @@ pub(crate) struct World {
     /// By function, the accounts of which a record was trimmed, or became too old, before it was
     /// read.
     pub(crate) missed: BTreeSet<(&'static str, String)>,
+    /// Whether every account that can be continued has a further event.
+    pub(crate) is_news_spread: bool,
+    /// The functions to which even a record of such an event, or one after it, was never delivered, by
+    /// account.
+    pub(crate) missed_news: BTreeSet<(&'static str, String)>,
     /// The accounts whose cursor's position isn't a number.
     pub(crate) unreadable_cursors: BTreeSet<String>,
     /// The accounts whose cursor is damaged and not repaired, and those where it ever was.
@@ -214,6 +219,18 @@ impl World {
         let is_discarded = |it: &Discarded| it.function == function && it.aggregate == aggregate;
         self.discarded.iter().any(is_discarded)
             || self.missed.contains(&(function, aggregate.to_owned()))
+    }
+
+    /// Notes that a function will never see a record of an account.
+    pub(crate) fn lose(&mut self, function: &'static str, aggregate: &str) {
+        if self.is_news_spread {
+            self.missed_news.insert((function, aggregate.to_owned()));
+        }
+    }
+
+    /// Whether no later event could show the function that it misses one of the account.
+    pub(crate) fn is_news_missed(&self, function: &'static str, aggregate: &str) -> bool {
+        self.missed_news.contains(&(function, aggregate.to_owned()))
     }
 
     /// Shows what transactions have written by now.
