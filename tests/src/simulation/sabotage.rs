@@ -51,11 +51,14 @@ pub const SABOTAGES: [(Sabotage, &[&str]); 16] = [
     (Sabotage::GateForgotten, &["3"]),
     (Sabotage::ViewConditionForgotten, &["3"]),
     (Sabotage::RevisionIgnored, &["3"]),
-    (Sabotage::BlockForgotten, &["4"]),
+    // Or 5 where it is a damaged cursor's block, in a history in which rows of other accounts are
+    // damaged.
+    (Sabotage::BlockForgotten, &["4", "5"]),
     // An account that is never taken up again is unfinished business, or one that has no end.
     (Sabotage::PartialFailuresIgnored, &["4", "5"]),
     (Sabotage::RejectedDeliveriesIgnored, &["4"]),
-    (Sabotage::PoisonTriedAgain, &["5"]),
+    // Or an operator can't repair the account.
+    (Sabotage::PoisonTriedAgain, &["5", "O"]),
     // An event is another one by the time that it is seen again, wherever that is first.
     (Sabotage::RowConditionForgotten, &["1", "3", "W"]),
     (Sabotage::OutcomeForgotten, &["W"]),
