@@ -9,7 +9,7 @@ use millrace_domain::{Attribute, Attributes, row};
 
 use crate::error::ServiceError;
 
-/// The item of the events table that contains the settings, read consistently; none before the
+/// The item of the events table that contains the settings, read consistently; `None` until the
 /// writer has started for the first time.
 ///
 /// # Errors

@@ -36,8 +36,8 @@ pub struct Block {
 
 impl Block {
     /// Whether it says that the cursor was found ahead of the events table. Such a block never ends by
-    /// itself: events that are appended later reach the cursor's sequence, and nothing tells then that
-    /// they were never published. Resetting the cursor ends it.
+    /// itself: events that are appended later reach the cursor's sequence, and after that no check can
+    /// find that they were never published. Resetting the cursor ends it.
     #[must_use]
     pub fn is_cursor_ahead(&self) -> bool {
         self.sequence == Sequence::NONE && self.row.is_some()

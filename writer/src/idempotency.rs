@@ -3,7 +3,7 @@
 //! A key belongs to the authenticated caller, not to a path, so a caller makes each one unique, as
 //! with a UUID; two callers may use the same one. Where the API is open, all callers are one. The
 //! previous version kept keys of all callers together; its records are read as well, so that they
-//! are honoured until they expire. The record is stored together with the rows, so there is never one without the other.
+//! are honoured until they expire. The record and the rows are stored in one transaction.
 //! What is kept is what was decided: an acceptance, or the domain's refusal. A request that never
 //! came to a decision (malformed, no such aggregate, a precondition that failed, a lost race)
 //! leaves nothing, and may be sent again.
