@@ -178,16 +178,17 @@ impl EventRows for &Services {
     async fn page(
         &self,
         aggregate: &str,
-        from: Version,
+        after: Option<Version>,
         _: Option<Version>,
     ) -> Result<Page, ServiceError> {
         let world = self.call();
         if world.down == Some(aggregate) {
             return Err(down());
         }
+        let first = after.map_or(0, Version::get) + 1;
         let mut rows = world
             .rows
-            .range((aggregate.to_owned(), from.get())..=(aggregate.to_owned(), u64::MAX))
+            .range((aggregate.to_owned(), first)..=(aggregate.to_owned(), u64::MAX))
             .map(|(_, row)| row.clone());
         Ok(Page {
             rows: rows.by_ref().take(PAGE).collect(),
@@ -308,7 +309,12 @@ impl CursorRepair for &Services {
         Ok(Some(StoredCursor { item: (), cursor }))
     }
 
-    async fn reset(&self, _: &str, (): &()) -> Result<Reset, ServiceError> {
+    async fn reset(
+        &self,
+        _: &str,
+        (): &(),
+        _: Option<&Block>,
+    ) -> Result<Reset, ServiceError> {
         unreachable!("examining writes nothing")
     }
 }

@@ -42,7 +42,29 @@ impl Block {
     pub fn is_cursor_ahead(&self) -> bool {
         self.sequence == Sequence::NONE && self.row.is_some()
     }
+
+    /// The block of an aggregate whose cursor an operator resets. It ends, as every block of an event,
+    /// once all events are published: until then the aggregate stays reported, also if the command
+    /// that resets it ends before it publishes.
+    #[must_use]
+    pub fn after_reset(now: Timestamp) -> Self {
+        Self {
+            sequence: Sequence::NONE.next(),
+            row: None,
+            reason: RESET.to_owned(),
+            since: now,
+        }
+    }
+
+    /// Whether it is [`Block::after_reset`].
+    #[must_use]
+    pub fn is_reset(&self) -> bool {
+        self.reason == RESET
+    }
 }
+
+/// The reason of [`Block::after_reset`].
+const RESET: &str = "the cursor was reset, and not all events are published again yet";
 
 /// The most aggregates that one [`CursorStore::load`] takes
 /// ([BatchGetItem](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html)).
@@ -80,7 +102,8 @@ pub trait CursorStore: Send + Sync {
     /// Puts a cursor in place of the stored one, which was read with this block or without any.
     ///
     /// Where someone else has got as far and this cursor isn't blocked, nothing is written: theirs
-    /// tells all that this one does, and a block of theirs stays.
+    /// tells all that this one does, and a block of theirs stays. A block that says that the cursor is
+    /// ahead is saved only where the position is the one that was read: it may have been reset.
     ///
     /// # Errors
     /// [`ServiceError`]: the cursor may stand where it was; publishing again from there is safe. It

@@ -89,22 +89,34 @@ impl EventRows for EventsTable {
     async fn page(
         &self,
         aggregate: &str,
-        from: Version,
+        after: Option<Version>,
         before: Option<Version>,
     ) -> Result<Page, ServiceError> {
-        let last = before.map_or(millrace_domain::layout::MAX_POSITION, |v| v.get() - 1);
-        let answer = self
+        let id = AttributeValue::S(aggregate.to_owned());
+        let number = |version: Version| AttributeValue::N(version.to_string());
+        // The key to start after needn't be an item's. Unlike a range that begins at the next whole
+        // number, it leaves out nothing in between.
+        let start = after.map(|after| {
+            let version = (row::VERSION.to_owned(), number(after));
+            [(row::ID.to_owned(), id.clone()), version].into()
+        });
+        let mut query = self
             .client
             .query()
             .table_name(&self.table)
             .consistent_read(true)
-            .key_condition_expression("#id = :id AND #version BETWEEN :from AND :last")
             .expression_attribute_names("#id", row::ID)
-            .expression_attribute_names("#version", row::VERSION)
-            .expression_attribute_values(":id", AttributeValue::S(aggregate.to_owned()))
-            .expression_attribute_values(":from", AttributeValue::N(from.to_string()))
-            .expression_attribute_values(":last", AttributeValue::N(last.to_string()))
-            .limit(PAGE_ROWS)
+            .expression_attribute_values(":id", id)
+            .set_exclusive_start_key(start)
+            .limit(PAGE_ROWS);
+        query = match before {
+            None => query.key_condition_expression("#id = :id"),
+            Some(before) => query
+                .key_condition_expression("#id = :id AND #version < :before")
+                .expression_attribute_names("#version", row::VERSION)
+                .expression_attribute_values(":before", number(before)),
+        };
+        let answer = query
             .send()
             .await
             .map_err(|error| ServiceError::new("Query on the events table", error))?;
@@ -210,12 +222,17 @@ impl CursorStore for CursorTable {
         } else {
             remove = format!(" REMOVE {BLOCKED}");
         }
+        let is_ahead = cursor.blocked.as_ref().is_some_and(Block::is_cursor_ahead);
+        let position = if is_ahead {
+            format!("{PUBLISHED_THROUGH} = :through")
+        } else {
+            format!(
+                "(attribute_not_exists({PUBLISHED_THROUGH}) OR {PUBLISHED_THROUGH} <= :through)"
+            )
+        };
         let saving = request
             .update_expression(format!("SET {}{remove}", set.join(", ")))
-            .condition_expression(format!(
-                "(attribute_not_exists({PUBLISHED_THROUGH}) OR {PUBLISHED_THROUGH} <= :through) \
-                 AND {same_block}"
-            ))
+            .condition_expression(format!("{position} AND {same_block}"))
             .send();
         let Err(error) = saving.await else {
             return Ok(());
@@ -250,7 +267,9 @@ fn id(item: &HashMap<String, AttributeValue>) -> Option<String> {
     item.get(row::ID)?.as_s().ok().cloned()
 }
 
-fn block_value(block: &Block) -> AttributeValue {
+/// A block as the cursor's item contains it, in the attribute [`BLOCKED`].
+#[must_use]
+pub fn block_value(block: &Block) -> AttributeValue {
     let mut attributes: Attributes = [
         (BLOCKED_SEQUENCE, Attribute::number(block.sequence.get())),
         (BLOCKED_REASON, Attribute::text(&block.reason)),

@@ -16,14 +16,15 @@ pub struct Page {
 
 /// Reads rows; every read is consistent.
 pub trait EventRows: Send + Sync {
-    /// The rows from `from` on, up to and without `before` where that is given; one page of them.
+    /// One page of the rows whose `Version` lies above `after` and below `before`, where these are
+    /// given. A row may have a `Version` that isn't a whole number; it is among them.
     ///
     /// # Errors
     /// [`ServiceError`]: nothing was read.
     fn page(
         &self,
         aggregate: &str,
-        from: Version,
+        after: Option<Version>,
         before: Option<Version>,
     ) -> impl Future<Output = Result<Page, ServiceError>> + Send;
 

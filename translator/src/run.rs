@@ -44,8 +44,10 @@ pub struct Run {
     context: Option<Context>,
     /// The sequence that is to be made ready next.
     next: Sequence,
-    /// The row behind the last one that was dealt with.
-    behind: Version,
+    /// The last row that was handled.
+    after: Option<Version>,
+    /// The row before which events are missing, while they are fetched.
+    gap: Option<Version>,
     images: VecDeque<Image>,
     /// A block from before, whose row is to be looked at again.
     recheck: Option<Block>,
@@ -110,7 +112,8 @@ impl Run {
             first: news.first,
             context: cursor.context,
             next: last.next(),
-            behind: last.version().map_or(Version::FIRST, Version::next),
+            after: last.version(),
+            gap: None,
             images: news.images.into(),
             recheck: cursor.blocked.clone(),
             to_the_end: cursor.blocked.is_some(),
@@ -214,6 +217,15 @@ impl Run {
                 self.to_the_end = self.fetch(None, sources).await?;
                 continue;
             }
+            if let Some(version) = self.gap {
+                if !self.fetch(Some(version), sources).await? {
+                    self.gap = None;
+                    if self.block.is_none() && self.is_beyond(version) {
+                        self.block_at_missing(version, sources.ambient);
+                    }
+                }
+                continue;
+            }
             let Some(image) = self.images.front() else {
                 break;
             };
@@ -225,12 +237,7 @@ impl Run {
                     self.passed = self.passed.max(image.version.map(Version::sequence));
                     self.images.pop_front();
                 }
-                Place::Beyond(version) => {
-                    let more = self.fetch(Some(version), sources).await?;
-                    if !more && self.block.is_none() && self.is_beyond(version) {
-                        self.block_at_missing(version, sources.ambient);
-                    }
-                }
+                Place::Beyond(version) => self.gap = Some(version),
                 Place::Next => {
                     let image = image.clone();
                     if let Ok(StoredRow::Event(event)) = &image.row {
@@ -341,7 +348,7 @@ impl Run {
                 self.make_ready(&event, sources.ambient);
             }
             Ok(StoredRow::Snapshot(snapshot)) => {
-                self.behind = self.behind.max(snapshot.version.next());
+                self.after = self.after.max(Some(snapshot.version));
             }
             Err(error) => self.block_at_row(image.stored_version, &error, sources.ambient),
         }
@@ -364,7 +371,7 @@ impl Run {
         };
         self.queue.push(self.next, record);
         self.next = self.next.next();
-        self.behind = event.version.next();
+        self.after = Some(event.version);
     }
 
     /// For a cursor that holds no context although events are published: the first row tells it.
@@ -390,12 +397,12 @@ impl Run {
         before: Option<Version>,
         sources: &Sources<'_, R, A>,
     ) -> Result<bool, ServiceError> {
-        if before.is_some_and(|before| before <= self.behind) {
+        if before.is_some() && before <= self.after {
             return Ok(false);
         }
         let page = sources
             .rows
-            .page(&self.aggregate, self.behind, before)
+            .page(&self.aggregate, self.after, before)
             .await?;
         let more = page.more && !page.rows.is_empty();
         for row in &page.rows {

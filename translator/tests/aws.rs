@@ -159,11 +159,11 @@ async fn rows_are_read_consistently_in_order_and_page_by_page() {
             request.table_name() == Some("events")
                 && request.consistent_read() == Some(true)
                 && request.scan_index_forward() != Some(false)
-                && request.key_condition_expression()
-                    == Some("#id = :id AND #version BETWEEN :from AND :last")
+                && request.key_condition_expression() == Some("#id = :id AND #version < :before")
                 && values[":id"] == s("a")
-                && values[":from"] == n("3")
-                && values[":last"] == n("6")
+                && values[":before"] == n("7")
+                && request.exclusive_start_key()
+                    == Some(&item(&[("Id", s("a")), ("Version", n("3"))]))
         })
         .then_output(|| {
             QueryOutput::builder()
@@ -172,9 +172,9 @@ async fn rows_are_read_consistently_in_order_and_page_by_page() {
                 .build()
         });
     let client = mock_client!(aws_sdk_dynamodb, [&rule]);
-    let version = |v| Version::new(v).expect("valid");
+    let version = |v| Some(Version::new(v).expect("valid"));
     let page = EventsTable::new(client, "events".into())
-        .page("a", version(3), Some(version(7)))
+        .page("a", version(3), version(7))
         .await
         .expect("read");
     assert_eq!(page.rows.len(), 1);
@@ -182,6 +182,20 @@ async fn rows_are_read_consistently_in_order_and_page_by_page() {
         page.more,
         "a page that names where it stopped has more behind it"
     );
+}
+
+#[tokio::test]
+async fn a_page_without_bounds_is_of_all_rows() {
+    let rule = mock!(aws_sdk_dynamodb::Client::query)
+        .match_requests(|request| {
+            request.key_condition_expression() == Some("#id = :id")
+                && request.exclusive_start_key().is_none()
+                && request.consistent_read() == Some(true)
+        })
+        .then_output(|| QueryOutput::builder().build());
+    let client = mock_client!(aws_sdk_dynamodb, [&rule]);
+    let table = EventsTable::new(client, "events".into());
+    assert!(!table.page("a", None, None).await.expect("read").more);
 }
 
 #[tokio::test]
@@ -377,6 +391,23 @@ async fn a_block_is_written_with_its_place_reason_and_time() {
     let client = mock_client!(aws_sdk_dynamodb, [&rule]);
     let table = CursorTable::new(client, "cursors".into());
     assert!(table.save("a", &cursor(Some(block())), None).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_cursor_that_is_ahead_is_blocked_only_where_it_was_found() {
+    let rule = mock!(aws_sdk_dynamodb::Client::update_item)
+        .match_requests(|request| {
+            request.condition_expression()
+                == Some("PublishedThrough = :through AND attribute_not_exists(Blocked)")
+        })
+        .then_output(|| UpdateItemOutput::builder().build());
+    let client = mock_client!(aws_sdk_dynamodb, [&rule]);
+    let table = CursorTable::new(client, "cursors".into());
+    let ahead = Block {
+        sequence: Sequence::NONE,
+        ..block()
+    };
+    assert!(table.save("a", &cursor(Some(ahead)), None).await.is_ok());
 }
 
 #[tokio::test]

@@ -522,6 +522,54 @@ async fn a_cursor_that_was_ahead_stays_blocked_when_new_events_reach_it() {
     assert_eq!(services.cursor("a").blocked, found, "since when, too");
 }
 
+/// An operator has reset the cursor since it was read, and published everything again.
+#[tokio::test(start_paused = true)]
+async fn a_cursor_that_was_reset_is_not_taken_back_ahead() {
+    let services = Services::new();
+    let rows = services.append("a", &history(11));
+    set_cursor(&services, "a", 999);
+    let reset = Cursor {
+        published_through: Sequence::new(11).expect("valid"),
+        ..Cursor::default()
+    };
+    services.world().overtaken = Some(reset.clone());
+    let newest = &rows[rows.len() - 1..];
+    assert_eq!(services.translate(newest).await.resume_at, Some(0));
+    assert_eq!(services.cursor("a"), reset);
+    assert!(through(services.translate(newest).await));
+}
+
+/// Nobody notifies of it any more, so reading the table has to find it, wherever a page ends.
+#[tokio::test(start_paused = true)]
+async fn a_row_between_two_versions_is_found_whatever_the_pages_are() {
+    for page_rows in 1..8 {
+        for is_blocked in [false, true] {
+            let services = Services::new();
+            services.world().page_rows = page_rows;
+            let rows = services.append("a", &history(6));
+            let mut odd = rows[3].clone();
+            odd.insert("Version".into(), Attribute::Number("4.5".into()));
+            let place = ("a".to_owned(), "4.5".to_owned());
+            services.world().odd_rows.insert(place, odd);
+            if is_blocked {
+                let cursor = Cursor {
+                    blocked: Some(Block::after_reset(
+                        Timestamp::from_unix_millis(0).expect("valid"),
+                    )),
+                    ..Cursor::default()
+                };
+                let cursors = &mut services.world().cursors;
+                cursors.insert("a".to_owned(), Ok(cursor));
+            }
+            let newest = if is_blocked { rows.len() - 1 } else { 4 };
+            assert!(through(services.translate(&rows[newest..=newest]).await));
+            let block = services.cursor("a").blocked.expect("blocked");
+            assert_eq!(block.row.as_deref(), Some("4.5"), "{page_rows}");
+            assert_eq!(services.sequences("a"), dense(3));
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_late_redelivery_is_told_from_a_cursor_ahead_by_the_cursors_own_row() {
     let services = Services::new();

@@ -4,14 +4,16 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
 use millrace_domain::{Attribute, Attributes, row, view};
 use millrace_projector::dynamodb::{Condition, Tables};
 use millrace_projector::model::Saved;
 use millrace_runtime::ServiceError;
 use millrace_runtime::dynamodb::{from_item, to_item};
+use millrace_translator::cursor::Block;
 use millrace_translator::dynamodb::{
-    BLOCKED, CursorTable, EventsTable, PUBLISHED_THROUGH, read_cursor,
+    BLOCKED, CursorTable, EventsTable, PUBLISHED_THROUGH, block_value, read_cursor,
 };
 
 use super::ports::{
@@ -141,38 +143,64 @@ impl CursorRepair for CursorTable {
         }))
     }
 
-    async fn reset(&self, aggregate: &str, read: &Self::Item) -> Result<Reset, ServiceError> {
-        let mut request = self
-            .client()
-            .delete_item()
-            .table_name(self.name())
-            .key(row::ID, AttributeValue::S(aggregate.to_owned()));
+    async fn reset(
+        &self,
+        aggregate: &str,
+        read: &Self::Item,
+        until_published: Option<&Block>,
+    ) -> Result<Reset, ServiceError> {
+        let (mut names, mut values) = (HashMap::new(), HashMap::new());
         let mut conditions = Vec::new();
         for (index, (name, value)) in read.iter().enumerate() {
             conditions.push(format!("#a{index} = :a{index}"));
-            request = request
-                .expression_attribute_names(format!("#a{index}"), name)
-                .expression_attribute_values(format!(":a{index}"), value.clone());
+            names.insert(format!("#a{index}"), name.clone());
+            values.insert(format!(":a{index}"), value.clone());
         }
         for name in [PUBLISHED_THROUGH, BLOCKED] {
             if !read.contains_key(name) {
                 conditions.push(format!("attribute_not_exists({name})"));
             }
         }
-        let removed = request
-            .condition_expression(conditions.join(" AND "))
-            .send()
-            .await;
-        match removed {
-            Ok(_) => Ok(Reset::Removed),
-            Err(error)
-                if error
+        let condition = conditions.join(" AND ");
+        let id = AttributeValue::S(aggregate.to_owned());
+        let failed = if let Some(block) = until_published {
+            let put = self
+                .client()
+                .put_item()
+                .table_name(self.name())
+                .item(row::ID, id)
+                .item(BLOCKED, block_value(block))
+                .set_expression_attribute_names(Some(names))
+                .set_expression_attribute_values(Some(values))
+                .condition_expression(condition);
+            put.send().await.err().map(|error| {
+                let changed = error
                     .as_service_error()
-                    .is_some_and(DeleteItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(Reset::Changed)
-            }
-            Err(error) => Err(ServiceError::new("DeleteItem on the cursor table", error)),
+                    .is_some_and(PutItemError::is_conditional_check_failed_exception);
+                let error = ServiceError::new("PutItem on the cursor table", error);
+                (changed, error)
+            })
+        } else {
+            let delete = self
+                .client()
+                .delete_item()
+                .table_name(self.name())
+                .key(row::ID, id)
+                .set_expression_attribute_names(Some(names))
+                .set_expression_attribute_values(Some(values))
+                .condition_expression(condition);
+            delete.send().await.err().map(|error| {
+                let changed = error
+                    .as_service_error()
+                    .is_some_and(DeleteItemError::is_conditional_check_failed_exception);
+                let error = ServiceError::new("DeleteItem on the cursor table", error);
+                (changed, error)
+            })
+        };
+        match failed {
+            None => Ok(Reset::Done),
+            Some((true, _)) => Ok(Reset::Changed),
+            Some((false, error)) => Err(error),
         }
     }
 }
@@ -269,11 +297,14 @@ async fn delete(
 #[cfg(test)]
 mod tests {
     use aws_sdk_dynamodb::operation::delete_item::DeleteItemOutput;
+    use aws_sdk_dynamodb::operation::put_item::PutItemOutput;
     use aws_sdk_dynamodb::operation::query::QueryOutput;
     use aws_sdk_dynamodb::operation::scan::ScanOutput;
     use aws_sdk_dynamodb::types::error::ConditionalCheckFailedException;
     use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
-    use millrace_domain::{Attribute, Attributes};
+    use millrace_domain::{Attribute, Attributes, Timestamp};
+    use millrace_runtime::{Ambient as _, System};
+    use millrace_translator::cursor::Cursor;
 
     use super::*;
 
@@ -364,29 +395,70 @@ mod tests {
 
     #[tokio::test]
     async fn a_reset_is_conditional_on_every_attribute_that_was_read() {
+        const CONDITION: &str = "#a0 = :a0 AND #a1 = :a1 AND attribute_not_exists(Blocked)";
         let read = item(&[("Id", "a"), (PUBLISHED_THROUGH, "nine")]);
-        let rule = mock!(Client::delete_item)
-            .match_requests(|request| {
-                let condition = request.condition_expression().expect("a condition");
-                let values = request.expression_attribute_values().expect("values");
+        let block = Block::after_reset(Timestamp::from_unix_millis(0).expect("valid"));
+        let is_as_read =
+            |names: Option<&HashMap<String, String>>,
+             values: Option<&HashMap<String, AttributeValue>>| {
+                let (names, values) = (names.expect("names"), values.expect("values"));
+                ["0", "1"].iter().all(|index| {
+                    let name = &names[&format!("#a{index}")];
+                    values[&format!(":a{index}")]
+                        == AttributeValue::S(if name == "Id" { "a" } else { "nine" }.to_owned())
+                })
+            };
+        let removes = mock!(Client::delete_item)
+            .match_requests(move |request| {
                 request.table_name() == Some("cursors")
-                    && condition.split(" AND ").count() == 3
-                    && condition.ends_with("attribute_not_exists(Blocked)")
-                    && values.len() == 2
+                    && request.condition_expression() == Some(CONDITION)
+                    && is_as_read(
+                        request.expression_attribute_names(),
+                        request.expression_attribute_values(),
+                    )
             })
             .then_output(|| DeleteItemOutput::builder().build());
-        let client = mock_client!(aws_sdk_dynamodb, [&rule]);
+        let stored = block.clone();
+        let replaces = mock!(Client::put_item)
+            .match_requests(move |request| {
+                let item = request.item().cloned().expect("an item");
+                let cursor = read_cursor(item.clone()).expect("readable");
+                let expected = Cursor {
+                    blocked: Some(stored.clone()),
+                    ..Cursor::default()
+                };
+                request.table_name() == Some("cursors")
+                    && request.condition_expression() == Some(CONDITION)
+                    && is_as_read(
+                        request.expression_attribute_names(),
+                        request.expression_attribute_values(),
+                    )
+                    && item["Id"] == AttributeValue::S("a".to_owned())
+                    && cursor == expected
+            })
+            .then_output(|| PutItemOutput::builder().build());
+        let client = mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, [&removes, &replaces]);
         let cursors = CursorTable::new(client, "cursors".to_owned());
-        let reset = cursors.reset("a", &read).await.expect("answered");
-        assert_eq!(reset, Reset::Removed);
+        for until_published in [None, Some(&block)] {
+            let reset = cursors.reset("a", &read, until_published).await;
+            assert_eq!(reset.expect("answered"), Reset::Done);
+        }
+        assert_eq!((removes.num_calls(), replaces.num_calls()), (1, 1));
+    }
 
-        let rule = mock!(Client::delete_item).then_error(|| {
-            let failed = ConditionalCheckFailedException::builder().build();
-            DeleteItemError::ConditionalCheckFailedException(failed)
-        });
-        let client = mock_client!(aws_sdk_dynamodb, [&rule]);
+    #[tokio::test]
+    async fn a_cursor_that_changed_is_not_reset() {
+        let failed = || ConditionalCheckFailedException::builder().build();
+        let removes = mock!(Client::delete_item)
+            .then_error(move || DeleteItemError::ConditionalCheckFailedException(failed()));
+        let replaces = mock!(Client::put_item)
+            .then_error(move || PutItemError::ConditionalCheckFailedException(failed()));
+        let client = mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, [&removes, &replaces]);
         let cursors = CursorTable::new(client, "cursors".to_owned());
-        let reset = cursors.reset("a", &read).await.expect("answered");
-        assert_eq!(reset, Reset::Changed);
+        let (read, block) = (item(&[("Id", "a")]), Block::after_reset(System.now()));
+        for until_published in [None, Some(&block)] {
+            let reset = cursors.reset("a", &read, until_published).await;
+            assert_eq!(reset.expect("answered"), Reset::Changed);
+        }
     }
 }

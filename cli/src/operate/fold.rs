@@ -49,7 +49,8 @@ pub struct Fold<'a, L> {
     aggregate: &'a str,
     settings: Settings,
     rows: VecDeque<Attributes>,
-    from: Version,
+    /// The last row that was read.
+    after: Option<Version>,
     /// Whether more rows may follow those that were read.
     more: bool,
     state: State,
@@ -67,7 +68,7 @@ impl<'a, L: EventLog> Fold<'a, L> {
             aggregate,
             settings,
             rows: VecDeque::new(),
-            from: Version::FIRST,
+            after: None,
             more: true,
             state: State::Unopened,
             context: None,
@@ -144,21 +145,13 @@ impl<'a, L: EventLog> Fold<'a, L> {
     }
 
     async fn read(&mut self) -> Result<(), ServiceError> {
-        let page = self.events.page(self.aggregate, self.from, None).await?;
+        let page = self.events.page(self.aggregate, self.after, None).await?;
         // A page that is empty has no next one to ask for from another place.
         self.more = page.more && !page.rows.is_empty();
-        if let Some(last) = page.rows.last().and_then(|row| row::version(row).ok()) {
-            self.from = last.next();
-        }
-        let is_first = self.from == Version::FIRST;
+        // The fold ends at a row whose version can't be read, so there is no page after it.
+        let last = page.rows.last().and_then(|row| row::version(row).ok());
+        self.after = last.or(self.after);
         self.rows = page.rows.into();
-        // Rows may have no version that a row can have; then they aren't among the pages.
-        if self.rows.is_empty()
-            && is_first
-            && let Some(row) = self.events.newest_event_row(self.aggregate).await?
-        {
-            self.rows.push_back(row);
-        }
         Ok(())
     }
 

@@ -179,7 +179,7 @@ impl EventRows for Memory {
     async fn page(
         &self,
         aggregate: &str,
-        from: Version,
+        after: Option<Version>,
         before: Option<Version>,
     ) -> Result<Page, ServiceError> {
         let world = self.world();
@@ -189,7 +189,8 @@ impl EventRows for Memory {
         let Some(rows) = world.rows.get(aggregate) else {
             return Ok(Page::default());
         };
-        let mut rows = rows.range(from.get()..before.map_or(u64::MAX, Version::get));
+        let mut rows =
+            rows.range(after.map_or(0, Version::get) + 1..before.map_or(u64::MAX, Version::get));
         let page = rows.by_ref().take(PAGE_ROWS);
         Ok(Page {
             rows: page.map(|(_, row)| row.clone()).collect(),
@@ -268,7 +269,12 @@ impl CursorRepair for Memory {
         }))
     }
 
-    async fn reset(&self, aggregate: &str, read: &Item) -> Result<Reset, ServiceError> {
+    async fn reset(
+        &self,
+        aggregate: &str,
+        read: &Item,
+        until_published: Option<&Block>,
+    ) -> Result<Reset, ServiceError> {
         let mut world = self.world();
         if let Some((id, cursor)) = world.saved_before_reset.take() {
             world.cursors.insert(id, Ok(cursor));
@@ -276,8 +282,16 @@ impl CursorRepair for Memory {
         if world.cursors.get(aggregate) != Some(read) {
             return Ok(Reset::Changed);
         }
-        world.cursors.remove(aggregate);
-        Ok(Reset::Removed)
+        if let Some(block) = until_published {
+            let cursor = Cursor {
+                blocked: Some(block.clone()),
+                ..Cursor::default()
+            };
+            world.cursors.insert(aggregate.to_owned(), Ok(cursor));
+        } else {
+            world.cursors.remove(aggregate);
+        }
+        Ok(Reset::Done)
     }
 }
 

@@ -8,7 +8,7 @@ use std::future::Future;
 use millrace_domain::{Attributes, RowError, Sequence};
 use millrace_projector::model::{ReadModel, Saved};
 use millrace_runtime::ServiceError;
-use millrace_translator::cursor::{Cursor, CursorStore};
+use millrace_translator::cursor::{Block, Cursor, CursorStore};
 use millrace_translator::rows::EventRows;
 
 /// One of the parts that a table is scanned in, side by side.
@@ -113,8 +113,8 @@ pub struct StoredCursor<I> {
 /// How a reset ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reset {
-    /// The item is gone.
-    Removed,
+    /// The cursor is reset.
+    Done,
     /// The item isn't the one that was read; nothing was changed.
     Changed,
 }
@@ -134,15 +134,18 @@ pub trait CursorRepair: CursorStore {
         aggregate: &str,
     ) -> impl Future<Output = Result<Option<StoredCursor<Self::Item>>, ServiceError>> + Send;
 
-    /// Removes the aggregate's item if it is still the one that was read. An aggregate without a
-    /// cursor is published from its first event on: duplicates on the stream are byte-identical.
+    /// Resets the aggregate's cursor to [`Sequence::NONE`] if its item is still the one that was read.
+    /// All that the item contains then is the block `until_published`; without one, the item is
+    /// removed. The aggregate is published from its first event on: duplicates on the stream are
+    /// byte-identical.
     ///
     /// # Errors
-    /// [`ServiceError`]: the item may be gone all the same.
+    /// [`ServiceError`]: the cursor may be reset all the same.
     fn reset(
         &self,
         aggregate: &str,
         read: &Self::Item,
+        until_published: Option<&Block>,
     ) -> impl Future<Output = Result<Reset, ServiceError>> + Send;
 }
 

@@ -316,8 +316,10 @@ where
             let Some(stored) = position.stored.filter(|_| reset_cursor) else {
                 return Ok(Outcome::CursorFault(fault));
             };
-            match self.cursors.reset(aggregate, &stored.item).await? {
-                Reset::Removed => *reset = Some(fault),
+            let block = Block::after_reset(self.ambient.now());
+            let block = position.newest.is_some().then_some(&block);
+            match self.cursors.reset(aggregate, &stored.item, block).await? {
+                Reset::Done => *reset = Some(fault),
                 Reset::Changed => {
                     let reason =
                         "the cursor changed before it could be reset; run the command again";
@@ -387,7 +389,10 @@ where
             let target = aggregates::sequence_of(&newest);
             let is_known = announced == Some(target);
             if is_known && Some(before) >= target {
-                return Ok(Outcome::Published(before));
+                return Ok(match cursor.blocked {
+                    None => Outcome::Published(before),
+                    Some(block) => Outcome::Blocked(block),
+                });
             }
             announced = Some(target);
             let notification = Inserted {
@@ -402,11 +407,15 @@ where
                 Ok(cursor) => cursor,
                 Err(error) => return Ok(Outcome::CursorFault(CursorFault::Unreadable(error))),
             };
-            if let Some(block) = cursor.blocked {
+            if cursor.published_through > before {
+                continue;
+            }
+            if batch.resume_at.is_none()
+                && let Some(block) = cursor.blocked
+            {
                 return Ok(Outcome::Blocked(block));
             }
-            let is_incomplete = batch.resume_at.is_some() || is_known;
-            if is_incomplete && cursor.published_through <= before {
+            if batch.resume_at.is_some() || is_known {
                 let reason = format!("a service failed or was too slow after event {before}");
                 return Ok(Outcome::Incomplete(reason));
             }
@@ -594,6 +603,29 @@ mod tests {
         let redriven = is_send(memory.publication().redrive("a", true)).await;
         assert_eq!(redriven.reset, Some(CursorFault::Unreadable(unreadable())));
         assert_eq!(redriven.outcome, Outcome::Published(sequence(3)));
+        assert_eq!(memory.stream("a"), [1, 2, 3]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reset_cursor_stays_blocked_until_everything_is_published() {
+        let memory = Memory::default();
+        memory.add("a", 3, 9);
+        memory.world().puts_left = Some(2);
+        let redriven = memory.publication().redrive("a", true).await;
+        assert!(redriven.reset.is_some());
+        let Outcome::Incomplete(_) = redriven.outcome else {
+            panic!("{:?}", redriven.outcome);
+        };
+        let stored = |memory: &Memory| memory.world().cursors["a"].clone().expect("readable");
+        let block = stored(&memory).blocked.expect("it is reported");
+        assert!(block.is_reset() && !block.is_cursor_ahead());
+        assert_eq!(memory.published_through("a"), 2);
+
+        memory.world().puts_left = None;
+        let redriven = memory.publication().redrive("a", false).await;
+        assert_eq!(redriven.reset, None);
+        assert_eq!(redriven.outcome, Outcome::Published(sequence(3)));
+        assert_eq!(stored(&memory).blocked, None);
         assert_eq!(memory.stream("a"), [1, 2, 3]);
     }
 

@@ -323,6 +323,8 @@ impl Standing {
             let (sequence, since, reason) = (block.sequence, block.since, &block.reason);
             let (kind, detail) = if block.is_cursor_ahead() {
                 (Kind::CursorAhead, format!("since {since}: {reason}"))
+            } else if block.is_reset() {
+                (Kind::Unpublished, format!("since {since}: {reason}"))
             } else {
                 let detail = format!("at event {sequence} since {since}: {reason}");
                 (Kind::Blocked, detail)

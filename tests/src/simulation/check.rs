@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use millrace_domain::{Attribute, Attributes, Timestamp, row, view};
 use millrace_projector::stale::Stale;
+use millrace_translator::cursor::Block;
 use serde_json::{Value, json};
 
 use super::dynamodb::events::text;
@@ -216,8 +217,11 @@ fn is_through_or_reported(
     if is_excused(world, id, has_no_news) {
         return Ok(());
     }
-    let may_be_blocked =
-        account.is_in_trouble || (rest == Rest::AfterFaults && world.damaged.contains(id));
+    // Somebody reset its cursor, and the command ended before it had published everything again.
+    let is_reset = cursor.blocked.as_ref().is_some_and(Block::is_reset)
+        && world.ever_damaged_cursors.contains(id);
+    let may_be_blocked = account.is_in_trouble
+        || (rest == Rest::AfterFaults && (is_reset || world.damaged.contains(id)));
     if account.is_in_trouble && !is_blocked && !is_set_aside {
         return Err(("4", "it can't be published, and nothing says so".to_owned()));
     }
@@ -292,7 +296,7 @@ fn lake_holds_the_stream(world: &mut World) {
             events.insert(&event.data);
             lines.contains(&event.data[..])
         };
-        let is_gone = is_noise && world.republished_to_lake.contains(&event.partition_key);
+        let is_gone = event.is_strange && world.republished_to_lake.contains(&event.partition_key);
         if !is_there && !is_gone && !world.is_discarded(Archive::NAME, &event.partition_key) {
             let (of, sequence) = (&event.partition_key, sequence_in(&event.data));
             wrong = Some(format!("{of}: the lake doesn't hold {sequence:?}"));

@@ -199,6 +199,7 @@ fn world(rng: &mut Rng, options: Options) -> World {
         views: BTreeMap::new(),
         revisions: std::collections::BTreeSet::new(),
         damaged_views: std::collections::BTreeSet::new(),
+        ever_damaged_views: std::collections::BTreeSet::new(),
         lines: BTreeMap::new(),
         lake: Vec::new(),
         discarded: Vec::new(),

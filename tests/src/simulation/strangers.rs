@@ -152,6 +152,7 @@ pub(crate) fn damage_view(world: &mut World, id: &str) -> bool {
         world.damaged_views.remove(id);
         return false;
     };
+    world.ever_damaged_views.insert(id.to_owned());
     let another = Attribute::text("2001-01-01T00:00:00.000Z");
     view.insert("OpenedAt".to_owned(), another);
     world.count("views damaged and replaced", 1);

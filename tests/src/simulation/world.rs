@@ -147,6 +147,8 @@ pub(crate) struct World {
     pub(crate) revisions: BTreeSet<String>,
     /// Accounts whose view is damaged and not yet replaced.
     pub(crate) damaged_views: BTreeSet<String>,
+    /// Accounts whose view was ever damaged.
+    pub(crate) ever_damaged_views: BTreeSet<String>,
     pub(crate) lines: BTreeMap<(String, u64), Attributes>,
     pub(crate) lake: Vec<Vec<u8>>,
     pub(crate) discarded: Vec<Discarded>,

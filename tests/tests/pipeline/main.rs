@@ -90,7 +90,7 @@ fn main() -> ExitCode {
         queries::athena_returns_times,
         tables::a_tag_on_each_table_contains_its_role,
         conditions::cursor::saves_that_race_leave_the_later_cursor_and_no_lost_block,
-        conditions::cursor::a_reset_removes_only_the_cursor_that_was_read,
+        conditions::cursor::a_reset_changes_only_the_cursor_that_was_read,
         conditions::view::one_of_two_writers_of_a_view_succeeds,
         conditions::view::a_view_that_is_another_is_not_written_over,
         conditions::view::a_history_item_that_is_another_is_not_removed,

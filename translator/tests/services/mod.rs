@@ -199,25 +199,42 @@ pub(crate) fn text(row: &Attributes, name: &str) -> String {
     }
 }
 
+/// A number as DynamoDB compares it: its whole part, and the digits after the point.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Number(u64, String);
+
+impl Number {
+    fn read(text: &str) -> Self {
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+        Self(whole.parse().expect("a number"), fraction.to_owned())
+    }
+}
+
 impl EventRows for &Services {
     async fn page(
         &self,
         aggregate: &str,
-        from: Version,
+        after: Option<Version>,
         before: Option<Version>,
     ) -> Result<Page, ServiceError> {
         if self.fault() != Fault::None {
             return Err(error());
         }
         let world = self.world();
-        let before = before.map_or(u64::MAX, Version::get);
-        let mut rows: Vec<Attributes> = world
-            .table
-            .get(aggregate)
-            .into_iter()
-            .flat_map(|rows| rows.range(from.get()..before))
-            .map(|(_, row)| row.clone())
+        let whole = world.table.get(aggregate).into_iter().flatten();
+        let whole = whole.map(|(version, row)| (version.to_string(), row));
+        let odd = world.odd_rows.iter().filter(|((id, _), _)| id == aggregate);
+        let odd = odd.map(|((_, version), row)| (version.clone(), row));
+        let mut rows: BTreeMap<Number, Attributes> = whole
+            .chain(odd)
+            .map(|(version, row)| (Number::read(&version), row.clone()))
             .collect();
+        let number = |version: Version| Number::read(&version.to_string());
+        rows.retain(|version, _| {
+            after.is_none_or(|after| *version > number(after))
+                && before.is_none_or(|before| *version < number(before))
+        });
+        let mut rows: Vec<Attributes> = rows.into_values().collect();
         let more = rows.len() > world.page_rows;
         rows.truncate(world.page_rows);
         Ok(Page { rows, more })
@@ -290,12 +307,18 @@ impl CursorStore for &Services {
             Some(Ok(cursor)) => cursor.clone(),
             _ => Cursor::default(),
         };
-        assert!(
-            cursor.published_through <= acknowledged.max(stored.published_through),
-            "the cursor passes what Kinesis has acknowledged"
-        );
         let is_as_far = stored.published_through >= cursor.published_through;
-        if stored.published_through <= cursor.published_through && stored.blocked.as_ref() == read {
+        let is_ahead = cursor.blocked.as_ref().is_some_and(Block::is_cursor_ahead);
+        let may_be_saved = if is_ahead {
+            stored.published_through == cursor.published_through
+        } else {
+            stored.published_through <= cursor.published_through
+        };
+        if may_be_saved && stored.blocked.as_ref() == read {
+            assert!(
+                cursor.published_through <= acknowledged.max(stored.published_through),
+                "the cursor passes what Kinesis has acknowledged"
+            );
             world
                 .cursors
                 .insert(aggregate.to_owned(), Ok(cursor.clone()));

@@ -6,7 +6,7 @@ use millrace_cli::operate::ports::{
 use millrace_domain::row::is_plainly_a_snapshot;
 use millrace_domain::{Attribute, Attributes, RowError, row};
 use millrace_runtime::ServiceError;
-use millrace_translator::cursor::Cursor;
+use millrace_translator::cursor::{Block, Cursor};
 
 use super::events::{halves, text};
 use crate::simulation::log::hash;
@@ -134,18 +134,32 @@ impl CursorRepair for Services {
         .await
     }
 
-    async fn reset(&self, aggregate: &str, read: &CursorItem) -> Result<Reset, ServiceError> {
+    async fn reset(
+        &self,
+        aggregate: &str,
+        read: &CursorItem,
+        until_published: Option<&Block>,
+    ) -> Result<Reset, ServiceError> {
         let (aggregate, read) = (aggregate.to_owned(), read.clone());
-        self.write("DeleteItem of a cursor", move |world, now| {
+        let blocked = until_published.cloned();
+        self.write("a reset of a cursor", move |world, now| {
             if world.cursor_item(&aggregate).as_ref() != Some(&read) {
                 return Reset::Changed;
             }
             let line = format_args!("  {aggregate}: the cursor is reset");
             world.trace.note(now, line);
-            world.cursors.remove(&aggregate);
             world.unreadable_cursors.remove(&aggregate);
             world.damaged_cursors.remove(&aggregate);
-            Reset::Removed
+            if blocked.is_some() {
+                let cursor = Cursor {
+                    blocked,
+                    ..Cursor::default()
+                };
+                world.cursors.insert(aggregate, cursor);
+            } else {
+                world.cursors.remove(&aggregate);
+            }
+            Reset::Done
         })
         .await
     }

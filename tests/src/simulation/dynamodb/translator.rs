@@ -17,14 +17,16 @@ impl EventRows for Services {
     async fn page(
         &self,
         aggregate: &str,
-        from: Version,
+        after: Option<Version>,
         before: Option<Version>,
     ) -> Result<Page, ServiceError> {
         let page = self
             .read("Query of a range of rows", |world| {
                 // A page ends wherever it comes to 1 MB.
                 let most = world.rng.usize(1..30);
-                let range = 2 * from.get()..before.map_or(u64::MAX, |before| 2 * before.get());
+                let after = after.map_or(0, |after| 2 * after.get());
+                let before = before.map_or(u64::MAX, |before| 2 * before.get());
+                let range = after + 1..before;
                 let mut rows = world
                     .visible_rows(aggregate)
                     .filter(|(halves, _)| range.contains(halves))
@@ -116,7 +118,13 @@ impl CursorStore for Services {
             world.trace.note(now, line);
             let is_as_far = stored.published_through >= through;
             let is_as_read = stored.blocked == read || world.is_sabotaged(Sabotage::BlockWiped);
-            if stored.published_through <= through && is_as_read {
+            let is_ahead = cursor.blocked.as_ref().is_some_and(Block::is_cursor_ahead);
+            let may_be_saved = if is_ahead {
+                stored.published_through == through
+            } else {
+                stored.published_through <= through
+            };
+            if may_be_saved && is_as_read {
                 if has_moved {
                     check(world, &aggregate, through);
                 }

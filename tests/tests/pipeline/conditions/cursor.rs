@@ -102,6 +102,30 @@ pub(crate) async fn saves_that_race_leave_the_later_cursor_and_no_lost_block(
         let saved = tokio::join!(save(&lifted, Some(&old)), save(&other, Some(&old)));
         one_of(&item, saved, [lifted, other]).await?;
 
+        // An operator resets a cursor that the translator has found to be ahead.
+        item.begin(Some(&[(
+            "PublishedThrough",
+            AttributeValue::N("9".to_owned()),
+        )]))
+        .await?;
+        let read = item.table.stored(item.id).await?.context("it is there")?;
+        let ahead = Block {
+            sequence: Sequence::NONE,
+            ..block("ahead")
+        };
+        let (found, reset) = (cursor(9, Some(ahead)), cursor(0, Some(block("reset"))));
+        let saved = tokio::join!(save(&found, None), async {
+            let done = item
+                .table
+                .reset(item.id, &read.item, reset.blocked.as_ref());
+            done.await.is_ok_and(|done| done == Reset::Done)
+        });
+        one_of(&item, saved, [found.clone(), reset]).await?;
+        // Once everything is published again, there is no block any more.
+        item.begin(None).await?;
+        ensure!(save(&cursor(3, None), None).await);
+        ensure!(!save(&found, None).await);
+
         item.begin(None).await?;
         let unreadable = block("unreadable");
         let high = cursor(5, None);
@@ -127,8 +151,8 @@ async fn one_of(item: &Item<'_>, saved: (bool, bool), cursors: [Cursor; 2]) -> R
     Ok(())
 }
 
-/// A reset removes what was read and nothing else, whatever types its attributes have.
-pub(crate) async fn a_reset_removes_only_the_cursor_that_was_read(
+/// A reset replaces or removes what was read and nothing else, whatever types its attributes have.
+pub(crate) async fn a_reset_changes_only_the_cursor_that_was_read(
     pipeline: &Pipeline,
 ) -> Result<()> {
     let item = Item::new(pipeline, "conditions-of-resetting");
@@ -153,14 +177,15 @@ pub(crate) async fn a_reset_removes_only_the_cursor_that_was_read(
         for _ in 0..ROUNDS {
             item.begin(Some(attributes)).await?;
             let read = item.table.stored(item.id).await?.context("it is there")?;
-            let reset = async || item.table.reset(item.id, &read.item).await;
-            let (one, other) = tokio::try_join!(reset(), reset())?;
-            ensure!(
-                [one, other] == [Reset::Removed, Reset::Changed]
-                    || [one, other] == [Reset::Changed, Reset::Removed],
-                "{attributes:?}: {one:?} and {other:?}"
-            );
-            ensure!(item.table.stored(item.id).await?.is_none());
+            let block = block("not published again yet");
+            let reset = async |block| item.table.reset(item.id, &read.item, block).await;
+            let (one, other) = tokio::try_join!(reset(None), reset(Some(&block)))?;
+            let expected = match (one, other) {
+                (Reset::Done, Reset::Changed) => None,
+                (Reset::Changed, Reset::Done) => Some(cursor(0, Some(block))),
+                _ => anyhow::bail!("{attributes:?}: {one:?} and {other:?}"),
+            };
+            ensure!(item.cursor().await? == expected);
         }
     }
     // Somebody else repairs the cursor, or marks it, meanwhile.
@@ -172,8 +197,11 @@ pub(crate) async fn a_reset_removes_only_the_cursor_that_was_read(
             .await?;
         let read = item.table.stored(item.id).await?.context("it is there")?;
         item.begin(Some(changed)).await?;
-        ensure!(item.table.reset(item.id, &read.item).await? == Reset::Changed);
-        ensure!(item.table.stored(item.id).await?.is_some());
+        for block in [None, Some(&block("not published again yet"))] {
+            ensure!(item.table.reset(item.id, &read.item, block).await? == Reset::Changed);
+            let stored = item.table.stored(item.id).await?.context("it is there")?;
+            ensure!(stored.item != read.item && stored.item.len() == changed.len() + 1);
+        }
     }
     item.begin(None).await
 }
