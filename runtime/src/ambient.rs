@@ -61,6 +61,9 @@ mod tests {
         let system = System;
         assert!(system.now() > Timestamp::parse("2026-01-01T00:00:00Z").expect("valid"));
         assert_ne!(system.unique_id(), system.unique_id());
-        assert!((0.0..1.0).contains(&system.fraction()));
+        let fractions: Vec<f64> = (0..100).map(|_| system.fraction()).collect();
+        assert!(fractions.iter().all(|it| (0.0..1.0).contains(it)));
+        let spread = |part: std::ops::Range<f64>| fractions.iter().any(|it| part.contains(it));
+        assert!(spread(0.0..0.5) && spread(0.5..1.0), "{fractions:?}");
     }
 }

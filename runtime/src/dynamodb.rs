@@ -83,6 +83,10 @@ fn from_value(value: AttributeValue) -> Attribute {
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
+    use aws_sdk_dynamodb::primitives::Blob;
+    use aws_smithy_mocks::{mock, mock_client};
+
     use super::*;
 
     #[test]
@@ -105,8 +109,37 @@ mod tests {
             (AttributeValue::Ss(Vec::new()), "SS"),
             (AttributeValue::Ns(Vec::new()), "NS"),
             (AttributeValue::Bs(Vec::new()), "BS"),
+            (AttributeValue::B(Blob::new([0])), "B"),
         ] {
             assert_eq!(from_value(value), Attribute::Other(name));
         }
+    }
+
+    #[tokio::test]
+    async fn the_settings_are_one_item_of_the_events_table_read_consistently() {
+        let read = |item: Option<&'static str>| {
+            let rule = mock!(Client::get_item)
+                .match_requests(|request| {
+                    let key = [
+                        ("Id".to_owned(), AttributeValue::S(ROW_ID.to_owned())),
+                        ("Version".to_owned(), AttributeValue::N("0".to_owned())),
+                    ];
+                    request.table_name() == Some("events")
+                        && request.consistent_read() == Some(true)
+                        && request.key() == Some(&key.into())
+                })
+                .then_output(move || {
+                    let value = item.map(|value| AttributeValue::S(value.to_owned()));
+                    let item = value.map(|value| [("DefaultCurrency".to_owned(), value)].into());
+                    GetItemOutput::builder().set_item(item).build()
+                });
+            async move {
+                let client = mock_client!(aws_sdk_dynamodb, [&rule]);
+                stored_settings(&client, "events").await.expect("read")
+            }
+        };
+        assert_eq!(read(None).await, None);
+        let expected = [("DefaultCurrency".to_owned(), Attribute::text("EUR"))];
+        assert_eq!(read(Some("EUR")).await, Some(expected.into()));
     }
 }

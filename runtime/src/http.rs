@@ -355,6 +355,15 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_was_kept_has_the_content_type_of_its_status() {
+        for (status, expected) in [(399, JSON), (400, PROBLEM_JSON)] {
+            let response = Response::stored(status, "{}".to_owned());
+            let content_type = ("content-type", expected.to_owned());
+            assert_eq!(response.headers, [content_type]);
+        }
+    }
+
+    #[test]
     fn reads_an_http_api_event() {
         let event = serde_json::from_value(json!({
             "version": "2.0",
