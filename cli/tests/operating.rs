@@ -347,6 +347,52 @@ async fn a_poison_row_is_named_and_mended(operator: &Operator) -> Result<()> {
         before.iter().all(|line| line.get("row").is_none()),
         "{before:?}"
     );
+    inspecting_a_time_says_what_is_of_then_and_what_of_now(operator, &other).await
+}
+
+/// An account that was opened, and credited later: at the time of its opening.
+async fn inspecting_a_time_says_what_is_of_then_and_what_of_now(
+    operator: &Operator,
+    id: &str,
+) -> Result<()> {
+    let now = operator.expect(&["inspect", "--account", id], 0).await?;
+    let line = |lines: &[Value], name: &str| {
+        let line = lines.iter().find(|line| line.get(name).is_some());
+        line.cloned().with_context(|| format!("no {name}"))
+    };
+    let opened = line(&now, "event")?["event"]["time"].clone();
+    let opened = opened.as_str().context("a time")?;
+    let command = ["inspect", "--account", id, "--at", opened];
+    let then = operator.expect(&command, 0).await?;
+    let count = |lines: &[Value], name: &str| {
+        let named = lines.iter().filter(|line| line.get(name).is_some());
+        named.count()
+    };
+    ensure!(
+        count(&now, "event") == 2 && count(&then, "event") == 1,
+        "{then:?}"
+    );
+    ensure!(
+        count(&now, "row") == 3 && count(&then, "row") == 2,
+        "{then:?}"
+    );
+    let (fold, cursor, view) = (
+        line(&then, "fold")?,
+        line(&then, "cursor")?,
+        line(&then, "view")?,
+    );
+    ensure!(
+        fold["as"] == format!("at {opened}") && fold["fold"]["sequence"] == 1,
+        "{fold}"
+    );
+    ensure!(
+        cursor["as"] == "now" && cursor["cursor"]["publishedThrough"] == 2,
+        "{cursor}"
+    );
+    ensure!(
+        view["as"] == "now" && view["view"]["sequence"] == 2,
+        "{view}"
+    );
     Ok(())
 }
 

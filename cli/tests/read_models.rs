@@ -309,12 +309,7 @@ impl CursorRepair for &Services {
         Ok(Some(StoredCursor { item: (), cursor }))
     }
 
-    async fn reset(
-        &self,
-        _: &str,
-        (): &(),
-        _: Option<&Block>,
-    ) -> Result<Reset, ServiceError> {
+    async fn reset(&self, _: &str, (): &(), _: Option<&Block>) -> Result<Reset, ServiceError> {
         unreachable!("examining writes nothing")
     }
 }
