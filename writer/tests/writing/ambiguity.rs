@@ -281,6 +281,21 @@ async fn an_own_row_that_is_not_visible_yet_is_not_taken_for_absent() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_own_row_that_stays_invisible_before_anothers_is_an_unknown_outcome() {
+    for headers in [&[][..], &[KEY]] {
+        let setting = Setting::with_account().await;
+        // The own event is row 4, and another command's is row 5.
+        setting.memory.fault(Fault::StoredAndConflict(1));
+        *setting.memory.hidden.lock().expect("unpoisoned") = Some(Hidden::Row(4, u32::MAX));
+        let answer = setting.post(CREDIT, headers, FIVE).await;
+        assert_eq!(
+            (answer.status, code(&answer).as_str()),
+            (503, "unavailable")
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_that_never_returns_is_an_unknown_outcome_before_the_time_is_over() {
     let setting = Setting::with_account().await;
     setting.memory.fault(Fault::Hangs);
