@@ -379,6 +379,7 @@ where
         };
         loop {
             let before = cursor.published_through;
+            let was_blocked = cursor.blocked.is_some();
             let newest = self.events.newest_event_row(aggregate).await?;
             if let Some(fault) = ahead(before, newest.as_ref()) {
                 return Ok(Outcome::CursorFault(fault));
@@ -388,11 +389,8 @@ where
             };
             let target = aggregates::sequence_of(&newest);
             let is_known = announced == Some(target);
-            if is_known && Some(before) >= target {
-                return Ok(match cursor.blocked {
-                    None => Outcome::Published(before),
-                    Some(block) => Outcome::Blocked(block),
-                });
+            if is_known && Some(before) >= target && cursor.blocked.is_none() {
+                return Ok(Outcome::Published(before));
             }
             announced = Some(target);
             let notification = Inserted {
@@ -407,7 +405,8 @@ where
                 Ok(cursor) => cursor,
                 Err(error) => return Ok(Outcome::CursorFault(CursorFault::Unreadable(error))),
             };
-            if cursor.published_through > before {
+            let has_block_ended = was_blocked && cursor.blocked.is_none();
+            if cursor.published_through > before || has_block_ended {
                 continue;
             }
             if batch.resume_at.is_none()
@@ -745,6 +744,38 @@ mod tests {
         let outcome = publication.republish("a", sequence(5), &NotKept).await;
         assert_eq!(outcome, Outcome::Published(sequence(5)));
         assert_eq!(memory.stream("a"), [3, 4, 5], "a gap would be left");
+        assert_eq!(memory.published_through("a"), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_blocked_account_is_republished_up_to_its_block() {
+        let memory = Memory::default();
+        memory.add("a", 5, 2);
+        let amount = |text: &str| millrace_domain::Attribute::Number(text.to_owned());
+        let set_amount = |to: millrace_domain::Attribute| {
+            let mut world = memory.world();
+            let row = world.rows.get_mut("a").and_then(|rows| rows.get_mut(&4));
+            row.expect("there").insert("Amount".to_owned(), to);
+        };
+        set_amount(amount("1.5"));
+        let publication = memory.publication();
+        let Outcome::Blocked(block) = publication.redrive("a", false).await.outcome else {
+            panic!("not blocked");
+        };
+        let stored = |memory: &Memory| memory.world().cursors["a"].clone().expect("readable");
+        let before = stored(&memory);
+        assert_eq!(before.blocked.as_ref(), Some(&block));
+        let outcome = publication.republish("a", sequence(1), &NotKept).await;
+        assert_eq!(outcome, Outcome::Blocked(block));
+        assert_eq!(memory.stream("a"), [1, 2]);
+        assert_eq!(stored(&memory).blocked, before.blocked);
+        assert_eq!(memory.published_through("a"), 2);
+
+        set_amount(amount("5"));
+        let outcome = publication.republish("a", sequence(1), &NotKept).await;
+        assert_eq!(outcome, Outcome::Published(sequence(5)));
+        assert_eq!(memory.stream("a"), [1, 2, 1, 2, 3, 4, 5]);
+        assert_eq!(stored(&memory).blocked, None);
         assert_eq!(memory.published_through("a"), 5);
     }
 

@@ -11,7 +11,8 @@ use super::ports::RunProgress;
 
 /// Cursors that start before the first event to be published again. Each acknowledged event advances
 /// them and is recorded as the run's progress; the stored cursors change only where publishing passes
-/// them.
+/// them. A stored block is seen only from the stored position on: the events before it were published
+/// once, and can be published again.
 pub(super) struct ReplayCursors<'a, C, R> {
     stored: C,
     begin: Sequence,
@@ -55,7 +56,7 @@ impl<'a, C: CursorStore, R: RunProgress> ReplayCursors<'a, C, R> {
         Cursor {
             published_through: reached.max(self.begin).min(stored.published_through),
             context: None,
-            blocked: stored.blocked.clone(),
+            blocked: None,
         }
     }
 }
@@ -72,9 +73,11 @@ impl<C: CursorStore, R: RunProgress> CursorStore for ReplayCursors<'_, C, R> {
                 Some(Ok(stored)) => stored.clone(),
                 None => Cursor::default(),
             };
-            let replayed = self
+            let mut replayed = self
                 .replay(aggregate)
                 .map_or_else(|| self.start(aggregate, &stored), |replay| replay.replayed);
+            let is_before = replayed.published_through < stored.published_through;
+            replayed.blocked = stored.blocked.clone().filter(|_| !is_before);
             loaded
                 .found
                 .insert(aggregate.to_owned(), Ok(replayed.clone()));
@@ -87,13 +90,20 @@ impl<C: CursorStore, R: RunProgress> CursorStore for ReplayCursors<'_, C, R> {
         &self,
         aggregate: &str,
         cursor: &Cursor,
-        _read: Option<&Block>,
+        read: Option<&Block>,
     ) -> Result<(), ServiceError> {
         let Replay { mut stored, .. } = self.replay(aggregate).unwrap_or_default();
         if cursor.published_through >= stored.published_through {
-            let block = stored.blocked.as_ref();
-            self.stored.save(aggregate, cursor, block).await?;
-            stored = cursor.clone();
+            let mut passing = cursor.clone();
+            if read.is_none() && stored.blocked.is_some() {
+                // The translator has not seen the stored block, so it is not the one to end it.
+                passing.blocked.clone_from(&stored.blocked);
+            }
+            if passing != stored {
+                let block = stored.blocked.as_ref();
+                self.stored.save(aggregate, &passing, block).await?;
+                stored = passing;
+            }
         }
         let replayed = cursor.clone();
         self.keep(aggregate, Replay { stored, replayed });
