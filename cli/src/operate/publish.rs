@@ -780,6 +780,30 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_row_that_was_damaged_after_its_event_was_published_blocks_republishing_alone() {
+        let memory = Memory::default();
+        memory.add("a", 5, 5);
+        let poisoned = millrace_domain::Attribute::text("x");
+        {
+            let mut world = memory.world();
+            let row = world.rows.get_mut("a").and_then(|rows| rows.get_mut(&3));
+            row.expect("there").insert("Amount".to_owned(), poisoned);
+        }
+        let publication = memory.publication();
+        let outcome = publication.republish("a", sequence(1), &NotKept).await;
+        let Outcome::Blocked(block) = outcome else {
+            panic!("{outcome:?}");
+        };
+        assert_eq!(block.sequence, sequence(2));
+        assert_eq!(memory.stream("a"), [1]);
+        let stored = memory.world().cursors["a"].clone().expect("readable");
+        assert_eq!(
+            (stored.published_through, stored.blocked),
+            (sequence(5), None)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_long_history_is_republished_however_long_it_takes_and_resumed_inside() {
         // At 50 ms a put it takes twice the patience.
         const EVENTS: u64 = 24_000;

@@ -76,8 +76,9 @@ impl<C: CursorStore, R: RunProgress> CursorStore for ReplayCursors<'_, C, R> {
             let mut replayed = self
                 .replay(aggregate)
                 .map_or_else(|| self.start(aggregate, &stored), |replay| replay.replayed);
-            let is_before = replayed.published_through < stored.published_through;
-            replayed.blocked = stored.blocked.clone().filter(|_| !is_before);
+            if replayed.published_through >= stored.published_through {
+                replayed.blocked.clone_from(&stored.blocked);
+            }
             loaded
                 .found
                 .insert(aggregate.to_owned(), Ok(replayed.clone()));
