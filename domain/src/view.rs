@@ -84,7 +84,7 @@ pub struct HistoryPage {
     account_id: AggregateId,
     transactions: Vec<HistoryEntry>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<String>,
+    next: Option<Sequence>,
 }
 
 /// What `GET …/balance?at=` answers with.
@@ -243,12 +243,12 @@ impl HistoryEntry {
 }
 
 impl HistoryPage {
-    /// A page of an account's history, newest line first; `next` asks for the page behind it.
+    /// A page of an account's history, newest line first; the next page has the lines before `next`.
     #[must_use]
     pub const fn new(
         id: AggregateId,
         newest_first: Vec<HistoryEntry>,
-        next: Option<String>,
+        next: Option<Sequence>,
     ) -> Self {
         Self {
             account_id: id,

@@ -7,7 +7,7 @@
 //!
 //! * [`handler`]: API Gateway's events in and out.
 //! * [`answer`]: a request to a response, statuses and headers.
-//! * [`query`]: what is asked; [`cursor`] is how a client asks for the next page.
+//! * [`query`]: what is asked.
 //! * [`fresh`]: the view, once it is as new as the client needs it.
 //! * [`page`], [`value_at`]: the two queries over the history.
 //! * [`store`]: the read model as a trait; [`dynamodb`] puts the tables behind it.
@@ -23,7 +23,6 @@
 
 pub mod answer;
 pub mod config;
-pub mod cursor;
 pub mod dynamodb;
 pub mod fresh;
 pub mod handler;

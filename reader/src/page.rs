@@ -1,12 +1,11 @@
 //! A page of an aggregate's history, newest line first.
 //!
-//! A page goes by sequence: it begins below the last line shown, so lines that arrive between two
-//! pages, which stand above, neither shift nor repeat anything.
+//! A page begins below a sequence, so lines that arrive between two pages, which are above it, neither
+//! shift nor repeat anything.
 
 use millrace_domain::view::HistoryPage;
 use millrace_domain::{HistoryEntry, Sequence, View};
 
-use crate::cursor;
 use crate::store::{ReadError, ReadModel};
 
 /// The page of `limit` lines that begins below `before`, or with the line of the view's own
@@ -24,12 +23,9 @@ pub async fn page(
     let newest = before.map_or(view.sequence, |before| preceding(before).min(view.sequence));
     let lines = model.history(&view.id, newest, limit).await?;
     let last = without_hole(&lines, newest, limit)?;
-    let next = (last > FIRST).then(|| cursor::write(&view.id, last));
+    let next = Some(last).filter(|last| preceding(*last) != Sequence::NONE);
     Ok(HistoryPage::new(view.id.clone(), lines, next))
 }
-
-/// The sequence of the first event.
-const FIRST: Sequence = Sequence::NONE.next();
 
 fn preceding(sequence: Sequence) -> Sequence {
     Sequence::new(sequence.get().saturating_sub(1)).expect("lower than a sequence")
@@ -69,8 +65,8 @@ mod tests {
         Sequence::new(sequence).expect("valid")
     }
 
-    /// A page's sequences, and its cursor.
-    fn shown(page: &HistoryPage) -> (Vec<u64>, Option<String>) {
+    /// A page's sequences, and its `next`.
+    fn shown(page: &HistoryPage) -> (Vec<u64>, Option<Sequence>) {
         let page = serde_json::to_value(page).expect("serialises");
         let lines = page["transactions"].as_array().expect("an array");
         (
@@ -78,7 +74,7 @@ mod tests {
                 .iter()
                 .map(|line| line["sequence"].as_u64().expect("a number"))
                 .collect(),
-            page.get("next").and_then(Value::as_str).map(str::to_owned),
+            page.get("next").and_then(Value::as_u64).map(sequence),
         )
     }
 
@@ -86,7 +82,7 @@ mod tests {
         model: &Memory,
         limit: usize,
         before: Option<Sequence>,
-    ) -> (Vec<u64>, Option<String>) {
+    ) -> (Vec<u64>, Option<Sequence>) {
         let view = model.view(&id()).await.expect("reads").expect("there");
         shown(&page(model, &view, limit, before).await.expect("a page"))
     }
@@ -107,9 +103,10 @@ mod tests {
                     let (sequences, next) = turn(&model, limit, before).await;
                     assert!(sequences.len() <= limit);
                     seen.extend(sequences);
-                    let Some(next) = next else { break };
-                    before = cursor::read(&id(), &next);
-                    assert!(before.is_some());
+                    if next.is_none() {
+                        break;
+                    }
+                    before = next;
                     let more = arrivals[turned % arrivals.len()];
                     model.apply(&events[arrived..arrived + more]);
                     arrived += more;
@@ -126,10 +123,9 @@ mod tests {
         assert_eq!(turn(&model, 4, None).await, (vec![4, 3, 2, 1], None));
         let (sequences, next) = turn(&model, 3, None).await;
         assert_eq!(sequences, [4, 3, 2]);
-        assert_eq!(
-            next.and_then(|next| cursor::read(&id(), &next)),
-            Some(sequence(2))
-        );
+        assert_eq!(next, Some(sequence(2)));
+        assert_eq!(turn(&model, 3, next).await, (vec![1], None));
+        assert_eq!(turn(&model, 3, Some(sequence(1))).await, (vec![], None));
     }
 
     #[tokio::test]

@@ -11,8 +11,6 @@ use millrace_domain::layout::MAX_POSITION;
 use millrace_domain::{AggregateId, Sequence, Timestamp};
 use millrace_runtime::http::{Problem, Request};
 
-use crate::cursor;
-
 /// How many history lines a page has where the client doesn't say.
 pub const DEFAULT_LIMIT: usize = 20;
 /// The most that a page may have.
@@ -60,10 +58,11 @@ impl Query {
             Resource::Item(id) => (id, Question::View),
             Resource::History(id) => {
                 let limit = parameters.limit()?.unwrap_or(DEFAULT_LIMIT);
-                let before = parameters.cursor(&id)?;
-                // A page was shown down to the cursor, so the view was that far. While a read model
-                // is being built again it isn't yet, and the page would have a hole.
-                at_least = at_least.max(before.unwrap_or(Sequence::NONE));
+                let before = parameters.before()?;
+                // A client that asks for what is before an event has seen a view with that event. A
+                // view that is behind it would give a page that begins further down, after a hole.
+                let preceding = before.and_then(|before| Sequence::new(before.get() - 1));
+                at_least = at_least.max(preceding.unwrap_or(Sequence::NONE));
                 (id, Question::History { limit, before })
             }
             Resource::ValueAt(id) => (id, Question::ValueAt(parameters.at()?)),
@@ -118,11 +117,14 @@ impl<'a> Parameters<'a> {
         )
     }
 
-    fn cursor(&mut self, id: &AggregateId) -> Result<Option<Sequence>, Problem> {
+    fn before(&mut self) -> Result<Option<Sequence>, Problem> {
         self.take(
-            "cursor",
-            || "a `next` of an earlier page of this path".to_owned(),
-            |text| cursor::read(id, text).filter(|shown| shown.get() > 1),
+            "before",
+            || format!("a whole number from 1 to {MAX_POSITION}"),
+            |text| {
+                let sequence = whole_number(text).and_then(Sequence::new);
+                sequence.filter(|sequence| *sequence != Sequence::NONE)
+            },
         )
     }
 
@@ -235,8 +237,6 @@ mod tests {
 
     #[test]
     fn every_parameter_is_read() {
-        let id = AggregateId::new("a").expect("valid");
-        let next = cursor::write(&id, sequence(7));
         let history = |limit, before| Question::History { limit, before };
         assert_eq!(
             read("/accounts/a", &[("minSequence", "9007199254740991")]),
@@ -260,18 +260,16 @@ mod tests {
         assert_eq!(
             read(
                 "/accounts/a/transactions",
-                &[("cursor", &next), ("limit", "1")]
+                &[("before", "7"), ("limit", "1")]
             ),
-            Ok(query(history(1, Some(sequence(7))), 7))
+            Ok(query(history(1, Some(sequence(7))), 6))
         );
     }
 
     #[test]
-    fn a_cursor_asks_for_a_view_that_has_what_was_shown() {
-        let id = AggregateId::new("a").expect("valid");
-        let next = cursor::write(&id, sequence(7));
-        for (least, at_least) in [("6", 7), ("8", 8)] {
-            let parameters = [("cursor", next.as_str()), ("minSequence", least)];
+    fn what_is_before_an_event_is_asked_of_a_view_that_has_all_of_it() {
+        for (least, at_least) in [("5", 6), ("8", 8)] {
+            let parameters = [("before", "7"), ("minSequence", least)];
             let query = read("/accounts/a/transactions", &parameters).expect("reads");
             assert_eq!(query.at_least, sequence(at_least));
         }
@@ -314,19 +312,9 @@ mod tests {
         ] {
             assert_refused("/accounts/a/balance", &[("at", text)], "at");
         }
-        let id = AggregateId::new("a").expect("valid");
-        let nothing_behind = cursor::write(&id, sequence(1));
-        let twice = format!("{0},{0}", cursor::write(&id, sequence(2)));
-        for text in ["", "7", &nothing_behind, &twice] {
-            assert_refused("/accounts/a/transactions", &[("cursor", text)], "cursor");
+        for text in numbers.into_iter().chain(["0", "9007199254740992", "7,7"]) {
+            assert_refused("/accounts/a/transactions", &[("before", text)], "before");
         }
-    }
-
-    #[test]
-    fn a_cursor_of_another_aggregate_is_refused() {
-        let other = AggregateId::new("b").expect("valid");
-        let next = cursor::write(&other, sequence(7));
-        assert_refused("/accounts/a/transactions", &[("cursor", &next)], "cursor");
     }
 
     #[test]
@@ -335,7 +323,8 @@ mod tests {
             ("/accounts/a", "limit"),
             ("/accounts/a", "at"),
             ("/accounts/a/transactions", "at"),
-            ("/accounts/a/balance", "cursor"),
+            ("/accounts/a/balance", "before"),
+            ("/accounts/a/transactions", "cursor"),
             ("/accounts/a/balance", "At"),
             ("/accounts/a", "minsequence"),
             ("/accounts/a", ""),
@@ -363,7 +352,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_reading_panic(name in "minSequence|limit|cursor|at|\\PC{0,9}", value in "\\PC{0,40}") {
+        fn no_text_makes_reading_panic(name in "minSequence|limit|before|at|\\PC{0,9}", value in "\\PC{0,40}") {
             for path in ["/accounts/a", "/accounts/a/transactions", "/accounts/a/balance"] {
                 if let Err(problem) = read(path, &[(&name, &value)]) {
                     prop_assert_eq!(problem.status(), 400);

@@ -98,13 +98,13 @@ async fn transactions(sim: &Arc<Sim>, id: &str, limit: u64) -> Result<(), String
                 return Err(transaction.to_string());
             }
         }
-        let Some(cursor) = answer.body["next"].as_str() else {
+        let Some(before) = answer.body["next"].as_u64() else {
             return match next {
                 Some(0) => Ok(()),
                 _ => Err(format!("the last page ends before {next:?}")),
             };
         };
-        query["cursor"] = json!(cursor);
+        query["before"] = json!(before.to_string());
     }
 }
 

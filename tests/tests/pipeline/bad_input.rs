@@ -174,7 +174,7 @@ fn queries(id: &str) -> Vec<Case> {
         ),
         Case::get(
             "a made-up cursor",
-            &format!("{account}/transactions?cursor=abc"),
+            &format!("{account}/transactions?before=abc"),
         ),
         Case::get("no time", &format!("{account}/balance?at=yesterday")),
         Case::get(

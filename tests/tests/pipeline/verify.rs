@@ -87,10 +87,10 @@ async fn has_history(pipeline: &Pipeline, id: &str, events: usize) -> Result<()>
         page.expect(StatusCode::OK)?;
         let lines = page.body["transactions"].as_array().context("lines")?;
         sequences.extend(lines.iter().map(|line| line["sequence"].clone()));
-        let Some(next) = page.body["next"].as_str() else {
+        let Some(next) = page.body["next"].as_u64() else {
             break;
         };
-        path = format!("/accounts/{id}/transactions?limit=7&cursor={next}");
+        path = format!("/accounts/{id}/transactions?limit=7&before={next}");
     }
     let expected: Vec<Value> = (1..=events).rev().map(Value::from).collect();
     ensure!(sequences == expected, "the history holds {sequences:?}");
