@@ -51,29 +51,28 @@ pub enum Command {
     /// Compare events, cursors, read models and lake
     ///
     /// Reports each account that isn't right, once per cause, with the command that repairs it.
-    /// Events that are on their way are given some seconds. What could not be checked is reported
-    /// too.
+    /// It waits some seconds for events that are still being processed, and reports what it could
+    /// not check.
     #[command(after_help = help("verify --account 0e5bab83-270a-48ba-8eb6-bca6046a03cb", FINDING_CODES))]
     Verify(Verify),
     /// Publish what the cursors have not passed, in order, from the events table
     ///
-    /// Without a choice all accounts that are blocked or whose cursor isn't at their last event.
-    /// Every account is tried, whatever happens to another. A block is lifted when its row can be
-    /// read again. Safe at any time: consumers skip what they have.
+    /// Without --account, --blocked and --behind it publishes all accounts that are blocked or whose
+    /// cursor isn't at their last event. A failure of one account doesn't end the run. A block is
+    /// lifted when its row can be read again. Safe at any time: consumers skip duplicates.
     #[command(after_help = help("redrive --blocked --dry-run", FINDING_CODES))]
     Redrive(Redrive),
     /// Publish events again, for a consumer that begins
     ///
-    /// Also for a table that was there before its stream. Consumers skip what they have. A run
-    /// records how far it has got in the folder operations/ of the state folder (.millrace). If it
-    /// was stopped, or an account could not be completed, the next run fails until it is told to
-    /// --resume or to --restart.
+    /// Also for a table that is older than its stream. Consumers skip duplicates. A run records its
+    /// progress in the folder operations/ of the state folder (.millrace). If a run was stopped, or
+    /// could not complete an account, the next run fails unless it has --resume or --restart.
     #[command(after_help = help("republish --all", FINDING_CODES))]
     Republish(Republish),
     /// Compare a read model with the events table, and replace what differs
     ///
-    /// Readers and the projector go on meanwhile. Each account has an outcome of its own. Safe at
-    /// any time; a run that was stopped is started again.
+    /// Readers and the projector continue meanwhile. Each account has an outcome of its own. Safe at
+    /// any time; a run that was stopped can be started again.
     #[command(after_help = help("rebuild accounts", FINDING_CODES))]
     Rebuild(Rebuild),
     /// Show one account's rows, events, cursor and view side by side
@@ -138,12 +137,12 @@ pub struct Redrive {
     /// The accounts whose cursor says that they are blocked
     #[arg(long)]
     pub blocked: bool,
-    /// The accounts whose cursor is behind their events, ahead of them, or unreadable
+    /// The accounts whose cursor lags their events, is ahead of them, or is unreadable
     #[arg(long)]
     pub behind: bool,
     /// Reset cursors that are unreadable or ahead of the events table, and publish from event 1
     ///
-    /// A restored events table looks like a cursor ahead of it: read the runbook first.
+    /// After a restore of the events table, cursors may be ahead of it: read the runbook first.
     #[arg(long)]
     pub reset_cursor: bool,
     /// Tell which accounts these are, and do nothing
@@ -171,7 +170,7 @@ pub struct Republish {
     /// From this sequence on; what was never published before it comes too
     #[arg(long, value_name = "SEQ", default_value = "1", value_parser = sequence)]
     pub from: Sequence,
-    /// Continue an unfinished run, inside its accounts too
+    /// Continue an unfinished run, also within an account
     #[arg(long, conflicts_with = "restart")]
     pub resume: bool,
     /// Discard what an unfinished run has recorded, and start over

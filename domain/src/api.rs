@@ -49,7 +49,7 @@ pub enum PathError {
     #[error("there is nothing at this path")]
     Unknown,
     /// It contains an id that a path can't name.
-    #[error("the id in the path is . or .., or contains / or ?, which no path can name")]
+    #[error("no path can name this id: it is . or .., or contains / or ?")]
     NotAddressable,
 }
 

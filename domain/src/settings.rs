@@ -40,8 +40,8 @@ pub enum SettingError {
 /// The settings differ from the ones that the events table was begun with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{DEFAULT_CURRENCY} is {configured}, but the events table has been used with {stored}: a change \
-     would change events that are published; set {DEFAULT_CURRENCY} to {stored} again"
+    "{DEFAULT_CURRENCY} is {configured}, but the events table has been used with {stored}: another \
+     currency would change events that are published; set {DEFAULT_CURRENCY} to {stored} again"
 )]
 pub struct SettingsChanged {
     /// The currency that is configured now.

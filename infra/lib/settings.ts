@@ -235,7 +235,7 @@ function artifacts(lookup: Lookup, architecture: Settings['architecture']): stri
     const builtFor = programArchitecture(file);
     if (builtFor !== undefined && builtFor !== architecture) {
       throw new SettingError(
-        `Setting "architecture" is "${architecture}", but ${file} was built for ${builtFor}, and would fail at start.`,
+        `Setting "architecture" is "${architecture}", but ${file} was built for ${builtFor}; the function would fail at start.`,
       );
     }
   }

@@ -48,6 +48,6 @@ async fn put(
     }
     Err(ServiceError::new(
         "BatchWriteItem on the history table",
-        "items were left unprocessed every time",
+        "each attempt left items unprocessed",
     ))
 }

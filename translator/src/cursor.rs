@@ -152,7 +152,10 @@ pub async fn load_all(
             wanted = unprocessed;
             let wait = BACKOFF.delay(retry, ambient);
             if !budget.allows(wait) {
-                let left = format!("{} were left unprocessed until the deadline", wanted.len());
+                let left = format!(
+                    "{} cursors were left unprocessed until the deadline",
+                    wanted.len()
+                );
                 return Err(ServiceError::new("reading the cursors", left));
             }
             tokio::time::sleep(wait).await;

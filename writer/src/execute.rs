@@ -86,7 +86,7 @@ enum Failure {
     #[error(transparent)]
     Service(#[from] ServiceError),
     /// An append of the command may still be stored.
-    #[error("whether an append was stored is still open")]
+    #[error("it is unknown whether an append was stored")]
     Unresolved,
     /// The invocation's time is over.
     #[error("the time budget is spent")]
@@ -207,7 +207,7 @@ impl<S: EventStore, A: Ambient> Execution<'_, S, A> {
         let problem = Problem::new(
             409,
             "conflict",
-            "others were first each time; nothing was appended",
+            "each attempt ended in a conflict with another write; nothing was appended",
         );
         self.refuse(problem.with_header("retry-after", RETRY_AFTER.to_string()))
             .await

@@ -77,7 +77,7 @@ pub(crate) async fn all(deployment: &Deployment, step: &Step) -> Result<BTreeSet
 /// When it has no events.
 pub(crate) async fn one(deployment: &Deployment, id: &str) -> Result<BTreeSet<String>> {
     if newest(deployment, id).await?.is_none() {
-        bail!("the events table holds no account {id}");
+        bail!("the events table contains no account {id}");
     }
     Ok([id.to_owned()].into())
 }

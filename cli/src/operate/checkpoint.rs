@@ -115,8 +115,8 @@ impl Checkpoint {
         }
         if earlier == Earlier::Refuse {
             bail!(
-                "an earlier run, started at {}, is unfinished: from event {} on, {} accounts are \
-                 completed and {} more are begun. Continue it with --resume, or start over with \
+                "an earlier run, started at {} from event {} on, is unfinished: {} accounts are \
+                 completed and {} more are started. Continue it with --resume, or start over with \
                  --restart ({})",
                 header.since,
                 header.scope.from,
@@ -127,7 +127,7 @@ impl Checkpoint {
         }
         if header.scope != *scope {
             bail!(
-                "the unfinished run that was started at {} is another one: {}, not {}. Start over \
+                "the unfinished run that was started at {} has another scope: {}, not {}. Start over \
                  with --restart ({})",
                 header.since,
                 header.scope,
@@ -172,7 +172,7 @@ impl Checkpoint {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nobody panics while holding it")
+        self.state.lock().expect("the lock isn't poisoned")
     }
 
     /// How many aggregates are completed.

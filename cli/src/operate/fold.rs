@@ -27,7 +27,7 @@ pub enum Damage {
     #[error("event {0} is missing")]
     Missing(Sequence),
     /// The first event is no opening.
-    #[error("the first row is no opening")]
+    #[error("the first row is not an opening")]
     NotOpened,
 }
 

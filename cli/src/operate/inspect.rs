@@ -17,7 +17,7 @@ pub(crate) async fn run(deployment: &Deployment, inspect: &Inspect, output: Outp
     let client = &deployment.clients.dynamodb;
     let rows = aggregates::items(client, &deployment.names.events_table, id).await?;
     if rows.is_empty() {
-        bail!("the events table holds no account {id}");
+        bail!("the events table contains no account {id}");
     }
     let standing = deployment
         .examiner()

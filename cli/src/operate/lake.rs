@@ -29,7 +29,7 @@ pub(crate) async fn lacking<S: BuildHasher>(
     let mut lake = HashMap::new();
     for row in rows {
         let [subject, count, highest] = &row[..] else {
-            bail!("Athena answered a row of {} columns", row.len());
+            bail!("Athena returned a row of {} columns", row.len());
         };
         let highest: u64 = highest.parse().unwrap_or_default();
         lake.insert(subject.clone(), (count.parse::<u64>()?, highest));
@@ -46,7 +46,7 @@ pub(crate) async fn lacking<S: BuildHasher>(
             let which = format!("{} AND data.sequence <= {due}", of_one(id));
             let rows = query(deployment, "count(DISTINCT id)", &which).await?;
             let count = rows.first().and_then(|row| row.first());
-            count.context("Athena answered no row")?.parse()?
+            count.context("Athena returned no row")?.parse()?
         };
         if there < due {
             lacking.push((id.clone(), format!("the lake has {there} of {due} events")));

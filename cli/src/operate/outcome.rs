@@ -48,7 +48,7 @@ pub(super) fn print_cursor_fault(id: &str, fault: &CursorFault, output: Output) 
     };
     output.result(
         format_args!(
-            "✗ {id}: {fault}; see the runbook, then `millrace redrive --account {id} --reset-cursor`"
+            "✗ {id}: {fault}; read the runbook, then run `millrace redrive --account {id} --reset-cursor`"
         ),
         &object,
     )

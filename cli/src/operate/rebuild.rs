@@ -232,7 +232,7 @@ impl<L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<L, M, A> {
             }
         }
         Ok(Outcome::Incomplete(
-            "the view was changed each time it was to be replaced".to_owned(),
+            "the view changed before each attempt to replace it".to_owned(),
         ))
     }
 
@@ -255,7 +255,7 @@ impl<L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<L, M, A> {
             }
         }
         Ok(Outcome::Incomplete(
-            "the history differed from the events each time".to_owned(),
+            "the history differed from the events in each attempt".to_owned(),
         ))
     }
 
@@ -454,7 +454,7 @@ fn print(id: &str, outcome: &Outcome, output: Output) -> Result<()> {
     match outcome {
         Outcome::Right { changed: 0, .. } | Outcome::Removed(0) => Ok(()),
         Outcome::Right { through, changed } => output.result(
-            format_args!("✓ {id}: rebuilt through event {through}, {changed} items"),
+            format_args!("✓ {id}: rebuilt through event {through}; {changed} items changed"),
             &json!({ "account": id, "through": through, "changed": changed }),
         ),
         Outcome::Removed(items) => output.result(
@@ -462,7 +462,7 @@ fn print(id: &str, outcome: &Outcome, output: Output) -> Result<()> {
             &json!({ "account": id, "removed": items }),
         ),
         Outcome::Damaged { through, damage } => output.result(
-            format_args!("✗ {id}: right through event {through}; then {damage}"),
+            format_args!("✗ {id}: correct through event {through}, but {damage}"),
             &json!({ "account": id, "through": through, "damage": damage.to_string() }),
         ),
         Outcome::Incomplete(reason) => output.result(

@@ -65,7 +65,7 @@ async fn plan(
             )?,
             Some(fault) if redrive.reset_cursor => output.result(
                 format_args!(
-                    "would reset the cursor of {id} to 0, since {fault}; would redrive {id}"
+                    "would reset the cursor of {id} to 0, because {fault}; would redrive {id}"
                 ),
                 &json!({ "account": id, "reset": fault.to_string() }),
             )?,
@@ -97,7 +97,7 @@ async fn select(
             format!("could not read {id} in {cursors} and {events}")
         })?;
         if position.is_unknown() {
-            bail!("the events table holds no account {id}, and it has no cursor");
+            bail!("the events table contains no account {id}, and it has no cursor");
         }
         return Ok([id.to_owned()].into());
     }

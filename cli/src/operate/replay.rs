@@ -40,12 +40,12 @@ impl<'a, C: CursorStore, R: RunProgress> ReplayCursors<'a, C, R> {
     }
 
     fn replay(&self, aggregate: &str) -> Option<Replay> {
-        let cursors = self.cursors.lock().expect("nobody panics while holding it");
+        let cursors = self.cursors.lock().expect("the lock isn't poisoned");
         cursors.get(aggregate).cloned()
     }
 
     fn keep(&self, aggregate: &str, replay: Replay) {
-        let mut cursors = self.cursors.lock().expect("nobody panics while holding it");
+        let mut cursors = self.cursors.lock().expect("the lock isn't poisoned");
         cursors.insert(aggregate.to_owned(), replay);
     }
 

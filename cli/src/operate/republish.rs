@@ -67,7 +67,7 @@ pub(crate) async fn run(
     if ids.iter().all(|id| checkpoint.is_completed(id)) {
         checkpoint.finish()?;
     } else {
-        output.text("The rest can be tried again with --resume.")?;
+        output.text("Some accounts are incomplete. Run the command again with --resume.")?;
     }
     outcome::print_summary(summary, output)
 }

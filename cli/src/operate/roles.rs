@@ -96,7 +96,7 @@ async fn check_one(client: &Client, table: &str, role: Role) -> Result<()> {
         .collect();
     ensure!(
         keys == role.keys(),
-        "its keys are {keys:?}, but a table of that role has {:?}",
+        "the table's keys are {keys:?}, but a table of that role has {:?}",
         role.keys()
     );
     let arn = described.table_arn.context("the table has no ARN")?;
@@ -113,14 +113,16 @@ async fn check_one(client: &Client, table: &str, role: Role) -> Result<()> {
         if let Some(tag) = tags.find(|tag| tag.key() == TAG) {
             ensure!(
                 tag.value() == role.to_string(),
-                "its tag {TAG} is `{}`",
+                "the table's tag {TAG} is `{}`",
                 tag.value()
             );
             return Ok(());
         }
         next = answer.next_token;
         if next.is_none() {
-            bail!("it has no tag {TAG}; deploy this version of the stack, which sets it");
+            bail!(
+                "the table has no tag {TAG}; deploy this version of the stack, which sets the tag"
+            );
         }
     }
 }
@@ -207,12 +209,12 @@ mod tests {
                 Role::History,
                 "Version",
             ),
-            (&["Id"], &[(TAG, "events")], Role::Events, "its keys"),
+            (&["Id"], &[(TAG, "events")], Role::Events, "table's keys"),
             (
                 &["Version", "Id"],
                 &[(TAG, "events")],
                 Role::Events,
-                "its keys",
+                "table's keys",
             ),
         ] {
             let error = checked(keys, tags, role).await.expect_err("refused");

@@ -405,7 +405,7 @@ impl Standing {
             self.find(Kind::HistoryDiffers, detail);
         }
         if let Some((count, first)) = stray {
-            let detail = format!("{count} items are of no event, the first at {first}");
+            let detail = format!("{count} items belong to no event, the first at {first}");
             self.find(Kind::HistoryStray, detail);
         }
     }

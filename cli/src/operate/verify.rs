@@ -23,10 +23,10 @@ use crate::progress::Progress;
 
 /// The exit status that says that something was found, or not completed, or not checked.
 pub(crate) const NOT_WELL: u8 = 3;
-/// How often an aggregate that lacks events is examined again: they may be on their way.
+/// How often an aggregate that lacks events is examined again: publication may only be lagging.
 const MAX_EXAMINATIONS: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long an event may be on its way from the stream to the lake on AWS: the archiver's window,
+/// How long an event may take from the stream to the lake on AWS: the archiver's window,
 /// Firehose's buffer, and Firehose's own retries.
 const ON_ITS_WAY_MILLIS: i64 = 15 * 60 * 1000;
 /// How long the local lake may take.
@@ -248,8 +248,8 @@ async fn check_lake(
     step.done();
     for (id, detail) in lacking {
         if on_their_way.contains(&id) {
-            let reason = "events of it were published less than 15 minutes ago and may be on \
-                          their way; verify again after that";
+            let reason = "events of the account were published less than 15 minutes ago and may \
+                          not have reached the lake yet; run `verify` again later";
             report.not_checked(&format!("{id}: lake"), reason)?;
         } else {
             let kind = Kind::Lake;

@@ -24,17 +24,17 @@ pub use crate::setup::functions::Packages;
 pub use addresses::Local;
 pub(crate) use emulator::{CREDENTIAL, Ending, Lifetime};
 
-/// How the emulator's Athena differs from AWS's, for whoever queries it.
+/// How the emulator's Athena differs from AWS's.
 pub(crate) const ATHENA_LIMITS: &str = "\
-The local Athena is DuckDB. It infers the type of each column from the data and ignores the
-catalogue's, so a comparison may silently give another result than on AWS: `time` is a timestamp
-here and a string there. The view `domain_events` doesn't exist here: query the table `events`,
-in which an event may be there twice.";
+The local stack has DuckDB in the place of Athena. It infers the type of each column from the data
+and ignores the types of the catalogue, so a comparison may silently give another result than on AWS:
+`time` is a timestamp locally and a string on AWS. The view `domain_events` doesn't exist locally:
+query the table `events`, which may contain an event twice.";
 
-/// What cuts a consumer's reads, for whoever writes one in JavaScript.
+/// The setting that a consumer in JavaScript needs to read the local stream.
 pub(crate) const NODE_LIMITS: &str = "\
-Answers above 64 KiB are cut for the AWS SDK for JavaScript, which reads Kinesis over HTTP/2:
-construct the client with `requestHandler: new NodeHttpHandler()` of @smithy/node-http-handler.";
+The AWS SDK for JavaScript reads Kinesis over HTTP/2, where the emulator truncates responses above
+64 KiB: construct the client with `requestHandler: new NodeHttpHandler()` of @smithy/node-http-handler.";
 
 /// What a stack is started with.
 #[derive(Debug, Clone)]
