@@ -1,7 +1,8 @@
 //! Results, on stdout: text for people, JSON for programs.
 //!
-//! When nobody reads stdout any more (`millrace verify | head -1`), printing stops and the work goes
-//! on: the exit status is that of the work. A command that only prints ends then, without an error.
+//! After the reader has closed stdout (`millrace verify | head -1`), a command prints nothing more but
+//! completes its work, and its exit status is that of the work. A command that only prints ends
+//! without an error.
 
 use std::io::{ErrorKind, Write as _};
 use std::ops::ControlFlow;
@@ -34,7 +35,7 @@ impl Output {
             Self::Text => terminal::lines(&text.to_string()).into_owned(),
             Self::Json => terminal::json(&serde_json::to_string(object)?).into_owned(),
         };
-        // Whoever works and prints on the way goes on when nobody reads.
+        // A command that works and prints completes its work after its output was closed.
         line_to_reader(&line).map(drop)
     }
 
@@ -64,7 +65,7 @@ pub(crate) fn line_to_reader(line: &str) -> Result<ControlFlow<()>> {
     }
 }
 
-/// Prints a line on stderr. An error there is nobody's to handle.
+/// Prints a line on stderr. An error is ignored, because it could not be reported.
 pub(crate) fn line_on_stderr(line: &str) {
     writeln!(std::io::stderr(), "{line}").ok();
 }

@@ -62,7 +62,7 @@ impl Progress {
 
     fn print(&self, line: &str) {
         match self {
-            // Lost only if stderr is closed, and then nobody reads it.
+            // Fails only if stderr is closed.
             Self::Spinners(all) => drop(all.println(line)),
             Self::Lines => output::line_on_stderr(line),
             Self::Silent => {}

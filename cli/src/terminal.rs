@@ -57,7 +57,7 @@ fn is_visible(character: char) -> bool {
     if character.is_ascii() {
         return !character.is_ascii_control();
     }
-    // The standard library knows which characters are visible, and tells it by escaping the others.
+    // The standard library knows which characters are visible, and escapes all others.
     // The letter is there because a combining character is escaped where it has none to combine with.
     ['x', character]
         .iter()

@@ -135,12 +135,12 @@ impl History {
     /// The history with these events behind it, and the rows that make it so. All rows belong
     /// together: they are written in one transaction or not at all.
     ///
-    /// An account's time doesn't run backwards where one writer's clock is a little behind another's:
-    /// an event is no earlier than the row before it. But a row whose time is implausible, more than
-    /// [`CLOCK_TOLERANCE`] ahead of the writer's clock, says that the clock which stamped it was
-    /// wrong. It is not followed: else all later events of the account would get that one time, until
-    /// it comes. Such an event has an earlier time than the row before it; the read model orders by
-    /// sequence, and its effective time is the latest up to each event.
+    /// An event is no earlier than the row before it, even if this writer's clock shows an earlier
+    /// time. But if the row's time is more than [`CLOCK_TOLERANCE`] ahead of the
+    /// writer's clock, the clock that stamped the row was wrong, and the writer uses its own clock:
+    /// otherwise all later events of the account would get the row's time until that time comes. Such
+    /// an event has an earlier time than the row before it; the read model orders by sequence, and its
+    /// effective time is the latest up to each event.
     #[must_use]
     pub fn append(
         &self,

@@ -52,7 +52,7 @@ const DATA: [(&str, Column); 4] = [
 /// The columns that every row of the lake has.
 const REQUIRED: [&str; 2] = ["id", "type"];
 
-/// A JSON value, as far as columns can tell values apart.
+/// A JSON value, reduced to the distinctions that matter for a column.
 #[derive(Debug, PartialEq, Eq)]
 enum Value {
     Null,

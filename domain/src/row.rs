@@ -7,8 +7,9 @@
 //! | `SNAPSHOT` | `Balance`, `Currency`, `Timestamp` |
 //!
 //! Event rows also carry `Sequence`, `SchemaVersion`, `CommandId`, `CorrelationId` and
-//! `CausationId`, and `Actor` where the caller was authenticated. Rows of an older producer carry none of these and no `Currency`: their currency
-//! is the configured default and their sequence follows from `Version`. `Timestamp` is RFC 3339
+//! `CausationId`, and `Actor` if the caller was authenticated. Rows of a legacy writer carry none of
+//! these and no `Currency`: their currency is the configured default and their sequence follows from
+//! `Version`. `Timestamp` is RFC 3339
 //! text; a number is read too, as seconds or milliseconds since 1970.
 //!
 //! Reading never guesses. A row that can't be understood is an error that names the attribute, and

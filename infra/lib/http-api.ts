@@ -78,9 +78,9 @@ export class HttpApi extends Construct {
   }
 
   /**
-   * Sends what matches a route to `target`, payload format 2.0, behind the API's authorization.
-   * `rest` gets what no other route does; `named` get no other treatment than `rest`, but the access
-   * log names them.
+   * Sends requests that match a route to `target`, payload format 2.0, after the API's authorization.
+   * `rest` matches every request that matches no other route; `named` routes are treated like `rest`,
+   * but the access log contains their names.
    */
   routes(id: string, target: RustFunction, rest: apigatewayv2.HttpRouteKey, named: NamedRoutes): void {
     const integration = new HttpLambdaIntegration(id, target.handler);

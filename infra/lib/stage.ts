@@ -11,8 +11,8 @@ import type { Stage } from './settings.ts';
 export interface StageTraits {
   /**
    * The only account that the stack can be deployed to: with another one's credentials the CDK stops.
-   * Local: the emulator's, which AWS gives to nobody, so that an open API with data that is deleted
-   * never gets onto AWS. That holds for templates that were synthesised before, too.
+   * Local: the emulator's, which doesn't exist on AWS, so that an open API with data that is deleted
+   * never gets onto AWS, not even from a template that was synthesised earlier.
    */
   readonly account: string | undefined;
 
@@ -53,8 +53,8 @@ export interface StageTraits {
   readonly filterNamesMissingParents: boolean;
 
   /**
-   * Give a table's tags a second time, beside its replicas.
-   * Local: yes. The emulator ignores replicas with all that they contain, and takes tags from there.
+   * Set a table's tags a second time, next to its replicas.
+   * Local: yes. The emulator ignores the replicas with their tags, and reads only these tags.
    */
   readonly tableTagsBesideReplicas: boolean;
 }

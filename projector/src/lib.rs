@@ -7,7 +7,8 @@
 //! repeats and shows them by their `id`.
 //!
 //! * [`handler`]: Lambda's batches to [`record`]s, and the outcome to the answer.
-//! * [`gate`], [`project`], [`stale`], [`history`], [`model`]: the projector; [`dynamodb`] puts the tables behind it.
+//! * [`gate`], [`project`], [`stale`], [`history`], [`model`]: the projector; [`dynamodb`] implements its
+//!   ports with the tables.
 //! * [`line`], [`pack`], [`archive`]: the archiver; [`firehose`] puts the delivery stream behind it.
 //!
 //! Left out on purpose: repairing a gap. What is missing comes through the stream again

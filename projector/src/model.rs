@@ -6,8 +6,8 @@ use millrace_domain::Attributes;
 use millrace_runtime::ServiceError;
 
 /// The attribute of a view item that every write changes: a unique id. Two items of the same sequence
-/// may differ (one is damaged, the other is its repair), so the sequence alone doesn't tell whether
-/// somebody else has written the item. Items that the previous version wrote have none.
+/// may differ (one is damaged, the other is its repair), so the sequence alone doesn't show whether
+/// another writer has changed the item. Items that the previous version wrote have none.
 pub const REVISION: &str = "Revision";
 
 /// The most items that one call of [`ReadModel::put_history`] takes

@@ -39,7 +39,7 @@ pub struct Request {
     pub headers: BTreeMap<String, String>,
     /// The body's bytes.
     pub body: Vec<u8>,
-    /// Who sent it; `None` where the API authenticates nobody.
+    /// Who sent it; `None` if the API doesn't authenticate callers.
     pub caller: Option<Caller>,
 }
 

@@ -31,8 +31,8 @@ pub fn start() {
         .init();
 }
 
-/// Lambda's level counts for Millrace's own crates. The SDK and what is below it log requests and
-/// answers with their payloads at `DEBUG` and `TRACE`, so they never log below `WARN`.
+/// Lambda's level applies to Millrace's own crates. The SDK and its dependencies log requests and
+/// responses with their payloads at `DEBUG` and `TRACE`, so they never log below `WARN`.
 fn filter(level: Option<&str>) -> EnvFilter {
     let level = match level {
         // Lambda's highest level, which Rust doesn't know.

@@ -35,9 +35,9 @@ pub struct Block {
 }
 
 impl Block {
-    /// Whether it says that the cursor was found ahead of the events table. Such a block never ends by
-    /// itself: events that are appended later reach the cursor's sequence, and after that no check can
-    /// find that they were never published. Resetting the cursor ends it.
+    /// Whether the block says that the cursor was found ahead of the events table. Only resetting the
+    /// cursor lifts such a block: once events that are appended later have reached the cursor's
+    /// sequence, no check can find that they were never published.
     #[must_use]
     pub fn is_cursor_ahead(&self) -> bool {
         self.sequence == Sequence::NONE && self.row.is_some()
@@ -101,9 +101,10 @@ pub trait CursorStore: Send + Sync {
 
     /// Puts a cursor in place of the stored one, which was read with this block or without any.
     ///
-    /// Where someone else has got as far and this cursor isn't blocked, nothing is written: theirs
-    /// tells all that this one does, and a block of theirs stays. A block that says that the cursor is
-    /// ahead is saved only where the position is the one that was read: it may have been reset.
+    /// If the stored cursor has got as far and this cursor isn't blocked, nothing is written: the
+    /// stored cursor contains all that this one does, and its block stays. A block that says that the
+    /// cursor is ahead is saved only if the position is the one that was read: the cursor may have been
+    /// reset.
     ///
     /// # Errors
     /// [`ServiceError`]: the cursor may stand where it was; publishing again from there is safe. It

@@ -53,8 +53,8 @@ impl Publisher for DomainStream {
     }
 }
 
-/// Tells a refusal of what the call contains from a failure of the service. A stream or a key that
-/// is missing, disabled or forbidden concerns every call, and passes once somebody repairs it.
+/// Distinguishes a refusal of what the call contains from a failure of the service. A stream or a key
+/// that is missing, disabled or forbidden affects every call, until it is repaired.
 fn put_error(error: SdkError<PutRecordsError, HttpResponse>) -> PutError {
     match error.code() {
         Some(code @ ("InvalidArgumentException" | "ValidationException")) => PutError::Refused {

@@ -253,10 +253,10 @@ impl Run {
         self.check_the_cursor(sources).await
     }
 
-    /// Where the batch only contains events before the cursor's, they are duplicates, or the cursor is
-    /// ahead of the events table: it is wrong, or the table was restored to an earlier state. Then
-    /// the row of the cursor's event isn't there, and taking the events for duplicates would lose
-    /// them.
+    /// If the batch contains only events before the cursor's, either these are duplicates, or the
+    /// cursor is ahead of the events table: the cursor is wrong, or the table was restored to an
+    /// earlier state. In the second case the row of the cursor's event is missing, and taking the
+    /// events for duplicates would lose them.
     async fn check_the_cursor<R: EventRows, A: Ambient>(
         &mut self,
         sources: &Sources<'_, R, A>,
@@ -422,8 +422,8 @@ impl Run {
         Ok(more)
     }
 
-    /// A block lifts itself once its row can be understood, or is gone. That of a cursor that was ahead
-    /// doesn't.
+    /// Lifts the block once its row can be decoded, or is gone. The block of a cursor that was ahead
+    /// stays.
     async fn look_again_at_the_block<R: EventRows, A: Ambient>(
         &mut self,
         sources: &Sources<'_, R, A>,

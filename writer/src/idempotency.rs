@@ -41,7 +41,7 @@ const SEPARATOR: char = '\n';
 /// ([limits](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html)).
 const MAX_CALLER: usize = 1024;
 
-/// A key, whose it is, and what it was sent with.
+/// A key, its caller, and the request that it was sent with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
     stored: String,

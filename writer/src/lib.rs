@@ -1,9 +1,9 @@
 //! The writer: commands over HTTP in, rows of the events table out.
 //!
-//! It stands at the beginning of the flow. A command is decided against the aggregate's newest rows
-//! and appended under the condition that nobody else has appended meanwhile; after a version conflict
-//! it is read and decided again. What was appended reaches the world through the translator, so nothing
-//! here publishes anything.
+//! It stands at the beginning of the flow. It decides a command against the aggregate's newest rows
+//! and appends under the condition that no other writer has appended meanwhile; after a version
+//! conflict it reloads the rows and decides again. What was appended reaches the world through the
+//! translator, so nothing here publishes anything.
 //!
 //! * [`handler`]: API Gateway's event to a request, and the answer back.
 //! * [`request`], [`precondition`]: what a request must be before a service is asked anything.

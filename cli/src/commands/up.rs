@@ -90,7 +90,7 @@ async fn print_events(
     loop {
         for record in follower.read().await? {
             if output::line_to_reader(&event_line::format(&record, output))?.is_break() {
-                // Nobody reads any more; the stack still runs until it is stopped.
+                // The output is closed; the stack still runs until it is stopped.
                 return std::future::pending().await;
             }
         }

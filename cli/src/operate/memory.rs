@@ -1,4 +1,4 @@
-//! The services behind the operators' ports in memory, for tests.
+//! In-memory implementations of the operators' ports, for tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};

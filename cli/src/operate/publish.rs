@@ -1,9 +1,10 @@
 //! Publishing from the events table: what `millrace redrive` and `millrace republish` do.
 //!
 //! Both run the translator itself: its order, its retries and its cursor rules are the live one's,
-//! next to which it may run. Each is handed an aggregate's newest row as a change notification, and
-//! reads the pending events before it from the table, as it does for any gap. To republish, the
-//! translator starts from a [replay cursor](super::replay), and the stored one stays where it is.
+//! next to which it may run. It gets an aggregate's newest row as a change notification, and reads the
+//! pending events before that row from the table, as it does for any gap. To republish, the
+//! translator starts from a [replay cursor](super::replay), and the stored one changes only where
+//! publishing passes it.
 //!
 //! Every aggregate has an outcome of its own. A service error, a block or a cursor that can't be
 //! used ends the work on that aggregate alone.
@@ -59,7 +60,7 @@ pub enum CursorFault {
         events: Sequence,
     },
     /// The translator found the cursor ahead of the events table. Events that were appended since may
-    /// have reached it, so its position alone doesn't show any more that they were never published.
+    /// have reached it, so its position alone no longer shows that they were never published.
     #[error("the cursor was ahead of the events table when it was last used: {0}")]
     WasAhead(String),
 }
@@ -103,7 +104,7 @@ pub struct Summary {
 pub struct Selection {
     /// Those whose cursor says that they are blocked.
     pub blocked: bool,
-    /// Those whose cursor isn't at their last event: behind it, ahead of it, or unreadable.
+    /// Those whose cursor isn't at their last event: lagging, ahead of it, or unreadable.
     pub behind: bool,
 }
 

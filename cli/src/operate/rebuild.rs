@@ -3,11 +3,11 @@
 //! Each aggregate is folded from the events table and compared with what the read model has of it;
 //! what differs is replaced. A view is one item, replaced by one write that is conditional on the
 //! revision that was read. History items are put by their sequence, below the view that says how many
-//! there are. So a reader sees an aggregate as it was or as it is, and the projector goes on
+//! there are. So a reader sees an aggregate as it was or as it is, and the projector continues
 //! throughout.
 //!
 //! Every aggregate has an outcome of its own. What is right is left alone, so a run that was killed
-//! is continued by the next at the price of reading again.
+//! can be started again, and then reads everything again.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::process::ExitCode;
@@ -197,12 +197,12 @@ impl<L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<L, M, A> {
                 }
                 continue;
             };
-            // Events behind the damage may have been applied before it was done.
+            // Events after the damaged row may have been applied before it was damaged.
             let is_ahead = matches!(&read, Ok(Some(view)) if view.sequence > through);
             let kept = stale.filter(|stale| fold.damage().is_some() && stale.until > through);
             let is_right = match &read {
                 Ok(Some(view)) if attempt == 0 => view == right,
-                // The projector has moved it on, and rightly so.
+                // The projector has updated the view correctly.
                 Ok(Some(view)) => newest.contains(view),
                 _ => false,
             };
@@ -236,8 +236,8 @@ impl<L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<L, M, A> {
         ))
     }
 
-    /// Puts history items that are missing or wrong, and removes those of no event. What was changed
-    /// is read back.
+    /// Puts history items that are missing or wrong, and removes those that belong to no event. Reads
+    /// the history again until a pass changes nothing.
     async fn history(&self, aggregate: &str) -> Result<Outcome, ServiceError> {
         let mut changed = 0;
         let mut upto = None;
@@ -274,8 +274,8 @@ impl<L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<L, M, A> {
         let (mut changed, mut has_deleted) = (0, false);
         loop {
             if event.is_none() && fold.damage().is_none() && (item.is_some() || has_deleted) {
-                // Read after the item, and after the last removal: no event explains the item, and
-                // none has come that it would have been of.
+                // The events are read again after the item and after the last removal: a new event
+                // may explain the item.
                 has_deleted = false;
                 fold.look_again();
                 event = fold.next().await?;
@@ -303,12 +303,13 @@ impl<L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<L, M, A> {
                             put.push(entry.to_attributes());
                             event = fold.next().await?;
                         }
-                        // Of an event behind the one that can't be read, perhaps.
+                        // The item may belong to an event after the one that can't be read.
                         (Some(here), None) if fold.damage().is_some() && here > fold.through() => {
                             break;
                         }
                         _ => {
-                            // Changed meanwhile, it is the projector's: the next pass reads it.
+                            // Not removed if the projector changed it meanwhile: the next pass reads
+                            // it.
                             self.model.delete_history(read).await?;
                             (changed, has_deleted) = (changed + 1, true);
                             item = items.next().await?;

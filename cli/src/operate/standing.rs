@@ -2,12 +2,12 @@
 //! with it.
 //!
 //! View and cursor are read first, then the history next to the events. So the events that were read
-//! include all that the others can know of: a view at sequence n is compared with the fold of the
-//! events 1 to n, and what is beyond the events is wrong, not early. What lacks events may be on its
-//! way; [`Standing::is_lagging`] says so.
+//! include all that view, cursor and history can contain: a view at sequence n is compared with the
+//! fold of the events 1 to n, and an item beyond the last event is wrong, not early. A view or cursor
+//! that lacks events may only be lagging; [`Standing::is_lagging`] says so.
 //!
-//! Each cause is one finding: a blocked aggregate isn't reported as unpublished, nor is its view as
-//! behind.
+//! Each cause is one finding: a blocked aggregate isn't also reported as unpublished, and its view
+//! isn't reported as lagging.
 
 use millrace_domain::{HistoryEntry, RowError, Sequence, Settings, Timestamp, View};
 use millrace_projector::stale::Stale;
@@ -74,15 +74,15 @@ pub enum Kind {
     Row,
     /// A snapshot isn't the fold of the events before it.
     Snapshot,
-    /// The cursor is behind the events.
+    /// The cursor lags the events.
     Unpublished,
     /// The cursor is ahead of the events.
     CursorAhead,
     /// The cursor can't be read.
     CursorUnreadable,
-    /// The view is behind the published events, or isn't there.
+    /// The view lags the published events, or is missing.
     ViewBehind,
-    /// The view has every event, and yet is marked stale.
+    /// The view includes every event, but is marked stale.
     ViewStale,
     /// The view isn't the fold of the events, or can't be read.
     ViewDiffers,
@@ -90,9 +90,9 @@ pub enum Kind {
     ViewWithoutEvents,
     /// History items are missing.
     HistoryMissing,
-    /// History items aren't what the events make of them.
+    /// History items differ from the events.
     HistoryDiffers,
-    /// History items are of no event.
+    /// History items belong to no event.
     HistoryStray,
     /// Events are missing in the lake.
     Lake,
@@ -262,7 +262,7 @@ impl<L: EventLog, C: CursorRepair, M: ReadModelRepair> Examiner<L, C, M> {
             match (here, &event) {
                 (None, None) => return Ok(history),
                 (Some(Some(here)), None) if fold.damage().is_some() && here > fold.through() => {
-                    // Perhaps of an event behind the one that can't be read.
+                    // The item may belong to an event after the one that can't be read.
                     item = items.next().await?;
                 }
                 (Some(Some(here)), Some(folded)) if here == folded.entry.sequence => {
