@@ -49,7 +49,7 @@ pub enum PathError {
     #[error("there is nothing at this path")]
     Unknown,
     /// It contains an id that a path can't name.
-    #[error("no path can name this id: it is . or .., or contains / or ?")]
+    #[error("the path contains an id that no path can name: it is . or .., or contains / or ?")]
     NotAddressable,
 }
 
@@ -87,9 +87,9 @@ impl Resource {
     /// What a request path names.
     ///
     /// API Gateway's HTTP API decodes a path before a function sees it (all escapes but `%25`), and
-    /// cuts it off at a decoded `?`. An id that contains a separator would so name another resource
-    /// there, which nothing shows any more; an encoded separator that does arrive, from another
-    /// front end, is refused likewise. Segments are split first and then decoded.
+    /// truncates it at a decoded `?`. So an id that contains a separator would name another resource,
+    /// and the path no longer shows it. An encoded separator that does arrive, from another front end,
+    /// is refused too. Segments are split first and then decoded.
     ///
     /// # Errors
     /// [`PathError`].

@@ -51,20 +51,20 @@ pub struct Standing {
     pub settled: Sequence,
     /// What is wrong.
     pub findings: Vec<Finding>,
-    /// Whether a finding may be of events that are on their way.
+    /// Whether a finding may be caused by events that are still being processed.
     pub is_lagging: bool,
 }
 
 /// Something that isn't as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What kind of trouble.
+    /// Its kind.
     pub kind: Kind,
     /// What was found.
     pub detail: String,
 }
 
-/// The kinds of trouble, each with one command that repairs it.
+/// The kinds of findings, each with one command that repairs the cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
@@ -138,8 +138,8 @@ impl Kind {
         }
     }
 
-    /// The command that repairs it, of the account `ID`. Rows are repaired by people first, as the
-    /// runbook says.
+    /// The command that repairs the cause, for the account `ID`. An operator repairs rows first, as
+    /// the runbook says.
     #[must_use]
     pub const fn command(self) -> &'static str {
         match self {
@@ -254,7 +254,8 @@ impl<L: EventLog, C: CursorRepair, M: ReadModelRepair> Examiner<L, C, M> {
         let mut event = fold.next().await?;
         loop {
             if event.is_none() && fold.damage().is_none() && item.is_some() {
-                // The item was read before this: no event explains it if none has come.
+                // The item was read before the events end: no event explains it, unless a new one has
+                // come.
                 fold.look_again();
                 event = fold.next().await?;
             }
@@ -337,7 +338,8 @@ impl Standing {
                 format!("the cursor is at event {published}, but there are only {through} events");
             self.find(Kind::CursorAhead, detail);
         } else if published < wanted {
-            let detail = format!("published through {published}, but there are {through} events");
+            let detail =
+                format!("published through event {published}, but there are {through} events");
             self.find(Kind::Unpublished, detail);
             self.is_lagging = true;
         }
@@ -367,22 +369,27 @@ impl Standing {
         let marked = self.stale.as_ref().map_or_else(String::new, |stale| {
             format!("; stale since {}: {}", stale.since, stale.reason)
         });
-        // Where the cursor is of no use, the events say what was published.
+        // If the cursor can't be used, the events show what was published.
         let published = match &self.cursor {
             Ok(cursor) => cursor.published_through.min(wanted),
             Err(_) => wanted,
         };
         if at > self.through {
             if !is_damaged {
-                let detail = format!("the view is at {at}, but there are {} events", self.through);
+                let detail = format!(
+                    "the view is at event {at}, but there are only {} events",
+                    self.through
+                );
                 self.find(Kind::ViewDiffers, detail);
             }
         } else if view != then {
-            let detail = format!("the view at {at} is not the fold of the events");
+            let detail = format!("the view at event {at} is not the fold of the events");
             self.find(Kind::ViewDiffers, detail);
         } else if at < published {
             self.is_lagging |= self.stale.is_none();
-            let detail = format!("the view is at {at}, published through {published}{marked}");
+            let detail = format!(
+                "the view is at event {at}, but events are published through {published}{marked}"
+            );
             self.find(Kind::ViewBehind, detail);
         } else if let Some(stale) = &self.stale {
             let detail = format!("since {}: {}", stale.since, stale.reason);
@@ -397,11 +404,12 @@ impl Standing {
             stray,
         } = history;
         if let Some((count, first)) = missing {
-            let detail = format!("{count} items are missing, the first at {first}");
+            let detail = format!("{count} items are missing, the first at sequence {first}");
             self.find(Kind::HistoryMissing, detail);
         }
         if let Some((count, first)) = differing {
-            let detail = format!("{count} items differ from the events, the first at {first}");
+            let detail =
+                format!("{count} items differ from the events, the first at sequence {first}");
             self.find(Kind::HistoryDiffers, detail);
         }
         if let Some((count, first)) = stray {

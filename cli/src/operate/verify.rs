@@ -86,8 +86,8 @@ pub(crate) async fn run(
     report.conclude(&scope)
 }
 
-/// Examines each aggregate, and again those that lack events: these have to include by then what
-/// there was when they were examined first.
+/// Examines each aggregate, and again those that lack events. In a later examination, these have to
+/// include the events that there were in the first one.
 async fn examine_all(
     deployment: &Deployment,
     verify: &Verify,
@@ -199,8 +199,8 @@ impl Report {
             (true, 0, None) => "all is well".to_owned(),
             (true, 0, Some(_)) => "nothing found in the sample".to_owned(),
             (true, not_checked, _) => format!("nothing found, but {not_checked} not checked"),
-            (false, 0, _) => format!("not well: {found}"),
-            (false, not_checked, _) => format!("not well: {found}; {not_checked} not checked"),
+            (false, 0, _) => format!("findings: {found}"),
+            (false, not_checked, _) => format!("findings: {found}; {not_checked} not checked"),
         };
         format!("{what}, {} events: {said}", self.events)
     }
