@@ -262,6 +262,9 @@ async fn operators_see_and_mend_a_deployment() -> Result<()> {
     a_new_consumer_gets_the_whole_history(&operator)
         .await
         .context("a consumer began")?;
+    a_table_of_another_role_is_refused(&operator)
+        .await
+        .context("a table had another role")?;
     errors_say_what_is_wrong(&operator)
         .await
         .context("something was wrong")?;
@@ -687,6 +690,58 @@ async fn a_new_consumer_gets_the_whole_history(operator: &Operator) -> Result<()
     );
     let sampled = operator.expect(&["verify", "--sample", "5"], 0).await?;
     ensure!(sampled.last().context("a summary")?["accounts"] == 5);
+    Ok(())
+}
+
+/// Each table that a command writes, in the place of another.
+async fn a_table_of_another_role_is_refused(operator: &Operator) -> Result<()> {
+    let local: Value = serde_json::to_value(&operator.local)?;
+    for (command, name, wrong, role) in [
+        (&["redrive"][..], "cursorTable", "accountsTable", "cursors"),
+        (
+            &["republish", "--all"],
+            "cursorTable",
+            "eventsTable",
+            "cursors",
+        ),
+        (
+            &["rebuild", "accounts"],
+            "accountsTable",
+            "cursorTable",
+            "views",
+        ),
+        (
+            &["rebuild", "accounts"],
+            "transactionsTable",
+            "eventsTable",
+            "history",
+        ),
+        (
+            &["rebuild", "transactions"],
+            "transactionsTable",
+            "eventsTable",
+            "history",
+        ),
+    ] {
+        let table = local[wrong].as_str().context("a name")?;
+        let mut changed = local.clone();
+        changed[name] = table.into();
+        let path = operator.state.join("other-role.json");
+        std::fs::write(&path, changed.to_string())?;
+        let path = path.to_string_lossy();
+        let mut arguments = command.to_vec();
+        arguments.extend(["--deployment", &path]);
+        let said = operator.run(&arguments).await?;
+        let is_named = ["nothing was written", table, &format!("`{role}`")]
+            .iter()
+            .all(|part| said.errors.contains(part));
+        ensure!(
+            said.code == 1 && is_named,
+            "{arguments:?}: {} {}",
+            said.code,
+            said.errors
+        );
+    }
     Ok(())
 }
 

@@ -396,7 +396,7 @@ mod tests {
     fn a_page_shows_its_lines_newest_first_and_where_to_go_on() {
         let entry = |place: usize| history()[place].1.clone();
         let id = || AggregateId::new("a").expect("valid");
-        let page = HistoryPage::new(id(), vec![entry(1), entry(0)], Some("more".to_owned()));
+        let page = HistoryPage::new(id(), vec![entry(1), entry(0)], Sequence::new(1));
         assert_eq!(
             serde_json::to_value(page).expect("serialises"),
             serde_json::json!({
@@ -407,7 +407,7 @@ mod tests {
                     {"sequence": 1, "type": "AccountCreated", "balance": 0,
                      "currency": "EUR", "time": "2026-01-01T10:00:00.000Z"},
                 ],
-                "next": "more",
+                "next": 1,
             })
         );
         let last = HistoryPage::new(id(), Vec::new(), None);

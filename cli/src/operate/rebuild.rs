@@ -402,11 +402,16 @@ pub(crate) async fn run(
     output: Output,
     progress: &Progress,
 ) -> Result<ExitCode> {
-    let (role, table) = match rebuild.model {
-        Model::Accounts => (Role::Views, &deployment.names.accounts_table),
-        Model::Transactions => (Role::History, &deployment.names.transactions_table),
+    let (written, table) = match rebuild.model {
+        // The history has to include what a view includes, so it is repaired too.
+        Model::Accounts => (
+            &[Role::Views, Role::History][..],
+            &deployment.names.accounts_table,
+        ),
+        Model::Transactions => (&[Role::History][..], &deployment.names.transactions_table),
     };
-    roles::check(deployment, &[Role::Events, role]).await?;
+    roles::check(deployment, &[Role::Events]).await?;
+    roles::check(deployment, written).await?;
     let ids: BTreeSet<String> = if let Some(account) = &rebuild.account {
         [account.to_string()].into()
     } else {
