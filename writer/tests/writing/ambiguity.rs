@@ -232,11 +232,15 @@ async fn conflicts_without_end_are_an_unknown_outcome() {
         for _ in 0..MAX_ATTEMPTS {
             setting.memory.fault(Fault::Conflict);
         }
+        let started = Instant::now();
         let answer = setting.post(CREDIT, headers, FIVE).await;
         assert_eq!(
             (answer.status, code(&answer).as_str()),
             (503, "unavailable")
         );
+        // Half of 10, 20, 40 and 80 ms between the attempts.
+        let waited = started.elapsed().as_millis();
+        assert!((75..=80).contains(&waited), "{waited} ms");
         assert_eq!(setting.memory.events_of("a").len(), 2);
     }
     // The last conflict followed a stored append.
