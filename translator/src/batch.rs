@@ -10,7 +10,7 @@ use crate::cursor::{Block, Cursor, CursorStore, load_all};
 use crate::news::{Inserted, News, by_aggregate};
 use crate::publish::{Progress, Publisher, Queue, publish};
 use crate::rows::EventRows;
-use crate::run::{Run, Sources, Tally};
+use crate::run::{ReadyBytes, Run, Sources, Tally};
 
 /// How many aggregates are read or saved side by side.
 const CONCURRENCY: usize = 16;
@@ -149,6 +149,7 @@ impl<R: EventRows, C: CursorStore, P: Publisher, A: Ambient> Translator<R, C, P,
             rows: &self.rows,
             settings: &self.settings,
             ambient: &self.ambient,
+            ready: &ReadyBytes::default(),
         };
         stream::iter(attempts.iter_mut().filter(|attempt| !attempt.failed))
             .for_each_concurrent(CONCURRENCY, async |attempt| {

@@ -13,10 +13,19 @@ use millrace_domain::Sequence;
 use millrace_runtime::{Ambient, Backoff, Budget, Chain, ServiceError};
 use tokio::time::Instant;
 
-/// The most records that one put takes
-/// ([quotas](https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html)). A put
-/// may carry 10 MiB too; an event is at most some kilobytes, so that limit is out of reach.
+/// The most records of one put
+/// ([PutRecords](https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html)).
 pub const MAX_RECORDS: usize = 500;
+
+/// The most bytes of one put, data and partition keys together, before base64
+/// ([PutRecords](https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html)).
+pub const MAX_PUT_BYTES: usize = 10 * 1024 * 1024;
+
+/// The most bytes of one record, data and partition key together, before base64: what every stream
+/// takes. The setting `MaxRecordSizeInKiB` raises a stream's limit to 10 MiB at most
+/// ([large records](https://docs.aws.amazon.com/streams/latest/dev/large-records.html)). The
+/// translator keeps to the default whatever the setting is, so that every consumer can rely on it.
+pub const MAX_RECORD_BYTES: usize = 1024 * 1024;
 
 /// Between two tries of a record. Kinesis throttles a shard by the second, so waits grow to that.
 const BACKOFF: Backoff = Backoff {
@@ -31,6 +40,14 @@ pub struct Record {
     pub partition_key: String,
     /// The envelope's bytes.
     pub data: Vec<u8>,
+}
+
+impl Record {
+    /// What Kinesis counts of the record, in bytes: data and partition key.
+    #[must_use]
+    pub const fn size(&self) -> usize {
+        self.data.len() + self.partition_key.len()
+    }
 }
 
 /// Kinesis did not store a record: throttled, or an internal failure.
@@ -59,8 +76,9 @@ pub enum PutError {
 
 /// Puts records on the stream.
 pub trait Publisher: Send + Sync {
-    /// Puts up to [`MAX_RECORDS`] records in one call. The answer has one entry per record, in
-    /// order; only an `Ok` says that the record is stored.
+    /// Puts up to [`MAX_RECORDS`] records of up to [`MAX_RECORD_BYTES`] each and [`MAX_PUT_BYTES`]
+    /// together in one call. The answer has one entry per record, in order; only an `Ok` says that
+    /// the record is stored.
     ///
     /// # Errors
     /// [`PutError`] when the call failed as a whole.
@@ -82,13 +100,29 @@ pub struct Queue {
     refused: Option<Refused>,
 }
 
-/// An event that the service refuses to store.
+/// An event that can't be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
     /// The event.
     pub sequence: Sequence,
-    /// The service's error code.
-    pub code: String,
+    /// Why.
+    pub refusal: Refusal,
+}
+
+/// Why an event can't be stored, however often it is put.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The service refuses it, with this error code.
+    #[error("the domain stream refuses the event: {0}")]
+    Service(String),
+    /// Its record is larger than [`MAX_RECORD_BYTES`]; it was not put.
+    #[error(
+        "the event's record has {bytes} bytes, and the domain stream's limit is {MAX_RECORD_BYTES}"
+    )]
+    TooLarge {
+        /// The record's size.
+        bytes: usize,
+    },
 }
 
 impl Queue {
@@ -115,20 +149,34 @@ impl Queue {
         (self.published, self.put_off)
     }
 
-    /// The event that the service refuses, if it did. It and the events after it have left the
+    /// The event that can't be stored, if there is one. It and the events after it have left the
     /// queue.
     pub const fn take_refused(&mut self) -> Option<Refused> {
         self.refused.take()
     }
 
-    fn refuse(&mut self, code: &str) {
+    fn refuse(&mut self, refusal: Refusal) {
+        tracing::error!(%refusal, "an event can't be published");
         if let Some((sequence, _)) = self.events.front() {
             self.refused = Some(Refused {
                 sequence: *sequence,
-                code: code.to_owned(),
+                refusal,
             });
         }
         self.events.clear();
+    }
+
+    /// Refuses the first event if no put may carry it.
+    fn refuse_if_too_large(&mut self) {
+        let bytes = self.first_size();
+        if bytes > MAX_RECORD_BYTES {
+            self.refuse(Refusal::TooLarge { bytes });
+        }
+    }
+
+    /// The size of the first event's record, in bytes.
+    fn first_size(&self) -> usize {
+        self.events.front().map_or(0, |(_, record)| record.size())
     }
 
     fn is_due(&self, now: Instant) -> bool {
@@ -162,7 +210,7 @@ pub enum Progress {
 
 /// Publishes until every queue is empty or the budget is spent; what is left then stays in its
 /// queue. An event that fails is tried again after a wait of its own, and holds back its own
-/// aggregate only.
+/// aggregate only. One that is too large for the stream is refused without a put.
 pub async fn publish(
     publisher: &impl Publisher,
     queues: &mut [&mut Queue],
@@ -171,10 +219,10 @@ pub async fn publish(
 ) -> Progress {
     loop {
         let now = Instant::now();
-        let heads: Vec<usize> = (0..queues.len())
-            .filter(|index| queues[*index].is_due(now))
-            .take(MAX_RECORDS)
-            .collect();
+        for queue in queues.iter_mut() {
+            queue.refuse_if_too_large();
+        }
+        let heads = heads(queues, now);
         if heads.is_empty() {
             let Some(wait) = until_next(queues, now) else {
                 return Progress::Done;
@@ -192,6 +240,20 @@ pub async fn publish(
             return Progress::OutOfTime;
         }
     }
+}
+
+/// The queues whose first events make up the next put: as many of those that are due as the limits
+/// allow.
+fn heads(queues: &[&mut Queue], now: Instant) -> Vec<usize> {
+    let mut bytes = 0;
+    (0..queues.len())
+        .filter(|index| queues[*index].is_due(now))
+        .take(MAX_RECORDS)
+        .take_while(|index| {
+            bytes += queues[*index].first_size();
+            bytes <= MAX_PUT_BYTES
+        })
+        .collect()
 }
 
 /// Puts the first event of each of these queues. A call that is refused is put again in halves,
@@ -217,8 +279,7 @@ async fn put_heads(
             Ok(Ok(entries)) => acknowledgements(records.len(), &entries),
             Ok(Err(PutError::Refused { code })) => {
                 if let [head] = heads[..] {
-                    tracing::error!(code, "a record was refused");
-                    queues[head].refuse(&code);
+                    queues[head].refuse(Refusal::Service(code));
                 } else {
                     tracing::warn!(records = records.len(), code, "a put was refused");
                     let (first, second) = heads.split_at(heads.len() / 2);

@@ -8,6 +8,7 @@
 //! Invariant: events leave in the order 1, 2, 3, …, each once per run.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use millrace_domain::envelope::Context;
 use millrace_domain::{
@@ -20,8 +21,13 @@ use crate::news::{Image, News};
 use crate::publish::{Queue, Record, Refused};
 use crate::rows::EventRows;
 
-/// How many events a run holds ready at most, so that a long history takes bounded memory.
+/// How many events a run holds ready, so that a long history takes bounded memory: it makes no more
+/// ready from there on. What is being read then, a page, is added.
 const MAX_READY: usize = 1_000;
+
+/// How many bytes of records all runs of a batch hold ready together: some full puts. None makes more
+/// ready from there on. What is being read then, a page of 1 MB for each run that reads, is added.
+pub const MAX_READY_BYTES: usize = 32 * 1024 * 1024;
 
 /// What a run needs of its surroundings.
 #[derive(Debug)]
@@ -32,6 +38,22 @@ pub struct Sources<'a, R, A> {
     pub settings: &'a Settings,
     /// Time.
     pub ambient: &'a A,
+    /// What the runs of the batch hold ready.
+    pub ready: &'a ReadyBytes,
+}
+
+/// How many bytes of records the runs of a batch have made ready since the last put.
+#[derive(Debug, Default)]
+pub struct ReadyBytes(AtomicUsize);
+
+impl ReadyBytes {
+    fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn is_full(&self) -> bool {
+        self.0.load(Ordering::Relaxed) >= MAX_READY_BYTES
+    }
 }
 
 /// One aggregate on its way.
@@ -212,7 +234,7 @@ impl Run {
         sources: &Sources<'_, R, A>,
     ) -> Result<(), ServiceError> {
         self.look_again_at_the_block(sources).await?;
-        while self.block.is_none() && self.queue.waiting() < MAX_READY {
+        while self.block.is_none() && self.queue.waiting() < MAX_READY && !sources.ready.is_full() {
             if self.to_the_end {
                 self.to_the_end = self.fetch(None, sources).await?;
                 continue;
@@ -278,12 +300,11 @@ impl Run {
         Ok(())
     }
 
-    /// Blocks at the event that the service refuses, if it did.
+    /// Blocks at the event that can't be stored, if there is one.
     pub fn block_at_refused(&mut self, ambient: &impl Ambient) {
-        if let Some(Refused { sequence, code }) = self.queue.take_refused() {
+        if let Some(Refused { sequence, refusal }) = self.queue.take_refused() {
             let row = sequence.version().map(|version| version.to_string());
-            let reason = format!("the domain stream refuses the event: {code}");
-            self.set_block(sequence, row, reason, ambient);
+            self.set_block(sequence, row, refusal.to_string(), ambient);
         }
     }
 
@@ -345,7 +366,7 @@ impl Run {
                 if self.context.is_none() && event.version != Version::FIRST {
                     self.context = self.context_of_the_first_row(sources).await?;
                 }
-                self.make_ready(&event, sources.ambient);
+                self.make_ready(&event, sources);
             }
             Ok(StoredRow::Snapshot(snapshot)) => {
                 self.after = self.after.max(Some(snapshot.version));
@@ -355,20 +376,21 @@ impl Run {
         Ok(())
     }
 
-    fn make_ready(&mut self, event: &RecordedEvent, ambient: &impl Ambient) {
+    fn make_ready<R, A: Ambient>(&mut self, event: &RecordedEvent, sources: &Sources<'_, R, A>) {
         self.context = Context::after(self.context, event);
         let Some(context) = self.context else {
             let error = RowError::new(
                 millrace_domain::row::ID,
                 "has no first row that can be read",
             );
-            self.block_at_row(Some(event.version.to_string()), &error, ambient);
+            self.block_at_row(Some(event.version.to_string()), &error, sources.ambient);
             return;
         };
         let record = Record {
             partition_key: self.aggregate.clone(),
             data: Envelope::of(event, context).to_bytes(),
         };
+        sources.ready.add(record.size());
         self.queue.push(self.next, record);
         self.next = self.next.next();
         self.after = Some(event.version);

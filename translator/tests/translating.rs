@@ -6,6 +6,7 @@ use millrace_domain::money::{Amount, Currency};
 use millrace_domain::{Attribute, Attributes, Event, RowError, Sequence, Timestamp};
 use millrace_translator::batch::Outcome;
 use millrace_translator::cursor::{Block, Cursor};
+use millrace_translator::run::MAX_READY_BYTES;
 use proptest::prelude::*;
 
 mod services;
@@ -709,6 +710,44 @@ async fn a_long_history_is_published_in_portions() {
     let rows = services.append("a", &history(2_500));
     assert!(through(services.translate(&rows[rows.len() - 1..]).await));
     assert_eq!(services.sequences("a"), dense(2_500));
+}
+
+/// Together they have twice the bytes that a batch may hold ready; each has fewer events than a run.
+#[tokio::test(start_paused = true)]
+async fn many_long_histories_of_large_events_take_bounded_memory() {
+    let services = Services::new();
+    let page = 50;
+    services.world().page_rows = page;
+    let longest = "\u{1d11e}".repeat(255);
+    let mut news = Vec::new();
+    for account in 0..14_u8 {
+        let id = format!("{longest}{}", char::from(b'a' + account));
+        services.append(&id, &history(800));
+        let mut world = services.world();
+        let rows = world.table.get_mut(&id).expect("an aggregate");
+        for row in rows.values_mut() {
+            row.insert("CorrelationId".into(), Attribute::text(&longest));
+            row.insert("CausationId".into(), Attribute::text(&longest));
+        }
+        news.push(rows.values().next_back().expect("the newest").clone());
+    }
+    assert!(through(services.translate(&news).await));
+    let world = services.world();
+    let record = world.stream[0].size();
+    assert_eq!(world.stream.len(), 14 * 800);
+    let all = world.stream.len() * record;
+    assert!(all > 2 * MAX_READY_BYTES, "{all} bytes are too few");
+    // All of them may be reading a page when the last byte that may be ready is.
+    let most = MAX_READY_BYTES + 14 * page * record;
+    let held = world.most_held * record;
+    assert!(held <= most, "{held} bytes are ready, {most} may be");
+    drop(world);
+    for row in news {
+        let Attribute::Text(id) = &row["Id"] else {
+            panic!("an id is a string");
+        };
+        assert_eq!(services.cursor(id).published_through.get(), 800);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -49,6 +49,10 @@ pub struct World {
     /// How many cursors a load processes at most.
     pub loaded_per_call: usize,
     pub loads: usize,
+    /// How many event rows pages have returned.
+    pub paged: usize,
+    /// How many events that came in pages were at most not on the stream yet when a put was made.
+    pub most_held: usize,
 }
 
 pub struct Services(Mutex<World>);
@@ -220,7 +224,7 @@ impl EventRows for &Services {
         if self.fault() != Fault::None {
             return Err(error());
         }
-        let world = self.world();
+        let mut world = self.world();
         let whole = world.table.get(aggregate).into_iter().flatten();
         let whole = whole.map(|(version, row)| (version.to_string(), row));
         let odd = world.odd_rows.iter().filter(|((id, _), _)| id == aggregate);
@@ -237,6 +241,8 @@ impl EventRows for &Services {
         let mut rows: Vec<Attributes> = rows.into_values().collect();
         let more = rows.len() > world.page_rows;
         rows.truncate(world.page_rows);
+        let snapshots = rows.iter().filter(|row| row::is_plainly_a_snapshot(row));
+        world.paged += rows.len() - snapshots.count();
         Ok(Page { rows, more })
     }
 
@@ -357,6 +363,8 @@ impl Publisher for &Services {
         }
         let mut world = self.world();
         world.puts.push(records.len());
+        let held = world.paged.saturating_sub(world.stream.len());
+        world.most_held = world.most_held.max(held);
         if keys
             .iter()
             .any(|key| world.refused.iter().any(|id| id == key))
