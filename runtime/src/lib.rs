@@ -12,6 +12,7 @@ pub mod budget;
 pub mod dynamodb;
 pub mod error;
 pub mod http;
+pub mod item_size;
 pub mod metrics;
 pub mod telemetry;
 pub mod variables;

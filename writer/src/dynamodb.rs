@@ -1,6 +1,7 @@
 //! The events table and the idempotency table behind [`EventStore`].
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::ProvideErrorMetadata as _;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_get_items::TransactGetItemsError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
@@ -116,6 +117,7 @@ impl Tables {
             Some(PutItemError::TransactionConflictException(_)) => {
                 Ok(Appended::TransactionConflict)
             }
+            _ if is_too_large(error.code(), error.message()) => Ok(Appended::TooLarge),
             _ => Err(ServiceError::new(PUT, error)),
         }
     }
@@ -163,7 +165,7 @@ impl Tables {
             Some(TransactWriteItemsError::TransactionInProgressException(_)) => {
                 Some(Appended::TransactionInProgress)
             }
-            _ => None,
+            _ => is_too_large(error.code(), error.message()).then_some(Appended::TooLarge),
         };
         outcome.ok_or_else(|| ServiceError::new(TRANSACT, error))
     }
@@ -171,7 +173,7 @@ impl Tables {
 
 /// What a cancelled transaction's reasons say, one per item: the rows first, then the record. The
 /// record counts first: whoever has used the key may have appended the rows as well. `None` where
-/// no reason is one of a condition or a conflict.
+/// no reason is one of a condition, a conflict or a size.
 fn cancellation(reasons: &[CancellationReason], rows: usize) -> Option<Appended> {
     const CONDITION: &str = "ConditionalCheckFailed";
     let is = |reason: &&CancellationReason, code: &str| reason.code() == Some(code);
@@ -184,10 +186,23 @@ fn cancellation(reasons: &[CancellationReason], rows: usize) -> Option<Appended>
             by: reason.item().and_then(command_id),
         });
     }
+    let is_refused = |it: &CancellationReason| is_too_large(it.code(), it.message());
+    if reasons.iter().any(is_refused) {
+        return Some(Appended::TooLarge);
+    }
     reasons
         .iter()
         .any(|reason| is(&reason, CONFLICT))
         .then_some(Appended::TransactionConflict)
+}
+
+/// Whether an error, or a cancelled transaction's reason, says that an item or the transaction is too
+/// large, such as `Item size has exceeded the maximum allowed size`
+/// ([TransactionCanceledException](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html#API_TransactWriteItems_Errors)).
+/// The code alone doesn't say it.
+fn is_too_large(code: Option<&str>, message: Option<&str>) -> bool {
+    let message = message.unwrap_or_default().to_ascii_lowercase();
+    matches!(code, Some("ValidationException" | "ValidationError")) && message.contains("size")
 }
 
 fn command_id(item: &std::collections::HashMap<String, AttributeValue>) -> Option<String> {

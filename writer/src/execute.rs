@@ -32,7 +32,7 @@ use tracing::Span;
 use crate::idempotency::Key;
 use crate::precondition::entity_tag;
 use crate::request::{Prepared, prepare};
-use crate::store::{Append, Appended, CommittedRecord, EventStore};
+use crate::store::{Append, Appended, CommittedRecord, EventStore, TooLarge};
 
 /// How often a command is decided before repeated version conflicts become a 409.
 pub const MAX_ATTEMPTS: u32 = 5;
@@ -219,7 +219,7 @@ impl<S: EventStore, A: Ambient> Execution<'_, S, A> {
             Loaded::Stored(response) => return Ok(Some(response)),
             Loaded::History(history) => history,
         };
-        let (response, rows) = match self.decide(&history) {
+        let (response, rows, first) = match self.decide(&history) {
             Decision::Accepted {
                 response,
                 rows,
@@ -232,16 +232,12 @@ impl<S: EventStore, A: Ambient> Execution<'_, S, A> {
                 {
                     return Err(Failure::Unresolved);
                 }
-                self.unresolved = Some(Attempt {
-                    version: first,
-                    response: response.clone(),
-                });
-                (response, rows)
+                (response, rows, Some(first))
             }
             Decision::RefusedByRule(problem)
                 if self.command.key.is_some() && self.unresolved.is_none() =>
             {
-                (problem.into_response(), Vec::new())
+                (problem.into_response(), Vec::new(), None)
             }
             Decision::RefusedByRule(problem) | Decision::Refused(problem) => {
                 return self.refuse(problem).await.map(Some);
@@ -255,6 +251,14 @@ impl<S: EventStore, A: Ambient> Execution<'_, S, A> {
             record: key.map(|key| key.record(&response, now)),
             now,
         };
+        if let Err(error) = append.check_size() {
+            return self.refuse(too_large(error)).await.map(Some);
+        }
+        let was_unresolved = self.unresolved.is_some();
+        if let Some(version) = first {
+            let response = response.clone();
+            self.unresolved = Some(Attempt { version, response });
+        }
         match self.append(append).await {
             Ok(Appended::Stored) => Ok(Some(response)),
             Ok(Appended::VersionConflict { by: Some(by) }) if by == self.command.id() => {
@@ -268,6 +272,12 @@ impl<S: EventStore, A: Ambient> Execution<'_, S, A> {
             // Whose row it is, and whether the append is stored, shows when the history is loaded.
             Ok(Appended::VersionConflict { by: None } | Appended::TransactionConflict) => Ok(None),
             Ok(Appended::KeyTaken) => self.committed_outcome().await,
+            Ok(Appended::TooLarge) => {
+                if !was_unresolved {
+                    self.unresolved = None;
+                }
+                self.refuse(too_large(TooLarge::Refused)).await.map(Some)
+            }
             Ok(Appended::TransactionInProgress) => {
                 tracing::warn!("a transaction is still in progress; its outcome is looked up");
                 self.settle().await
@@ -479,6 +489,10 @@ impl<S: EventStore, A: Ambient> Execution<'_, S, A> {
 /// The version of the newest of these rows, which come newest first.
 fn newest(rows: &[Attributes]) -> Option<Version> {
     row::version(rows.first()?).ok()
+}
+
+fn too_large(error: TooLarge) -> Problem {
+    Problem::new(413, "too-large-to-store", error.to_string())
 }
 
 fn refused(refusal: &Refusal) -> Problem {

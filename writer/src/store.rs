@@ -5,6 +5,14 @@ use std::future::Future;
 use millrace_domain::ids::AggregateId;
 use millrace_domain::{Attributes, Timestamp, Version};
 use millrace_runtime::ServiceError;
+use millrace_runtime::item_size::{MAX_ITEM_BYTES, item_size};
+
+/// The most items of one transaction
+/// ([TransactWriteItems](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html)).
+pub const MAX_TRANSACTION_ITEMS: usize = 100;
+/// The most bytes of a transaction's items together, 4 MB
+/// ([TransactWriteItems](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html)).
+pub const MAX_TRANSACTION_BYTES: usize = 4 * 1024 * 1024;
 
 /// What is stored together, or not at all: each row where no row is yet, and the record where no
 /// record of its key is, or only one that has expired. At least one of them is there.
@@ -18,6 +26,62 @@ pub struct Append {
     pub record: Option<Attributes>,
     /// The time that a record's expiry is held against.
     pub now: Timestamp,
+}
+
+/// Why an append can't be stored, however often it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TooLarge {
+    /// A row, or the record, is larger than [`MAX_ITEM_BYTES`].
+    #[error("the command leads to an item of {bytes} bytes, and the limit is {MAX_ITEM_BYTES}")]
+    Item {
+        /// The item's size.
+        bytes: usize,
+    },
+    /// Rows and record are more than [`MAX_TRANSACTION_BYTES`] together.
+    #[error(
+        "the command leads to items of {bytes} bytes together, and the limit is \
+         {MAX_TRANSACTION_BYTES}"
+    )]
+    Transaction {
+        /// Their size.
+        bytes: usize,
+    },
+    /// Rows and record are more than [`MAX_TRANSACTION_ITEMS`].
+    #[error("the command leads to {items} items, and the limit is {MAX_TRANSACTION_ITEMS}")]
+    TransactionItems {
+        /// How many they are.
+        items: usize,
+    },
+    /// DynamoDB counted more bytes than the writer.
+    #[error(
+        "the command leads to more than DynamoDB takes: {MAX_ITEM_BYTES} bytes for an item, and \
+         {MAX_TRANSACTION_BYTES} for all items together"
+    )]
+    Refused,
+}
+
+impl Append {
+    /// Compares the append with DynamoDB's limits.
+    ///
+    /// # Errors
+    /// [`TooLarge`]: it is over one of them.
+    pub fn check_size(&self) -> Result<(), TooLarge> {
+        let rows = self.rows.iter().map(|(_, row)| row);
+        let sizes: Vec<usize> = rows.chain(&self.record).map(item_size).collect();
+        let largest = sizes.iter().copied().max().unwrap_or(0);
+        if largest > MAX_ITEM_BYTES {
+            return Err(TooLarge::Item { bytes: largest });
+        }
+        if sizes.len() > MAX_TRANSACTION_ITEMS {
+            let items = sizes.len();
+            return Err(TooLarge::TransactionItems { items });
+        }
+        let bytes = sizes.iter().sum();
+        if bytes > MAX_TRANSACTION_BYTES {
+            return Err(TooLarge::Transaction { bytes });
+        }
+        Ok(())
+    }
 }
 
 /// What DynamoDB answered to an [`Append`].
@@ -38,6 +102,9 @@ pub enum Appended {
     TransactionConflict,
     /// The transaction of this very token is still being processed: its outcome is open.
     TransactionInProgress,
+    /// An item, or all of them together, is larger than DynamoDB takes: no attempt of this append is
+    /// stored, now or later.
+    TooLarge,
 }
 
 /// What a transactional read of a record found.
@@ -93,7 +160,7 @@ pub trait EventStore: Send + Sync {
         key: &str,
     ) -> impl Future<Output = Result<CommittedRecord, ServiceError>> + Send;
 
-    /// Stores all of it or nothing.
+    /// Stores all of it or nothing. The append is within the limits of [`Append::check_size`].
     ///
     /// # Errors
     /// [`ServiceError`]: whether it is stored is unknown.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::ErrorMetadata;
 use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
 use aws_sdk_dynamodb::operation::put_item::{PutItemError, PutItemInput, PutItemOutput};
 use aws_sdk_dynamodb::operation::query::QueryOutput;
@@ -179,6 +180,56 @@ async fn what_a_cancelled_transaction_means() {
         let client = mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, [&transact]);
         let appended = tables(client).append(append(2, true)).await;
         assert_eq!(appended.ok(), meaning, "{codes:?}");
+    }
+}
+
+#[tokio::test]
+async fn only_a_validation_error_about_a_size_means_too_large() {
+    const ITEM: &str = "Item size has exceeded the maximum allowed size";
+    const UPDATE: &str = "Item size to update has exceeded the maximum allowed size.";
+    const KEY: &str = "The provided key element does not match the schema";
+    for (code, message, is_too_large) in [
+        ("ValidationException", Some(ITEM), true),
+        ("ValidationException", Some(KEY), false),
+        ("ValidationException", None, false),
+        ("ThrottlingException", Some(ITEM), false),
+    ] {
+        let metadata = move || {
+            let metadata = ErrorMetadata::builder().code(code);
+            match message {
+                Some(message) => metadata.message(message).build(),
+                None => metadata.build(),
+            }
+        };
+        let put = mock!(Client::put_item).then_error(move || PutItemError::generic(metadata()));
+        let transact = mock!(Client::transact_write_items)
+            .then_error(move || TransactWriteItemsError::generic(metadata()));
+        for (rows, rule) in [(1, &put), (2, &transact)] {
+            let client = mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, [rule]);
+            let appended = tables(client).append(append(rows, false)).await.ok();
+            let expected = is_too_large.then_some(Appended::TooLarge);
+            assert_eq!(appended, expected, "{code} {message:?}");
+        }
+    }
+    for (code, message, is_too_large) in [
+        ("ValidationError", UPDATE, true),
+        ("ValidationError", KEY, false),
+        ("ThrottlingError", UPDATE, false),
+    ] {
+        let transact = mock!(Client::transact_write_items).then_error(move || {
+            let reason = |code| CancellationReason::builder().code(code);
+            let refused = reason(code).message(message).build();
+            TransactWriteItemsError::TransactionCanceledException(
+                TransactionCanceledException::builder()
+                    .cancellation_reasons(reason("None").build())
+                    .cancellation_reasons(refused)
+                    .build(),
+            )
+        });
+        let client = mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, [&transact]);
+        let appended = tables(client).append(append(2, false)).await.ok();
+        let expected = is_too_large.then_some(Appended::TooLarge);
+        assert_eq!(appended, expected, "{code} {message}");
     }
 }
 

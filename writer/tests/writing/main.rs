@@ -6,4 +6,5 @@ mod dynamodb;
 mod handling;
 mod idempotency;
 mod input;
+mod limits;
 mod memory;

@@ -42,6 +42,8 @@ pub(crate) enum Fault {
     InProgress(u32),
     /// The call never returns.
     Hangs,
+    /// The service counts more bytes than it takes.
+    TooLarge,
 }
 
 /// What of a stored transaction plain reads don't see yet, and for how many of them.
@@ -278,6 +280,7 @@ impl EventStore for &Memory {
             !append.rows.is_empty() || append.record.is_some(),
             "DynamoDB refuses a transaction without items"
         );
+        assert_eq!(append.check_size(), Ok(()), "DynamoDB refuses it");
         self.appends.fetch_add(1, Ordering::Relaxed);
         let token = append.token.clone();
         self.tokens.lock().expect("unpoisoned").push(token);
@@ -326,6 +329,7 @@ impl EventStore for &Memory {
                 Ok(Appended::TransactionInProgress)
             }
             Some(Fault::Hangs) => std::future::pending().await,
+            Some(Fault::TooLarge) => Ok(Appended::TooLarge),
         }
     }
 }
