@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use millrace_domain::Attributes;
+use millrace_domain::{Attribute, Attributes};
 use millrace_runtime::{Ambient, Backoff, ServiceError};
 
-use crate::model::{MAX_HISTORY_ITEMS, ReadModel};
+use crate::model::{MAX_HISTORY_BYTES, MAX_HISTORY_ITEMS, ReadModel};
 
 /// How often items that a call left unprocessed are sent again, with backoff as
 /// [`BatchWriteItem`](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html)'s
@@ -16,8 +16,16 @@ const BACKOFF: Backoff = Backoff {
     cap: Duration::from_secs(1),
 };
 
-/// Puts history items, each in place of whatever is there. Items that a call leaves unprocessed are
-/// sent again, and only those.
+/// What a call contains besides its items, in bytes: the frame with the table's name or ARN, which has
+/// 1,024 characters at most.
+const FRAME: usize = 2 * 1024;
+/// What an item contains besides its attributes: `{"PutRequest":{"Item":{…}}},`.
+const ITEM_FRAME: usize = 27;
+/// What an attribute contains besides its name and value: `:{"S":…},`.
+const ATTRIBUTE_FRAME: usize = 8;
+
+/// Puts history items, each in place of whatever is there, in calls that keep to the service's
+/// limits; in order. Items that a call leaves unprocessed are sent again, and only those.
 ///
 /// # Errors
 /// [`ServiceError`]: some of the items may be stored. Putting them again changes nothing.
@@ -27,11 +35,49 @@ pub async fn put_all(
     mut items: Vec<Attributes>,
 ) -> Result<(), ServiceError> {
     while !items.is_empty() {
-        let rest = items.split_off(items.len().min(MAX_HISTORY_ITEMS));
+        let rest = items.split_off(call_size(&items));
         put(model, ambient, items).await?;
         items = rest;
     }
     Ok(())
+}
+
+/// How many of the items, from the first, one call takes. One at least: an item that is too large for
+/// a call is too large for the table, and refused for that.
+fn call_size(items: &[Attributes]) -> usize {
+    let mut bytes = FRAME;
+    let fitting = items
+        .iter()
+        .take(MAX_HISTORY_ITEMS)
+        .take_while(|item| {
+            bytes += request_size(item);
+            bytes <= MAX_HISTORY_BYTES
+        })
+        .count();
+    fitting.max(1)
+}
+
+/// The bytes of an item in a request, in `DynamoDB`'s JSON.
+fn request_size(item: &Attributes) -> usize {
+    let attributes = item.iter().map(|(name, value)| {
+        let value = match value {
+            Attribute::Text(text) | Attribute::Number(text) => json_size(text),
+            // Nothing that is written contains one.
+            Attribute::Other(_) => 0,
+        };
+        json_size(name) + value + ATTRIBUTE_FRAME
+    });
+    ITEM_FRAME + attributes.sum::<usize>()
+}
+
+/// The bytes of a JSON string, quotes included.
+fn json_size(text: &str) -> usize {
+    let escaped = text.bytes().map(|byte| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0x00..0x20 => 6,
+        _ => 1,
+    });
+    2 + escaped.sum::<usize>()
 }
 
 async fn put(
@@ -50,4 +96,45 @@ async fn put(
         "BatchWriteItem on the history table",
         "each attempt left items unprocessed",
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn item(name: &str, value: &str) -> Attributes {
+        [(name.to_owned(), Attribute::text(value))].into()
+    }
+
+    /// Items of which each takes so many bytes of a request.
+    fn items(sizes: &[usize]) -> Vec<Attributes> {
+        let frame = request_size(&item("A", ""));
+        sizes
+            .iter()
+            .map(|size| item("A", &"x".repeat(size - frame)))
+            .collect()
+    }
+
+    #[test]
+    fn a_call_is_filled_to_its_limit_in_bytes_and_no_further() {
+        let room = MAX_HISTORY_BYTES - FRAME;
+        let half = room / 2;
+        assert_eq!(call_size(&items(&[half, room - half, 100])), 2);
+        assert_eq!(call_size(&items(&[half, room - half + 1, 100])), 1);
+        assert_eq!(call_size(&items(&[room, 100])), 1);
+        assert_eq!(call_size(&items(&[room + 1, 100])), 1, "never none");
+        assert_eq!(call_size(&items(&[100; 26])), 25);
+        assert_eq!(call_size(&items(&[100; 25])), 25);
+    }
+
+    proptest! {
+        #[test]
+        fn a_request_has_the_size_that_is_counted(name in any::<String>(), value in any::<String>()) {
+            let sent = serde_json::json!({"PutRequest": {"Item": {&name: {"S": &value}}}});
+            // A comma is counted after each item, and after each attribute.
+            prop_assert_eq!(request_size(&item(&name, &value)), sent.to_string().len() + 2);
+        }
+    }
 }

@@ -2,13 +2,15 @@
 //!
 //! An event goes in as it is. Whatever else lies on the stream isn't dropped and isn't let in as it
 //! is either, where it would break every query: it becomes an event of its own, `UnreadableRecord`,
-//! that holds the bytes in `data_base64`.
+//! that holds the bytes in `data_base64`. So does an event that is larger than a Firehose record, in
+//! several parts: nothing is lost and nothing behind it waits, but queries don't show it as an event.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use millrace_domain::lake;
 use serde_json::json;
 
+use crate::pack::MAX_RECORD;
 use crate::record::Delivered;
 
 /// The `type` of a line that holds a record which is no event.
@@ -16,16 +18,26 @@ pub const UNREADABLE: &str = "UnreadableRecord";
 /// Its `source`.
 const SOURCE: &str = "urn:millrace:archiver";
 /// How many bytes of such a record one line holds. Base64 makes four of three, and a line has to fit
-/// into a Firehose record; a stream record may be as large as 10 MiB.
+/// into a Firehose record; a stream record may be as large as 10 MiB
+/// ([large records](https://docs.aws.amazon.com/streams/latest/dev/large-records.html)).
 const PART: usize = 600 * 1024;
 
-/// The lines of a record, each with its line break.
+/// The lines of a record, each with its line break, and none larger than [`MAX_RECORD`].
 #[must_use]
 pub fn lines(record: &Delivered) -> Vec<Vec<u8>> {
-    if record.data.len() <= PART && lake::is_row(&record.data) {
-        let mut line = record.data.clone();
-        line.push(b'\n');
-        return vec![line];
+    if lake::is_row(&record.data) {
+        let bytes = record.data.len() + 1;
+        if bytes <= MAX_RECORD {
+            let mut line = record.data.clone();
+            line.push(b'\n');
+            return vec![line];
+        }
+        tracing::error!(
+            stream_id = record.stream_id,
+            bytes,
+            limit = MAX_RECORD,
+            "an event is larger than a Firehose record; it goes into the lake as an UnreadableRecord"
+        );
     }
     let mut parts: Vec<&[u8]> = record.data.chunks(PART).collect();
     if parts.is_empty() {

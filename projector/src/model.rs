@@ -14,6 +14,11 @@ pub const REVISION: &str = "Revision";
 /// ([BatchWriteItem](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html)).
 pub const MAX_HISTORY_ITEMS: usize = 25;
 
+/// The most bytes of one call of [`ReadModel::put_history`] as it is sent, in `DynamoDB`'s JSON: 16 MB
+/// ([BatchWriteItem](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html)).
+/// The page doesn't say whether a MB has 10^6 or 2^20 bytes; this holds for both.
+pub const MAX_HISTORY_BYTES: usize = 16_000_000;
+
 /// What became of a conditional write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Saved {
@@ -34,8 +39,8 @@ pub trait ReadModel: Send + Sync {
         aggregate: &str,
     ) -> impl Future<Output = Result<Option<Attributes>, ServiceError>> + Send;
 
-    /// Puts history items, at most [`MAX_HISTORY_ITEMS`], each in place of whatever is there; one
-    /// call. Returns the items that the service left unprocessed.
+    /// Puts history items, at most [`MAX_HISTORY_ITEMS`] and [`MAX_HISTORY_BYTES`], each in place of
+    /// whatever is there; one call. Returns the items that the service left unprocessed.
     ///
     /// # Errors
     /// [`ServiceError`]: some of the items may be stored. Putting them again changes nothing.

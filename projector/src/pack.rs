@@ -2,12 +2,14 @@
 //! up to 5 KB ([pricing](https://aws.amazon.com/firehose/pricing/)), and an event has some hundreds
 //! of bytes.
 
-/// The largest record, in bytes, and the largest call, in records and bytes
-/// ([PutRecordBatch](https://docs.aws.amazon.com/firehose/latest/APIReference/API_PutRecordBatch.html)).
+/// The most bytes of one record, before base64: 1,000 KiB
+/// ([quota](https://docs.aws.amazon.com/firehose/latest/dev/limits.html)).
 pub const MAX_RECORD: usize = 1_000 * 1024;
-/// The most records of one call.
+/// The most records of one call
+/// ([PutRecordBatch](https://docs.aws.amazon.com/firehose/latest/APIReference/API_PutRecordBatch.html)).
 pub const MAX_RECORDS: usize = 500;
-/// The most bytes of one call.
+/// The most bytes of one call, before base64: 4 MiB
+/// ([quota](https://docs.aws.amazon.com/firehose/latest/dev/limits.html)).
 pub const MAX_CALL: usize = 4 * 1024 * 1024;
 
 /// A Firehose record.
@@ -20,7 +22,7 @@ pub struct Packed {
 }
 
 /// Packs lines, each with the place of its stream record, in order. A line is never cut; none may be
-/// larger than [`MAX_RECORD`].
+/// larger than [`MAX_RECORD`], which [`lines`](crate::line::lines) sees to.
 pub fn pack(lines: impl IntoIterator<Item = (usize, Vec<u8>)>) -> Vec<Packed> {
     let mut records: Vec<Packed> = Vec::new();
     for (position, line) in lines {

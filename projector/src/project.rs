@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
-use millrace_domain::{
-    Attribute, Attributes, Envelope, HistoryEntry, RowError, Sequence, Timestamp, View, view,
-};
+use millrace_domain::{Attribute, Attributes, Envelope, RowError, Sequence, Timestamp, View, view};
+use millrace_runtime::item_size::{MAX_ITEM_BYTES, item_size};
 use millrace_runtime::{Ambient, Backoff, Budget, Chain, ServiceError};
 
 use crate::gate::{Gate, gate};
@@ -23,6 +22,12 @@ const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(50),
     cap: Duration::from_secs(2),
 };
+
+/// What is kept back of a view's item for its stale mark and revision, in bytes. They have some
+/// hundred.
+const RESERVED: usize = 4 * 1024;
+/// The most bytes of a view.
+const MAX_VIEW_BYTES: usize = MAX_ITEM_BYTES - RESERVED;
 
 /// The projector with its services.
 #[derive(Debug, Clone)]
@@ -67,8 +72,14 @@ struct News {
 /// What is to be written for one aggregate.
 struct Change {
     view: Option<View>,
-    lines: Vec<HistoryEntry>,
+    lines: Vec<Line>,
     stale: Option<Stale>,
+}
+
+/// A history item, and its event's time.
+struct Line {
+    item: Attributes,
+    time: Timestamp,
 }
 
 /// Why an aggregate isn't through yet.
@@ -156,8 +167,8 @@ impl<M: ReadModel, A: Ambient> Projector<M, A> {
         }
         log_stale(before.as_ref(), change.stale.as_ref());
         if !change.lines.is_empty() {
-            let lines = change.lines.iter().map(HistoryEntry::to_attributes);
-            history::put_all(&self.model, &self.ambient, lines.collect()).await?;
+            let items = change.lines.into_iter().map(|line| line.item);
+            history::put_all(&self.model, &self.ambient, items.collect()).await?;
         }
         let mut after = view_item(&news.aggregate, change.view.as_ref(), change.stale.as_ref());
         after.insert(REVISION.to_owned(), self.revision());
@@ -257,12 +268,14 @@ fn apply(
             Err(reason) => (applied.next(), reason.clone()),
             Ok(envelope) => match gate(applied, envelope.sequence) {
                 Gate::Repeat => continue,
-                Gate::Next => {
-                    let (after, line) = View::apply(view.as_ref(), envelope);
-                    view = Some(after);
-                    lines.push(line);
-                    continue;
-                }
+                Gate::Next => match next(view.as_ref(), envelope) {
+                    Ok((after, line)) => {
+                        view = Some(after);
+                        lines.push(line);
+                        continue;
+                    }
+                    Err(reason) => (envelope.sequence, reason),
+                },
                 Gate::Gap { missing } => (
                     envelope.sequence,
                     format!(
@@ -287,6 +300,29 @@ fn apply(
     }
 }
 
+/// The view and the history item that the event leads to; or, where one of them can't be stored, why.
+fn next(view: Option<&View>, event: &Envelope) -> Result<(View, Line), String> {
+    let (after, entry) = View::apply(view, event);
+    let time = entry.time;
+    let item = entry.to_attributes();
+    check_sizes(&item, &after.to_attributes())
+        .map_err(|reason| format!("event {} leads to {reason}", event.sequence))?;
+    Ok((after, Line { item, time }))
+}
+
+fn check_sizes(history: &Attributes, view: &Attributes) -> Result<(), String> {
+    for (what, item, limit) in [
+        ("a history item", history, MAX_ITEM_BYTES),
+        ("a view", view, MAX_VIEW_BYTES),
+    ] {
+        let bytes = item_size(item);
+        if bytes > limit {
+            return Err(format!("{what} of {bytes} bytes, and the limit is {limit}"));
+        }
+    }
+    Ok(())
+}
+
 fn view_item(aggregate: &str, view: Option<&View>, stale: Option<&Stale>) -> Attributes {
     let mut item = view.map_or_else(
         || {
@@ -300,4 +336,35 @@ fn view_item(aggregate: &str, view: Option<&View>, stale: Option<&Stale>) -> Att
     );
     item.extend(stale.map(Stale::to_attributes).unwrap_or_default());
     item
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(bytes: usize) -> Attributes {
+        [("A".to_owned(), Attribute::text("x".repeat(bytes - 1)))].into()
+    }
+
+    #[test]
+    fn a_view_leaves_room_for_its_stale_mark() {
+        let largest = item(MAX_VIEW_BYTES);
+        assert_eq!(check_sizes(&item(MAX_ITEM_BYTES), &largest), Ok(()));
+        let larger = check_sizes(&item(9), &item(MAX_VIEW_BYTES + 1));
+        let reason = "a view of 405505 bytes, and the limit is 405504";
+        assert_eq!(larger, Err(reason.to_owned()));
+        let larger = check_sizes(&item(MAX_ITEM_BYTES + 1), &item(9));
+        let reason = "a history item of 409601 bytes, and the limit is 409600";
+        assert_eq!(larger, Err(reason.to_owned()));
+
+        let mark = Stale {
+            until: Sequence::new((1 << 53) - 1).expect("valid"),
+            reason: "x".repeat(2_000),
+            since: Timestamp::from_unix_millis(0).expect("valid"),
+        };
+        let mut marked = largest;
+        marked.extend(mark.to_attributes());
+        marked.insert(REVISION.to_owned(), Attribute::text("x".repeat(36)));
+        assert!(item_size(&marked) <= MAX_ITEM_BYTES);
+    }
 }

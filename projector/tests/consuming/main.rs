@@ -4,5 +4,6 @@ mod archiving;
 mod dynamodb;
 mod firehose;
 mod handling;
+mod limits;
 mod memory;
 mod projecting;

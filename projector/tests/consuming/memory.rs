@@ -12,6 +12,7 @@ use millrace_projector::model::{REVISION, ReadModel, Saved};
 use millrace_projector::pack::Packed;
 use millrace_projector::record::Delivered;
 use millrace_projector::stale::{self, Stale};
+use millrace_runtime::item_size::item_size;
 use millrace_runtime::metrics::Metric;
 use millrace_runtime::{Ambient, ServiceError};
 
@@ -146,6 +147,10 @@ impl ReadModel for &Memory {
         &self,
         mut lines: Vec<Attributes>,
     ) -> Result<Vec<Attributes>, ServiceError> {
+        assert!(lines.len() <= 25, "a call puts too many items");
+        let sent: usize = lines.iter().map(request_size).sum();
+        assert!(sent <= 16_000_000, "a call has {sent} bytes");
+        assert!(lines.iter().all(|line| item_size(line) <= 409_600));
         let fault = self.fault();
         let unprocessed = match fault {
             Some(Fault::Lost) => return Err(lost()),
@@ -172,6 +177,7 @@ impl ReadModel for &Memory {
         let Attribute::Text(id) = item["Id"].clone() else {
             panic!("an id is a text");
         };
+        assert!(item_size(&item) <= 409_600);
         let fault = self.fault();
         let mut views = self.views.lock().expect("unpoisoned");
         match fault {
@@ -215,6 +221,23 @@ impl ReadModel for &Memory {
     }
 }
 
+/// An item's bytes in a request.
+fn request_size(item: &Attributes) -> usize {
+    let item: serde_json::Map<String, serde_json::Value> = item
+        .iter()
+        .map(|(name, value)| {
+            let value = match value {
+                Attribute::Text(text) => serde_json::json!({ "S": text }),
+                Attribute::Number(number) => serde_json::json!({ "N": number }),
+                Attribute::Other(name) => panic!("the projector writes no {name}"),
+            };
+            (name.clone(), value)
+        })
+        .collect();
+    let request = serde_json::json!({ "PutRequest": { "Item": item } });
+    request.to_string().len() + 1
+}
+
 /// Replaces a view by the fold of its events up to `through`, as another writer does.
 fn replace(views: &mut BTreeMap<String, Attributes>, id: &str, through: u64) {
     let view = events(id, 1..=through).iter().fold(None, |view, event| {
@@ -236,6 +259,10 @@ pub(crate) struct Lake {
 
 impl Delivery for &Lake {
     async fn put(&self, records: &[Packed]) -> Result<Vec<Result<(), Rejected>>, ServiceError> {
+        let bytes = |record: &Packed| record.data.len();
+        assert!(records.len() <= 500, "a call has too many records");
+        assert!(records.iter().all(|record| bytes(record) <= 1_024_000));
+        assert!(records.iter().map(bytes).sum::<usize>() <= 4_194_304);
         self.calls.lock().expect("unpoisoned").push(records.len());
         let answer = self.answers.lock().expect("unpoisoned").pop_front();
         let entries = match answer {
