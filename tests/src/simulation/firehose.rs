@@ -1,24 +1,26 @@
 //! The delivery stream as the archiver sees it: what it takes lies in the lake.
 
 use millrace_projector::archive::{Delivery, Rejected};
-use millrace_projector::pack::{MAX_CALL, MAX_RECORD, MAX_RECORDS, Packed};
+use millrace_projector::pack::Packed;
 use millrace_runtime::ServiceError;
 
 use super::faults::Fault;
 use super::sabotage::Sabotage;
+use super::service_limits;
 use super::services::Services;
+
+const ACTION: &str = "PutRecordBatch";
 
 impl Delivery for Services {
     async fn put(&self, records: &[Packed]) -> Result<Vec<Result<(), Rejected>>, ServiceError> {
         let records = records.to_vec();
         let answer: Vec<Result<(), Rejected>> = self
-            .write("PutRecordBatch", move |world, now| {
-                let bytes: usize = records.iter().map(|record| record.data.len()).sum();
-                let largest = records.iter().map(|record| record.data.len()).max();
-                if records.len() > MAX_RECORDS || bytes > MAX_CALL || largest > Some(MAX_RECORD) {
-                    world.violated("4", "a call to Firehose is beyond its limits");
+            .write(ACTION, move |world, now| {
+                if let Err(what) = service_limits::put_record_batch(&records) {
+                    world.violated("4", &what);
+                    return Err(ServiceError::new(ACTION, what));
                 }
-                records
+                let answer = records
                     .into_iter()
                     .map(|record| {
                         if world.strikes(Fault::DeliveryRejected, now) {
@@ -29,9 +31,10 @@ impl Delivery for Services {
                         world.lake.push(record.data);
                         Ok(())
                     })
-                    .collect()
+                    .collect();
+                Ok(answer)
             })
-            .await?;
+            .await??;
         if self.is_sabotaged(Sabotage::RejectedDeliveriesIgnored) {
             return Ok(vec![Ok(()); answer.len()]);
         }

@@ -1,10 +1,11 @@
 //! The domain stream as the translator sees it.
 
-use millrace_translator::publish::{MAX_RECORDS, Publisher, PutError, Record, Rejected};
+use millrace_translator::publish::{Publisher, PutError, Record, Rejected};
 
 use super::expected::sequence_in;
 use super::faults::Fault;
 use super::sabotage::Sabotage;
+use super::service_limits;
 use super::services::Services;
 use super::world::{Event, World};
 
@@ -13,7 +14,10 @@ impl Publisher for Services {
         let put = records.to_vec();
         let mut answer = self
             .write("PutRecords", move |world, now| put_records(world, put, now))
-            .await?;
+            .await?
+            .map_err(|Refused { code }| PutError::Refused {
+                code: code.to_owned(),
+            })?;
         if self.is_sabotaged(Sabotage::RejectedRecordsIgnored) {
             answer = vec![Ok(()); answer.len()];
         }
@@ -67,10 +71,22 @@ impl World {
     }
 }
 
+/// A call was refused for what it contains, and nothing is stored.
+struct Refused {
+    code: &'static str,
+}
+
 /// Stores record by record, each or not. Those behind one that failed are stored all the same.
-fn put_records(world: &mut World, records: Vec<Record>, now: u64) -> Vec<Result<(), Rejected>> {
-    if records.len() > MAX_RECORDS {
-        world.violated("1", "a put carries more records than PutRecords takes");
+fn put_records(
+    world: &mut World,
+    records: Vec<Record>,
+    now: u64,
+) -> Result<Vec<Result<(), Rejected>>, Refused> {
+    if let Err(what) = service_limits::put_records(&records) {
+        world.violated("1", what);
+        return Err(Refused {
+            code: "ValidationException",
+        });
     }
     if let Some(twice) = twice(&records) {
         world.violated("1", format!("{twice}: one put carries two of its events"));
@@ -84,7 +100,7 @@ fn put_records(world: &mut World, records: Vec<Record>, now: u64) -> Vec<Result<
             code: code.to_owned(),
         })
     };
-    records
+    let answer = records
         .into_iter()
         .map(|record| {
             let shard = world.domain_stream.shard_of(&record.partition_key);
@@ -97,7 +113,8 @@ fn put_records(world: &mut World, records: Vec<Record>, now: u64) -> Vec<Result<
             world.put_event(record.partition_key, record.data, now);
             Ok(())
         })
-        .collect()
+        .collect();
+    Ok(answer)
 }
 
 fn twice(records: &[Record]) -> Option<&str> {

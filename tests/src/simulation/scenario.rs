@@ -1,5 +1,5 @@
-//! Named histories: what somebody has seen a service do, written down step by step, in place of what
-//! a seed draws. No faults are injected beside it.
+//! Named histories: what somebody has seen a service do, or what no seed draws, written down step by
+//! step. No faults are injected beside it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use super::clients::{Request, send};
 use super::dynamodb::events::{EventsTable, halves, text};
 use super::expected::sequence_in;
 use super::functions::{Archive, Project, Translate};
+use super::large::whatever_is_too_large_stops_itself_alone;
 use super::log::Log;
 use super::mapping::LIMITS;
 use super::sim::Sim;
@@ -37,10 +38,16 @@ impl Scenario {
 }
 
 /// All of them.
-pub const SCENARIOS: [Scenario; 1] = [Scenario {
-    name: "dynamodb_streams_deliver_out_of_order",
-    run: dynamodb_streams_deliver_out_of_order,
-}];
+pub const SCENARIOS: [Scenario; 2] = [
+    Scenario {
+        name: "dynamodb_streams_deliver_out_of_order",
+        run: dynamodb_streams_deliver_out_of_order,
+    },
+    Scenario {
+        name: "whatever_is_too_large_stops_itself_alone",
+        run: whatever_is_too_large_stops_itself_alone,
+    },
+];
 
 /// How many credits each account gets: several snapshots, so several transactions of two rows.
 const CREDITS: usize = 30;

@@ -20,6 +20,9 @@ pub(crate) struct Upgrade {
 }
 
 impl Upgrade {
+    /// All functions are of this version from the start.
+    pub(crate) const NONE: Self = Self { begins: 0, ends: 0 };
+
     /// In some seeds there is none: all functions are of this version from the start.
     pub(crate) fn draw(rng: &mut Rng) -> Self {
         let begins = if rng.u8(0..3) == 0 {

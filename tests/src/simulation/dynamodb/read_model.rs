@@ -9,6 +9,7 @@ use super::events::text;
 use crate::simulation::check::view_is_fold;
 use crate::simulation::faults::Fault;
 use crate::simulation::sabotage::Sabotage;
+use crate::simulation::service_limits;
 use crate::simulation::services::Services;
 use crate::simulation::upgrade::previous_view;
 use crate::simulation::world::World;
@@ -34,8 +35,13 @@ impl ReadModel for Services {
     }
 
     async fn put_history(&self, items: Vec<Attributes>) -> Result<Vec<Attributes>, ServiceError> {
+        const ACTION: &str = "BatchWriteItem of history lines";
         let is_cut_short = self.strikes(Fault::BatchCutShort);
-        self.write("BatchWriteItem of history lines", move |world, _| {
+        self.write(ACTION, move |world, _| {
+            if let Err(what) = service_limits::batch_write_item(&items) {
+                world.violated("3", &what);
+                return Err(ServiceError::new(ACTION, what));
+            }
             let mut items = items;
             let unprocessed = if is_cut_short {
                 let stored = world.rng.usize(0..=items.len());
@@ -47,9 +53,9 @@ impl ReadModel for Services {
                 let sequence = text(&item, view::SEQUENCE).parse().expect("a sequence");
                 world.lines.insert((text(&item, view::ID), sequence), item);
             }
-            unprocessed
+            Ok(unprocessed)
         })
-        .await
+        .await?
     }
 
     async fn save_view(
@@ -57,18 +63,23 @@ impl ReadModel for Services {
         item: Attributes,
         read: Option<&Attributes>,
     ) -> Result<Saved, ServiceError> {
+        const ACTION: &str = "PutItem of a view";
         let read = read.cloned();
         let is_previous = self.is_previous;
         let is_repeated = self.strikes(Fault::CallRepeated);
-        self.write("PutItem of a view", move |world, _| {
+        self.write(ACTION, move |world, _| {
+            if let Err(what) = service_limits::put_item(&item) {
+                world.violated("3", &what);
+                return Err(ServiceError::new(ACTION, what));
+            }
             let saved = save(world, item.clone(), read.as_ref(), is_previous);
-            if is_repeated {
+            Ok(if is_repeated {
                 save(world, item, read.as_ref(), is_previous)
             } else {
                 saved
-            }
+            })
         })
-        .await
+        .await?
     }
 
     async fn mark(

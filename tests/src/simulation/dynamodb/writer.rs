@@ -13,6 +13,7 @@ use millrace_writer::store::{Append, Appended, CommittedRecord, EventStore};
 use super::events::{halves, text};
 use crate::simulation::faults::Fault;
 use crate::simulation::sabotage::Sabotage;
+use crate::simulation::service_limits;
 use crate::simulation::services::Services;
 use crate::simulation::upgrade::{is_previous_key, previous_append};
 use crate::simulation::world::World;
@@ -257,6 +258,10 @@ fn store(world: &mut World, append: Append, now: u64) -> Appended {
     } = append.clone();
     if world.is_sabotaged(Sabotage::OutcomeForgotten) {
         record = None;
+    }
+    if let Err(what) = service_limits::append(&append) {
+        world.violated("W", what);
+        return Appended::TooLarge;
     }
     let items = items(&append);
     if items.iter().any(|item| world.is_pending(item)) {
