@@ -129,6 +129,12 @@ mod tests {
         assert_eq!(call_size(&items(&[100; 25])), 25);
     }
 
+    #[test]
+    fn the_frame_has_room_for_the_longest_table_name() {
+        let frame = serde_json::json!({"RequestItems": {"x".repeat(1_024): []}});
+        assert!(frame.to_string().len() <= FRAME);
+    }
+
     proptest! {
         #[test]
         fn a_request_has_the_size_that_is_counted(name in any::<String>(), value in any::<String>()) {

@@ -6,6 +6,7 @@ use millrace_domain::money::{Amount, Currency};
 use millrace_domain::{Attribute, Attributes, Event, RowError, Sequence, Timestamp};
 use millrace_translator::batch::Outcome;
 use millrace_translator::cursor::{Block, Cursor};
+use millrace_translator::publish::MAX_PUT_BYTES;
 use millrace_translator::run::MAX_READY_BYTES;
 use proptest::prelude::*;
 
@@ -732,6 +733,7 @@ async fn many_long_histories_of_large_events_take_bounded_memory() {
         news.push(rows.values().next_back().expect("the newest").clone());
     }
     assert!(through(services.translate(&news).await));
+    assert_eq!(MAX_READY_BYTES / MAX_PUT_BYTES, 3, "some full puts");
     let world = services.world();
     let record = world.stream[0].size();
     assert_eq!(world.stream.len(), 14 * 800);
