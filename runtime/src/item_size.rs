@@ -49,6 +49,8 @@ mod tests {
         let two = [("A", "x"), ("BC", "yz")];
         let two = two.map(|(name, value)| (name.to_owned(), Attribute::text(value)));
         assert_eq!(item_size(&two.into()), 6);
+        let largest = size("Id", Attribute::text("x".repeat(409_598)));
+        assert_eq!(largest, MAX_ITEM_BYTES);
     }
 
     #[test]
