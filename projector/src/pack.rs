@@ -3,12 +3,12 @@
 //! of bytes.
 
 /// The most bytes of one record, before base64: 1,000 KiB
-/// ([quota](https://docs.aws.amazon.com/firehose/latest/dev/limits.html)).
+/// ([Record](https://docs.aws.amazon.com/firehose/latest/APIReference/API_Record.html)).
 pub const MAX_RECORD: usize = 1_000 * 1024;
 /// The most records of one call
 /// ([PutRecordBatch](https://docs.aws.amazon.com/firehose/latest/APIReference/API_PutRecordBatch.html)).
 pub const MAX_RECORDS: usize = 500;
-/// The most bytes of one call, before base64: 4 MiB
+/// The most bytes of one call's records: 4 MiB
 /// ([quota](https://docs.aws.amazon.com/firehose/latest/dev/limits.html)).
 pub const MAX_CALL: usize = 4 * 1024 * 1024;
 

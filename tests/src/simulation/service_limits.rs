@@ -20,8 +20,9 @@ pub(crate) fn put_records(records: &[Record]) -> Result<(), String> {
     check("PutRecords", &sizes, 500, 1_048_576, 10_485_760)
 }
 
-/// 500 records, 1,000 KiB for a record, 4 MiB together, before base64
-/// ([quota](https://docs.aws.amazon.com/firehose/latest/dev/limits.html)).
+/// 500 records, 1,000 KiB for a record, 4 MiB together
+/// ([Record](https://docs.aws.amazon.com/firehose/latest/APIReference/API_Record.html),
+/// [quota](https://docs.aws.amazon.com/firehose/latest/dev/limits.html)).
 pub(crate) fn put_record_batch(records: &[Packed]) -> Result<(), String> {
     let sizes: Vec<usize> = records.iter().map(|record| record.data.len()).collect();
     check("PutRecordBatch", &sizes, 500, 1_024_000, 4_194_304)
