@@ -4,14 +4,12 @@
 //! arguments, so every rule can be tested with plain values and every replay gives the same bytes.
 //!
 //! This is the only crate that knows accounts by name. The functions around it speak of an
-//! aggregate (here: one account) with an id, rows with a version, and events with a sequence. The
-//! modules fall in two halves:
-//!
-//! * the general half, which another domain keeps: [`ids`], [`layout`], [`time`], [`attribute`],
-//!   [`history`];
-//! * the account's half, which another domain replaces: [`money`], [`account`] (commands, events,
-//!   `decide`, `evolve`), [`row`] (how events lie in the table), [`envelope`] (the public
-//!   contract), [`view`] (the read model), [`api`] (routes, bodies and answers), [`settings`].
+//! aggregate (here: one account) with an id, rows with a version, and events with a sequence. What no
+//! domain replaces is in `millrace-core` and re-exported here ([`ids`], [`layout`], [`time`],
+//! [`attribute`]). The modules of this crate are the account's: [`money`], [`account`] (commands,
+//! events, `decide`, `evolve`), [`row`] (how events are stored in the table), [`envelope`] (the public
+//! contract), [`view`] (the read model), [`api`] (routes, bodies and answers), [`settings`], and
+//! [`history`], which loads and continues an account.
 //!
 //! Left out on purpose: anything that waits, retries or talks to a service. That belongs to the
 //! functions.
@@ -21,17 +19,16 @@ pub mod api;
 pub mod attribute;
 pub mod envelope;
 pub mod history;
-pub mod ids;
 mod json;
 pub mod lake;
-pub mod layout;
 pub mod money;
 pub mod row;
 pub mod settings;
 #[cfg(test)]
 mod specification;
-pub mod time;
 pub mod view;
+
+pub use millrace_core::{ids, layout, time};
 
 pub use account::{Command, Event, Refusal, RefusalKind, State, decide, evolve};
 pub use attribute::{Attribute, Attributes};

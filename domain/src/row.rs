@@ -23,6 +23,8 @@ use crate::money::{Amount, Balance, Currency};
 use crate::settings::Settings;
 use crate::time::Timestamp;
 
+pub use crate::ids::is_reserved_id;
+
 /// The table's hash key.
 pub const ID: &str = "Id";
 /// The table's range key.
@@ -48,17 +50,6 @@ const CREDIT: &str = "CREDIT";
 const WITHDRAW: &str = "WITHDRAW";
 /// The `Type` of a snapshot's row.
 pub const SNAPSHOT: &str = "SNAPSHOT";
-
-/// The first character of every id that no aggregate has. Items with such an id are kept in the
-/// events table and are neither events nor snapshots; whatever lists ids or reads the table's
-/// stream skips them.
-const RESERVED: char = '\u{1}';
-
-/// Whether the id in `Id` is reserved: no aggregate's.
-#[must_use]
-pub fn is_reserved_id(id: &str) -> bool {
-    id.starts_with(RESERVED)
-}
 
 /// The schema version that event rows are written in, and the highest that is read.
 pub const CURRENT_SCHEMA: i64 = 1;

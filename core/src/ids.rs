@@ -9,7 +9,7 @@ use serde::Serialize;
 /// ([PutRecordsRequestEntry](https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecordsRequestEntry.html)).
 pub const MAX_ID_CHARS: usize = 256;
 
-/// Names one aggregate (here: one account). It is the table's hash key, the events' `subject` and
+/// Names one aggregate. It is the table's hash key, the events' `subject` and
 /// their partition key. Any text of 1 to [`MAX_ID_CHARS`] characters, none of them a control
 /// character; older producers chose their own form, so nothing more is asked of it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -54,6 +54,17 @@ pub fn is_printable(text: &str) -> bool {
     !text.is_empty() && text.chars().count() <= MAX_ID_CHARS && !text.chars().any(char::is_control)
 }
 
+/// The first character of every id that no aggregate has. Items with such an id are kept in the
+/// events table and are neither events nor snapshots; whatever lists ids or reads the table's
+/// stream skips them.
+const RESERVED: char = '\u{1}';
+
+/// Whether an item's id is reserved, and so no aggregate's.
+#[must_use]
+pub fn is_reserved_id(id: &str) -> bool {
+    id.starts_with(RESERVED)
+}
+
 /// Where an event comes from. Rows of older producers carry none of it, so each part is optional;
 /// what is absent here is absent from the public event too.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -78,6 +89,15 @@ mod tests {
     fn takes_what_kinesis_takes_as_a_partition_key() {
         assert!(AggregateId::new("a").is_ok());
         assert!(AggregateId::new("é".repeat(MAX_ID_CHARS)).is_ok());
+    }
+
+    #[test]
+    fn no_aggregate_has_a_reserved_id() {
+        assert!(is_reserved_id("\u{1}millrace"));
+        assert!(AggregateId::new("\u{1}millrace").is_err());
+        for id in ["", "a", "a\u{1}"] {
+            assert!(!is_reserved_id(id), "{id:?}");
+        }
     }
 
     #[test]
