@@ -1,16 +1,24 @@
-//! A table's item as the domain sees it: names and plain values, whichever SDK carried them.
+//! A table's item as a domain sees it: names and plain values, whichever SDK carried them.
 
 use std::collections::BTreeMap;
 
-/// One value of an item. The domain reads and writes texts and numbers only; any other type is
-/// kept by its name, so that an error can say what was found.
+/// One value of an item, by DynamoDB's types. Sets and binary values are kept by the name of their
+/// type only, so that an error can say what was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Attribute {
     /// `S`.
     Text(String),
     /// `N`, as the decimal text that DynamoDB hands out; never a float.
     Number(String),
-    /// Any other type, by DynamoDB's name for it: `BOOL`, `NULL`, `M`, …
+    /// `BOOL`.
+    Bool(bool),
+    /// `NULL`.
+    Null,
+    /// `L`.
+    List(Vec<Attribute>),
+    /// `M`.
+    Map(Attributes),
+    /// A value that was not kept, by its type: `B`, `BS`, `NS`, `SS`, …
     Other(&'static str),
 }
 
@@ -40,6 +48,10 @@ impl Attribute {
         match self {
             Self::Text(_) => "S",
             Self::Number(_) => "N",
+            Self::Bool(_) => "BOOL",
+            Self::Null => "NULL",
+            Self::List(_) => "L",
+            Self::Map(_) => "M",
             Self::Other(name) => name,
         }
     }

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::decode::from_text;
+use crate::error::InvalidValue;
 
 use ::time::OffsetDateTime;
 use ::time::format_description::well_known::Rfc3339;
@@ -15,8 +18,10 @@ pub struct Timestamp(i64);
 
 /// A text that isn't a time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("is not an RFC 3339 time such as 2026-11-20T21:03:05.123Z")]
+#[error("{NO_TIME}")]
 pub struct InvalidTime;
+
+const NO_TIME: &str = "is not an RFC 3339 time such as 2026-11-20T21:03:05.123Z";
 
 const NANOS_PER_MILLI: i128 = 1_000_000;
 /// 0001-01-01T00:00:00.000Z.
@@ -76,6 +81,14 @@ impl fmt::Display for Timestamp {
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_text(deserializer, |text| {
+            Self::parse(text).map_err(|InvalidTime| InvalidValue::new(NO_TIME))
+        })
     }
 }
 

@@ -441,9 +441,9 @@ fn time(row: &Attributes) -> Result<Timestamp, RowError> {
             .ok_or_else(|| {
                 RowError::new(TIMESTAMP, "is not whole seconds or milliseconds since 1970")
             }),
-        Attribute::Other(name) => Err(RowError::new(
+        other => Err(RowError::new(
             TIMESTAMP,
-            format!("is of type {name}, not S or N"),
+            format!("is of type {}, not S or N", other.type_name()),
         )),
     }
 }

@@ -59,15 +59,30 @@ fn call_size(items: &[Attributes]) -> usize {
 
 /// The bytes of an item in a request, in `DynamoDB`'s JSON.
 fn request_size(item: &Attributes) -> usize {
-    let attributes = item.iter().map(|(name, value)| {
-        let value = match value {
-            Attribute::Text(text) | Attribute::Number(text) => json_size(text),
-            // Nothing that is written contains one.
-            Attribute::Other(_) => 0,
-        };
-        json_size(name) + value + ATTRIBUTE_FRAME
-    });
-    ITEM_FRAME + attributes.sum::<usize>()
+    ITEM_FRAME + attributes_size(item)
+}
+
+fn attributes_size(attributes: &Attributes) -> usize {
+    let sizes = attributes
+        .iter()
+        .map(|(name, value)| json_size(name) + value_size(value) + ATTRIBUTE_FRAME);
+    sizes.sum()
+}
+
+fn value_size(value: &Attribute) -> usize {
+    match value {
+        Attribute::Text(text) | Attribute::Number(text) => json_size(text),
+        // The names of these types are three characters longer: `"BOOL":false`, `"NULL":true`.
+        Attribute::Bool(_) => 3 + 5,
+        Attribute::Null => 3 + 4,
+        Attribute::List(elements) => {
+            let sizes = elements.iter().map(|it| value_size(it) + ATTRIBUTE_FRAME);
+            2 + sizes.sum::<usize>()
+        }
+        Attribute::Map(members) => 2 + attributes_size(members),
+        // Nothing that is written contains one.
+        Attribute::Other(_) => 0,
+    }
 }
 
 /// The bytes of a JSON string, quotes included.
@@ -133,6 +148,22 @@ mod tests {
     fn the_frame_has_room_for_the_longest_table_name() {
         let frame = serde_json::json!({"RequestItems": {"x".repeat(1_024): []}});
         assert!(frame.to_string().len() <= FRAME);
+    }
+
+    #[test]
+    fn a_request_with_nested_values_is_no_larger_than_is_counted() {
+        let members = [
+            ("no".to_owned(), Attribute::Bool(false)),
+            ("none".to_owned(), Attribute::Null),
+        ];
+        let list = vec![Attribute::text("x"), Attribute::Map(members.into())];
+        let item = [("A".to_owned(), Attribute::List(list))].into();
+        let sent = serde_json::json!({"PutRequest": {"Item": {"A": {"L": [
+            {"S": "x"}, {"M": {"no": {"BOOL": false}, "none": {"NULL": true}}}
+        ]}}}});
+        let sent = sent.to_string().len();
+        let counted = request_size(&item);
+        assert!((sent..sent + 12).contains(&counted), "{sent}, {counted}");
     }
 
     proptest! {

@@ -52,6 +52,10 @@ pub fn to_value(attribute: Attribute) -> AttributeValue {
     match attribute {
         Attribute::Text(text) => AttributeValue::S(text),
         Attribute::Number(number) => AttributeValue::N(number),
+        Attribute::Bool(value) => AttributeValue::Bool(value),
+        Attribute::Null => AttributeValue::Null(true),
+        Attribute::List(list) => AttributeValue::L(list.into_iter().map(to_value).collect()),
+        Attribute::Map(map) => AttributeValue::M(to_item(map)),
         Attribute::Other(name) => unreachable!("the domain writes no {name}"),
     }
 }
@@ -97,6 +101,17 @@ mod tests {
         ]
         .into();
         assert_eq!(from_item(to_item(attributes.clone())), attributes);
+    }
+
+    #[test]
+    fn lists_maps_and_booleans_are_written() {
+        let map = [("Null".to_owned(), Attribute::Null)].into();
+        let list = Attribute::List(vec![Attribute::Bool(true), Attribute::Map(map)]);
+        let map = [("Null".to_owned(), AttributeValue::Null(true))].into();
+        assert_eq!(
+            to_value(list),
+            AttributeValue::L(vec![AttributeValue::Bool(true), AttributeValue::M(map)])
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub const MAX_ITEM_BYTES: usize = 400 * 1024;
 /// contains numbers. So `DynamoDB` takes every item of up to [`MAX_ITEM_BYTES`].
 ///
 /// A name or a string counts as its UTF-8 bytes; a number as about a byte for two significant
-/// digits, and one
+/// digits, and one; a Boolean or null as one; a list or map as 3, and one more for each element
 /// ([item sizes](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html)).
 /// The "about" is covered by a byte more, and another for a sign.
 #[must_use]
@@ -27,8 +27,12 @@ fn value_size(value: &Attribute) -> usize {
             let digits = number.bytes().filter(u8::is_ascii_digit).count();
             digits / 2 + 2 + usize::from(number.starts_with('-'))
         }
-        // The size isn't kept on reading, and the functions write no such value.
-        Attribute::Other(_) => 1,
+        // The size of another type isn't kept on reading, and the functions write no such value.
+        Attribute::Bool(_) | Attribute::Null | Attribute::Other(_) => 1,
+        Attribute::List(elements) => {
+            3 + elements.iter().map(|it| 1 + value_size(it)).sum::<usize>()
+        }
+        Attribute::Map(members) => 3 + members.len() + item_size(members),
     }
 }
 
@@ -51,6 +55,23 @@ mod tests {
         assert_eq!(item_size(&two.into()), 6);
         let largest = size("Id", Attribute::text("x".repeat(409_598)));
         assert_eq!(largest, MAX_ITEM_BYTES);
+    }
+
+    #[test]
+    fn a_list_or_a_map_counts_with_its_elements() {
+        assert_eq!(size("Id", Attribute::Bool(true)), 3);
+        assert_eq!(size("Id", Attribute::Null), 3);
+        assert_eq!(size("Id", Attribute::List(Vec::new())), 5);
+        let list = Attribute::List(vec![Attribute::text("abc"), Attribute::Null]);
+        assert_eq!(size("Id", list.clone()), 2 + 3 + (1 + 3) + (1 + 1));
+        let map = [
+            ("A".to_owned(), Attribute::text("x")),
+            ("BC".to_owned(), list),
+        ];
+        assert_eq!(
+            size("Id", Attribute::Map(map.into())),
+            2 + 3 + (1 + 1 + 1) + (1 + 2 + 9)
+        );
     }
 
     #[test]

@@ -45,7 +45,7 @@ impl Image {
     pub fn read(attributes: &Attributes, settings: &Settings) -> Self {
         let stored_version = match attributes.get(row::VERSION) {
             Some(Attribute::Number(number)) => Some(number.clone()),
-            Some(Attribute::Text(_) | Attribute::Other(_)) | None => None,
+            Some(_) | None => None,
         };
         Self {
             version: row::version(attributes).ok(),

@@ -155,7 +155,7 @@ fn plain(row: &Attributes) -> Value {
                 Attribute::Number(number) => attribute
                     .as_integer()
                     .map_or_else(|| number.clone().into(), Value::from),
-                Attribute::Other(of) => format!("({of})").into(),
+                other => format!("({})", other.type_name()).into(),
             };
             (name.clone(), value)
         })

@@ -229,7 +229,7 @@ fn request_size(item: &Attributes) -> usize {
             let value = match value {
                 Attribute::Text(text) => serde_json::json!({ "S": text }),
                 Attribute::Number(number) => serde_json::json!({ "N": number }),
-                Attribute::Other(name) => panic!("the projector writes no {name}"),
+                other => panic!("the projector writes no {other:?}"),
             };
             (name.clone(), value)
         })

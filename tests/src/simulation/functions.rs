@@ -217,7 +217,7 @@ fn image(row: &Attributes) -> Value {
         let value = match value {
             Attribute::Text(text) => json!({ "S": text }),
             Attribute::Number(number) => json!({ "N": number }),
-            Attribute::Other(_) => json!({ "BOOL": true }),
+            _ => json!({ "BOOL": true }),
         };
         (name.clone(), value)
     });

@@ -78,28 +78,43 @@ fn check(
 /// ([item sizes](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html)).
 fn item_size(item: &Attributes) -> usize {
     item.iter()
-        .map(|(name, value)| {
-            name.len()
-                + match value {
-                    Attribute::Text(text) => text.len(),
-                    Attribute::Number(number) => number.trim_matches('0').len().div_ceil(2) + 1,
-                    Attribute::Other(_) => 1,
-                }
-        })
+        .map(|(name, value)| name.len() + value_size(value))
         .sum()
 }
 
+fn value_size(value: &Attribute) -> usize {
+    match value {
+        Attribute::Text(text) => text.len(),
+        Attribute::Number(number) => number.trim_matches('0').len().div_ceil(2) + 1,
+        Attribute::Bool(_) | Attribute::Null | Attribute::Other(_) => 1,
+        Attribute::List(elements) => {
+            3 + elements.iter().map(|it| 1 + value_size(it)).sum::<usize>()
+        }
+        Attribute::Map(members) => 3 + members.len() + item_size(members),
+    }
+}
+
 fn request(item: &Attributes) -> Value {
-    let item: Map<String, Value> = item
-        .iter()
-        .map(|(name, value)| {
-            let value = match value {
-                Attribute::Text(text) => json!({ "S": text }),
-                Attribute::Number(number) => json!({ "N": number }),
-                Attribute::Other(name) => json!({ *name: null }),
-            };
-            (name.clone(), value)
-        })
-        .collect();
-    json!({ "PutRequest": { "Item": item } })
+    json!({ "PutRequest": { "Item": members(item) } })
+}
+
+fn members(attributes: &Attributes) -> Map<String, Value> {
+    let members = attributes.iter();
+    members
+        .map(|(name, value)| (name.clone(), typed(value)))
+        .collect()
+}
+
+fn typed(value: &Attribute) -> Value {
+    match value {
+        Attribute::Text(text) => json!({ "S": text }),
+        Attribute::Number(number) => json!({ "N": number }),
+        Attribute::Bool(value) => json!({ "BOOL": value }),
+        Attribute::Null => json!({ "NULL": true }),
+        Attribute::List(elements) => {
+            json!({ "L": elements.iter().map(typed).collect::<Vec<_>>() })
+        }
+        Attribute::Map(attributes) => json!({ "M": members(attributes) }),
+        Attribute::Other(name) => json!({ *name: null }),
+    }
 }

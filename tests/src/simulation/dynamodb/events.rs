@@ -42,7 +42,7 @@ pub(crate) fn settings_row() -> Attributes {
 pub(crate) fn text(row: &Attributes, name: &str) -> String {
     match row.get(name) {
         Some(Attribute::Text(text) | Attribute::Number(text)) => text.clone(),
-        Some(Attribute::Other(other)) => (*other).to_owned(),
+        Some(other) => other.type_name().to_owned(),
         None => String::new(),
     }
 }

@@ -1,0 +1,138 @@
+//! A row's columns, borrowed, for a domain to edit before they are read.
+
+use std::borrow::Cow;
+
+use crate::attribute::{Attribute, Attributes};
+
+/// The columns of one row. Nothing is copied but what is edited.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Columns<'a>(Vec<(Cow<'a, str>, Cow<'a, Attribute>)>);
+
+impl<'a> Columns<'a> {
+    /// A column's value.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Attribute> {
+        let (_, value) = self.0.iter().find(|(column, _)| column == name)?;
+        Some(value)
+    }
+
+    /// A column's text; `None` if the column is missing or no string.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        match self.get(name) {
+            Some(Attribute::Text(text)) => Some(text),
+            Some(_) | None => None,
+        }
+    }
+
+    /// Adds a column or replaces its value.
+    pub fn set(&mut self, name: impl Into<Cow<'a, str>>, value: Attribute) {
+        let name = name.into();
+        self.remove(&name);
+        self.0.push((name, Cow::Owned(value)));
+    }
+
+    /// Adds a column if it is missing.
+    pub fn set_default(&mut self, name: &'static str, value: impl FnOnce() -> Attribute) {
+        if self.get(name).is_none() {
+            self.set(name, value());
+        }
+    }
+
+    /// Renames a column, which replaces a column of the new name. A missing column stays missing.
+    pub fn rename(&mut self, from: &str, to: &'static str) {
+        if let Some(index) = self.position(from) {
+            let (_, value) = self.0.swap_remove(index);
+            self.remove(to);
+            self.0.push((to.into(), value));
+        }
+    }
+
+    /// Removes a column and returns its value.
+    pub fn remove(&mut self, name: &str) -> Option<Attribute> {
+        let (_, value) = self.0.swap_remove(self.position(name)?);
+        Some(value.into_owned())
+    }
+
+    /// Names and values, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Attribute)> {
+        self.0.iter().map(|(name, value)| (&**name, &**value))
+    }
+
+    fn position(&self, name: &str) -> Option<usize> {
+        self.0.iter().position(|(column, _)| column == name)
+    }
+}
+
+impl<'a> From<&'a Attributes> for Columns<'a> {
+    fn from(attributes: &'a Attributes) -> Self {
+        let borrowed = attributes
+            .iter()
+            .map(|(name, value)| (Cow::Borrowed(name.as_str()), Cow::Borrowed(value)));
+        Self(borrowed.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row() -> Attributes {
+        [
+            ("A".to_owned(), Attribute::text("a")),
+            ("B".to_owned(), Attribute::number(1)),
+        ]
+        .into()
+    }
+
+    fn edited(edit: impl FnOnce(&mut Columns<'_>)) -> Attributes {
+        let row = row();
+        let mut columns = Columns::from(&row);
+        edit(&mut columns);
+        let owned = columns
+            .iter()
+            .map(|(name, value)| (name.to_owned(), value.clone()));
+        owned.collect()
+    }
+
+    #[test]
+    fn columns_are_looked_up() {
+        let row = row();
+        let columns = Columns::from(&row);
+        assert_eq!(columns.text("A"), Some("a"));
+        assert_eq!(columns.text("B"), None);
+        assert_eq!(columns.get("B"), Some(&Attribute::number(1)));
+        assert_eq!(columns.get("C"), None);
+    }
+
+    #[test]
+    fn columns_are_edited() {
+        let text = |name: &str, value: &str| (name.to_owned(), Attribute::text(value));
+        let b = || ("B".to_owned(), Attribute::number(1));
+        assert_eq!(
+            edited(|row| row.set("A", Attribute::text("x"))),
+            [text("A", "x"), b()].into()
+        );
+        assert_eq!(
+            edited(|row| {
+                row.set_default("A", || Attribute::text("x"));
+                row.set_default("C", || Attribute::text("c"));
+            }),
+            [text("A", "a"), b(), text("C", "c")].into()
+        );
+        assert_eq!(
+            edited(|row| {
+                row.rename("A", "B");
+                row.rename("absent", "C");
+            }),
+            [text("B", "a")].into()
+        );
+        assert_eq!(
+            edited(|row| {
+                assert_eq!(row.remove("A"), Some(Attribute::text("a")));
+                assert_eq!(row.remove("A"), None);
+            }),
+            [b()].into()
+        );
+    }
+}

@@ -1,0 +1,449 @@
+//! Attributes read into a domain's own types through serde.
+//!
+//! A row is an externally tagged enum to serde: the tag is the `Type` column, the fields are its
+//! sibling columns. So a domain's types need plain derives, without `#[serde(tag)]` or
+//! `#[serde(flatten)]`, which buffer values and lose the attribute's name. The same is true of a
+//! command (the tag is its name in the path, the fields are the body's members) and of a public event
+//! (`type` and `data`). A snapshot and a view are structs: fields without a tag.
+//!
+//! Every key is read here, so every error names its attribute.
+//!
+//! Integers are exact at any size that serde has; `10.0` is 10. Floats and bytes aren't read.
+
+use serde::de::value::{MapAccessDeserializer, StrDeserializer};
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error as _, IntoDeserializer,
+    MapAccess, SeqAccess, VariantAccess, Visitor,
+};
+use serde::forward_to_deserialize_any;
+
+use crate::attribute::Attribute;
+use crate::columns::Columns;
+use crate::error::{DecodeError, InvalidValue};
+
+/// Reads a struct from the columns whose names `is_reserved` doesn't claim.
+///
+/// # Errors
+/// [`DecodeError`] that names the attribute which is missing or wrong.
+pub fn decode_struct<T: DeserializeOwned>(
+    columns: &Columns<'_>,
+    is_reserved: fn(&str) -> bool,
+) -> Result<T, DecodeError> {
+    decode_variant("", columns, is_reserved)
+}
+
+/// Reads the enum's variant that `tag` names; its fields are the columns whose names `is_reserved`
+/// doesn't claim.
+///
+/// # Errors
+/// [`DecodeError`] that names the attribute which is missing or wrong; its path is empty if `tag`
+/// names no variant.
+pub fn decode_variant<T: DeserializeOwned>(
+    tag: &str,
+    columns: &Columns<'_>,
+    is_reserved: fn(&str) -> bool,
+) -> Result<T, DecodeError> {
+    T::deserialize(Tagged {
+        tag,
+        columns,
+        is_reserved,
+    })
+}
+
+/// Reads a value from a string without a copy of it: for the `Deserialize` of a domain's own type.
+/// The problem becomes the error's text.
+///
+/// # Errors
+/// The deserializer's own, for a value that is no string or that `parse` refuses.
+pub fn from_text<'de, D: Deserializer<'de>, T>(
+    deserializer: D,
+    parse: impl FnOnce(&str) -> Result<T, InvalidValue>,
+) -> Result<T, D::Error> {
+    struct Text<F>(F);
+
+    impl<T, F: FnOnce(&str) -> Result<T, InvalidValue>> Visitor<'_> for Text<F> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a string")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+            (self.0)(text).map_err(E::custom)
+        }
+    }
+
+    deserializer.deserialize_str(Text(parse))
+}
+
+/// Columns next to the tag that says which variant they are the fields of.
+#[derive(Clone, Copy)]
+struct Tagged<'de> {
+    tag: &'de str,
+    columns: &'de Columns<'de>,
+    is_reserved: fn(&str) -> bool,
+}
+
+impl<'de> Tagged<'de> {
+    fn fields(self) -> Fields<'de, impl Iterator<Item = (&'de str, &'de Attribute)>> {
+        let fields = self.columns.iter();
+        Fields::new(fields.filter(move |(name, _)| !(self.is_reserved)(name)))
+    }
+}
+
+impl<'de> Deserializer<'de> for Tagged<'de> {
+    type Error = DecodeError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        visitor.visit_map(self.fields())
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        visitor.visit_enum(self)
+    }
+
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        visitor.visit_unit()
+    }
+
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        visitor.visit_unit()
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        seq tuple tuple_struct map struct identifier ignored_any
+    }
+}
+
+impl<'de> EnumAccess<'de> for Tagged<'de> {
+    type Error = DecodeError;
+    type Variant = Self;
+
+    fn variant_seed<T: DeserializeSeed<'de>>(
+        self,
+        seed: T,
+    ) -> Result<(T::Value, Self), DecodeError> {
+        let tag: StrDeserializer<'_, DecodeError> = self.tag.into_deserializer();
+        Ok((seed.deserialize(tag)?, self))
+    }
+}
+
+impl<'de> VariantAccess<'de> for Tagged<'de> {
+    type Error = DecodeError;
+
+    fn unit_variant(self) -> Result<(), DecodeError> {
+        Ok(())
+    }
+
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(
+        self,
+        seed: T,
+    ) -> Result<T::Value, DecodeError> {
+        seed.deserialize(self)
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, DecodeError> {
+        Err(DecodeError::constant(
+            "is a variant whose fields have no names",
+        ))
+    }
+
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        visitor.visit_map(self.fields())
+    }
+}
+
+/// Named values as serde's map; the names become part of each error's path.
+struct Fields<'de, I> {
+    fields: I,
+    current: Option<(&'de str, &'de Attribute)>,
+}
+
+impl<I> Fields<'_, I> {
+    const fn new(fields: I) -> Self {
+        Self {
+            fields,
+            current: None,
+        }
+    }
+}
+
+impl<'de, I: Iterator<Item = (&'de str, &'de Attribute)>> MapAccess<'de> for Fields<'de, I> {
+    type Error = DecodeError;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, DecodeError> {
+        self.current = self.fields.next();
+        let Some((name, _)) = self.current else {
+            return Ok(None);
+        };
+        let key = serde::de::value::BorrowedStrDeserializer::<DecodeError>::new(name);
+        seed.deserialize(key).map(Some)
+    }
+
+    fn next_value_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<T::Value, DecodeError> {
+        let (name, value) = self
+            .current
+            .take()
+            .expect("serde asks for a value after its key only");
+        seed.deserialize(value)
+            .map_err(|error| error.in_field(name))
+    }
+}
+
+/// A list's values as serde's sequence; the indices become part of each error's path.
+struct Elements<'de>(std::iter::Enumerate<std::slice::Iter<'de, Attribute>>);
+
+impl<'de> SeqAccess<'de> for Elements<'de> {
+    type Error = DecodeError;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, DecodeError> {
+        let Some((index, value)) = self.0.next() else {
+            return Ok(None);
+        };
+        seed.deserialize(value)
+            .map(Some)
+            .map_err(|error| error.in_element(index))
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.0.len())
+    }
+}
+
+/// The digits of a number without decimals, or with zeros for decimals only.
+fn integer<T: std::str::FromStr>(value: &Attribute) -> Result<T, DecodeError> {
+    let Attribute::Number(number) = value else {
+        return Err(wrong_type(value, "N"));
+    };
+    let digits = match number.split_once('.') {
+        Some((digits, decimals))
+            if !decimals.is_empty() && decimals.bytes().all(|digit| digit == b'0') =>
+        {
+            digits
+        }
+        Some(_) | None => number,
+    };
+    digits
+        .parse()
+        .map_err(|_| DecodeError::constant("is not an integer in range"))
+}
+
+fn wrong_type(found: &Attribute, expected: &'static str) -> DecodeError {
+    DecodeError::wrong_type(found.type_name(), expected)
+}
+
+macro_rules! deserialize_integers {
+    ($($deserialize:ident $visit:ident,)*) => {
+        $(fn $deserialize<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+            visitor.$visit(integer(self)?)
+        })*
+    };
+}
+
+impl<'de> Deserializer<'de> for &'de Attribute {
+    type Error = DecodeError;
+
+    deserialize_integers! {
+        deserialize_i8 visit_i8,
+        deserialize_i16 visit_i16,
+        deserialize_i32 visit_i32,
+        deserialize_i64 visit_i64,
+        deserialize_i128 visit_i128,
+        deserialize_u8 visit_u8,
+        deserialize_u16 visit_u16,
+        deserialize_u32 visit_u32,
+        deserialize_u64 visit_u64,
+        deserialize_u128 visit_u128,
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        match self {
+            Attribute::Text(text) => visitor.visit_borrowed_str(text),
+            Attribute::Number(_) => match integer(self) {
+                Ok(number) => visitor.visit_i64(number),
+                Err(_) => self.deserialize_u64(visitor),
+            },
+            Attribute::Bool(value) => visitor.visit_bool(*value),
+            Attribute::Null => visitor.visit_unit(),
+            Attribute::List(_) => self.deserialize_seq(visitor),
+            Attribute::Map(_) => self.deserialize_map(visitor),
+            Attribute::Other(_) => Err(wrong_type(self, "a type that is read")),
+        }
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        match self {
+            Attribute::Bool(value) => visitor.visit_bool(*value),
+            other => Err(wrong_type(other, "BOOL")),
+        }
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        match self {
+            Attribute::Text(text) => visitor.visit_borrowed_str(text),
+            other => Err(wrong_type(other, "S")),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        match self {
+            Attribute::Null => visitor.visit_none(),
+            some => visitor.visit_some(some),
+        }
+    }
+
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        match self {
+            Attribute::Null => visitor.visit_unit(),
+            other => Err(wrong_type(other, "NULL")),
+        }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        let Attribute::List(list) = self else {
+            return Err(wrong_type(self, "L"));
+        };
+        let mut elements = Elements(list.iter().enumerate());
+        let value = visitor.visit_seq(&mut elements)?;
+        if elements.0.len() == 0 {
+            Ok(value)
+        } else {
+            Err(DecodeError::invalid_length(list.len(), &"fewer"))
+        }
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        let Attribute::Map(map) = self else {
+            return Err(wrong_type(self, "M"));
+        };
+        visitor.visit_map(Fields::new(map.iter().map(|(k, v)| (k.as_str(), v))))
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        self.deserialize_map(visitor)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        match self {
+            Attribute::Text(name) => {
+                let variant: StrDeserializer<'_, DecodeError> = name.as_str().into_deserializer();
+                visitor.visit_enum(variant)
+            }
+            Attribute::Map(map) => {
+                let fields = Fields::new(map.iter().map(|(k, v)| (k.as_str(), v)));
+                visitor.visit_enum(MapAccessDeserializer::new(fields))
+            }
+            other => Err(wrong_type(other, "S or M")),
+        }
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        visitor.visit_unit()
+    }
+
+    fn deserialize_char<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        self.deserialize_unit(visitor)
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(
+        self,
+        _: usize,
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: usize,
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        self.deserialize_f64(visitor)
+    }
+
+    fn deserialize_f64<V: Visitor<'de>>(self, _: V) -> Result<V::Value, DecodeError> {
+        Err(DecodeError::constant(
+            "has a float type, which is not supported",
+        ))
+    }
+
+    fn deserialize_bytes<V: Visitor<'de>>(self, _: V) -> Result<V::Value, DecodeError> {
+        Err(DecodeError::constant(
+            "has a bytes type, which is not supported",
+        ))
+    }
+
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        self.deserialize_bytes(visitor)
+    }
+}
