@@ -76,6 +76,14 @@ pub fn from_text<'de, D: Deserializer<'de>, T>(
     deserializer.deserialize_str(Text(parse))
 }
 
+/// One attribute under its name.
+pub(crate) fn decode_attribute<'de, T: serde::Deserialize<'de>>(
+    name: &str,
+    value: &'de Attribute,
+) -> Result<T, DecodeError> {
+    T::deserialize(value).map_err(|error| error.in_field(name))
+}
+
 /// Columns next to the tag that says which variant they are the fields of.
 #[derive(Clone, Copy)]
 struct Tagged<'de> {

@@ -37,6 +37,14 @@ pub fn encode_variant<T: Serialize>(value: &T) -> Result<(&'static str, Attribut
     Ok((tag, row.attributes))
 }
 
+/// The serde name of an enum's variant.
+///
+/// # Errors
+/// [`EncodeError`] when `value` is no enum whose variants are structs.
+pub fn variant_name<T: Serialize>(value: &T) -> Result<&'static str, EncodeError> {
+    encode_variant(value).map(|(name, _)| name)
+}
+
 pub(crate) const NO_ENUM: EncodeError = EncodeError::new("is not an enum");
 const NO_FIELDS: EncodeError = EncodeError::new("is neither a struct nor an enum of structs");
 const NO_FORM: EncodeError = EncodeError::new("has a type that is not supported");

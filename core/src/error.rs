@@ -129,6 +129,11 @@ impl DecodeError {
         Self::without_path(Problem::Other(Cow::Borrowed(problem)))
     }
 
+    /// An error of the whole value.
+    pub(crate) fn whole(problem: String) -> Self {
+        Self::without_path(Problem::Other(problem.into()))
+    }
+
     const fn without_path(problem: Problem) -> Self {
         Self {
             path: Path(Vec::new()),
@@ -144,6 +149,11 @@ impl DecodeError {
     pub(crate) fn in_element(mut self, index: usize) -> Self {
         self.path.0.push(Segment::Index(index));
         self
+    }
+
+    /// Whether the tag of the whole value names no variant.
+    pub(crate) fn is_unknown_tag(&self) -> bool {
+        self.problem == Problem::UnknownVariant && self.path.0.is_empty()
     }
 }
 

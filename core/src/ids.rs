@@ -65,10 +65,10 @@ pub fn is_reserved_id(id: &str) -> bool {
     id.starts_with(RESERVED)
 }
 
-/// Where an event comes from. Rows of older producers carry none of it, so each part is optional;
-/// what is absent here is absent from the public event too.
+/// The ids that an event is appended with. Rows of the legacy layout have none of them, so each is
+/// optional; what is absent here is absent from the public event too.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Trace {
+pub struct Metadata {
     /// The command that appended the event; unique to one attempt of one client request, so that
     /// a writer recognises its own row after an ambiguous failure.
     pub command_id: Option<String>,

@@ -75,6 +75,9 @@ impl Sequence {
     /// Before the first event.
     pub const NONE: Self = Self(0);
 
+    /// The first event's.
+    pub const FIRST: Self = Self(1);
+
     /// Reads a sequence: 0 to [`MAX_POSITION`]; else `None`.
     #[must_use]
     pub const fn new(sequence: u64) -> Option<Self> {

@@ -1,28 +1,59 @@
-//! The general half of Millrace: what every domain shares.
+//! The general half of Millrace: what every domain shares, and the trait that a domain implements.
 //!
 //! Everything here is pure: no AWS, no runtime, no clock, no randomness, no environment. Time, ids and
 //! settings come in as arguments.
 //!
-//! * [`ids`]: the aggregate's id, and the ids that travel with commands and events;
-//! * [`layout`]: versions of rows, sequence numbers of events, and where snapshots are;
-//! * [`time`]: points in time, to the millisecond;
-//! * [`attribute`]: a table's item as plain values;
-//! * [`decode`] and [`encode`]: a domain's own types as attributes and back, through serde;
-//! * [`columns`]: a row's columns, for a domain to edit before they are read;
+//! The seam:
+//!
+//! * [`domain`]: the traits [`Domain`] and [`Project`], which a team implements; [`refusal`]: why a
+//!   command is refused;
+//! * [`testing`] (feature `testing`): given/when/then, and what every domain is checked for.
+//!
+//! What the functions do with a domain:
+//!
+//! * [`aggregate`]: loads an aggregate from its newest rows and continues it;
+//! * [`row`]: the rows of the events table;
+//! * [`envelope`]: the public events' bytes;
+//! * [`sequence_gate`] and [`view`]: which event comes next, and the read model after it.
+//!
+//! What these are made of:
+//!
+//! * [`ids`], [`layout`] (versions of rows, sequences of events, and where snapshots are), [`time`];
+//! * [`attribute`]: a table's item as plain values; [`columns`]: a row's, for a domain to edit before
+//!   they are read;
+//! * [`decode`] and [`encode`]: a domain's own types as attributes and back, through serde; [`json`]:
+//!   JSON objects as attributes;
 //! * [`error`]: errors that name the attribute and never quote a value.
 
+pub mod aggregate;
 pub mod attribute;
 pub mod columns;
 pub mod decode;
+pub mod domain;
 pub mod encode;
+pub mod envelope;
 pub mod error;
 pub mod ids;
+pub mod json;
 pub mod layout;
+pub mod refusal;
+pub mod row;
+pub mod sequence_gate;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod time;
+pub mod view;
 
+pub use aggregate::{Aggregate, LoadError};
 pub use attribute::{Attribute, Attributes};
 pub use columns::Columns;
+pub use domain::{Data, Domain, Project};
+pub use envelope::Envelope;
 pub use error::{DecodeError, EncodeError, InvalidValue};
-pub use ids::{AggregateId, Trace};
+pub use ids::{AggregateId, Metadata};
 pub use layout::{Sequence, Version};
+pub use refusal::{Refusal, RefusalKind};
+pub use row::{RecordedEvent, Snapshot, StoredRow, StoredRowOf};
+pub use sequence_gate::SequenceGate;
 pub use time::Timestamp;
+pub use view::{HistoryEntry, View};

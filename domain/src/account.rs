@@ -3,6 +3,8 @@
 //! `decide` validates and may refuse; `evolve` never refuses and never panics, so that tightening a
 //! rule never makes an old history unreadable.
 
+pub use millrace_core::RefusalKind;
+
 use crate::money::{Amount, Balance, Currency};
 
 /// What a client asks for.
@@ -80,17 +82,6 @@ pub enum Refusal {
     /// The balance would exceed [`MAX_MINOR_UNITS`](crate::money::MAX_MINOR_UNITS).
     #[error("the balance would exceed {limit}", limit = crate::money::MAX_MINOR_UNITS)]
     BalanceLimit,
-}
-
-/// What a refusal says of the aggregate, in words that every domain shares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RefusalKind {
-    /// There is no such aggregate.
-    Unknown,
-    /// It is there where a new one was to begin.
-    Conflict,
-    /// It is there, and its rules don't allow the command.
-    Rule,
 }
 
 impl Refusal {

@@ -28,7 +28,14 @@ pub mod settings;
 mod specification;
 pub mod view;
 
-pub use millrace_core::{ids, layout, time};
+pub use millrace_core::{layout, time};
+
+/// The ids that travel with every command and event: [`millrace_core::ids`].
+pub mod ids {
+    pub use millrace_core::ids::*;
+
+    pub use Metadata as Trace;
+}
 
 pub use account::{Command, Event, Refusal, RefusalKind, State, decide, evolve};
 pub use attribute::{Attribute, Attributes};

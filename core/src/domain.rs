@@ -1,0 +1,131 @@
+//! The seam: what a domain implements, and everything else is generic over.
+
+use std::fmt::Debug;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::columns::Columns;
+use crate::refusal::Refusal;
+
+/// What is stored or published: plain data with serde derives. Every type with these traits has it.
+///
+/// The derives need no `#[serde(tag)]` and no `#[serde(flatten)]`: core finds an enum's tag itself,
+/// and both attributes make errors lose the name of the column.
+pub trait Data:
+    Serialize + DeserializeOwned + Clone + Debug + PartialEq + Send + Sync + 'static
+{
+}
+
+impl<T> Data for T where
+    T: Serialize + DeserializeOwned + Clone + Debug + PartialEq + Send + Sync + 'static
+{
+}
+
+/// One kind of aggregate: its commands, its events, and its rules.
+///
+/// The value contains the domain's settings, which the binary reads once. [`Domain::evolve`] and
+/// [`Domain::publish`] have no `self`, so that neither state nor published bytes depend on a setting
+/// but through what an event's row contains ([`Domain::upcast`]).
+///
+/// Everything is pure: time, ids and randomness come in with commands or not at all.
+pub trait Domain: Send + Sync + 'static {
+    /// The first segment of every path, and the end of every public event's `source`: `accounts`.
+    const COLLECTION: &'static str;
+    /// The member of public data and of answers that contains the aggregate's id: `accountId`.
+    const ID: &'static str;
+    /// The serde name of the command that `POST /{COLLECTION}` is. Its aggregate gets a new id.
+    const OPENS: &'static str;
+    /// The serde name of the event that is an aggregate's first row, and no other row.
+    const BEGINS: &'static str;
+    /// The serde name of that event in public, if it has another one there.
+    const BEGINS_PUBLIC: &'static str = Self::BEGINS;
+    /// The schema version that rows are written in, and the highest that is read; from 1 on. Rows of
+    /// lower ones go through [`Domain::upcast`].
+    const SCHEMA: u32 = 1;
+
+    /// What a client asks for: an enum whose variants have named fields. A variant's serde name is the
+    /// last segment of its path, its fields are the members of the body.
+    type Command: DeserializeOwned + Send;
+    /// What happened: an enum whose variants have named fields. A variant's serde name is the row's
+    /// `Type`, its fields are the row's columns.
+    type Event: Data;
+    /// An aggregate that has events: a struct. Its fields are the columns of a snapshot's row.
+    type State: Data;
+    /// An event as everyone outside sees it: an enum whose variants have named fields. A variant's
+    /// serde name is the envelope's `type`, its fields are members of `data`.
+    type PublicEvent: Data;
+    /// What public events repeat of earlier events: a struct, kept with the publication cursor; `()`
+    /// if they repeat nothing.
+    type Context: Data + Default;
+    /// What the answer to a command contains next to the aggregate's id and sequence: a struct; `()`
+    /// for nothing.
+    type Accepted: Serialize;
+
+    /// The events that a command leads to, in order, or why it is refused. The writer appends all of
+    /// them or none. `state` is `None` before the first event.
+    ///
+    /// # Errors
+    /// A [`Refusal`] when the aggregate's rules don't allow the command.
+    fn decide(
+        &self,
+        state: Option<&Self::State>,
+        command: Self::Command,
+    ) -> Result<Vec<Self::Event>, Refusal>;
+
+    /// The state after an event. It never refuses and never panics, whatever the rules say of the
+    /// event: replaying history runs no rule. From [`Domain::BEGINS`] on there is a state for good,
+    /// also where the aggregate is closed: only an aggregate without events has none.
+    fn evolve(state: Option<Self::State>, event: &Self::Event) -> Option<Self::State>;
+
+    /// The event as everyone outside sees it. `context` is what the events before it left there; the
+    /// event leaves there what later ones repeat. `None` if `context` lacks what the event repeats,
+    /// which blocks the aggregate: every event is published.
+    fn publish(context: &mut Self::Context, event: &Self::Event) -> Option<Self::PublicEvent>;
+
+    /// What the answer to a command shows of the state that the command led to.
+    fn accepted(state: &Self::State) -> Self::Accepted;
+
+    /// Brings a row of schema version `schema` to the current form before it is read: events and
+    /// snapshots of all versions pass through here. It may change `Type`. Rows without
+    /// `SchemaVersion` are of version 1.
+    fn upcast(&self, schema: u32, row: &mut Columns<'_>) {
+        let _ = (schema, row);
+    }
+}
+
+/// A read model: a view per aggregate and its history, both folded from the public events alone, so
+/// that any consumer can build the same.
+pub trait Project: Domain {
+    /// What `GET /{COLLECTION}/{id}` shows next to id, sequence and times: a struct whose fields are
+    /// columns of the view's item.
+    type View: Data;
+    /// What the history shows of an event next to its type, sequence and time: a struct, or `()`.
+    type Entry: Data;
+    /// The last segment of the history's path: `transactions`.
+    const HISTORY: &'static str;
+    /// The last segment of the path of the view at a time: `balance`. `None` if there is none.
+    const VIEW_AT: Option<&'static str> = None;
+
+    /// The view and the history's entry after an event that comes next in sequence. `before` is
+    /// `None` for the first one. It never refuses and never panics.
+    fn project(before: Option<&Self::View>, event: &Self::PublicEvent)
+    -> (Self::View, Self::Entry);
+
+    /// The view after the event that the entry shows, for [`Project::VIEW_AT`]; `None` if an entry
+    /// doesn't tell it.
+    fn view_after(entry: &Self::Entry) -> Option<Self::View> {
+        let _ = entry;
+        None
+    }
+
+    /// What a query of an aggregate that doesn't exist is answered with.
+    #[must_use]
+    fn not_found() -> Refusal;
+
+    /// What a query of an aggregate at a time before its first event is answered with.
+    #[must_use]
+    fn not_yet() -> Refusal {
+        Self::not_found()
+    }
+}

@@ -1,0 +1,248 @@
+//! The public contract: one [CloudEvents 1.0](https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md)
+//! JSON object, in structured mode, per event.
+//!
+//! Invariant: the same event always serialises to the same bytes: members are in one order (those of
+//! `data` in the order of the domain's fields), absent ones are left out, times have three decimals.
+
+use serde::{Deserialize, Serialize};
+
+use crate::attribute::{Attribute, Attributes};
+use crate::columns::Columns;
+use crate::decode::{decode_struct, decode_variant};
+use crate::domain::{Data, Domain};
+use crate::encode::{FieldSink, NO_ENUM, TaggedSerializer};
+use crate::error::{DecodeError, EncodeError};
+use crate::ids::{AggregateId, InvalidId};
+use crate::json;
+use crate::layout::Sequence;
+use crate::row::RecordedEvent;
+use crate::time::{InvalidTime, Timestamp};
+
+const SPEC_VERSION: &str = "1.0";
+const CONTENT_TYPE: &str = "application/json";
+const SOURCE_PREFIX: &str = "urn:millrace";
+const SCHEMA_PREFIX: &str = "urn:millrace:schema";
+/// The version of every type's `data`, which its `dataschema` ends with.
+const SCHEMA_VERSION: u32 = 1;
+
+/// The member of `data` that contains the event's sequence, next to the one that [`Domain::ID`]
+/// names. No field of public data may have its name.
+pub const SEQUENCE: &str = "sequence";
+
+/// A domain event as everyone outside sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope<P> {
+    /// The aggregate: `subject`, the member of `data` that [`Domain::ID`] names, and the partition
+    /// key.
+    pub subject: AggregateId,
+    /// The event's position among its aggregate's events, from 1: `data.sequence`.
+    pub sequence: Sequence,
+    /// When it happened.
+    pub time: Timestamp,
+    /// `correlationid`.
+    pub correlation_id: Option<String>,
+    /// `causationid`.
+    pub causation_id: Option<String>,
+    /// What happened: `type` and the rest of `data`.
+    pub event: P,
+}
+
+/// The members that are strings.
+#[derive(Deserialize)]
+struct Members {
+    specversion: String,
+    id: String,
+    source: String,
+    r#type: String,
+    subject: String,
+    time: String,
+    #[serde(rename = "datacontenttype")]
+    _content_type: String,
+    dataschema: String,
+    correlationid: Option<String>,
+    causationid: Option<String>,
+}
+
+impl<P: Data> Envelope<P> {
+    /// The envelope of a stored event: [`Domain::publish`] in `context`, which it updates. `None` if
+    /// `context` lacks what the event repeats.
+    #[must_use]
+    pub fn publish<D: Domain<PublicEvent = P>>(
+        context: &mut D::Context,
+        recorded: &RecordedEvent<D::Event>,
+    ) -> Option<Self> {
+        Some(Self {
+            subject: recorded.id.clone(),
+            sequence: recorded.version.sequence(),
+            time: recorded.time,
+            correlation_id: recorded.metadata.correlation_id.clone(),
+            causation_id: recorded.metadata.causation_id.clone(),
+            event: D::publish(context, &recorded.event)?,
+        })
+    }
+
+    /// `<aggregate id>:<sequence>`: the same for every duplicate, unique to the event.
+    #[must_use]
+    pub fn id(&self) -> String {
+        format!("{}:{}", self.subject, self.sequence)
+    }
+
+    /// The envelope's bytes: one JSON object without a line break.
+    ///
+    /// # Errors
+    /// [`EncodeError`] when the domain's public event is no enum with named fields, or a field has no
+    /// form in JSON.
+    pub fn to_bytes<D: Domain<PublicEvent = P>>(&self) -> Result<Vec<u8>, EncodeError> {
+        let mut json = EnvelopeSink {
+            envelope: self,
+            id_member: D::ID,
+            collection: D::COLLECTION,
+            json: vec![b'{'],
+        };
+        self.event.serialize(TaggedSerializer::new(&mut json))?;
+        json.json.extend_from_slice(b"}}");
+        Ok(json.json)
+    }
+
+    /// Reads an envelope. Members that neither core nor the domain knows are ignored, as CloudEvents
+    /// asks for extension attributes.
+    ///
+    /// # Errors
+    /// [`DecodeError`] that names the member which is missing or wrong (`data.amount`), or without a
+    /// path for bytes that are no JSON object. A retry fails in the same way.
+    pub fn parse<D: Domain<PublicEvent = P>>(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut members = json::object(bytes)?;
+        let data = match members.remove("data") {
+            Some(Attribute::Map(data)) => data,
+            Some(other) => {
+                return Err(DecodeError::wrong_type(other.type_name(), "M").in_field("data"));
+            }
+            None => return Err(DecodeError::missing("data")),
+        };
+        let members: Members = decode_struct(&Columns::from(&members), |_| false)?;
+        expect("specversion", &members.specversion, SPEC_VERSION)?;
+        expect("source", &members.source, &source(D::COLLECTION))?;
+
+        let is_core = |name: &str| name == D::ID || name == SEQUENCE;
+        let event = decode_variant(&members.r#type, &Columns::from(&data), is_core);
+        let event = event.map_err(|error: DecodeError| {
+            if error.is_unknown_tag() {
+                DecodeError::new("type", "is no known event type")
+            } else {
+                error.in_field("data")
+            }
+        })?;
+        expect("dataschema", &members.dataschema, &schema(&members.r#type))?;
+        let subject = AggregateId::new(members.subject)
+            .map_err(|error: InvalidId| DecodeError::new("subject", error.to_string()))?;
+        let sequence = read_data::<D>(&data, &subject).map_err(|error| error.in_field("data"))?;
+        if (sequence == Sequence::FIRST) != (members.r#type == D::BEGINS_PUBLIC) {
+            let problem = format!("is 1 for {} and for nothing else", D::BEGINS_PUBLIC);
+            return Err(DecodeError::new(SEQUENCE, problem).in_field("data"));
+        }
+        let time = Timestamp::parse(&members.time)
+            .map_err(|error: InvalidTime| DecodeError::new("time", error.to_string()))?;
+        let envelope = Self {
+            subject,
+            sequence,
+            time,
+            correlation_id: members.correlationid,
+            causation_id: members.causationid,
+            event,
+        };
+        if members.id == envelope.id() {
+            Ok(envelope)
+        } else {
+            Err(DecodeError::new("id", "is not <subject>:<sequence>"))
+        }
+    }
+}
+
+/// Checks what `data` repeats of the envelope, and returns the sequence.
+fn read_data<D: Domain>(data: &Attributes, subject: &AggregateId) -> Result<Sequence, DecodeError> {
+    if data.get(D::ID) != Some(&Attribute::text(subject)) {
+        return Err(DecodeError::new(D::ID, "is not the subject"));
+    }
+    data.get(SEQUENCE)
+        .and_then(Attribute::as_integer)
+        .and_then(|number| u64::try_from(number).ok())
+        .and_then(Sequence::new)
+        .filter(|sequence| *sequence != Sequence::NONE)
+        .ok_or_else(|| DecodeError::new(SEQUENCE, "is not an integer from 1 to 2^53-1"))
+}
+
+fn expect(member: &str, found: &str, expected: &str) -> Result<(), DecodeError> {
+    if found == expected {
+        Ok(())
+    } else {
+        Err(DecodeError::new(member, format!("is not {expected}")))
+    }
+}
+
+fn source(collection: &str) -> String {
+    format!("{SOURCE_PREFIX}:{collection}")
+}
+
+fn schema(event_type: &str) -> String {
+    format!("{SCHEMA_PREFIX}:{event_type}:{SCHEMA_VERSION}")
+}
+
+/// Writes the envelope's own members when the event's type is known, and then the event's fields as
+/// further members of `data`.
+struct EnvelopeSink<'e, P> {
+    envelope: &'e Envelope<P>,
+    id_member: &'static str,
+    collection: &'static str,
+    json: Vec<u8>,
+}
+
+impl<P> EnvelopeSink<'_, P> {
+    /// Writes a member; `None` and `()` are left out.
+    fn member<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), EncodeError> {
+        let start = self.json.len();
+        if self.json.last() != Some(&b'{') {
+            self.json.push(b',');
+        }
+        self.value(name)?;
+        self.json.push(b':');
+        let value_start = self.json.len();
+        self.value(value).map_err(|error| error.in_field(name))?;
+        if &self.json[value_start..] == b"null" {
+            self.json.truncate(start);
+        }
+        Ok(())
+    }
+
+    fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+        serde_json::to_writer(&mut self.json, value)
+            .map_err(|_| EncodeError::new("has no form in JSON"))
+    }
+}
+
+impl<P: Data> FieldSink for EnvelopeSink<'_, P> {
+    fn begin(&mut self, tag: Option<&'static str>) -> Result<(), EncodeError> {
+        let event_type = tag.ok_or(NO_ENUM)?;
+        let envelope = self.envelope;
+        self.member("specversion", SPEC_VERSION)?;
+        self.member("id", &envelope.id())?;
+        self.member("source", &source(self.collection))?;
+        self.member("type", event_type)?;
+        self.member("subject", &envelope.subject)?;
+        self.member("time", &envelope.time)?;
+        self.member("datacontenttype", CONTENT_TYPE)?;
+        self.member("dataschema", &schema(event_type))?;
+        self.member("correlationid", &envelope.correlation_id)?;
+        self.member("causationid", &envelope.causation_id)?;
+        self.json.extend_from_slice(b",\"data\":{");
+        self.member(self.id_member, &envelope.subject)?;
+        self.member(SEQUENCE, &envelope.sequence)
+    }
+
+    fn field<T: Serialize + ?Sized>(
+        &mut self,
+        name: &'static str,
+        value: &T,
+    ) -> Result<(), EncodeError> {
+        self.member(name, value)
+    }
+}

@@ -1,0 +1,56 @@
+//! Why a domain refuses a command.
+
+use std::borrow::Cow;
+
+/// Why a command is refused. Nothing is appended, and a retry of the command is refused again as
+/// long as the aggregate's state stays.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct Refusal {
+    /// What the refusal says of the aggregate, which decides the HTTP status.
+    pub kind: RefusalKind,
+    /// Its name in the public API, which never changes: the last part of the problem's type.
+    pub code: &'static str,
+    /// What the client reads. It may quote the command and the aggregate, so it belongs in the
+    /// response and never in a log.
+    pub detail: Cow<'static, str>,
+}
+
+/// What a refusal says of the aggregate, in words that every domain shares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusalKind {
+    /// There is no such aggregate.
+    Unknown,
+    /// It is there where a new one was to begin.
+    Conflict,
+    /// It is there, and its rules don't allow the command.
+    Rule,
+}
+
+impl Refusal {
+    /// There is no such aggregate.
+    #[must_use]
+    pub fn unknown(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(RefusalKind::Unknown, code, detail)
+    }
+
+    /// The aggregate is there where a new one was to begin.
+    #[must_use]
+    pub fn conflict(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(RefusalKind::Conflict, code, detail)
+    }
+
+    /// The aggregate's rules don't allow the command.
+    #[must_use]
+    pub fn rule(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(RefusalKind::Rule, code, detail)
+    }
+
+    fn new(kind: RefusalKind, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            kind,
+            code,
+            detail: detail.into(),
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! What every domain is checked for, with examples of its events.
+
+use crate::attribute::{Attribute, Attributes};
+use crate::columns::Columns;
+use crate::decode::{decode_struct, decode_variant};
+use crate::domain::{Domain, Project};
+use crate::encode::{encode_struct, encode_variant, variant_name};
+use crate::envelope::{self, Envelope};
+use crate::error::DecodeError;
+use crate::ids::{AggregateId, Metadata};
+use crate::layout::Version;
+use crate::row::{self, RecordedEvent, SNAPSHOT, Snapshot, StoredRow};
+use crate::time::Timestamp;
+use crate::view::{self, HistoryEntry, View};
+
+/// The columns of the publication cursor, next to which the domain's context is kept.
+const CURSOR_COLUMNS: [&str; 4] = ["Id", "PublishedThrough", "Blocked", "Parked"];
+
+/// What replaces a value: no domain reads this type.
+const UNREADABLE: Attribute = Attribute::Other("B");
+
+/// Checks a domain with one aggregate's history: its events from the first on, which should contain
+/// every variant.
+///
+/// * [`Domain::OPENS`], [`Domain::BEGINS`] and [`Domain::BEGINS_PUBLIC`] are names of variants, and the
+///   history begins with the named event.
+/// * There is a state after each event, and a public event of each.
+/// * Rows, snapshots, public events and the context are read back as they were written.
+/// * No column and no member collides with a reserved one.
+/// * An error names the attribute ([`names_every_attribute`]).
+///
+/// # Panics
+/// When one of these doesn't hold.
+#[track_caller]
+pub fn assert_conforms<D: Domain>(domain: &D, history: &[D::Event]) {
+    assert_variant::<D::Command>("OPENS", D::OPENS);
+    assert_variant::<D::Event>("BEGINS", D::BEGINS);
+    assert_variant::<D::PublicEvent>("BEGINS_PUBLIC", D::BEGINS_PUBLIC);
+    assert!(D::SCHEMA >= 1, "SCHEMA begins at 1");
+    let mut state = None;
+    let mut context = D::Context::default();
+    let mut version = Version::FIRST;
+    for (index, event) in history.iter().enumerate() {
+        names_every_attribute(domain, event);
+        let (row_type, columns) = encode_variant(event).expect("an event has the form of a row");
+        assert_eq!(
+            row_type == D::BEGINS,
+            index == 0,
+            "BEGINS is the first event and no other"
+        );
+        assert_ne!(row_type, SNAPSHOT, "is the Type of snapshots");
+        assert_free(&columns, &row::RESERVED_COLUMNS);
+
+        state = D::evolve(state, event);
+        let after = state.as_ref().expect("there is a state after each event");
+        assert_snapshot(domain, after);
+        let accepted = encode_struct(&D::accepted(after)).expect("an answer is a struct");
+        assert_free(&accepted, &[D::ID, envelope::SEQUENCE]);
+
+        let recorded = recorded(version, event.clone());
+        let public = Envelope::publish::<D>(&mut context, &recorded);
+        let public = public.expect("every event is published");
+        assert_public::<D>(&public);
+        assert_context::<D>(&context);
+        version = following(version);
+    }
+}
+
+/// Checks a read model with one aggregate's history, as [`assert_conforms`] does: views and entries
+/// are read back as they were written, no column collides with a reserved one, and an error names
+/// the attribute.
+///
+/// # Panics
+/// When one of these doesn't hold.
+#[track_caller]
+pub fn assert_projects<D: Project>(history: &[D::Event]) {
+    let mut context = D::Context::default();
+    let mut version = Version::FIRST;
+    let mut before: Option<View<D::View>> = None;
+    for event in history {
+        let public = Envelope::publish::<D>(&mut context, &recorded(version, event.clone()));
+        let public = public.expect("every event is published");
+        let (view, entry) = view::apply::<D>(before.as_ref(), &public).expect("an enum");
+        let own = encode_struct(&view.view).expect("a view is a struct");
+        let item = view.to_item().expect("a view has the form of an item");
+        assert_own_columns(&own, &item, view::is_reserved_column, |item| {
+            View::<D::View>::read(item).map(drop)
+        });
+        assert_eq!(View::read(&item), Ok(Some(view.clone())));
+
+        let own = encode_struct(&entry.entry).expect("an entry is a struct");
+        let item = entry.to_item().expect("an entry has the form of an item");
+        assert_own_columns(&own, &item, view::is_reserved_column, |item| {
+            HistoryEntry::<D::Entry>::read(item).map(drop)
+        });
+        assert_eq!(HistoryEntry::read(&item), Ok(entry));
+        before = Some(view);
+        version = following(version);
+    }
+}
+
+/// Checks that reading an event's row back gives the event, and that an error names the column: each
+/// of the domain's columns in turn is given a value that can't be read, and then left out.
+///
+/// `#[serde(flatten)]` and `#[serde(tag)]` fail here: with them, serde reads a column before it knows
+/// whose it is.
+///
+/// # Panics
+/// When one of these doesn't hold.
+#[track_caller]
+pub fn names_every_attribute<D: Domain>(domain: &D, event: &D::Event) {
+    let name = variant_name(event).expect("an event is an enum with named fields");
+    let version = if name == D::BEGINS {
+        Version::FIRST
+    } else {
+        following(Version::FIRST)
+    };
+    let recorded = recorded(version, event.clone());
+    let row = recorded.to_row::<D>().expect("an event has a row");
+    let (_, own) = encode_variant(event).expect("an event has a row");
+    assert_own_columns(&own, &row, row::is_reserved_column, |row| {
+        StoredRow::read(domain, row).map(drop)
+    });
+    assert_eq!(
+        StoredRow::read(domain, &row),
+        Ok(StoredRow::Event(recorded)),
+        "a row is read back"
+    );
+}
+
+#[track_caller]
+fn assert_variant<T: serde::de::DeserializeOwned>(constant: &str, name: &str) {
+    let read = decode_variant::<T>(name, &Columns::default(), |_| false);
+    let is_known = read.map_or_else(|error| !error.is_unknown_tag(), |_| true);
+    assert!(is_known, "{constant} is {name}, which is no variant's name");
+}
+
+#[track_caller]
+fn assert_snapshot<D: Domain>(domain: &D, state: &D::State) {
+    let snapshot = Snapshot {
+        id: example_id(),
+        version: Version::FIRST.next(),
+        time: example_time(),
+        state: state.clone(),
+    };
+    let row = snapshot.to_row::<D>().expect("a state is a struct");
+    let own = encode_struct(state).expect("a state is a struct");
+    assert_own_columns(&own, &row, row::is_reserved_column, |row| {
+        StoredRow::read(domain, row).map(drop)
+    });
+    assert_eq!(
+        StoredRow::read(domain, &row),
+        Ok(StoredRow::Snapshot(snapshot)),
+        "a snapshot is read back"
+    );
+}
+
+#[track_caller]
+fn assert_public<D: Domain>(public: &Envelope<D::PublicEvent>) {
+    let (name, data) = encode_variant(&public.event).expect("a public event is an enum");
+    assert_eq!(
+        name == D::BEGINS_PUBLIC,
+        public.sequence.get() == 1,
+        "BEGINS_PUBLIC is the first public event and no other"
+    );
+    assert_free(&data, &[D::ID, envelope::SEQUENCE]);
+    let bytes = public.to_bytes::<D>().expect("a public event has bytes");
+    assert_eq!(
+        Envelope::parse::<D>(&bytes).as_ref(),
+        Ok(public),
+        "a public event is read back"
+    );
+    assert_columns(&data, &data, |data| {
+        decode_variant::<D::PublicEvent>(name, &Columns::from(data), |_| false).map(drop)
+    });
+}
+
+#[track_caller]
+fn assert_context<D: Domain>(context: &D::Context) {
+    let columns = encode_struct(context).expect("a context is a struct");
+    assert_free(&columns, &CURSOR_COLUMNS);
+    let read = |columns: &Attributes| -> Result<D::Context, DecodeError> {
+        decode_struct(&Columns::from(columns), |_| false)
+    };
+    assert_eq!(read(&columns).as_ref(), Ok(context), "is read back");
+    assert_columns(&columns, &columns, |columns| read(columns).map(drop));
+}
+
+/// None of the domain's columns is reserved, and an error names each of them.
+#[track_caller]
+fn assert_own_columns(
+    own: &Attributes,
+    item: &Attributes,
+    is_reserved: fn(&str) -> bool,
+    read: impl Fn(&Attributes) -> Result<(), DecodeError>,
+) {
+    for name in own.keys() {
+        assert!(!is_reserved(name), "the column {name} is reserved");
+    }
+    assert_columns(own, item, read);
+}
+
+#[track_caller]
+fn assert_columns(
+    own: &Attributes,
+    item: &Attributes,
+    read: impl Fn(&Attributes) -> Result<(), DecodeError>,
+) {
+    for name in own.keys() {
+        let mut unreadable = item.clone();
+        unreadable.insert(name.clone(), UNREADABLE);
+        let error = read(&unreadable).expect_err(name);
+        assert_eq!(&error.path(), name, "an error names the attribute: {error}");
+        let mut missing = item.clone();
+        missing.remove(name);
+        if let Err(error) = read(&missing) {
+            assert_eq!(&error.path(), name, "an error names the attribute: {error}");
+        }
+    }
+}
+
+#[track_caller]
+fn assert_free(names: &Attributes, reserved: &[&str]) {
+    for name in reserved {
+        assert!(!names.contains_key(*name), "the name {name} is reserved");
+    }
+}
+
+fn recorded<E>(version: Version, event: E) -> RecordedEvent<E> {
+    RecordedEvent {
+        id: example_id(),
+        version,
+        time: example_time(),
+        metadata: Metadata::default(),
+        event,
+    }
+}
+
+/// The row of the next event.
+const fn following(version: Version) -> Version {
+    let next = version.next();
+    if next.is_snapshot() {
+        next.next()
+    } else {
+        next
+    }
+}
+
+fn example_id() -> AggregateId {
+    AggregateId::new("example").expect("printable")
+}
+
+fn example_time() -> Timestamp {
+    Timestamp::from_unix_millis(0).expect("in range")
+}
