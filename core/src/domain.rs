@@ -29,6 +29,111 @@ impl<T> Data for T where
 /// but through what an event's row contains ([`Domain::upcast`]).
 ///
 /// Everything is pure: time, ids and randomness come in with commands or not at all.
+///
+/// # Example
+///
+/// A shelf of one article. Its commands are `POST /shelves` and `POST /shelves/{id}/take`, its rows'
+/// types `Stocked` and `Taken`.
+///
+/// ```
+/// use millrace_core::testing::{assert_conforms, given};
+/// use millrace_core::{Domain, Refusal};
+/// use serde::{Deserialize, Serialize};
+///
+/// struct Shelves;
+///
+/// #[derive(Deserialize)]
+/// #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+/// enum Command {
+///     Stock { articles: u32 },
+///     Take { articles: u32 },
+/// }
+///
+/// #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// #[serde(rename_all_fields = "PascalCase")]
+/// enum Event {
+///     Stocked { articles: u32 },
+///     Taken { articles: u32 },
+/// }
+///
+/// #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// #[serde(rename_all = "PascalCase")]
+/// struct Shelf {
+///     articles: u32,
+/// }
+///
+/// #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// enum PublicEvent {
+///     Stocked { articles: u32 },
+///     Taken { articles: u32 },
+/// }
+///
+/// #[derive(Serialize)]
+/// struct Accepted {
+///     articles: u32,
+/// }
+///
+/// impl Domain for Shelves {
+///     const COLLECTION: &'static str = "shelves";
+///     const ID: &'static str = "shelfId";
+///     const OPENS: &'static str = "stock";
+///     const BEGINS: &'static str = "Stocked";
+///
+///     type Command = Command;
+///     type Event = Event;
+///     type State = Shelf;
+///     type PublicEvent = PublicEvent;
+///     type Context = ();
+///     type Accepted = Accepted;
+///
+///     fn decide(&self, shelf: Option<&Shelf>, command: Command) -> Result<Vec<Event>, Refusal> {
+///         match (command, shelf) {
+///             (Command::Stock { articles }, None) => Ok(vec![Event::Stocked { articles }]),
+///             (Command::Stock { .. }, Some(_)) => {
+///                 Err(Refusal::conflict("shelf-stocked", "the shelf is stocked already"))
+///             }
+///             (Command::Take { .. }, None) => {
+///                 Err(Refusal::unknown("shelf-not-found", "there is no such shelf"))
+///             }
+///             (Command::Take { articles }, Some(shelf)) if articles > shelf.articles => {
+///                 Err(Refusal::rule("not-enough-articles", "there are not so many"))
+///             }
+///             (Command::Take { articles }, Some(_)) => Ok(vec![Event::Taken { articles }]),
+///         }
+///     }
+///
+///     fn evolve(shelf: Option<Shelf>, event: &Event) -> Option<Shelf> {
+///         match (event, shelf) {
+///             (Event::Stocked { articles }, None) => Some(Shelf { articles: *articles }),
+///             (Event::Taken { articles }, Some(shelf)) => Some(Shelf {
+///                 articles: shelf.articles.saturating_sub(*articles),
+///             }),
+///             (Event::Stocked { .. }, shelf) | (Event::Taken { .. }, shelf @ None) => shelf,
+///         }
+///     }
+///
+///     fn publish((): &mut (), event: &Event) -> Option<PublicEvent> {
+///         Some(match *event {
+///             Event::Stocked { articles } => PublicEvent::Stocked { articles },
+///             Event::Taken { articles } => PublicEvent::Taken { articles },
+///         })
+///     }
+///
+///     fn accepted(shelf: &Shelf) -> Accepted {
+///         Accepted { articles: shelf.articles }
+///     }
+/// }
+///
+/// let stocked = Event::Stocked { articles: 3 };
+/// let taken = Event::Taken { articles: 2 };
+/// given(Shelves, [stocked.clone()])
+///     .when(Command::Take { articles: 2 })
+///     .then([taken.clone()]);
+/// given(Shelves, [stocked.clone()])
+///     .when(Command::Take { articles: 4 })
+///     .then_refused("not-enough-articles");
+/// assert_conforms(&Shelves, &[stocked, taken]);
+/// ```
 pub trait Domain: Send + Sync + 'static {
     /// The first segment of every path, and the end of every public event's `source`: `accounts`.
     const COLLECTION: &'static str;

@@ -6,7 +6,7 @@ use crate::decode::{decode_struct, decode_variant};
 use crate::domain::{Domain, Project};
 use crate::encode::{encode_struct, encode_variant, variant_name};
 use crate::envelope::{self, Envelope};
-use crate::error::DecodeError;
+use crate::error::{DecodeError, EncodeError};
 use crate::ids::{AggregateId, Metadata};
 use crate::layout::Version;
 use crate::row::{self, RecordedEvent, SNAPSHOT, Snapshot, StoredRow};
@@ -42,7 +42,7 @@ pub fn assert_conforms<D: Domain>(domain: &D, history: &[D::Event]) {
     let mut version = Version::FIRST;
     for (index, event) in history.iter().enumerate() {
         names_every_attribute(domain, event);
-        let (row_type, columns) = encode_variant(event).expect("an event has the form of a row");
+        let (row_type, columns) = encoded("an event", encode_variant(event));
         assert_eq!(
             row_type == D::BEGINS,
             index == 0,
@@ -54,7 +54,7 @@ pub fn assert_conforms<D: Domain>(domain: &D, history: &[D::Event]) {
         state = D::evolve(state, event);
         let after = state.as_ref().expect("there is a state after each event");
         assert_snapshot(domain, after);
-        let accepted = encode_struct(&D::accepted(after)).expect("an answer is a struct");
+        let accepted = encoded("an answer", encode_struct(&D::accepted(after)));
         assert_free(&accepted, &[D::ID, envelope::SEQUENCE]);
 
         let recorded = recorded(version, event.clone());
@@ -80,16 +80,16 @@ pub fn assert_projects<D: Project>(history: &[D::Event]) {
     for event in history {
         let public = Envelope::publish::<D>(&mut context, &recorded(version, event.clone()));
         let public = public.expect("every event is published");
-        let (view, entry) = view::apply::<D>(before.as_ref(), &public).expect("an enum");
-        let own = encode_struct(&view.view).expect("a view is a struct");
-        let item = view.to_item().expect("a view has the form of an item");
+        let (view, entry) = encoded("a public event", view::apply::<D>(before.as_ref(), &public));
+        let own = encoded("a view", encode_struct(&view.view));
+        let item = encoded("a view", view.to_item());
         assert_own_columns(&own, &item, view::is_reserved_column, |item| {
             View::<D::View>::read(item).map(drop)
         });
         assert_eq!(View::read(&item), Ok(Some(view.clone())));
 
-        let own = encode_struct(&entry.entry).expect("an entry is a struct");
-        let item = entry.to_item().expect("an entry has the form of an item");
+        let own = encoded("an entry", encode_struct(&entry.entry));
+        let item = encoded("an entry", entry.to_item());
         assert_own_columns(&own, &item, view::is_reserved_column, |item| {
             HistoryEntry::<D::Entry>::read(item).map(drop)
         });
@@ -99,25 +99,26 @@ pub fn assert_projects<D: Project>(history: &[D::Event]) {
     }
 }
 
-/// Checks that reading an event's row back gives the event, and that an error names the column: each
-/// of the domain's columns in turn is given a value that can't be read, and then left out.
+/// Checks that reading an event's row back gives the event, and that an error names the attribute:
+/// each value of the domain's columns, at any depth, is replaced by one of another type in turn, and
+/// each column left out.
 ///
-/// `#[serde(flatten)]` and `#[serde(tag)]` fail here: with them, serde reads a column before it knows
-/// whose it is.
+/// `#[serde(flatten)]`, `#[serde(tag)]` and `#[serde(untagged)]` fail here: with them, serde buffers a
+/// value before it knows whose it is, and the error loses its name.
 ///
 /// # Panics
 /// When one of these doesn't hold.
 #[track_caller]
 pub fn names_every_attribute<D: Domain>(domain: &D, event: &D::Event) {
-    let name = variant_name(event).expect("an event is an enum with named fields");
+    let name = encoded("an event", variant_name(event));
     let version = if name == D::BEGINS {
         Version::FIRST
     } else {
         following(Version::FIRST)
     };
     let recorded = recorded(version, event.clone());
-    let row = recorded.to_row::<D>().expect("an event has a row");
-    let (_, own) = encode_variant(event).expect("an event has a row");
+    let row = encoded("an event", recorded.to_row::<D>());
+    let (_, own) = encoded("an event", encode_variant(event));
     assert_own_columns(&own, &row, row::is_reserved_column, |row| {
         StoredRow::read(domain, row).map(drop)
     });
@@ -143,8 +144,8 @@ fn assert_snapshot<D: Domain>(domain: &D, state: &D::State) {
         time: example_time(),
         state: state.clone(),
     };
-    let row = snapshot.to_row::<D>().expect("a state is a struct");
-    let own = encode_struct(state).expect("a state is a struct");
+    let row = encoded("a state", snapshot.to_row::<D>());
+    let own = encoded("a state", encode_struct(state));
     assert_own_columns(&own, &row, row::is_reserved_column, |row| {
         StoredRow::read(domain, row).map(drop)
     });
@@ -157,14 +158,14 @@ fn assert_snapshot<D: Domain>(domain: &D, state: &D::State) {
 
 #[track_caller]
 fn assert_public<D: Domain>(public: &Envelope<D::PublicEvent>) {
-    let (name, data) = encode_variant(&public.event).expect("a public event is an enum");
+    let (name, data) = encoded("a public event", encode_variant(&public.event));
     assert_eq!(
         name == D::BEGINS_PUBLIC,
         public.sequence.get() == 1,
         "BEGINS_PUBLIC is the first public event and no other"
     );
     assert_free(&data, &[D::ID, envelope::SEQUENCE]);
-    let bytes = public.to_bytes::<D>().expect("a public event has bytes");
+    let bytes = encoded("a public event", public.to_bytes::<D>());
     assert_eq!(
         Envelope::parse::<D>(&bytes).as_ref(),
         Ok(public),
@@ -177,7 +178,7 @@ fn assert_public<D: Domain>(public: &Envelope<D::PublicEvent>) {
 
 #[track_caller]
 fn assert_context<D: Domain>(context: &D::Context) {
-    let columns = encode_struct(context).expect("a context is a struct");
+    let columns = encoded("a context", encode_struct(context));
     assert_free(&columns, &CURSOR_COLUMNS);
     let read = |columns: &Attributes| -> Result<D::Context, DecodeError> {
         decode_struct(&Columns::from(columns), |_| false)
@@ -206,17 +207,80 @@ fn assert_columns(
     item: &Attributes,
     read: impl Fn(&Attributes) -> Result<(), DecodeError>,
 ) {
-    for name in own.keys() {
-        let mut unreadable = item.clone();
-        unreadable.insert(name.clone(), UNREADABLE);
-        let error = read(&unreadable).expect_err(name);
-        assert_eq!(&error.path(), name, "an error names the attribute: {error}");
+    for (name, value) in own {
+        for (path, unreadable) in with_each_value_replaced(name, value, |_| UNREADABLE) {
+            let mut item = item.clone();
+            item.insert(name.clone(), unreadable);
+            let error = read(&item).expect_err(&path);
+            assert_eq!(error.path(), path, "an error names the attribute: {error}");
+        }
+        for (path, wrong) in with_each_value_replaced(name, value, another_type) {
+            let mut item = item.clone();
+            item.insert(name.clone(), wrong);
+            assert_named(&path, read(&item));
+        }
         let mut missing = item.clone();
         missing.remove(name);
-        if let Err(error) = read(&missing) {
-            assert_eq!(&error.path(), name, "an error names the attribute: {error}");
-        }
+        assert_named(name, read(&missing));
     }
+}
+
+#[track_caller]
+fn assert_named(path: &str, read: Result<(), DecodeError>) {
+    if let Err(error) = read {
+        assert_eq!(error.path(), path, "an error names the attribute: {error}");
+    }
+}
+
+/// A value of a type that is read, but not where `value` is.
+const fn another_type(value: &Attribute) -> Attribute {
+    match value {
+        Attribute::Bool(_) => Attribute::List(Vec::new()),
+        _ => Attribute::Bool(true),
+    }
+}
+
+/// Copies of `value`, each with one value in it replaced, itself first; with the path of that value.
+fn with_each_value_replaced(
+    path: &str,
+    value: &Attribute,
+    replace: fn(&Attribute) -> Attribute,
+) -> Vec<(String, Attribute)> {
+    let mut copies = vec![(path.to_owned(), replace(value))];
+    match value {
+        Attribute::Map(map) => {
+            for (name, inner) in map {
+                let inner = with_each_value_replaced(&format!("{path}.{name}"), inner, replace);
+                copies.extend(inner.into_iter().map(|(path, inner)| {
+                    let mut map = map.clone();
+                    map.insert(name.clone(), inner);
+                    (path, Attribute::Map(map))
+                }));
+            }
+        }
+        Attribute::List(list) => {
+            for (index, inner) in list.iter().enumerate() {
+                let inner = with_each_value_replaced(&format!("{path}[{index}]"), inner, replace);
+                copies.extend(inner.into_iter().map(|(path, inner)| {
+                    let mut list = list.clone();
+                    list[index] = inner;
+                    (path, Attribute::List(list))
+                }));
+            }
+        }
+        Attribute::Text(_)
+        | Attribute::Number(_)
+        | Attribute::Bool(_)
+        | Attribute::Null
+        | Attribute::Other(_) => {}
+    }
+    copies
+}
+
+/// What a domain's value is encoded to.
+#[track_caller]
+fn encoded<T>(what: &str, result: Result<T, EncodeError>) -> T {
+    result.unwrap_or_else(|error| panic!("{what}: {error}"))
 }
 
 #[track_caller]
