@@ -72,7 +72,7 @@ const QUOTED_CHARS: usize = 32;
 
 /// A number below this is a time in seconds, else in milliseconds: as seconds it is the year 5138,
 /// as milliseconds March 1973.
-const FIRST_MILLIS: i64 = 100_000_000_000;
+const FIRST_MILLIS: u64 = 100_000_000_000;
 
 /// A row that was decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -370,7 +370,7 @@ fn time(row: &Attributes) -> Result<Timestamp, DecodeError> {
         Some(number @ Attribute::Number(_)) => number
             .as_integer()
             .and_then(|number| {
-                if number.abs() < FIRST_MILLIS {
+                if number.unsigned_abs() < FIRST_MILLIS {
                     number.checked_mul(1000)
                 } else {
                     Some(number)

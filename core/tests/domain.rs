@@ -238,6 +238,10 @@ fn a_row_that_contradicts_its_position_or_schema_names_the_column() {
             "Timestamp: is not an integer of seconds or milliseconds since 1970",
         ),
         (
+            with(3, "Timestamp", number("-9223372036854775808")),
+            "Timestamp: is not an integer of seconds or milliseconds since 1970",
+        ),
+        (
             with(3, "Timestamp", Attribute::Null),
             "Timestamp: is of type NULL, not S or N",
         ),

@@ -59,7 +59,7 @@ const QUOTED_CHARS: usize = 32;
 
 /// A number below this is a time in seconds, else in milliseconds: as seconds it is the year 5138,
 /// as milliseconds March 1973.
-const FIRST_MILLIS: i64 = 100_000_000_000;
+const FIRST_MILLIS: u64 = 100_000_000_000;
 
 /// A row that was understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -431,7 +431,7 @@ fn time(row: &Attributes) -> Result<Timestamp, RowError> {
         number @ Attribute::Number(_) => number
             .as_integer()
             .and_then(|n| {
-                if n.abs() < FIRST_MILLIS {
+                if n.unsigned_abs() < FIRST_MILLIS {
                     n.checked_mul(1000)
                 } else {
                     Some(n)
@@ -671,6 +671,7 @@ mod tests {
             (with(TIMESTAMP, Attribute::text("yesterday")), TIMESTAMP),
             (with(TIMESTAMP, n("1.5")), TIMESTAMP),
             (with(TIMESTAMP, n("9223372036854775807")), TIMESTAMP),
+            (with(TIMESTAMP, n("-9223372036854775808")), TIMESTAMP),
             (with(SEQUENCE, n("3")), SEQUENCE),
             (with(SEQUENCE, n("-2")), SEQUENCE),
             (with(SCHEMA_VERSION, n("2")), SCHEMA_VERSION),
