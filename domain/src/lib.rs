@@ -6,7 +6,8 @@
 //! This is the only crate that knows accounts by name. The functions around it speak of an
 //! aggregate (here: one account) with an id, rows with a version, and events with a sequence. What no
 //! domain replaces is in `millrace-core` and re-exported here ([`ids`], [`layout`], [`time`],
-//! [`attribute`]). The modules of this crate are the account's: [`money`], [`account`] (commands,
+//! [`attribute`]). [`accounts`] is the account as `millrace_core`'s `Domain`, which the functions don't
+//! use yet. The other modules of this crate are the account's as the functions use it: [`money`], [`account`] (commands,
 //! events, `decide`, `evolve`), [`row`] (how events are stored in the table), [`envelope`] (the public
 //! contract), [`view`] (the read model), [`api`] (routes, bodies and answers), [`settings`], and
 //! [`history`], which loads and continues an account.
@@ -15,6 +16,7 @@
 //! functions.
 
 pub mod account;
+pub mod accounts;
 pub mod api;
 pub mod attribute;
 pub mod envelope;

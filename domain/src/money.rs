@@ -3,33 +3,46 @@
 use std::fmt;
 
 use iso_currency::Currency as Iso4217;
-use serde::{Serialize, Serializer};
+use millrace_core::InvalidValue;
+use millrace_core::decode::from_text;
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The largest amount and balance, in minor units: 2^53-1, the largest whole number that every
 /// JSON reader holds exactly ([RFC 8259, section 6](https://www.rfc-editor.org/rfc/rfc8259#section-6)).
 pub const MAX_MINOR_UNITS: i64 = (1 << 53) - 1;
 
 /// What is credited or withdrawn: 1 to [`MAX_MINOR_UNITS`] minor units.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(try_from = "i64")]
+#[schemars(extend("minimum" = 1, "maximum" = MAX_MINOR_UNITS))]
 pub struct Amount(i64);
 
 /// What an account holds, in minor units. `decide` keeps it between 0 and [`MAX_MINOR_UNITS`].
 /// A history that another producer overdrew still folds to what it says, a negative balance:
 /// replaying never re-runs a rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(try_from = "i64")]
+#[schemars(extend("minimum" = -MAX_MINOR_UNITS, "maximum" = MAX_MINOR_UNITS))]
 pub struct Balance(i64);
 
 /// A number that can't be an [`Amount`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("is not a whole number of minor units from 1 to {MAX_MINOR_UNITS}")]
+#[error("{NO_AMOUNT}")]
 pub struct InvalidAmount;
 
 /// A text that can't be a [`Currency`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("is not an ISO 4217 currency code such as EUR")]
+#[error("{NO_CURRENCY}")]
 pub struct InvalidCurrency;
+
+const NO_AMOUNT: &str = "is not a whole number of minor units from 1 to 9007199254740991";
+pub(crate) const NO_BALANCE: &str = "lies beyond 2^53-1 minor units";
+pub(crate) const NO_CURRENCY: &str = "is not an ISO 4217 currency code such as EUR";
 
 impl Amount {
     /// Reads an amount.
@@ -48,6 +61,22 @@ impl Amount {
     #[must_use]
     pub const fn minor_units(self) -> i64 {
         self.0
+    }
+}
+
+impl TryFrom<i64> for Amount {
+    type Error = InvalidValue;
+
+    fn try_from(minor_units: i64) -> Result<Self, InvalidValue> {
+        Self::new(minor_units).map_err(|InvalidAmount| InvalidValue::new(NO_AMOUNT))
+    }
+}
+
+impl TryFrom<i64> for Balance {
+    type Error = InvalidValue;
+
+    fn try_from(minor_units: i64) -> Result<Self, InvalidValue> {
+        Self::new(minor_units).ok_or(InvalidValue::new(NO_BALANCE))
     }
 }
 
@@ -99,8 +128,9 @@ impl Balance {
 }
 
 /// A currency's ISO 4217 code: three capital letters.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Currency([u8; 3]);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema)]
+#[schemars(transparent)]
+pub struct Currency(#[schemars(with = "String", regex(pattern = "^[A-Z]{3}$"))] [u8; 3]);
 
 impl Currency {
     /// Reads a code that ISO 4217 lists.
@@ -151,11 +181,24 @@ impl Serialize for Currency {
     }
 }
 
+impl<'de> Deserialize<'de> for Currency {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_text(deserializer, |code| {
+            Self::stored(code).map_err(|InvalidCurrency| InvalidValue::new(NO_CURRENCY))
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn what_is_wrong_with_money_is_said_in_constant_words() {
+        assert!(NO_AMOUNT.ends_with(&MAX_MINOR_UNITS.to_string()));
+    }
 
     #[test]
     fn an_amount_is_1_to_2_to_the_53_minus_1() {

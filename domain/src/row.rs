@@ -19,7 +19,7 @@ use crate::account::{Event, State};
 use crate::attribute::{Attribute, Attributes};
 use crate::ids::{AggregateId, Trace, is_printable};
 use crate::layout::{Sequence, Version};
-use crate::money::{Amount, Balance, Currency};
+use crate::money::{Amount, Balance, Currency, NO_BALANCE};
 use crate::settings::Settings;
 use crate::time::Timestamp;
 
@@ -266,7 +266,7 @@ impl StoredRow {
                 ));
             }
             let balance = Balance::new(integer(row, BALANCE)?)
-                .ok_or_else(|| RowError::new(BALANCE, "lies beyond 2^53-1 minor units"))?;
+                .ok_or_else(|| RowError::new(BALANCE, NO_BALANCE))?;
             let currency = currency(row)?.unwrap_or(settings.default_currency);
             return Ok(Self::Snapshot(Snapshot {
                 id,

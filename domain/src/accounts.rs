@@ -1,0 +1,182 @@
+//! The bank account as a [`Domain`]: its rules, and which of its types is what.
+//!
+//! `decide` validates and may refuse; `evolve` never refuses and never panics, so that tightening a
+//! rule never makes an old history unreadable.
+
+mod command;
+mod public;
+mod view;
+
+use millrace_core::{Attribute, Columns, Domain, Project, Refusal};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::money::{Amount, Balance, Currency, MAX_MINOR_UNITS};
+use crate::settings::Settings;
+
+pub use crate::account::Event;
+pub use command::{Command, ListedCurrency};
+pub use public::{Context, PublicEvent};
+pub use view::Transaction;
+
+/// Accounts, with what an operator sets of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accounts {
+    /// The settings, which never change once events are published.
+    pub settings: Settings,
+}
+
+/// An open account, as its snapshots and its view contain it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "PascalCase")]
+pub struct Account {
+    /// The account's only currency.
+    pub currency: Currency,
+    /// What the account contains.
+    pub balance: Balance,
+}
+
+/// What the answer to a command shows of the account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Accepted {
+    /// The balance after the command.
+    pub balance: Balance,
+}
+
+impl Domain for Accounts {
+    const COLLECTION: &'static str = "accounts";
+    const ID: &'static str = "accountId";
+    const OPENS: &'static str = "open";
+    const BEGINS: &'static str = "CREATED";
+    const BEGINS_PUBLIC: &'static str = "AccountCreated";
+
+    type Command = Command;
+    type Event = Event;
+    type State = Account;
+    type PublicEvent = PublicEvent;
+    type Context = Context;
+    type Accepted = Accepted;
+
+    fn decide(&self, account: Option<&Account>, command: Command) -> Result<Vec<Event>, Refusal> {
+        let event = match (command, account) {
+            (Command::Open { currency }, None) => Event::AccountCreated {
+                currency: currency.map_or(self.settings.default_currency, Currency::from),
+            },
+            (Command::Open { .. }, Some(_)) => return Err(already_open()),
+            (Command::Credit { .. } | Command::Withdraw { .. }, None) => {
+                return Err(Self::not_found());
+            }
+            (Command::Credit { amount }, Some(account)) => {
+                let credited = account.balance.checked_credit(amount);
+                credited.ok_or_else(balance_limit)?;
+                Event::BalanceCredited { amount }
+            }
+            (Command::Withdraw { amount }, Some(account)) => {
+                let withdrawn = account.balance.checked_withdraw(amount);
+                withdrawn.ok_or_else(|| insufficient_funds(account.balance, amount))?;
+                Event::BalanceWithdrawn { amount }
+            }
+        };
+        Ok(vec![event])
+    }
+
+    fn evolve(account: Option<Account>, event: &Event) -> Option<Account> {
+        match (event, account) {
+            (Event::AccountCreated { currency }, None) => Some(Account::new(*currency)),
+            (Event::BalanceCredited { amount }, Some(account)) => {
+                Some(account.moved(amount.minor_units()))
+            }
+            (Event::BalanceWithdrawn { amount }, Some(account)) => {
+                Some(account.moved(-amount.minor_units()))
+            }
+            // A second opening, or a movement before the opening, changes nothing. `decide` produces
+            // neither, and rows of neither are read.
+            (Event::AccountCreated { .. }, Some(_))
+            | (Event::BalanceCredited { .. } | Event::BalanceWithdrawn { .. }, None) => account,
+        }
+    }
+
+    fn publish(context: &mut Context, event: &Event) -> Option<PublicEvent> {
+        PublicEvent::new(context, event)
+    }
+
+    fn accepted(account: &Account) -> Accepted {
+        Accepted {
+            balance: account.balance,
+        }
+    }
+
+    /// Rows of the legacy layout have no currency: theirs is the default.
+    fn upcast(&self, _: u32, row: &mut Columns<'_>) {
+        if matches!(row.text("Type"), Some("CREATED" | "SNAPSHOT")) {
+            row.set_default("Currency", || {
+                Attribute::text(self.settings.default_currency)
+            });
+        }
+    }
+}
+
+impl Project for Accounts {
+    type View = Account;
+    type Entry = Transaction;
+    const HISTORY: &'static str = "transactions";
+    const VIEW_AT: Option<&'static str> = Some("balance");
+
+    fn project(before: Option<&Account>, event: &PublicEvent) -> (Account, Transaction) {
+        let view = view::after(before, event);
+        (view, Transaction::new(view, event))
+    }
+
+    fn view_after(entry: &Transaction) -> Option<Account> {
+        Some(entry.account())
+    }
+
+    fn not_found() -> Refusal {
+        Refusal::unknown("account-not-found", "there is no such account")
+    }
+
+    fn not_yet() -> Refusal {
+        Refusal::unknown(
+            "account-not-open-yet",
+            "the account was not open yet at this time",
+        )
+    }
+}
+
+impl Account {
+    const fn new(currency: Currency) -> Self {
+        Self {
+            currency,
+            balance: Balance::ZERO,
+        }
+    }
+
+    fn moved(self, minor_units: i64) -> Self {
+        Self {
+            balance: self.balance.moved(minor_units),
+            ..self
+        }
+    }
+}
+
+fn already_open() -> Refusal {
+    Refusal::conflict("account-already-open", "the account is open already")
+}
+
+fn balance_limit() -> Refusal {
+    Refusal::rule(
+        "balance-limit",
+        format!("the balance would exceed {MAX_MINOR_UNITS}"),
+    )
+}
+
+fn insufficient_funds(balance: Balance, amount: Amount) -> Refusal {
+    let (balance, amount) = (balance.minor_units(), amount.minor_units());
+    Refusal::rule(
+        "insufficient-funds",
+        format!("the balance is {balance}, which is less than {amount}"),
+    )
+}
+
+#[cfg(test)]
+mod tests;

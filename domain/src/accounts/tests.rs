@@ -1,0 +1,209 @@
+use millrace_core::decode::decode_variant;
+use millrace_core::json;
+use millrace_core::testing::{assert_conforms, assert_projects, given};
+use proptest::prelude::*;
+
+use super::*;
+
+fn accounts() -> Accounts {
+    let default_currency = currency("SEK");
+    Accounts {
+        settings: Settings { default_currency },
+    }
+}
+
+fn currency(code: &str) -> Currency {
+    Currency::stored(code).expect("valid")
+}
+
+fn amount(minor_units: i64) -> Amount {
+    Amount::new(minor_units).expect("valid")
+}
+
+fn open() -> Command {
+    Command::Open { currency: None }
+}
+
+fn credit(minor_units: i64) -> Command {
+    Command::Credit {
+        amount: amount(minor_units),
+    }
+}
+
+fn withdraw(minor_units: i64) -> Command {
+    Command::Withdraw {
+        amount: amount(minor_units),
+    }
+}
+
+fn opened() -> Event {
+    Event::AccountCreated {
+        currency: currency("SEK"),
+    }
+}
+
+fn credited(minor_units: i64) -> Event {
+    Event::BalanceCredited {
+        amount: amount(minor_units),
+    }
+}
+
+fn withdrawn(minor_units: i64) -> Event {
+    Event::BalanceWithdrawn {
+        amount: amount(minor_units),
+    }
+}
+
+#[test]
+fn the_account_conforms() {
+    let history = [opened(), credited(5), withdrawn(2)];
+    assert_conforms(&accounts(), &history);
+    assert_projects::<Accounts>(&history);
+}
+
+#[test]
+fn opens_once_in_the_currency_that_is_asked_for_or_the_default() {
+    let in_euro = Command::Open {
+        currency: ListedCurrency::new("EUR").ok(),
+    };
+    given(accounts(), []).when(open()).then([opened()]);
+    given(accounts(), [])
+        .when(in_euro)
+        .then([Event::AccountCreated {
+            currency: currency("EUR"),
+        }]);
+    given(accounts(), [opened()])
+        .when(open())
+        .then_refused("account-already-open");
+}
+
+#[test]
+fn credits_and_withdraws_from_an_open_account_only() {
+    given(accounts(), [opened()])
+        .when(credit(5))
+        .then([credited(5)]);
+    given(accounts(), [opened(), credited(5)])
+        .when(withdraw(5))
+        .then([withdrawn(5)]);
+    given(accounts(), [])
+        .when(credit(5))
+        .then_refused("account-not-found");
+    given(accounts(), [])
+        .when(withdraw(5))
+        .then_refused("account-not-found");
+}
+
+#[test]
+fn refuses_overdraft_and_a_credit_past_the_limit() {
+    given(accounts(), [opened(), credited(5), withdrawn(2)])
+        .when(withdraw(4))
+        .then_refused("insufficient-funds");
+    given(accounts(), [opened(), credited(MAX_MINOR_UNITS)])
+        .when(credit(1))
+        .then_refused("balance-limit");
+    given(accounts(), [opened(), credited(MAX_MINOR_UNITS - 1)])
+        .when(credit(1))
+        .then([credited(1)]);
+}
+
+#[test]
+fn an_event_of_other_rules_is_folded_as_it_is() {
+    let overdrawn = [opened(), withdrawn(7)].iter().fold(None, Accounts::evolve);
+    assert_eq!(overdrawn, Some(Account::new(currency("SEK")).moved(-7)));
+    assert_eq!(Accounts::evolve(None, &credited(1)), None);
+    assert_eq!(Accounts::evolve(overdrawn, &opened()), overdrawn);
+}
+
+#[test]
+fn a_movement_without_a_known_currency_is_not_published() {
+    let mut context = Context::default();
+    assert_eq!(Accounts::publish(&mut context, &credited(1)), None);
+    assert!(Accounts::publish(&mut context, &opened()).is_some());
+    assert_eq!(
+        Accounts::publish(&mut context, &credited(1)),
+        Some(PublicEvent::BalanceCredited {
+            amount: amount(1),
+            currency: currency("SEK")
+        })
+    );
+}
+
+#[test]
+fn a_command_is_its_name_and_the_members_of_its_body() {
+    let read = |name: &str, body: &str| {
+        let members = json::object(body.as_bytes()).expect("JSON");
+        decode_variant::<Command>(name, &Columns::from(&members), |_| false)
+    };
+    for (name, body, command) in [
+        ("open", "{}", open()),
+        ("open", r#"{"currency":null}"#, open()),
+        (
+            "credit",
+            r#"{"amount":9007199254740991}"#,
+            credit(MAX_MINOR_UNITS),
+        ),
+        ("withdraw", r#"{"amount":1}"#, withdraw(1)),
+    ] {
+        assert_eq!(read(name, body), Ok(command), "{body}");
+    }
+    for (name, body, pointer) in [
+        ("open", r#"{"currency":"QQQ"}"#, "/currency"),
+        ("open", r#"{"currency":7}"#, "/currency"),
+        ("open", r#"{"owner":"x"}"#, "/owner"),
+        ("credit", r#"{"amount":0}"#, "/amount"),
+        ("credit", r#"{"amount":1.0}"#, "/amount"),
+        ("credit", r#"{"amount":"5"}"#, "/amount"),
+        ("credit", r#"{"amount":5,"amount":5}"#, "/amount"),
+        ("credit", r#"{"amount":5,"currency":"SEK"}"#, "/currency"),
+        ("credit", "{}", "/amount"),
+        ("close", "{}", ""),
+    ] {
+        let error = read(name, body).expect_err(body);
+        assert_eq!(error.json_pointer(), pointer, "{body}: {error}");
+    }
+}
+
+#[test]
+fn schemas_say_what_is_read() {
+    let schema = |schema: schemars::Schema| schema.to_value();
+    let row = schema(schemars::schema_for!(Event));
+    assert_eq!(row["oneOf"][1]["required"], serde_json::json!(["CREDIT"]));
+    let definitions = &schema(schemars::schema_for!(PublicEvent))["$defs"];
+    assert_eq!(definitions["Amount"]["minimum"], 1);
+    assert_eq!(definitions["Amount"]["maximum"], MAX_MINOR_UNITS);
+    assert_eq!(definitions["Amount"]["type"], "integer");
+    assert_eq!(definitions["Currency"]["pattern"], "^[A-Z]{3}$");
+    assert_eq!(definitions["Currency"]["type"], "string");
+    let command = schema(schemars::schema_for!(Command));
+    assert_eq!(
+        command["oneOf"][0]["properties"]["open"]["additionalProperties"],
+        false
+    );
+}
+
+fn any_command() -> impl Strategy<Value = Command> {
+    let amounts = prop_oneof![1_i64..1000, 1..=MAX_MINOR_UNITS];
+    prop_oneof![
+        1 => Just(open()),
+        4 => amounts.clone().prop_map(credit),
+        4 => amounts.prop_map(withdraw),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn every_decided_event_changes_the_account_and_keeps_its_balance_within_the_limits(
+        commands in prop::collection::vec(any_command(), 0..60),
+    ) {
+        let mut account = None;
+        for command in commands {
+            for event in accounts().decide(account.as_ref(), command).unwrap_or_default() {
+                let after = Accounts::evolve(account, &event);
+                prop_assert_ne!(after, account);
+                account = after;
+                let balance = account.map(|account| account.balance.minor_units());
+                prop_assert!(balance.is_some_and(|balance| (0..=MAX_MINOR_UNITS).contains(&balance)));
+            }
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The read model: the account, and its transactions.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Account, PublicEvent};
+use crate::money::{Amount, Balance, Currency};
+
+/// What the transaction history shows of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Transaction {
+    /// How much moved, in minor units; none for an opening.
+    amount: Option<Amount>,
+    /// The balance after the event.
+    balance: Balance,
+    /// The account's currency.
+    currency: Currency,
+}
+
+/// The account after an event. A movement before the opening, which no account has, changes nothing.
+pub(super) fn after(before: Option<&Account>, event: &PublicEvent) -> Account {
+    let Some(account) = before else {
+        return Account::new(event.currency());
+    };
+    match *event {
+        PublicEvent::AccountCreated { .. } => *account,
+        PublicEvent::BalanceCredited { amount, .. } => account.moved(amount.minor_units()),
+        PublicEvent::BalanceWithdrawn { amount, .. } => account.moved(-amount.minor_units()),
+    }
+}
+
+impl Transaction {
+    /// The entry of an event that led to this account.
+    pub(super) const fn new(after: Account, event: &PublicEvent) -> Self {
+        let amount = match *event {
+            PublicEvent::AccountCreated { .. } => None,
+            PublicEvent::BalanceCredited { amount, .. }
+            | PublicEvent::BalanceWithdrawn { amount, .. } => Some(amount),
+        };
+        Self {
+            amount,
+            balance: after.balance,
+            currency: after.currency,
+        }
+    }
+
+    /// The account after the event.
+    pub(super) const fn account(&self) -> Account {
+        Account {
+            currency: self.currency,
+            balance: self.balance,
+        }
+    }
+}
