@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::columns::Columns;
 use crate::refusal::Refusal;
+use crate::settings::Setting;
 
 /// What is stored or published: plain data with serde derives. Every type with these traits has it.
 ///
@@ -190,6 +191,12 @@ pub trait Domain: Send + Sync + 'static {
 
     /// What the answer to a command shows of the state that the command led to.
     fn accepted(state: &Self::State) -> Self::Accepted;
+
+    /// The settings that published bytes depend on. They are kept in the events table, and functions
+    /// whose settings differ from it don't start.
+    fn settings(&self) -> Vec<Setting> {
+        Vec::new()
+    }
 
     /// Brings a row of schema version `schema` to the current form before it is read: events and
     /// snapshots of all versions pass through here. It may change `Type`. Rows without

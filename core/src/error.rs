@@ -117,6 +117,24 @@ impl DecodeError {
         self.problem.to_string()
     }
 
+    /// What is wrong with a member of a JSON object, in JSON's words for types.
+    #[must_use]
+    pub(crate) fn problem_in_json(&self) -> String {
+        let Problem::Type { expected, .. } = self.problem else {
+            return self.problem();
+        };
+        let expected = match expected {
+            "S" => "a string",
+            "N" => "an integer",
+            "BOOL" => "true or false",
+            "L" => "a list",
+            "M" => "an object",
+            "NULL" => "null",
+            other => other,
+        };
+        format!("is not {expected}")
+    }
+
     pub(crate) fn missing(attribute: &str) -> Self {
         Self::without_path(Problem::Missing).in_field(attribute)
     }

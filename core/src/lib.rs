@@ -14,6 +14,8 @@
 //! * [`aggregate`]: loads an aggregate from its newest rows and continues it;
 //! * [`row`]: the rows of the events table;
 //! * [`envelope`]: the public events' bytes;
+//! * [`resource`], [`command`] and [`answer`]: paths, commands and answers over HTTP;
+//! * [`settings`]: what of the settings must not change, in the events table;
 //! * [`sequence_gate`] and [`view`]: which event comes next, and the read model after it.
 //!
 //! What these are made of:
@@ -26,8 +28,10 @@
 //! * [`error`]: errors that name the attribute and never quote a value.
 
 pub mod aggregate;
+pub mod answer;
 pub mod attribute;
 pub mod columns;
+pub mod command;
 pub mod decode;
 pub mod domain;
 pub mod encode;
@@ -37,8 +41,10 @@ pub mod ids;
 pub mod json;
 pub mod layout;
 pub mod refusal;
+pub mod resource;
 pub mod row;
 pub mod sequence_gate;
+pub mod settings;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;
@@ -53,7 +59,9 @@ pub use error::{DecodeError, EncodeError, InvalidValue};
 pub use ids::{AggregateId, Metadata};
 pub use layout::{Sequence, Version};
 pub use refusal::{Refusal, RefusalKind};
+pub use resource::{PathError, Resource};
 pub use row::{RecordedEvent, Snapshot, StoredRow, StoredRowOf};
 pub use sequence_gate::SequenceGate;
+pub use settings::Setting;
 pub use time::Timestamp;
 pub use view::{HistoryEntry, View};

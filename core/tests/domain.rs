@@ -8,8 +8,18 @@ use millrace_core::{
     Aggregate, AggregateId, Attribute, Attributes, DecodeError, Envelope, HistoryEntry, LoadError,
     Metadata, RecordedEvent, StoredRow, StoredRowOf, Timestamp, Version, View, row, view,
 };
-use orders::{Command, Event, Orders, PublicEvent, Status, closed, orders, placed, shipped};
+use orders::{Closed, Command, Event, Orders, PublicEvent, Status, orders, placed};
 use proptest::prelude::*;
+
+fn shipped(sku: &str) -> Event {
+    Event::LineShipped {
+        sku: sku.to_owned(),
+    }
+}
+
+fn closed(cancelled: bool) -> Event {
+    Event::OrderClosed(Closed { cancelled })
+}
 
 fn id() -> AggregateId {
     AggregateId::new("o-1").expect("valid")

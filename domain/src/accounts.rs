@@ -7,12 +7,12 @@ mod command;
 mod public;
 mod view;
 
-use millrace_core::{Attribute, Columns, Domain, Project, Refusal};
+use millrace_core::{Attribute, Columns, Domain, Project, Refusal, Setting};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::money::{Amount, Balance, Currency, MAX_MINOR_UNITS};
-use crate::settings::Settings;
+use crate::settings::{DEFAULT_CURRENCY, Settings};
 
 pub use crate::account::Event;
 pub use command::{Command, ListedCurrency};
@@ -104,6 +104,14 @@ impl Domain for Accounts {
         Accepted {
             balance: account.balance,
         }
+    }
+
+    fn settings(&self) -> Vec<Setting> {
+        vec![Setting {
+            variable: DEFAULT_CURRENCY,
+            column: "DefaultCurrency",
+            value: self.settings.default_currency.to_string(),
+        }]
     }
 
     /// Rows of the legacy layout have no currency: theirs is the default.

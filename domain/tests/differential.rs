@@ -11,14 +11,19 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use fastrand::Rng;
-use millrace_core::{Aggregate, Domain, View, view};
+use millrace_core::{
+    Aggregate, Domain, Project, Sequence, View, answer, resource, settings as stored, view,
+};
 use millrace_domain::accounts::{self, Account, Accounts, ListedCurrency};
+use millrace_domain::api::{self, Accepted};
 use millrace_domain::ids::Trace;
 use millrace_domain::money::{Amount, Balance, Currency, MAX_MINOR_UNITS};
+use millrace_domain::view::HistoryPage;
 use millrace_domain::{
     AggregateId, Attribute, Attributes, Command, Envelope, Event, History, RecordedEvent, RowError,
     Settings, Snapshot, State, StoredRow, Timestamp, Version, decide, envelope,
 };
+use serde::Serialize;
 
 const SEED: u64 = 20_261_121;
 const SOME: u64 = 20_000;
@@ -576,6 +581,78 @@ fn commands_rows_and_views_are_as_before() {
     }
 }
 
+#[test]
+fn paths_and_stored_settings_are_as_before() {
+    let mut random = Rng::with_seed(SEED);
+    let segments = [
+        "accounts",
+        "account",
+        "a",
+        "a%20b",
+        "%2E",
+        "..",
+        "a%2Fb",
+        "a?b",
+        "%ff",
+        "",
+        "credit",
+        "withdraw",
+        "open",
+        "close",
+        "transactions",
+        "balance",
+    ];
+    for _ in 0..SOME {
+        let mut path = String::new();
+        for index in 0..random.usize(..5) {
+            path.push('/');
+            path.push_str(if index == 0 && random.u8(..8) > 0 {
+                "accounts"
+            } else {
+                pick(&mut random, &segments)
+            });
+        }
+        let before = api::Resource::parse(&path);
+        let core = resource::Resource::parse::<Accounts>(&path);
+        match (before, core) {
+            (Ok(before), Ok(core)) => {
+                assert_eq!(before.method(), core.method(), "{path}");
+                assert_eq!(in_cores_resource(before), core, "{path}");
+            }
+            (Err(before), Err(core)) => assert_eq!(before.to_string(), core.to_string(), "{path}"),
+            (before, core) => panic!("{path}: {before:?}; core: {core:?}"),
+        }
+        let id = pick(&mut random, &STRINGS);
+        if let Ok(id) = AggregateId::new(id) {
+            assert_eq!(api::path_of(&id), resource::item_path::<Accounts>(&id));
+        }
+    }
+
+    assert_eq!(settings().to_row(), stored::to_row(&domain()));
+    let other = Settings {
+        default_currency: currency("EUR"),
+    };
+    let before = settings().check(&other.to_row()).expect_err("changed");
+    let core = stored::check(&domain(), &other.to_row()).expect_err("changed");
+    assert_eq!(before.to_string(), core.to_string());
+}
+
+fn in_cores_resource(resource: api::Resource) -> resource::Resource {
+    match resource {
+        api::Resource::Collection => resource::Resource::Collection,
+        api::Resource::Item(id) => resource::Resource::Item(id),
+        api::Resource::Command(id, name) => {
+            let name = match name {
+                api::CommandName::Credit => "credit",
+                api::CommandName::Withdraw => "withdraw",
+            };
+            resource::Resource::Command(id, name.to_owned())
+        }
+        api::Resource::History(id) => resource::Resource::History(id),
+        api::Resource::ValueAt(id) => resource::Resource::ViewAt(id),
+    }
+}
+
 /// One account from its first command on: decided, refused, written, loaded and projected alike.
 fn compare_account(random: &mut Rng) {
     let id = AggregateId::new("a").expect("printable");
@@ -607,6 +684,8 @@ fn compare_account(random: &mut Rng) {
         assert_eq!(rows, core_rows);
         table.extend(rows.into_iter().map(|(_, row)| row));
         (history, aggregate) = (after, core_after);
+        let accepted = answer::accepted(&aggregate).expect("an account that is open");
+        assert_json(&Accepted::of(&history), &accepted);
 
         let newest_first: Vec<Attributes> = table.iter().rev().take(10).cloned().collect();
         let loaded = History::load(id.clone(), &newest_first, &settings());
@@ -617,6 +696,12 @@ fn compare_account(random: &mut Rng) {
         assert_eq!(history.sequence(), aggregate.sequence());
     }
     compare_views(&table);
+}
+
+/// Both are the same JSON, with members in the same order.
+fn assert_json(before: &impl Serialize, core: &impl Serialize) {
+    let before = serde_json::to_string(before).expect("serialises");
+    assert_eq!(before, serde_json::to_string(core).expect("serialises"));
 }
 
 fn state(state: &State) -> Option<Account> {
@@ -694,6 +779,23 @@ fn compare_views(table: &[Attributes]) {
         let (view, entry) = millrace_domain::View::apply(before.as_ref(), &envelope);
         let (core_view, core_entry) =
             view::apply::<Accounts>(core_before.as_ref(), &core).expect("applies");
+        let effective_at = entry.effective_at;
+        assert_json(&view, &answer::view::<Accounts>(&core_view));
+        assert_json(
+            &entry.value_at(effective_at),
+            &answer::view_at::<Accounts>(
+                &core_entry.id,
+                core_entry.sequence,
+                Accounts::view_after(&core_entry.entry).expect("an entry tells the view"),
+                effective_at,
+            ),
+        );
+        let next = Sequence::new(7);
+        let subject = || core.subject.clone();
+        assert_json(
+            &HistoryPage::new(subject(), vec![entry.clone()], next),
+            &answer::history_page::<Accounts>(subject(), vec![core_entry.clone()], next),
+        );
         let item = view.to_attributes();
         assert_eq!(core_view.to_item().as_ref(), Ok(&item));
         assert_eq!(View::read(&item), Ok(Some(core_view.clone())));

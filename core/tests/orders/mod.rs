@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
-use millrace_core::{Attribute, Columns, Domain, Project, Refusal};
+use millrace_core::{Attribute, Columns, Domain, Project, Refusal, Setting};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -152,6 +152,14 @@ impl Domain for Orders {
 
     fn accepted(_: &Order) {}
 
+    fn settings(&self) -> Vec<Setting> {
+        vec![Setting {
+            variable: "HOUSE_ACCOUNT",
+            column: "HouseAccount",
+            value: self.house_account.to_owned(),
+        }]
+    }
+
     /// Version 1 had one line, in columns of its own, and might name no buyer.
     fn upcast(&self, schema: u32, row: &mut Columns<'_>) {
         if schema == 1 && row.text("Type") == Some("PLACED") {
@@ -209,14 +217,4 @@ pub(crate) fn placed(skus: &[&str]) -> Event {
         customer: "Ada".to_owned(),
         lines: skus.iter().map(|sku| line(sku, 1)).collect(),
     }
-}
-
-pub(crate) fn shipped(sku: &str) -> Event {
-    Event::LineShipped {
-        sku: sku.to_owned(),
-    }
-}
-
-pub(crate) fn closed(cancelled: bool) -> Event {
-    Event::OrderClosed(Closed { cancelled })
 }
