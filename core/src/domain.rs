@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::columns::Columns;
+use crate::lake;
 use crate::refusal::Refusal;
 use crate::settings::Setting;
 
@@ -149,6 +150,9 @@ pub trait Domain: Send + Sync + 'static {
     /// The schema version that rows are written in, and the highest that is read; from 1 on. Rows of
     /// lower ones go through [`Domain::upcast`].
     const SCHEMA: u32 = 1;
+    /// The members of public data that have a column in the lake, with its type; id and sequence have
+    /// one anyway.
+    const LAKE: &'static [(&'static str, lake::Column)] = &[];
 
     /// What a client asks for: an enum whose variants have named fields. A variant's serde name is the
     /// last segment of its path, its fields are the members of the body.

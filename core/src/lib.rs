@@ -7,7 +7,7 @@
 //!
 //! * [`domain`]: the traits [`Domain`] and [`Project`], which a team implements; [`refusal`]: why a
 //!   command is refused;
-//! * [`testing`] (feature `testing`): given/when/then, and what every domain is checked for.
+//! * `testing` (feature `testing`): given/when/then, and what every domain is checked for.
 //!
 //! What the functions do with a domain:
 //!
@@ -15,6 +15,7 @@
 //! * [`row`]: the rows of the events table;
 //! * [`envelope`]: the public events' bytes;
 //! * [`resource`], [`command`] and [`answer`]: paths, commands and answers over HTTP;
+//! * [`lake`]: which bytes can be a line of the lake;
 //! * [`settings`]: what of the settings must not change, in the events table;
 //! * [`sequence_gate`] and [`view`]: which event comes next, and the read model after it.
 //!
@@ -39,6 +40,7 @@ pub mod envelope;
 pub mod error;
 pub mod ids;
 pub mod json;
+pub mod lake;
 pub mod layout;
 pub mod refusal;
 pub mod resource;

@@ -1,5 +1,5 @@
-//! What a domain's tests use: given/when/then for its rules, and a check of what the [`Domain`] and
-//! [`Project`] traits ask for beyond their types.
+//! What a domain's tests use: given/when/then for its rules, and a check of what the traits
+//! [`Domain`](crate::Domain) and [`Project`](crate::Project) ask for beyond their types.
 
 mod conformance;
 mod specification;

@@ -4,6 +4,7 @@
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use millrace_core::lake::Column;
 use millrace_core::testing::{assert_conforms, assert_projects, names_every_attribute};
 use millrace_core::{Data, Domain, Project, Refusal};
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ trait Variation: Send + Sync + 'static {
     const OPENS: &'static str = "begin";
     const BEGINS: &'static str = "Begun";
     const BEGINS_PUBLIC: &'static str = "Begun";
+    const LAKE: &'static [(&'static str, Column)] = &[];
     type Event: Data + Example;
     type State: Data + Example;
     type PublicEvent: Data + Example;
@@ -46,6 +48,7 @@ impl<V: Variation> Domain for Varied<V> {
     const OPENS: &'static str = V::OPENS;
     const BEGINS: &'static str = V::BEGINS;
     const BEGINS_PUBLIC: &'static str = V::BEGINS_PUBLIC;
+    const LAKE: &'static [(&'static str, Column)] = V::LAKE;
 
     type Command = Command;
     type Event = V::Event;
@@ -172,6 +175,7 @@ variations! {
     BeginsNothing: Plain, Count, Plain, (), (), Count { const BEGINS: &'static str = "Opened"; };
     BeginsNothingPublic: Plain, Count, Plain, (), (), Count { const BEGINS_PUBLIC: &'static str = "Opened"; };
     SnapshotEvent: NamedSnapshot, Count, Plain, (), (), Count { const BEGINS: &'static str = "SNAPSHOT"; };
+    WrongLake: Plain, Count, Plain, (), (), Count { const LAKE: &'static [(&'static str, Column)] = &[("count", Column::Text)]; };
     ReservedColumn: WithTime, Count, Plain, (), (), Count;
     ReservedStateColumn: Plain, Timed, Plain, (), (), Count;
     ReservedSequence: Plain, Count, WithSequence, (), (), Count;
@@ -267,6 +271,7 @@ fn each_fault_of_a_domain_is_found() {
             conforms::<FlattenedColumn>(),
             "an error names the attribute",
         ),
+        (conforms::<WrongLake>(), "is a row of the lake"),
         (conforms::<Stateless>(), "there is a state after each event"),
         (conforms::<Unpublished>(), "every event is published"),
         (

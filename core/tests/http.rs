@@ -1,4 +1,5 @@
-//! Paths, commands and answers of a domain that isn't an account, and its stored settings.
+//! Paths, commands, answers and lines of the lake of a domain that isn't an account, and its stored
+//! settings.
 
 mod orders;
 
@@ -6,7 +7,7 @@ use millrace_core::command::{self, CommandError};
 use millrace_core::resource::item_path;
 use millrace_core::{
     Aggregate, AggregateId, Attribute, HistoryEntry, Metadata, PathError, Resource, Sequence,
-    Timestamp, View, answer, settings,
+    Timestamp, View, answer, lake, settings,
 };
 use orders::{Command, Orders, orders, placed};
 use serde_json::json;
@@ -192,6 +193,27 @@ fn answers_have_cores_members_and_the_domains() {
             {"sequence": 1, "type": "OrderPlaced", "time": "1970-01-01T00:00:00.000Z"}
         ]})
     );
+}
+
+#[test]
+fn a_line_of_the_lake_has_the_types_of_cores_and_the_domains_columns() {
+    let line = |data: &str| format!(r#"{{"id":"o:1","type":"LineShipped","data":{data}}}"#);
+    for data in [
+        "{}",
+        r#"{"orderId":"o","sequence":1,"sku":"x","new":5}"#,
+        r#"{"SKU":"x"}"#,
+    ] {
+        assert!(lake::is_row::<Orders>(line(data).as_bytes()), "{data}");
+    }
+    for data in [
+        "[]",
+        r#"{"orderId":1}"#,
+        r#"{"sequence":"1"}"#,
+        r#"{"sku":1}"#,
+        r#"{"SKU":1}"#,
+    ] {
+        assert!(!lake::is_row::<Orders>(line(data).as_bytes()), "{data}");
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod command;
 mod public;
 mod view;
 
+use millrace_core::lake::Column;
 use millrace_core::{Attribute, Columns, Domain, Project, Refusal, Setting};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -49,6 +50,8 @@ impl Domain for Accounts {
     const OPENS: &'static str = "open";
     const BEGINS: &'static str = "CREATED";
     const BEGINS_PUBLIC: &'static str = "AccountCreated";
+    const LAKE: &'static [(&'static str, Column)] =
+        &[("amount", Column::Bigint), ("currency", Column::Text)];
 
     type Command = Command;
     type Event = Event;

@@ -1,156 +1,11 @@
-//! What the lake's table can hold: a line whose known members have the types of its columns.
-//!
-//! This is wider than [`Envelope::parse`](crate::Envelope::parse): event types and members that are
-//! newer than this code have their place in the lake too. A line of other types would make every
-//! query over it fail.
-//!
-//! Athena reads a line with the `OpenX` `SerDe`, which compares names without regard to case and fails
-//! on an object that names a member twice, whatever the member
-//! ([Athena](https://docs.aws.amazon.com/athena/latest/ug/openx-json-serde.html)).
+//! What the lake's table can hold: [`millrace_core::lake`] for accounts.
 
-use std::collections::BTreeMap;
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-
-/// The type of a column, or of a field of the column `data`.
-#[derive(Debug, Clone, Copy)]
-enum Column {
-    Text,
-    Bigint,
-    Data,
-    /// The partition column `dt` comes from the object's place in S3, and not from the line.
-    Partition,
-}
-
-/// The table's columns as the `SerDe` compares names: in lower case. `infra/lib/lake-catalog.ts`
-/// creates them.
-const COLUMNS: [(&str, Column); 13] = [
-    ("specversion", Column::Text),
-    ("id", Column::Text),
-    ("source", Column::Text),
-    ("type", Column::Text),
-    ("subject", Column::Text),
-    ("time", Column::Text),
-    ("datacontenttype", Column::Text),
-    ("dataschema", Column::Text),
-    ("correlationid", Column::Text),
-    ("causationid", Column::Text),
-    ("data_base64", Column::Text),
-    ("data", Column::Data),
-    ("dt", Column::Partition),
-];
-
-/// The fields of the column `data`.
-const DATA: [(&str, Column); 4] = [
-    ("accountid", Column::Text),
-    ("sequence", Column::Bigint),
-    ("amount", Column::Bigint),
-    ("currency", Column::Text),
-];
-
-/// The columns that every row of the lake has.
-const REQUIRED: [&str; 2] = ["id", "type"];
-
-/// A JSON value, reduced to the distinctions that matter for a column.
-#[derive(Debug, PartialEq, Eq)]
-enum Value {
-    Null,
-    Text { is_empty: bool },
-    Integer,
-    Other,
-    Object(Members),
-}
-
-/// An object's members by their names in lower case.
-type Members = BTreeMap<String, Value>;
+use crate::accounts::Accounts;
 
 /// Whether these bytes can be a line of the lake as they are: one line, and a row of its table.
 #[must_use]
 pub fn is_row(bytes: &[u8]) -> bool {
-    if bytes.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
-        return false;
-    }
-    let Ok(Value::Object(members)) = serde_json::from_slice(bytes) else {
-        return false;
-    };
-    let has = |name| matches!(members.get(name), Some(Value::Text { is_empty: false }));
-    REQUIRED.into_iter().all(has) && fits(&members, &COLUMNS)
-}
-
-/// Whether each member that has a column can be its value. A member without a column can be
-/// anything.
-fn fits(members: &Members, columns: &[(&str, Column)]) -> bool {
-    columns
-        .iter()
-        .all(|(name, column)| match (column, members.get(*name)) {
-            (_, None | Some(Value::Null))
-            | (Column::Text, Some(Value::Text { .. }))
-            | (Column::Bigint, Some(Value::Integer)) => true,
-            (Column::Data, Some(Value::Object(data))) => fits(data, &DATA),
-            (Column::Text | Column::Bigint | Column::Data | Column::Partition, Some(_)) => false,
-        })
-}
-
-impl<'de> Deserialize<'de> for Value {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(AnyValue)
-    }
-}
-
-struct AnyValue;
-
-impl<'de> Visitor<'de> for AnyValue {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Value, E> {
-        Ok(Value::Other)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Value, E> {
-        Ok(Value::Integer)
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
-        Ok(if i64::try_from(number).is_ok() {
-            Value::Integer
-        } else {
-            Value::Other
-        })
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Value, E> {
-        Ok(Value::Other)
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        Ok(Value::Text {
-            is_empty: text.is_empty(),
-        })
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Value, A::Error> {
-        while elements.next_element::<Value>()?.is_some() {}
-        Ok(Value::Other)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
-        let mut members = Members::new();
-        while let Some((name, value)) = fields.next_entry::<String, Value>()? {
-            if members.insert(name.to_lowercase(), value).is_some() {
-                return Err(A::Error::custom("an object names a member twice"));
-            }
-        }
-        Ok(Value::Object(members))
-    }
+    millrace_core::lake::is_row::<Accounts>(bytes)
 }
 
 #[cfg(test)]
@@ -158,7 +13,17 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
+    use millrace_core::lake::{COLUMNS, Column};
+
     use super::*;
+
+    /// The fields of the column `data`.
+    const DATA: [(&str, Column); 4] = [
+        ("accountid", Column::Text),
+        ("sequence", Column::Bigint),
+        ("amount", Column::Bigint),
+        ("currency", Column::Text),
+    ];
 
     #[test]
     fn events_of_today_and_of_tomorrow_are_rows() {

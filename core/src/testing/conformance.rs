@@ -8,6 +8,7 @@ use crate::encode::{encode_struct, encode_variant, variant_name};
 use crate::envelope::{self, Envelope};
 use crate::error::{DecodeError, EncodeError};
 use crate::ids::{AggregateId, Metadata};
+use crate::lake;
 use crate::layout::Version;
 use crate::row::{self, RecordedEvent, SNAPSHOT, Snapshot, StoredRow};
 use crate::time::Timestamp;
@@ -26,6 +27,7 @@ const UNREADABLE: Attribute = Attribute::Other("B");
 ///   history begins with the named event.
 /// * There is a state after each event, and a public event of each.
 /// * Rows, snapshots, public events and the context are read back as they were written.
+/// * Public events are rows of the lake.
 /// * No column and no member collides with a reserved one.
 /// * An error names the attribute ([`names_every_attribute`]).
 ///
@@ -170,6 +172,10 @@ fn assert_public<D: Domain>(public: &Envelope<D::PublicEvent>) {
         Envelope::parse::<D>(&bytes).as_ref(),
         Ok(public),
         "a public event is read back"
+    );
+    assert!(
+        lake::is_row::<D>(&bytes),
+        "a public event is a row of the lake, whose columns LAKE names"
     );
     assert_columns(&data, &data, |data| {
         decode_variant::<D::PublicEvent>(name, &Columns::from(data), |_| false).map(drop)

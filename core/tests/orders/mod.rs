@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
+use millrace_core::lake::Column;
 use millrace_core::{Attribute, Columns, Domain, Project, Refusal, Setting};
 use serde::{Deserialize, Serialize};
 
@@ -85,6 +86,7 @@ impl Domain for Orders {
     const OPENS: &'static str = "place";
     const BEGINS: &'static str = "OrderPlaced";
     const SCHEMA: u32 = 2;
+    const LAKE: &'static [(&'static str, Column)] = &[("sku", Column::Text)];
 
     type Command = Command;
     type Event = Event;
