@@ -137,9 +137,9 @@ impl<T> Data for T where
 /// assert_conforms(&Shelves, &[stocked, taken]);
 /// ```
 pub trait Domain: Send + Sync + 'static {
-    /// The first segment of every path, and the end of every public event's `source`: `accounts`.
+    /// The first segment of every path, and the end of every public event's `source`: `shelves`.
     const COLLECTION: &'static str;
-    /// The member of public data and of answers that contains the aggregate's id: `accountId`.
+    /// The member of public data and of answers that contains the aggregate's id: `shelfId`.
     const ID: &'static str;
     /// The serde name of the command that `POST /{COLLECTION}` is. Its aggregate gets a new id.
     const OPENS: &'static str;
@@ -218,9 +218,9 @@ pub trait Project: Domain {
     type View: Data;
     /// What the history shows of an event next to its type, sequence and time: a struct, or `()`.
     type Entry: Data;
-    /// The last segment of the history's path: `transactions`.
+    /// The last segment of the history's path: `history`.
     const HISTORY: &'static str;
-    /// The last segment of the path of the view at a time: `balance`. `None` if there is none.
+    /// The last segment of the path of the view at a time: `stock`. `None` if there is none.
     const VIEW_AT: Option<&'static str> = None;
 
     /// The view and the history's entry after an event that comes next in sequence. `before` is

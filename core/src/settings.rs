@@ -15,9 +15,9 @@ const ROW_TYPE: &str = "SETTINGS";
 /// A setting that must not change once events are published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
-    /// What an operator sets: the environment variable, such as `DEFAULT_CURRENCY`.
+    /// What an operator sets: the environment variable, such as `TIME_ZONE`.
     pub variable: &'static str,
-    /// The attribute of the settings' item, such as `DefaultCurrency`.
+    /// The attribute of the settings' item, such as `TimeZone`.
     pub column: &'static str,
     /// What it is set to.
     pub value: String,

@@ -367,6 +367,18 @@ fn time_never_runs_backwards_but_a_wrong_clock_is_not_followed() {
 }
 
 #[test]
+fn an_aggregate_decides_by_its_state_and_equals_one_of_the_same_rows_only() {
+    let (aggregate, _) = written(&many(0));
+    assert_eq!(
+        aggregate.decide(&orders(), Command::Cancel),
+        Ok(vec![closed(true)])
+    );
+    assert_ne!(aggregate, Aggregate::new(id()));
+    assert_ne!(aggregate, append(&aggregate, &[shipped("x")], 0).0);
+    assert!(format!("{aggregate:?}").contains("o-1"));
+}
+
+#[test]
 fn rows_that_fold_to_no_state_are_an_error() {
     assert_eq!(load(&[]), Ok(Aggregate::new(id())));
     let (_, table) = written(&many(20));
