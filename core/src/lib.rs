@@ -13,7 +13,7 @@
 //!
 //! * [`aggregate`]: loads an aggregate from its newest rows and continues it;
 //! * [`row`]: the rows of the events table;
-//! * [`envelope`]: the public events' bytes;
+//! * [`envelope`]: the public events' bytes; [`cursor`]: the publication cursor's attributes;
 //! * [`resource`], [`command`] and [`answer`]: paths, commands and answers over HTTP;
 //! * [`lake`]: which bytes can be a line of the lake;
 //! * [`settings`]: what of the settings must not change, in the events table;
@@ -33,6 +33,7 @@ pub mod answer;
 pub mod attribute;
 pub mod columns;
 pub mod command;
+pub mod cursor;
 pub mod decode;
 pub mod domain;
 pub mod encode;

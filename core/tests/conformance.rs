@@ -252,7 +252,7 @@ fn each_fault_of_a_domain_is_found() {
         (conforms::<ReservedId>(), "the name thingId is reserved"),
         (
             conforms::<ReservedInContext>(),
-            "the name PublishedThrough is reserved",
+            "the column PublishedThrough is reserved",
         ),
         (
             conforms::<ReservedInAnswer>(),

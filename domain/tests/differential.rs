@@ -12,7 +12,7 @@ use std::fmt;
 
 use fastrand::Rng;
 use millrace_core::{
-    Aggregate, Domain, Project, Sequence, View, answer, resource, settings as stored, view,
+    Aggregate, Domain, Project, Sequence, View, answer, cursor, resource, settings as stored, view,
 };
 use millrace_domain::accounts::{self, Account, Accounts, ListedCurrency};
 use millrace_domain::api::{self, Accepted};
@@ -772,9 +772,11 @@ fn compare_views(table: &[Attributes]) {
             envelope.to_bytes(),
             core.to_bytes::<Accounts>().expect("has bytes")
         );
-        let cursor = context.expect("an opening came first").to_attributes();
-        let core_cursor = millrace_core::encode::encode_struct(&core_context);
-        assert_eq!(Ok(cursor), core_cursor);
+        let cursor_item = context.expect("an opening came first").to_attributes();
+        let core_cursor = cursor::context_columns::<Accounts>(&core_context);
+        assert_eq!(core_cursor.as_ref(), Ok(&cursor_item));
+        let read = cursor::read_context::<Accounts>(&cursor_item);
+        assert_eq!(read, Ok(core_context));
 
         let (view, entry) = millrace_domain::View::apply(before.as_ref(), &envelope);
         let (core_view, core_entry) =

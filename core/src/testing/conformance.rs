@@ -2,7 +2,8 @@
 
 use crate::attribute::{Attribute, Attributes};
 use crate::columns::Columns;
-use crate::decode::{decode_struct, decode_variant};
+use crate::cursor;
+use crate::decode::decode_variant;
 use crate::domain::{Domain, Project};
 use crate::encode::{encode_struct, encode_variant, variant_name};
 use crate::envelope::{self, Envelope};
@@ -13,9 +14,6 @@ use crate::layout::Version;
 use crate::row::{self, RecordedEvent, SNAPSHOT, Snapshot, StoredRow};
 use crate::time::Timestamp;
 use crate::view::{self, HistoryEntry, View};
-
-/// The columns of the publication cursor, next to which the domain's context is kept.
-const CURSOR_COLUMNS: [&str; 4] = ["Id", "PublishedThrough", "Blocked", "Parked"];
 
 /// What replaces a value: no domain reads this type.
 const UNREADABLE: Attribute = Attribute::Other("B");
@@ -184,13 +182,12 @@ fn assert_public<D: Domain>(public: &Envelope<D::PublicEvent>) {
 
 #[track_caller]
 fn assert_context<D: Domain>(context: &D::Context) {
-    let columns = encoded("a context", encode_struct(context));
-    assert_free(&columns, &CURSOR_COLUMNS);
-    let read = |columns: &Attributes| -> Result<D::Context, DecodeError> {
-        decode_struct(&Columns::from(columns), |_| false)
-    };
+    let columns = encoded("a context", cursor::context_columns::<D>(context));
+    let read = |columns: &Attributes| cursor::read_context::<D>(columns);
+    assert_own_columns(&columns, &columns, cursor::is_reserved_column, |columns| {
+        read(columns).map(drop)
+    });
     assert_eq!(read(&columns).as_ref(), Ok(context), "is read back");
-    assert_columns(&columns, &columns, |columns| read(columns).map(drop));
 }
 
 /// None of the domain's columns is reserved, and an error names each of them.
