@@ -110,6 +110,10 @@ fn compare_rows(count: u64) -> Outcomes {
         let row = mutated_row(&mut random);
         let before = StoredRow::read(&row, &settings());
         let core = CoreRow::read(&domain(), &row);
+        if let Err(error) = &core {
+            let text = error.to_string();
+            assert!(error.path() == "Type" || !text.contains(SECRET), "{text}");
+        }
         match (before, core) {
             (Ok(before), Ok(core)) => {
                 assert_eq!(in_cores_types(&before), core, "{row:?}");
@@ -237,7 +241,11 @@ const COLUMNS: [&str; 15] = [
     "Unknown",
 ];
 
-const STRINGS: [&str; 26] = [
+/// No error quotes it.
+const SECRET: &str = "s3cr3t";
+
+const STRINGS: [&str; 27] = [
+    SECRET,
     "",
     " ",
     "a",
@@ -460,6 +468,9 @@ fn compare_envelopes(count: u64) -> BTreeMap<&'static str, u64> {
         let before = Envelope::parse(&bytes);
         let core = CoreEnvelope::parse::<Accounts>(&bytes);
         let text = String::from_utf8_lossy(&bytes);
+        if let Err(error) = &core {
+            assert!(!error.to_string().contains(SECRET), "{error}");
+        }
         let outcome = match (before, core) {
             (Ok(before), Ok(core)) => {
                 assert_eq!(
