@@ -176,7 +176,7 @@ impl<D: Domain> Aggregate<D> {
             after.newest = Some((recorded.version, at));
             after.state = D::evolve(after.state, event);
             if after.state.is_none() {
-                return Err(EncodeError::new("is an event without a state after it"));
+                return Err(EncodeError::new("is an event that leaves no state"));
             }
         }
         rows.extend(after.snapshot_if_due(at)?);

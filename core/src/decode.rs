@@ -12,8 +12,8 @@
 
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::de::{
-    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error as _, IntoDeserializer,
-    MapAccess, SeqAccess, VariantAccess, Visitor,
+    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess,
+    SeqAccess, VariantAccess, Visitor,
 };
 use serde::forward_to_deserialize_any;
 
@@ -355,7 +355,7 @@ impl<'de> Deserializer<'de> for &'de Attribute {
         if elements.0.len() == 0 {
             Ok(value)
         } else {
-            Err(DecodeError::invalid_length(list.len(), &"fewer"))
+            Err(DecodeError::constant("contains too many elements"))
         }
     }
 

@@ -61,12 +61,6 @@ impl InvalidValue {
         Self(problem)
     }
 
-    /// The text.
-    #[must_use]
-    pub const fn as_str(&self) -> &'static str {
-        self.0
-    }
-
     /// The text of `message` if it is an `InvalidValue`: every other type might quote a value. Serde
     /// doesn't ask for `'static`, so the types' names are compared, and not their `TypeId`s.
     fn constant_text<T: fmt::Display>(message: &T) -> Option<String> {
@@ -281,7 +275,7 @@ impl de::Error for DecodeError {
     }
 
     fn duplicate_field(field: &'static str) -> Self {
-        Self::constant("is there twice").in_field(field)
+        Self::constant("is repeated").in_field(field)
     }
 }
 

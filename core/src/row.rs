@@ -159,7 +159,7 @@ impl<E: Data> RecordedEvent<E> {
     pub fn to_row<D: Domain<Event = E>>(&self) -> Result<Attributes, EncodeError> {
         let (row_type, mut row) = encode_variant(&self.event)?;
         if row_type == SNAPSHOT || check_position::<D>(row_type, self.version).is_err() {
-            return Err(EncodeError::new("is an event that its row can't be"));
+            return Err(EncodeError::new("is an event that can't be at this row"));
         }
         add_keys(&mut row, &self.id, self.version, row_type, self.time);
         add(&mut row, SCHEMA_VERSION, Attribute::number(D::SCHEMA));

@@ -266,7 +266,7 @@ fn an_error_names_the_attribute_at_any_depth() {
         (
             &["Lines", "0", "Size"],
             Some(Attribute::List(vec![Attribute::number(1); 3])),
-            "Lines[0].Size: contains 3 elements, not fewer",
+            "Lines[0].Size: contains too many elements",
         ),
         (
             &["Note"],

@@ -8,7 +8,7 @@ use millrace_core::{
     Aggregate, AggregateId, Attribute, Attributes, DecodeError, Envelope, HistoryEntry, LoadError,
     Metadata, RecordedEvent, StoredRow, StoredRowOf, Timestamp, Version, View, row, view,
 };
-use orders::{Closed, Command, Event, Orders, PublicEvent, Status, orders, placed};
+use orders::{By, Closed, Command, Event, Orders, PublicEvent, Status, orders, placed};
 use proptest::prelude::*;
 
 fn shipped(sku: &str) -> Event {
@@ -18,7 +18,14 @@ fn shipped(sku: &str) -> Event {
 }
 
 fn closed(cancelled: bool) -> Event {
-    Event::OrderClosed(Closed { cancelled })
+    Event::OrderClosed(Closed {
+        cancelled,
+        by: if cancelled {
+            By::Customer
+        } else {
+            By::LastLine
+        },
+    })
 }
 
 fn id() -> AggregateId {
@@ -262,6 +269,12 @@ fn a_row_that_contradicts_its_position_or_schema_names_the_column() {
     ] {
         assert_eq!(read(&row).expect_err(text).to_string(), text);
     }
+    let mut by = event_row(3, closed(true));
+    by.insert("By".to_owned(), Attribute::text("secret"));
+    assert_eq!(
+        read(&by).expect_err("no variant").to_string(),
+        "By: is none of the known variants"
+    );
     let mut moved = event_row(3, shipped("x"));
     moved.remove("Sequence");
     for (version, text) in [

@@ -7,10 +7,10 @@
 //! aggregate (here: one account) with an id, rows with a version, and events with a sequence. What no
 //! domain replaces is in `millrace-core` and re-exported here ([`ids`], [`layout`], [`time`],
 //! [`attribute`]). [`accounts`] is the account as `millrace_core`'s `Domain`, which the functions don't
-//! use yet. The other modules of this crate are the account's as the functions use it: [`money`], [`account`] (commands,
-//! events, `decide`, `evolve`), [`row`] (how events are stored in the table), [`envelope`] (the public
-//! contract), [`view`] (the read model), [`api`] (routes, bodies and answers), [`settings`], and
-//! [`history`], which loads and continues an account.
+//! use yet. The other modules of this crate are the account's as the functions use it: [`money`],
+//! [`account`] (commands, events, `decide`, `evolve`), [`row`] (how events are stored in the table),
+//! [`envelope`] (the public contract), [`view`] (the read model), [`api`] (routes, bodies and answers),
+//! [`settings`], and [`history`], which loads and continues an account.
 //!
 //! Left out on purpose: anything that waits, retries or talks to a service. That belongs to the
 //! functions.

@@ -34,6 +34,13 @@ pub(crate) enum Event {
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Closed {
     pub(crate) cancelled: bool,
+    pub(crate) by: By,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) enum By {
+    Customer,
+    LastLine,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -107,14 +114,20 @@ impl Domain for Orders {
             (_, Some(order)) if order.status != Status::Open => {
                 Err(Refusal::rule("order-closed", "the order is closed"))
             }
-            (Command::Cancel, Some(_)) => Ok(vec![Event::OrderClosed(Closed { cancelled: true })]),
+            (Command::Cancel, Some(_)) => Ok(vec![Event::OrderClosed(Closed {
+                cancelled: true,
+                by: By::Customer,
+            })]),
             (Command::Ship { sku }, Some(order)) if !order.open.contains(&sku) => Err(
                 Refusal::rule("line-not-open", format!("{sku} is no open line")),
             ),
             (Command::Ship { sku }, Some(order)) => {
                 let mut events = vec![Event::LineShipped { sku }];
                 if order.open.len() == 1 {
-                    events.push(Event::OrderClosed(Closed { cancelled: false }));
+                    events.push(Event::OrderClosed(Closed {
+                        cancelled: false,
+                        by: By::LastLine,
+                    }));
                 }
                 Ok(events)
             }
@@ -148,7 +161,7 @@ impl Domain for Orders {
         Some(match event.clone() {
             Event::OrderPlaced { lines, .. } => PublicEvent::OrderPlaced { lines, note: None },
             Event::LineShipped { sku } => PublicEvent::LineShipped { sku },
-            Event::OrderClosed(Closed { cancelled }) => PublicEvent::OrderClosed { cancelled },
+            Event::OrderClosed(Closed { cancelled, .. }) => PublicEvent::OrderClosed { cancelled },
         })
     }
 
