@@ -243,10 +243,6 @@ impl<'de> SeqAccess<'de> for Elements<'de> {
             .map(Some)
             .map_err(|error| error.in_element(index))
     }
-
-    fn size_hint(&self) -> Option<usize> {
-        Some(self.0.len())
-    }
 }
 
 /// The digits of a number without decimals, or with zeros for decimals only.

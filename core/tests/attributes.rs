@@ -298,6 +298,12 @@ fn an_error_names_the_attribute_at_any_depth() {
 }
 
 #[test]
+fn a_type_that_is_read_from_text_says_so_to_other_formats() {
+    let error = serde_json::from_str::<Name>("5").expect_err("no string");
+    assert!(error.to_string().contains("expected a string"), "{error}");
+}
+
+#[test]
 fn an_integer_is_read_exactly_and_zero_decimals_are_none() {
     let note = |text: &str| -> Result<u64, DecodeError> {
         #[derive(Deserialize)]

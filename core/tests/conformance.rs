@@ -128,6 +128,8 @@ data! {
     Named { #[serde(rename = "thingId")] name: u32 = 1 }
     Revised { #[serde(rename = "Revision")] revision: u32 = 1 }
     #[derive(Default)]
+    Counter { counter: u32 = 1 }
+    #[derive(Default)]
     Published { #[serde(rename = "PublishedThrough")] through: u32 = 1 }
     Flattened { #[serde(flatten)] count: Count = Count::example() }
     Ratio { ratio: f64 = 0.5 }
@@ -172,6 +174,7 @@ macro_rules! variations {
 
 variations! {
     Conforming: Plain, Count, Plain, (), (), Count;
+    ConformingWithContext: Plain, Count, Plain, Counter, (), Count;
     OpensNothing: Plain, Count, Plain, (), (), Count { const OPENS: &'static str = "open"; };
     BeginsNothing: Plain, Count, Plain, (), (), Count { const BEGINS: &'static str = "Opened"; };
     BeginsNothingPublic: Plain, Count, Plain, (), (), Count { const BEGINS_PUBLIC: &'static str = "Opened"; };
@@ -216,6 +219,7 @@ fn caught(check: impl FnOnce()) -> Result<(), String> {
 fn a_domain_without_fault_conforms() {
     assert_eq!(conforms::<Conforming>(), Ok(()));
     assert_eq!(projects::<Conforming>(), Ok(()));
+    assert_eq!(conforms::<ConformingWithContext>(), Ok(()));
     names_every_attribute(&Varied::<Conforming>(PhantomData), &Plain::example());
 }
 
