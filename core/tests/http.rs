@@ -39,6 +39,7 @@ fn a_path_names_one_resource_and_a_resource_takes_one_method() {
             "POST",
         ),
         ("/orders/a/history", Resource::History(id("a")), "GET"),
+        ("/orders/a/status", Resource::ViewAt(id("a")), "GET"),
     ] {
         assert_eq!(Resource::parse::<Orders>(path).as_ref(), Ok(&resource));
         assert_eq!(resource.method(), method, "{path}");

@@ -194,6 +194,7 @@ impl Project for Orders {
     type View = View;
     type Entry = ();
     const HISTORY: &'static str = "history";
+    const VIEW_AT: Option<&'static str> = Some("status");
 
     fn project(before: Option<&View>, event: &PublicEvent) -> (View, ()) {
         let mut view = before.cloned().unwrap_or(View {
