@@ -18,7 +18,7 @@ use millrace_domain::{
 };
 use millrace_projector::model::{REVISION, ReadModel, Saved};
 use millrace_projector::project::Projector;
-use millrace_projector::record::Delivered;
+use millrace_runtime::kinesis::KinesisRecord;
 use millrace_runtime::{Ambient, Budget, ServiceError};
 use millrace_translator::cursor::{Block, Cursor, CursorStore, Loaded};
 use millrace_translator::rows::{EventRows, Page};
@@ -405,7 +405,7 @@ async fn a_view_that_differs_is_replaced_whatever_is_wrong() {
 async fn a_stale_mark_that_no_event_explains_is_lifted() {
     let services = Services::with(&[("a", 5)]);
     services.build("a").await;
-    let foreign = Delivered {
+    let foreign = KinesisRecord {
         position: 0,
         stream_id: "s".to_owned(),
         partition_key: "a".to_owned(),

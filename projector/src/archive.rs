@@ -8,7 +8,7 @@ use millrace_runtime::{Ambient, Backoff, Budget, Chain, ServiceError};
 
 use crate::line::lines;
 use crate::pack::{Packed, call_size, pack};
-use crate::record::Delivered;
+use millrace_runtime::kinesis::KinesisRecord;
 
 /// Between two rounds. Firehose throttles by the second.
 const BACKOFF: Backoff = Backoff {
@@ -62,7 +62,7 @@ impl<D: Delivery, A: Ambient> Archiver<D, A> {
     /// Delivers a batch. What fails, and nothing else, is sent again until all is delivered or the
     /// budget is spent; then the batch is taken up again at the first record that is left, and what
     /// was delivered behind it comes into the lake once more.
-    pub async fn archive(&self, records: &[Delivered], budget: Budget) -> Outcome {
+    pub async fn archive(&self, records: &[KinesisRecord], budget: Budget) -> Outcome {
         let lines = records.iter().flat_map(|record| {
             lines(record)
                 .into_iter()

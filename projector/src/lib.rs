@@ -6,7 +6,7 @@
 //! has its way with repeats: the projector's [`gate`] lets each event through once, the lake keeps
 //! repeats and shows them by their `id`.
 //!
-//! * [`handler`]: Lambda's batches to [`record`]s, and the outcome to the answer.
+//! * [`handler`]: Lambda's batches to [records](millrace_runtime::kinesis), and the outcome to the answer.
 //! * [`gate`], [`project`], [`stale`], [`history`], [`model`]: the projector; [`dynamodb`] implements its
 //!   ports with the tables.
 //! * [`line`], [`pack`], [`archive`]: the archiver; [`firehose`] puts the delivery stream behind it.
@@ -28,5 +28,4 @@ pub mod line;
 pub mod model;
 pub mod pack;
 pub mod project;
-pub mod record;
 pub mod stale;

@@ -11,7 +11,7 @@ use millrace_domain::lake;
 use serde_json::json;
 
 use crate::pack::MAX_RECORD;
-use crate::record::Delivered;
+use millrace_runtime::kinesis::KinesisRecord;
 
 /// The `type` of a line that holds a record which is no event.
 pub const UNREADABLE: &str = "UnreadableRecord";
@@ -24,7 +24,7 @@ const PART: usize = 600 * 1024;
 
 /// The lines of a record, each with its line break, and none larger than [`MAX_RECORD`].
 #[must_use]
-pub fn lines(record: &Delivered) -> Vec<Vec<u8>> {
+pub fn lines(record: &KinesisRecord) -> Vec<Vec<u8>> {
     if lake::is_row(&record.data) {
         let bytes = record.data.len() + 1;
         if bytes <= MAX_RECORD {
@@ -51,7 +51,7 @@ pub fn lines(record: &Delivered) -> Vec<Vec<u8>> {
         .collect()
 }
 
-fn unreadable(record: &Delivered, part: &[u8], number: usize, count: usize) -> Vec<u8> {
+fn unreadable(record: &KinesisRecord, part: &[u8], number: usize, count: usize) -> Vec<u8> {
     let stream_id = &record.stream_id;
     let mut line = json!({
         "specversion": "1.0",
@@ -76,8 +76,8 @@ mod tests {
 
     use super::*;
 
-    fn record(data: &[u8]) -> Delivered {
-        Delivered {
+    fn record(data: &[u8]) -> KinesisRecord {
+        KinesisRecord {
             position: 0,
             stream_id: "shardId-000000000000:495".to_owned(),
             partition_key: "a".to_owned(),

@@ -11,8 +11,8 @@ use millrace_runtime::{Ambient, Backoff, Budget, Chain, ServiceError};
 use crate::gate::{Gate, gate};
 use crate::history;
 use crate::model::{REVISION, ReadModel, Saved};
-use crate::record::Delivered;
 use crate::stale::Stale;
+use millrace_runtime::kinesis::KinesisRecord;
 
 /// How many aggregates are projected side by side.
 const CONCURRENCY: usize = 16;
@@ -100,7 +100,7 @@ impl<M: ReadModel, A: Ambient> Projector<M, A> {
     /// a hole, and is marked stale if one doesn't. Service errors and a spent budget leave
     /// aggregates behind, each on its own; the batch is taken up again at the first record of the
     /// first of them. Repeats change nothing.
-    pub async fn project(&self, records: Vec<Delivered>, budget: Budget) -> Outcome {
+    pub async fn project(&self, records: Vec<KinesisRecord>, budget: Budget) -> Outcome {
         let news = by_aggregate(records);
         let aggregates = news.len();
         let results: Vec<(usize, Option<Through>)> = stream::iter(news)
@@ -217,7 +217,7 @@ fn log_stale(before: Option<&Stale>, now: Option<&Stale>) {
 }
 
 /// Groups the records by aggregate; each aggregate's stay in the stream's order.
-fn by_aggregate(records: Vec<Delivered>) -> Vec<News> {
+fn by_aggregate(records: Vec<KinesisRecord>) -> Vec<News> {
     let mut news: BTreeMap<String, News> = BTreeMap::new();
     for record in records {
         let event = read(&record);
@@ -235,7 +235,7 @@ fn by_aggregate(records: Vec<Delivered>) -> Vec<News> {
 
 /// The event in a record, or why there is none that could be applied. Order holds per partition key,
 /// so an event under another's key can't be trusted to come in order.
-fn read(record: &Delivered) -> Result<Envelope, String> {
+fn read(record: &KinesisRecord) -> Result<Envelope, String> {
     let envelope = Envelope::parse(&record.data)
         .map_err(|error| format!("a record can't be read: {}", without_values(&error)))?;
     if envelope.subject.as_str() == record.partition_key {

@@ -1,6 +1,6 @@
 //! What every Millrace function needs and no domain decides: time and randomness behind one seam,
-//! the invocation's time budget, backoff, configuration, logs, metrics, AWS clients, and the HTTP that the
-//! writer and the reader share.
+//! the invocation's time budget, backoff, configuration, logs, metrics, AWS clients, the HTTP that the
+//! writer and the reader share, and the Kinesis batches that the consumers share.
 //!
 //! Left out on purpose: anything about events. Ordering, publishing and projecting live in the
 //! functions, the account in the domain.
@@ -13,6 +13,7 @@ pub mod dynamodb;
 pub mod error;
 pub mod http;
 pub mod item_size;
+pub mod kinesis;
 pub mod metrics;
 pub mod telemetry;
 pub mod variables;

@@ -97,6 +97,12 @@ impl Metric {
     }
 }
 
+/// A number of things as a metric's value; `None` above `u64::MAX`.
+#[must_use]
+pub fn count(number: usize) -> Option<u64> {
+    u64::try_from(number).ok()
+}
+
 /// From now on, metrics are this function's.
 pub(crate) fn start(function: String) {
     // Only the first call counts; there is one function to a process.

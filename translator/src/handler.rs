@@ -6,7 +6,7 @@ use aws_lambda_events::dynamodb::{Event, EventRecord};
 use aws_lambda_events::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
 use lambda_runtime::{Context, LambdaEvent};
 use millrace_domain::{Attribute, Attributes, Timestamp, row};
-use millrace_runtime::metrics::Metric;
+use millrace_runtime::metrics::{Metric, count};
 use millrace_runtime::{Ambient, Budget};
 use serde_dynamo::{AttributeValue, Item};
 
@@ -82,7 +82,6 @@ fn log(context: &Context, records: usize, outcome: Outcome, resume_at: Option<us
 
 fn measured(outcome: Outcome, now: Timestamp) -> [(Metric, Option<u64>); 7] {
     let Outcome { blocked, tally, .. } = outcome;
-    let count = |number: usize| u64::try_from(number).ok();
     let lag = tally
         .oldest
         .and_then(|oldest| u64::try_from(now.unix_millis() - oldest.unix_millis()).ok());

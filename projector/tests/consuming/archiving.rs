@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use millrace_projector::archive::{Archiver, Outcome};
-use millrace_projector::record::Delivered;
 use millrace_runtime::Budget;
+use millrace_runtime::kinesis::KinesisRecord;
 
 use crate::memory::{Lake, Still, batch, events, record};
 
-async fn archive(lake: &Lake, records: &[Delivered], budget: Duration) -> Outcome {
+async fn archive(lake: &Lake, records: &[KinesisRecord], budget: Duration) -> Outcome {
     let archiver = Archiver {
         delivery: lake,
         ambient: Still,
@@ -19,7 +19,7 @@ async fn archive(lake: &Lake, records: &[Delivered], budget: Duration) -> Outcom
 const AMPLE: Duration = Duration::from_mins(1);
 
 /// Records of which each fills a Firehose record of its own.
-fn large(count: usize) -> Vec<Delivered> {
+fn large(count: usize) -> Vec<KinesisRecord> {
     (0..count)
         .map(|position| {
             let filler = "x".repeat(590 * 1024);

@@ -9,15 +9,15 @@ use millrace_domain::{Envelope, HistoryEntry, View};
 use millrace_projector::archive::Archiver;
 use millrace_projector::history;
 use millrace_projector::project::{Outcome, Projector};
-use millrace_projector::record::Delivered;
 use millrace_runtime::Budget;
 use millrace_runtime::item_size::{MAX_ITEM_BYTES, item_size};
+use millrace_runtime::kinesis::KinesisRecord;
 use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::memory::{Fault, Lake, Memory, Still, batch, blocking, events, record, sequence};
 
-async fn project(memory: &Memory, records: Vec<Delivered>) -> Outcome {
+async fn project(memory: &Memory, records: Vec<KinesisRecord>) -> Outcome {
     let projector = Projector {
         model: memory,
         ambient: Still,
@@ -67,7 +67,7 @@ async fn a_history_item_at_the_limit_is_stored_and_a_byte_more_marks_the_view_st
         "event 3 leads to a history item of 409601 bytes, and the limit is 409600"
     );
 
-    // Delivered again, it changes nothing.
+    // KinesisRecord again, it changes nothing.
     let saves = *memory.saves.lock().expect("unpoisoned");
     let outcome = project(&memory, batch(&all)).await;
     assert_eq!((outcome.resume_at, outcome.stale), (None, 1));
@@ -104,7 +104,7 @@ async fn a_call_that_would_be_too_large_is_two() {
 }
 
 /// Records that a single record of the delivery stream, or a call, takes or doesn't.
-fn event_of(bytes: usize, position: usize) -> Delivered {
+fn event_of(bytes: usize, position: usize) -> KinesisRecord {
     let event = |filler: &str| format!(r#"{{"id":"{position}","type":"T","filler":"{filler}"}}"#);
     let filler = "x".repeat(bytes - event("").len());
     record(position, "a", event(&filler).as_bytes())
@@ -136,7 +136,7 @@ fn archived(lake: &Lake) -> Vec<Vec<u8>> {
     all
 }
 
-async fn archive(lake: &Lake, records: &[Delivered]) -> millrace_projector::archive::Outcome {
+async fn archive(lake: &Lake, records: &[KinesisRecord]) -> millrace_projector::archive::Outcome {
     let archiver = Archiver {
         delivery: lake,
         ambient: Still,
@@ -204,7 +204,7 @@ proptest! {
         sizes in prop::collection::vec(event_size(), 0..12),
         answers in prop::collection::vec(prop::collection::vec(any::<bool>(), 0..5), 0..3),
     ) {
-        let records: Vec<Delivered> = sizes
+        let records: Vec<KinesisRecord> = sizes
             .iter()
             .enumerate()
             .map(|(position, size)| event_of(*size, position))

@@ -10,9 +10,9 @@ use millrace_domain::{
 use millrace_projector::archive::{Delivery, Rejected};
 use millrace_projector::model::{REVISION, ReadModel, Saved};
 use millrace_projector::pack::Packed;
-use millrace_projector::record::Delivered;
 use millrace_projector::stale::{self, Stale};
 use millrace_runtime::item_size::item_size;
+use millrace_runtime::kinesis::KinesisRecord;
 use millrace_runtime::metrics::Metric;
 use millrace_runtime::{Ambient, ServiceError};
 
@@ -313,7 +313,7 @@ pub(crate) fn events(id: &str, sequences: std::ops::RangeInclusive<u64>) -> Vec<
 }
 
 /// A batch of records, in this order.
-pub(crate) fn batch(events: &[Envelope]) -> Vec<Delivered> {
+pub(crate) fn batch(events: &[Envelope]) -> Vec<KinesisRecord> {
     events
         .iter()
         .enumerate()
@@ -321,9 +321,9 @@ pub(crate) fn batch(events: &[Envelope]) -> Vec<Delivered> {
         .collect()
 }
 
-pub(crate) fn record(position: usize, key: &str, data: &[u8]) -> Delivered {
+pub(crate) fn record(position: usize, key: &str, data: &[u8]) -> KinesisRecord {
     AggregateId::new(key).expect("an id");
-    Delivered {
+    KinesisRecord {
         position,
         stream_id: format!("shard:{position}"),
         partition_key: key.to_owned(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use millrace_domain::{Attribute, Envelope, View};
 use millrace_projector::project::{Outcome, Projector};
-use millrace_projector::record::Delivered;
+use millrace_runtime::kinesis::KinesisRecord;
 use millrace_runtime::{Ambient as _, Budget};
 use proptest::prelude::*;
 
@@ -12,7 +12,7 @@ use crate::memory::{Fault, Memory, Still, batch, blocking, events, record, seque
 
 const AMPLE: Duration = Duration::from_mins(1);
 
-async fn project(memory: &Memory, records: Vec<Delivered>) -> Outcome {
+async fn project(memory: &Memory, records: Vec<KinesisRecord>) -> Outcome {
     let projector = Projector {
         model: memory,
         ambient: Still,
