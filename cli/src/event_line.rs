@@ -3,7 +3,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use millrace_projector::line::UNREADABLE;
+use millrace_archiver::line::UNREADABLE;
 use serde_json::{Value, json};
 
 use crate::output::Output;

@@ -1,24 +1,17 @@
-//! What the two functions read from their environment, once, at start.
+//! What the projector reads from its environment, once, at start.
 
 use millrace_runtime::variables::{self, Missing};
 
 /// The projector's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProjectorConfig {
+pub struct Config {
     /// `VIEW_TABLE`: one item per aggregate.
     pub view_table: String,
     /// `HISTORY_TABLE`: one item per event.
     pub history_table: String,
 }
 
-/// The archiver's configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ArchiverConfig {
-    /// `DELIVERY_STREAM`: the Firehose stream to the lake.
-    pub delivery_stream: String,
-}
-
-impl ProjectorConfig {
+impl Config {
     /// Reads the configuration through `lookup`, which looks a variable up.
     ///
     /// # Errors
@@ -31,18 +24,6 @@ impl ProjectorConfig {
     }
 }
 
-impl ArchiverConfig {
-    /// Reads the configuration through `lookup`, which looks a variable up.
-    ///
-    /// # Errors
-    /// [`Missing`], which names the variable.
-    pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Missing> {
-        Ok(Self {
-            delivery_stream: variables::required("DELIVERY_STREAM", &lookup)?,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,10 +31,8 @@ mod tests {
     #[test]
     fn every_missing_variable_is_named() {
         for missing in ["VIEW_TABLE", "HISTORY_TABLE"] {
-            let error = ProjectorConfig::read(|name| (name != missing).then(|| "x".to_owned()));
+            let error = Config::read(|name| (name != missing).then(|| "x".to_owned()));
             assert_eq!(error, Err(Missing(missing)));
         }
-        let error = ArchiverConfig::read(|_| None);
-        assert_eq!(error, Err(Missing("DELIVERY_STREAM")));
     }
 }

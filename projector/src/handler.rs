@@ -1,4 +1,4 @@
-//! Between Lambda's types and the consumers' own.
+//! Between Lambda's types and the projector's own.
 
 use std::time::Duration;
 
@@ -9,7 +9,6 @@ use millrace_runtime::kinesis::{from_batch, partial_batch_response};
 use millrace_runtime::metrics::{Metric, count};
 use millrace_runtime::{Ambient, Budget};
 
-use crate::archive::{Archiver, Delivery};
 use crate::model::ReadModel;
 use crate::project::Projector;
 
@@ -40,39 +39,6 @@ pub async fn project<M: ReadModel, A: Ambient>(
             (Metric::EventsProjected, count(outcome.applied)),
             (Metric::ViewsStale, count(outcome.stale)),
             (Metric::ViewLag, outcome.lag_millis),
-        ],
-    );
-    partial_batch_response(&payload.records, outcome.resume_at)
-}
-
-/// Archives an invocation's batch.
-pub async fn archive<D: Delivery, A: Ambient>(
-    archiver: &Archiver<D, A>,
-    event: LambdaEvent<KinesisEvent>,
-) -> KinesisEventResponse {
-    let LambdaEvent { payload, context } = event;
-    let budget = Budget::of(&context, RESERVE, &archiver.ambient);
-    let outcome = archiver
-        .archive(&from_batch(&payload.records), budget)
-        .await;
-    tracing::info!(
-        request_id = context.request_id,
-        records = payload.records.len(),
-        packed = outcome.packed,
-        retries = outcome.retries,
-        resume_at = outcome.resume_at,
-        "archived a batch"
-    );
-    let delivered = outcome.resume_at.unwrap_or(payload.records.len());
-    archiver.ambient.measure(
-        &context.request_id,
-        &[
-            (Metric::RecordsArchived, count(delivered)),
-            (Metric::ArchiveRetries, count(outcome.retries)),
-            (
-                Metric::ArchiveFailures,
-                Some(u64::from(outcome.resume_at.is_some())),
-            ),
         ],
     );
     partial_batch_response(&payload.records, outcome.resume_at)

@@ -65,7 +65,7 @@ async fn query(deployment: &Deployment, columns: &str, which: &str) -> Result<Ve
     let sql = format!(
         "SELECT {columns} FROM \"{}\" WHERE type <> '{}'{which}",
         names.glue_table,
-        millrace_projector::line::UNREADABLE,
+        millrace_archiver::line::UNREADABLE,
     );
     let query = athena::query(
         &deployment.clients.athena,

@@ -17,11 +17,12 @@ const FUNCTIONS: [&str; 5] = ["writer", "translator", "projector", "archiver", "
 
 /// The packages whose features cargo unifies with: this one is among them, because its own
 /// dependencies were compiled with the features that it asks for too.
-const PACKAGES: [&str; 5] = [
+const PACKAGES: [&str; 6] = [
     "millrace-cli",
     "millrace-writer",
     "millrace-translator",
     "millrace-projector",
+    "millrace-archiver",
     "millrace-reader",
 ];
 

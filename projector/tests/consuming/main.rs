@@ -1,8 +1,6 @@
-//! The two consumers over services in memory, and their adapters over mocked answers.
+//! The projector over read models in memory, and its adapter over mocked answers.
 
-mod archiving;
 mod dynamodb;
-mod firehose;
 mod handling;
 mod limits;
 mod memory;

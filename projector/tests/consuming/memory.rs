@@ -1,4 +1,4 @@
-//! The read models and the delivery stream in memory, failing on command.
+//! The read models in memory, failing on command.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
@@ -7,9 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use millrace_domain::{
     AggregateId, Attribute, Attributes, Envelope, HistoryEntry, Sequence, Timestamp, View,
 };
-use millrace_projector::archive::{Delivery, Rejected};
 use millrace_projector::model::{REVISION, ReadModel, Saved};
-use millrace_projector::pack::Packed;
 use millrace_projector::stale::{self, Stale};
 use millrace_runtime::item_size::item_size;
 use millrace_runtime::kinesis::KinesisRecord;
@@ -246,47 +244,6 @@ fn replace(views: &mut BTreeMap<String, Attributes>, id: &str, through: u64) {
     let mut item = view.expect("some").to_attributes();
     item.insert(REVISION.to_owned(), Attribute::text("another writer's"));
     views.insert(id.to_owned(), item);
-}
-
-/// A delivery stream that takes what it is told to.
-#[derive(Debug, Default)]
-pub(crate) struct Lake {
-    pub(crate) lines: Mutex<Vec<String>>,
-    /// What each next call answers, entry by entry; `None` fails the call. Then all is taken.
-    pub(crate) answers: Mutex<VecDeque<Option<Vec<bool>>>>,
-    pub(crate) calls: Mutex<Vec<usize>>,
-}
-
-impl Delivery for &Lake {
-    async fn put(&self, records: &[Packed]) -> Result<Vec<Result<(), Rejected>>, ServiceError> {
-        let bytes = |record: &Packed| record.data.len();
-        assert!(records.len() <= 500, "a call has too many records");
-        assert!(records.iter().all(|record| bytes(record) <= 1_024_000));
-        assert!(records.iter().map(bytes).sum::<usize>() <= 4_194_304);
-        self.calls.lock().expect("unpoisoned").push(records.len());
-        let answer = self.answers.lock().expect("unpoisoned").pop_front();
-        let entries = match answer {
-            None => vec![true; records.len()],
-            Some(Some(entries)) => entries,
-            Some(None) => return Err(lost()),
-        };
-        let mut lines = self.lines.lock().expect("unpoisoned");
-        Ok(records
-            .iter()
-            .zip(entries)
-            .map(|(record, taken)| {
-                if taken {
-                    let data = String::from_utf8(record.data.clone()).expect("text");
-                    lines.extend(data.lines().map(str::to_owned));
-                    Ok(())
-                } else {
-                    Err(Rejected {
-                        code: "ServiceUnavailableException".to_owned(),
-                    })
-                }
-            })
-            .collect())
-    }
 }
 
 /// An account's events: an opening, then credits of 10.

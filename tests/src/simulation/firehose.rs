@@ -1,7 +1,7 @@
 //! The delivery stream as the archiver sees it: what it takes lies in the lake.
 
-use millrace_projector::archive::{Delivery, Rejected};
-use millrace_projector::pack::Packed;
+use millrace_archiver::archive::{Delivery, Rejected};
+use millrace_archiver::pack::Packed;
 use millrace_runtime::ServiceError;
 
 use super::faults::Fault;

@@ -289,10 +289,10 @@ fn lake(sim: &Sim) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use millrace_archiver::archive::Delivery;
+    use millrace_archiver::pack::Packed;
     use millrace_domain::{Attribute, Attributes, Timestamp, Version};
-    use millrace_projector::archive::Delivery;
     use millrace_projector::model::ReadModel as _;
-    use millrace_projector::pack::Packed;
     use millrace_translator::publish::{Publisher, PutError};
     use millrace_writer::store::{Append, Appended, EventStore as _};
 

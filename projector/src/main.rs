@@ -3,7 +3,7 @@
 use anyhow::Context;
 use aws_sdk_dynamodb::Client;
 use lambda_runtime::service_fn;
-use millrace_projector::config::ProjectorConfig;
+use millrace_projector::config::Config;
 use millrace_projector::dynamodb::Tables;
 use millrace_projector::handler::project;
 use millrace_projector::project::Projector;
@@ -13,7 +13,7 @@ use millrace_runtime::{System, aws, telemetry, variables};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     telemetry::start();
-    let config = ProjectorConfig::read(variables::lookup).context("the projector can't start")?;
+    let config = Config::read(variables::lookup).context("the projector can't start")?;
     let client = Client::new(&aws::config(Timeouts::BATCH).await);
     let projector = Projector {
         model: Tables::new(client, config.view_table, config.history_table),

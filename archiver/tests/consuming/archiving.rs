@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millrace_projector::archive::{Archiver, Outcome};
+use millrace_archiver::archive::{Archiver, Outcome};
 use millrace_runtime::Budget;
 use millrace_runtime::kinesis::KinesisRecord;
 

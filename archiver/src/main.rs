@@ -3,17 +3,17 @@
 use anyhow::Context;
 use aws_sdk_firehose::Client;
 use lambda_runtime::service_fn;
-use millrace_projector::archive::Archiver;
-use millrace_projector::config::ArchiverConfig;
-use millrace_projector::firehose::DeliveryStream;
-use millrace_projector::handler::archive;
+use millrace_archiver::archive::Archiver;
+use millrace_archiver::config::Config;
+use millrace_archiver::firehose::DeliveryStream;
+use millrace_archiver::handler::archive;
 use millrace_runtime::aws::Timeouts;
 use millrace_runtime::{System, aws, telemetry, variables};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     telemetry::start();
-    let config = ArchiverConfig::read(variables::lookup).context("the archiver can't start")?;
+    let config = Config::read(variables::lookup).context("the archiver can't start")?;
     let client = Client::new(&aws::config(Timeouts::BATCH).await);
     let archiver = Archiver {
         delivery: DeliveryStream::new(client, config.delivery_stream),

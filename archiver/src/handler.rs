@@ -1,0 +1,48 @@
+//! Between Lambda's types and the archiver's own.
+
+use std::time::Duration;
+
+use aws_lambda_events::kinesis::KinesisEvent;
+use aws_lambda_events::streams::KinesisEventResponse;
+use lambda_runtime::LambdaEvent;
+use millrace_runtime::kinesis::{from_batch, partial_batch_response};
+use millrace_runtime::metrics::{Metric, count};
+use millrace_runtime::{Ambient, Budget};
+
+use crate::archive::{Archiver, Delivery};
+
+/// The part of the invocation's time that is reserved for the response.
+const RESERVE: Duration = Duration::from_secs(3);
+
+/// Archives an invocation's batch.
+pub async fn archive<D: Delivery, A: Ambient>(
+    archiver: &Archiver<D, A>,
+    event: LambdaEvent<KinesisEvent>,
+) -> KinesisEventResponse {
+    let LambdaEvent { payload, context } = event;
+    let budget = Budget::of(&context, RESERVE, &archiver.ambient);
+    let outcome = archiver
+        .archive(&from_batch(&payload.records), budget)
+        .await;
+    tracing::info!(
+        request_id = context.request_id,
+        records = payload.records.len(),
+        packed = outcome.packed,
+        retries = outcome.retries,
+        resume_at = outcome.resume_at,
+        "archived a batch"
+    );
+    let delivered = outcome.resume_at.unwrap_or(payload.records.len());
+    archiver.ambient.measure(
+        &context.request_id,
+        &[
+            (Metric::RecordsArchived, count(delivered)),
+            (Metric::ArchiveRetries, count(outcome.retries)),
+            (
+                Metric::ArchiveFailures,
+                Some(u64::from(outcome.resume_at.is_some())),
+            ),
+        ],
+    );
+    partial_batch_response(&payload.records, outcome.resume_at)
+}
