@@ -7,6 +7,7 @@
 use std::sync::OnceLock;
 
 use serde_json::{Map, Value, json};
+use strum::{IntoStaticStr, VariantArray};
 
 /// The namespace of all metrics.
 pub const NAMESPACE: &str = "Millrace";
@@ -17,7 +18,7 @@ pub const DIMENSION: &str = "FunctionName";
 static FUNCTION: OnceLock<String> = OnceLock::new();
 
 /// What is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 pub enum Metric {
     /// Translator: events that stream records told of.
     EventsTranslated,
@@ -51,42 +52,12 @@ pub enum Metric {
 
 impl Metric {
     /// All of them.
-    pub const ALL: [Self; 14] = [
-        Self::EventsTranslated,
-        Self::EventsPublished,
-        Self::EventsRepeated,
-        Self::EventsRepaired,
-        Self::AggregatesBlocked,
-        Self::PublishRetries,
-        Self::PublishLag,
-        Self::EventsProjected,
-        Self::ViewsStale,
-        Self::ViewLag,
-        Self::RacesLost,
-        Self::RecordsArchived,
-        Self::ArchiveRetries,
-        Self::ArchiveFailures,
-    ];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
-    /// Its name in CloudWatch.
+    /// Its name in CloudWatch, which is the variant's.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::EventsTranslated => "EventsTranslated",
-            Self::EventsPublished => "EventsPublished",
-            Self::EventsRepeated => "EventsRepeated",
-            Self::EventsRepaired => "EventsRepaired",
-            Self::AggregatesBlocked => "AggregatesBlocked",
-            Self::PublishRetries => "PublishRetries",
-            Self::PublishLag => "PublishLag",
-            Self::EventsProjected => "EventsProjected",
-            Self::ViewsStale => "ViewsStale",
-            Self::ViewLag => "ViewLag",
-            Self::RacesLost => "RacesLost",
-            Self::RecordsArchived => "RecordsArchived",
-            Self::ArchiveRetries => "ArchiveRetries",
-            Self::ArchiveFailures => "ArchiveFailures",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     const fn unit(self) -> &'static str {

@@ -2,8 +2,6 @@
 //! every table that it writes to or folds from, before it writes anything: with the cursor table in
 //! the accounts table's place, `rebuild` would replace every cursor by a view.
 
-use std::fmt;
-
 use anyhow::{Context as _, Result, bail, ensure};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{KeySchemaElement, KeyType};
@@ -15,7 +13,8 @@ use super::deployment::Deployment;
 const TAG: &str = "millrace:role";
 
 /// What a table is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display)]
+#[strum(serialize_all = "lowercase")]
 pub(crate) enum Role {
     /// The events table.
     Events,
@@ -25,17 +24,6 @@ pub(crate) enum Role {
     Views,
     /// The accounts' transaction history.
     History,
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Events => "events",
-            Self::Cursors => "cursors",
-            Self::Views => "views",
-            Self::History => "history",
-        })
-    }
 }
 
 impl Role {
@@ -195,6 +183,11 @@ mod tests {
         let history = [(TAG, "history")];
         let keys = ["Id", "Sequence"];
         assert_eq!(checked(&keys, &history, Role::History).await, Ok(()));
+        let cursors = [(TAG, "cursors")];
+        assert_eq!(checked(&["Id"], &cursors, Role::Cursors).await, Ok(()));
+        let events = [(TAG, "events")];
+        let keys = ["Id", "Version"];
+        assert_eq!(checked(&keys, &events, Role::Events).await, Ok(()));
         for (keys, tags, role, told) in [
             (
                 &["Id"][..],

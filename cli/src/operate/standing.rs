@@ -14,6 +14,7 @@ use millrace_projector::stale::Stale;
 use millrace_runtime::ServiceError;
 use millrace_translator::cursor::Cursor;
 use serde::Serialize;
+use strum::{IntoStaticStr, VariantArray};
 
 use super::fold::{Damage, Fold, Folded};
 use super::ports::{CursorRepair, EventLog, ReadModelRepair};
@@ -65,8 +66,11 @@ pub struct Finding {
 }
 
 /// The kinds of findings, each with one command that repairs the cause.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, IntoStaticStr, VariantArray,
+)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Kind {
     /// Publication is suspended at a row.
     Blocked,
@@ -100,42 +104,12 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 14] = [
-        Self::Blocked,
-        Self::Row,
-        Self::Snapshot,
-        Self::Unpublished,
-        Self::CursorAhead,
-        Self::CursorUnreadable,
-        Self::ViewBehind,
-        Self::ViewStale,
-        Self::ViewDiffers,
-        Self::ViewWithoutEvents,
-        Self::HistoryMissing,
-        Self::HistoryDiffers,
-        Self::HistoryStray,
-        Self::Lake,
-    ];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
     /// What the output and the runbook call it.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Blocked => "blocked",
-            Self::Row => "row",
-            Self::Snapshot => "snapshot",
-            Self::Unpublished => "unpublished",
-            Self::CursorAhead => "cursor-ahead",
-            Self::CursorUnreadable => "cursor-unreadable",
-            Self::ViewBehind => "view-behind",
-            Self::ViewStale => "view-stale",
-            Self::ViewDiffers => "view-differs",
-            Self::ViewWithoutEvents => "view-without-events",
-            Self::HistoryMissing => "history-missing",
-            Self::HistoryDiffers => "history-differs",
-            Self::HistoryStray => "history-stray",
-            Self::Lake => "lake",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// The command that repairs the cause, for the account `ID`. An operator repairs rows first, as

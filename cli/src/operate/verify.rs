@@ -405,8 +405,9 @@ mod tests {
             })
             .collect();
         let expected: Vec<(&str, String)> = Kind::ALL
+            .iter()
             .map(|kind| (kind.name(), format!("`{}`", kind.command())))
-            .into();
+            .collect();
         assert_eq!(rows.len(), expected.len());
         for ((kind, cell), (name, command)) in rows.iter().zip(&expected) {
             assert_eq!(kind, name);
