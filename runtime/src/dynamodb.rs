@@ -18,15 +18,32 @@ pub async fn stored_settings(
     client: &Client,
     events_table: &str,
 ) -> Result<Option<Attributes>, ServiceError> {
+    let version = ROW_VERSION.to_string();
+    let action = "GetItem of the settings";
+    stored_row(client, events_table, ROW_ID, version, action).await
+}
+
+/// A row of the events table, read consistently in one call that isn't retried here; `None` where
+/// there is none. `version` is the row's `Version` as stored, `action` what an error calls the call.
+///
+/// # Errors
+/// [`ServiceError`]: nothing was read.
+pub async fn stored_row(
+    client: &Client,
+    events_table: &str,
+    id: impl Into<String>,
+    version: impl Into<String>,
+    action: &'static str,
+) -> Result<Option<Attributes>, ServiceError> {
     let answer = client
         .get_item()
         .table_name(events_table)
         .consistent_read(true)
-        .key(row::ID, AttributeValue::S(ROW_ID.to_owned()))
-        .key(row::VERSION, AttributeValue::N(ROW_VERSION.to_string()))
+        .key(row::ID, AttributeValue::S(id.into()))
+        .key(row::VERSION, AttributeValue::N(version.into()))
         .send()
         .await
-        .map_err(|error| ServiceError::new("GetItem of the settings", error))?;
+        .map_err(|error| ServiceError::new(action, error))?;
     Ok(answer.item.map(from_item))
 }
 

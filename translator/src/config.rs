@@ -1,8 +1,7 @@
 //! What the translator reads from its environment, once, at start.
 
 use millrace_domain::Settings;
-use millrace_domain::settings::SettingError;
-use millrace_runtime::variables::{self, Missing};
+use millrace_runtime::variables::{self, ConfigError};
 
 /// The translator's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,17 +14,6 @@ pub struct Config {
     pub stream_name: String,
     /// The domain's own settings.
     pub settings: Settings,
-}
-
-/// A variable that is missing or wrong; the message names it.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// It isn't set.
-    #[error(transparent)]
-    Missing(#[from] Missing),
-    /// It is one of the domain's.
-    #[error(transparent)]
-    Setting(#[from] SettingError),
 }
 
 impl Config {

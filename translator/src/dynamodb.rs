@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::types::{
 use millrace_domain::envelope::Context;
 use millrace_domain::{Attribute, Attributes, RowError, Sequence, Timestamp, Version, row};
 use millrace_runtime::ServiceError;
-use millrace_runtime::dynamodb::{from_item, to_item, to_value};
+use millrace_runtime::dynamodb::{from_item, stored_row, to_item, to_value};
 
 use crate::cursor::{Block, Cursor, CursorStore, Loaded};
 use crate::rows::{EventRows, Page};
@@ -136,17 +136,8 @@ impl EventRows for EventsTable {
         aggregate: &str,
         version: &str,
     ) -> Result<Option<Attributes>, ServiceError> {
-        let answer = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .consistent_read(true)
-            .key(row::ID, AttributeValue::S(aggregate.to_owned()))
-            .key(row::VERSION, AttributeValue::N(version.to_owned()))
-            .send()
-            .await
-            .map_err(|error| ServiceError::new("GetItem on the events table", error))?;
-        Ok(answer.item.map(from_item))
+        let action = "GetItem on the events table";
+        stored_row(&self.client, &self.table, aggregate, version, action).await
     }
 }
 

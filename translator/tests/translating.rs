@@ -95,23 +95,19 @@ async fn drops_what_is_published_already() {
     assert_eq!(services.sequences("a"), dense(4));
 }
 
+/// The last envelope on the stream.
+fn last_published(services: &Services) -> String {
+    let world = services.world();
+    let last = world.stream.last().expect("published");
+    String::from_utf8(last.data.clone()).expect("utf-8")
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_currency_of_the_opening_travels_in_the_cursor() {
     let services = Services::new();
     services.translate(&services.append("a", &history(1))).await;
     services.translate(&services.append("a", &credits(1))).await;
-    let last = services
-        .world()
-        .stream
-        .last()
-        .expect("published")
-        .data
-        .clone();
-    assert!(
-        String::from_utf8(last)
-            .expect("utf-8")
-            .contains(r#""currency":"SEK""#)
-    );
+    assert!(last_published(&services).contains(r#""currency":"SEK""#));
 }
 
 #[tokio::test(start_paused = true)]
@@ -124,18 +120,7 @@ async fn a_cursor_without_a_context_asks_the_first_row() {
     assert!(through(
         services.translate(&services.append("a", &credits(1))).await
     ));
-    let last = services
-        .world()
-        .stream
-        .last()
-        .expect("published")
-        .data
-        .clone();
-    assert!(
-        String::from_utf8(last)
-            .expect("utf-8")
-            .contains(r#""currency":"SEK""#)
-    );
+    assert!(last_published(&services).contains(r#""currency":"SEK""#));
     assert!(services.cursor("a").context.is_some());
 }
 

@@ -14,7 +14,7 @@ use millrace_domain::layout::SNAPSHOT_INTERVAL;
 use millrace_domain::settings::SettingsChanged;
 use millrace_domain::{Attributes, Settings, Version, row};
 use millrace_runtime::ServiceError;
-use millrace_runtime::dynamodb::{from_item, stored_settings, to_item};
+use millrace_runtime::dynamodb::{from_item, stored_row, stored_settings, to_item};
 
 use crate::idempotency::{EXPIRES_AT, KEY, seconds};
 use crate::store::{Append, Appended, CommittedRecord, EventStore};
@@ -244,17 +244,8 @@ impl EventStore for Tables {
         id: &AggregateId,
         version: Version,
     ) -> Result<Option<Attributes>, ServiceError> {
-        let answer = self
-            .client
-            .get_item()
-            .table_name(&self.events)
-            .consistent_read(true)
-            .key(row::ID, AttributeValue::S(id.to_string()))
-            .key(row::VERSION, AttributeValue::N(version.to_string()))
-            .send()
-            .await
-            .map_err(|error| ServiceError::new(GET_ROW, error))?;
-        Ok(answer.item.map(from_item))
+        let version = version.to_string();
+        stored_row(&self.client, &self.events, id.to_string(), version, GET_ROW).await
     }
 
     async fn record(&self, key: &str) -> Result<Option<Attributes>, ServiceError> {

@@ -33,8 +33,10 @@ pub(crate) trait Function: Copy + Send + Sync + 'static {
 
     fn log(world: &World) -> &Log<Self::Record>;
 
-    /// Whether the mapping's filter lets a record pass.
-    fn passes(record: &Self::Record) -> bool;
+    /// Whether the mapping's filter lets a record pass; a mapping without one lets all pass.
+    fn passes(_record: &Self::Record) -> bool {
+        true
+    }
 
     /// What a record's lane is chosen by.
     fn key(record: &Self::Record) -> &str;
@@ -119,10 +121,6 @@ impl Function for Project {
         &world.domain_stream
     }
 
-    fn passes(_: &Event) -> bool {
-        true
-    }
-
     fn key(event: &Event) -> &str {
         &event.partition_key
     }
@@ -159,10 +157,6 @@ impl Function for Archive {
 
     fn log(world: &World) -> &Log<Event> {
         &world.domain_stream
-    }
-
-    fn passes(_: &Event) -> bool {
-        true
     }
 
     fn key(event: &Event) -> &str {
