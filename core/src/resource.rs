@@ -36,7 +36,7 @@ pub enum PathError {
     #[error("there is nothing at this path")]
     Unknown,
     /// It contains an id that a path can't name.
-    #[error("the id in the path is . or .., or contains / or ?, which no path can name")]
+    #[error("the path contains an id that no path can name: it is . or .., or contains / or ?")]
     NotAddressable,
 }
 
