@@ -26,8 +26,8 @@ pub struct Setting {
 /// A setting differs from what the events table was begun with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{variable} is {configured}, but the events table has been used with {stored}: a change would \
-     change events that are published; set {variable} to {stored} again"
+    "{variable} is {configured}, but the events table has been used with {stored}: another \
+     value would change events that are published; set {variable} to {stored} again"
 )]
 pub struct SettingChanged {
     /// The environment variable.

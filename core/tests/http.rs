@@ -228,8 +228,8 @@ fn settings_that_differ_from_the_stored_ones_are_named() {
         settings::check(&other, &stored)
             .expect_err("changed")
             .to_string(),
-        "HOUSE_ACCOUNT is other, but the events table has been used with house: a change would \
-         change events that are published; set HOUSE_ACCOUNT to house again"
+        "HOUSE_ACCOUNT is other, but the events table has been used with house: another \
+         value would change events that are published; set HOUSE_ACCOUNT to house again"
     );
     let mut unreadable = stored;
     unreadable.insert("HouseAccount".to_owned(), Attribute::number(1));

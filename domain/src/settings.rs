@@ -41,7 +41,7 @@ pub enum SettingError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{DEFAULT_CURRENCY} is {configured}, but the events table has been used with {stored}: another \
-     currency would change events that are published; set {DEFAULT_CURRENCY} to {stored} again"
+     value would change events that are published; set {DEFAULT_CURRENCY} to {stored} again"
 )]
 pub struct SettingsChanged {
     /// The currency that is configured now.
