@@ -6,7 +6,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use millrace_domain::Timestamp;
+use millrace_core::Timestamp;
 
 use crate::metrics::{self, Metric};
 
@@ -25,6 +25,24 @@ pub trait Ambient: Send + Sync {
     /// line of metrics, if telemetry was started.
     fn measure(&self, request_id: &str, values: &[(Metric, Option<u64>)]) {
         metrics::record(request_id, self.now().unix_millis(), values);
+    }
+}
+
+impl<T: Ambient> Ambient for &T {
+    fn now(&self) -> Timestamp {
+        T::now(self)
+    }
+
+    fn unique_id(&self) -> String {
+        T::unique_id(self)
+    }
+
+    fn fraction(&self) -> f64 {
+        T::fraction(self)
+    }
+
+    fn measure(&self, request_id: &str, values: &[(Metric, Option<u64>)]) {
+        T::measure(self, request_id, values);
     }
 }
 

@@ -29,23 +29,8 @@ impl Backoff {
 
 #[cfg(test)]
 mod tests {
-    use millrace_domain::Timestamp;
-
     use super::*;
-
-    struct Always(f64);
-
-    impl Ambient for Always {
-        fn now(&self) -> Timestamp {
-            Timestamp::from_unix_millis(0).expect("valid")
-        }
-        fn unique_id(&self) -> String {
-            "id".into()
-        }
-        fn fraction(&self) -> f64 {
-            self.0
-        }
-    }
+    use crate::testing::TestAmbient;
 
     #[test]
     fn doubles_up_to_the_cap_and_spreads_evenly() {
@@ -54,7 +39,11 @@ mod tests {
             cap: Duration::from_millis(50),
         };
         let delays = |fraction| {
-            [0, 1, 2, 3, 31, 32, u32::MAX].map(|n| backoff.delay(n, &Always(fraction)).as_millis())
+            [0, 1, 2, 3, 31, 32, u32::MAX].map(|n| {
+                backoff
+                    .delay(n, &TestAmbient::with_fraction(fraction))
+                    .as_millis()
+            })
         };
         assert_eq!(delays(1.0), [10, 20, 40, 50, 50, 50, 50]);
         assert_eq!(delays(0.5), [5, 10, 20, 25, 25, 25, 25]);

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use millrace_domain::settings::{ROW_ID, ROW_VERSION};
-use millrace_domain::{Attribute, Attributes, row};
+use millrace_core::settings::{ROW_ID, ROW_VERSION};
+use millrace_core::{Attribute, Attributes, row};
 
 use crate::error::ServiceError;
 

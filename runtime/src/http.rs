@@ -11,8 +11,8 @@ use aws_lambda_events::encodings::Body;
 use aws_lambda_events::http::{HeaderMap, HeaderName, HeaderValue};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use millrace_core::ids::is_printable;
 use millrace_domain::api::{PathError, Resource};
-use millrace_domain::ids::is_printable;
 use serde::Serialize;
 use serde_json::{Value, json};
 

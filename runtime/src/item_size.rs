@@ -1,6 +1,6 @@
 //! How many bytes an item has, as `DynamoDB` counts them.
 
-use millrace_domain::{Attribute, Attributes};
+use millrace_core::{Attribute, Attributes};
 
 /// The most bytes of an item, 400 KB, with the names of its attributes
 /// ([quotas](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html#limits-items)).

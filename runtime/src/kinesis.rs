@@ -3,7 +3,7 @@
 
 use aws_lambda_events::kinesis::KinesisEventRecord;
 use aws_lambda_events::streams::KinesisEventResponse;
-use millrace_domain::Timestamp;
+use millrace_core::Timestamp;
 
 /// A record of a Kinesis stream, at its position in the batch.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,6 +16,8 @@ pub mod item_size;
 pub mod kinesis;
 pub mod metrics;
 pub mod telemetry;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod variables;
 
 pub use ambient::{Ambient, System};

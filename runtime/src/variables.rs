@@ -1,22 +1,9 @@
 //! Environment variables, read once at start into a function's `Config`.
 
-use millrace_domain::settings::SettingError;
-
 /// A variable that a function can't start without.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the environment variable {0} is not set")]
 pub struct Missing(pub &'static str);
-
-/// A variable that is missing or wrong; the message names it.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// It isn't set.
-    #[error(transparent)]
-    Missing(#[from] Missing),
-    /// It is one of the domain's.
-    #[error(transparent)]
-    Setting(#[from] SettingError),
-}
 
 /// Looks a variable of the process up; an empty one counts as not set.
 #[must_use]

@@ -1,0 +1,106 @@
+//! Test doubles that every function's tests share (feature `testing`).
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use millrace_core::Timestamp;
+
+use crate::ambient::Ambient;
+use crate::error::ServiceError;
+use crate::metrics::Metric;
+
+/// A clock and a source of randomness that a test sets, and the measurements that it reads. Ids
+/// count up: `id-0`, `id-1`, ….
+#[derive(Debug)]
+pub struct TestAmbient {
+    unix_millis: AtomicI64,
+    fraction: f64,
+    ids: AtomicU64,
+    measured: Mutex<Vec<(Metric, Option<u64>)>>,
+}
+
+impl Default for TestAmbient {
+    /// The time is 2027-01-15T08:00:00Z, and every fraction 0.5.
+    fn default() -> Self {
+        Self {
+            unix_millis: AtomicI64::new(1_800_000_000_000),
+            fraction: 0.5,
+            ids: AtomicU64::new(0),
+            measured: Mutex::default(),
+        }
+    }
+}
+
+impl TestAmbient {
+    /// One whose clock shows this time.
+    #[must_use]
+    pub fn at(time: Timestamp) -> Self {
+        let ambient = Self::default();
+        ambient.set(time);
+        ambient
+    }
+
+    /// One whose every [`Ambient::fraction`] is this.
+    #[must_use]
+    pub fn with_fraction(fraction: f64) -> Self {
+        Self {
+            fraction,
+            ..Self::default()
+        }
+    }
+
+    /// Sets the clock.
+    pub fn set(&self, time: Timestamp) {
+        self.unix_millis
+            .store(time.unix_millis(), Ordering::Relaxed);
+    }
+
+    /// What was measured so far, in order.
+    #[must_use]
+    pub fn measured(&self) -> Vec<(Metric, Option<u64>)> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(Metric, Option<u64>)>> {
+        self.measured.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ambient for TestAmbient {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_unix_millis(self.unix_millis.load(Ordering::Relaxed))
+            .expect("it was set from a time")
+    }
+
+    fn unique_id(&self) -> String {
+        format!("id-{}", self.ids.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn fraction(&self) -> f64 {
+        self.fraction
+    }
+
+    fn measure(&self, _: &str, values: &[(Metric, Option<u64>)]) {
+        self.lock().extend_from_slice(values);
+    }
+}
+
+/// Runs a future in virtual time, for tests whose cases are no async functions: waits take no real
+/// time.
+///
+/// # Panics
+/// If the runtime can't be built.
+pub fn in_virtual_time<T>(case: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("the runtime needs nothing of the system but memory")
+        .block_on(case)
+}
+
+/// The error of a call whose answer was lost: it may have taken effect.
+#[must_use]
+pub fn lost_call() -> ServiceError {
+    ServiceError::new("a call", "it was lost")
+}
