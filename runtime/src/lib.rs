@@ -15,6 +15,7 @@ pub mod http;
 pub mod item_size;
 pub mod kinesis;
 pub mod metrics;
+pub mod start;
 pub mod telemetry;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -24,3 +25,4 @@ pub use ambient::{Ambient, System};
 pub use backoff::Backoff;
 pub use budget::Budget;
 pub use error::{Chain, ServiceError};
+pub use start::StartError;
