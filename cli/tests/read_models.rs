@@ -11,17 +11,18 @@ use millrace_cli::operate::ports::{
 };
 use millrace_cli::operate::rebuild::{Outcome, Rebuilder, Summary};
 use millrace_cli::operate::standing::{Examiner, Kind, Standing};
+use millrace_core::DecodeError;
 use millrace_domain::money::Amount;
 use millrace_domain::{
-    AggregateId, Attribute, Attributes, Event, History, RowError, Sequence, Settings, Timestamp,
-    Trace, Version, row,
+    AggregateId, Attribute, Attributes, Event, History, Sequence, Settings, Timestamp, Trace,
+    Version, row,
 };
 use millrace_projector::model::{REVISION, ReadModel, Saved};
 use millrace_projector::project::Projector;
 use millrace_runtime::kinesis::KinesisRecord;
 use millrace_runtime::{Ambient, Budget, ServiceError};
-use millrace_translator::cursor::{Block, Cursor, CursorStore, Loaded};
-use millrace_translator::rows::{EventRows, Page};
+use millrace_translator::cursor::{Block, Cursor};
+use millrace_translator::ports::{CursorStore, EventRows, Loaded, Page};
 
 /// Rows and history items per page.
 const PAGE: usize = 3;
@@ -35,7 +36,7 @@ struct World {
     views: BTreeMap<String, Attributes>,
     history: BTreeMap<(String, i64), Attributes>,
     /// Each aggregate's cursor; none: at its last event.
-    cursors: BTreeMap<String, Result<Cursor, RowError>>,
+    cursors: BTreeMap<String, Result<Cursor, DecodeError>>,
     ids: u64,
     /// What somebody else does before the next calls: one for each, the last one first.
     others: Vec<Option<fn(&mut World)>>,
@@ -284,7 +285,7 @@ impl CursorStore for &Services {
     async fn load(&self, _: &[&str]) -> Result<Loaded, ServiceError> {
         unreachable!("examining reads what is stored")
     }
-    async fn save(&self, _: &str, _: &Cursor, _: Option<&Block>) -> Result<(), ServiceError> {
+    async fn save(&self, _: &str, _: &Cursor, _: &Cursor) -> Result<(), ServiceError> {
         unreachable!("examining writes nothing")
     }
     async fn mark(&self, _: &str, _: &Block) -> Result<(), ServiceError> {
@@ -736,7 +737,7 @@ async fn each_cause_is_one_finding() {
         block.row = Some("10".to_owned());
     }
     assert_eq!(services.kinds("a").await, [Kind::CursorAhead]);
-    let unreadable = Err(RowError::new("PublishedThrough", "is missing"));
+    let unreadable = Err(DecodeError::new("PublishedThrough", "is missing"));
     services.world().cursors.insert("a".to_owned(), unreadable);
     assert_eq!(services.kinds("a").await, [Kind::CursorUnreadable]);
 

@@ -77,7 +77,7 @@ pub fn to_value(attribute: Attribute) -> AttributeValue {
     }
 }
 
-/// An item as the domain reads it.
+/// An item as the domain reads it. Sets and binary values are kept by the name of their type.
 #[must_use]
 #[expect(clippy::implicit_hasher, reason = "the SDK hands out this very type")]
 pub fn from_item(item: HashMap<String, AttributeValue>) -> Attributes {
@@ -90,13 +90,13 @@ fn from_value(value: AttributeValue) -> Attribute {
     match value {
         AttributeValue::S(text) => Attribute::Text(text),
         AttributeValue::N(number) => Attribute::Number(number),
+        AttributeValue::Bool(value) => Attribute::Bool(value),
+        AttributeValue::Null(_) => Attribute::Null,
+        AttributeValue::L(list) => Attribute::List(list.into_iter().map(from_value).collect()),
+        AttributeValue::M(map) => Attribute::Map(from_item(map)),
         AttributeValue::B(_) => Attribute::Other("B"),
-        AttributeValue::Bool(_) => Attribute::Other("BOOL"),
         AttributeValue::Bs(_) => Attribute::Other("BS"),
-        AttributeValue::L(_) => Attribute::Other("L"),
-        AttributeValue::M(_) => Attribute::Other("M"),
         AttributeValue::Ns(_) => Attribute::Other("NS"),
-        AttributeValue::Null(_) => Attribute::Other("NULL"),
         AttributeValue::Ss(_) => Attribute::Other("SS"),
         _ => Attribute::Other("a type that this SDK doesn't know"),
     }
@@ -111,10 +111,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_and_numbers_go_both_ways() {
+    fn every_type_that_a_domain_stores_goes_both_ways() {
+        let map = [("Null".to_owned(), Attribute::Null)].into();
+        let list = Attribute::List(vec![Attribute::Bool(true), Attribute::Map(map)]);
         let attributes: Attributes = [
             ("S".to_owned(), Attribute::text("x")),
             ("N".to_owned(), Attribute::number(7)),
+            ("L".to_owned(), list),
         ]
         .into();
         assert_eq!(from_item(to_item(attributes.clone())), attributes);
@@ -134,10 +137,6 @@ mod tests {
     #[test]
     fn other_types_are_kept_by_name() {
         for (value, name) in [
-            (AttributeValue::Bool(true), "BOOL"),
-            (AttributeValue::Null(true), "NULL"),
-            (AttributeValue::L(Vec::new()), "L"),
-            (AttributeValue::M(HashMap::new()), "M"),
             (AttributeValue::Ss(Vec::new()), "SS"),
             (AttributeValue::Ns(Vec::new()), "NS"),
             (AttributeValue::Bs(Vec::new()), "BS"),

@@ -1,25 +1,27 @@
 //! The publication cursor: how far an aggregate's events are on the stream.
 
 use std::collections::HashMap;
-use std::future::Future;
 use std::time::Duration;
 
-use millrace_domain::envelope::Context;
-use millrace_domain::{RowError, Sequence, Timestamp};
+use millrace_core::cursor::read_context;
+use millrace_core::{Attributes, DecodeError, Domain, Sequence, Timestamp};
 use millrace_runtime::{Ambient, Backoff, Budget, ServiceError};
+
+use crate::ports::{CursorStore, Loaded, MAX_LOADED};
 
 /// One aggregate's cursor.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Cursor {
     /// The highest sequence that Kinesis has acknowledged, with all before it.
     pub published_through: Sequence,
-    /// What earlier events say that later envelopes repeat.
-    pub context: Option<Context>,
-    /// Why it stands still, if it does.
+    /// The domain's context after that event, as columns of the cursor's item. `None` if it isn't
+    /// known: it is folded from the aggregate's rows then.
+    pub context: Option<Attributes>,
+    /// Why publication is suspended, if it is.
     pub blocked: Option<Block>,
 }
 
-/// Why an aggregate stands still.
+/// Why publication of an aggregate is suspended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Block {
     /// The sequence that can't be published; [`Sequence::NONE`] where the cursor itself is at fault:
@@ -32,6 +34,25 @@ pub struct Block {
     pub reason: String,
     /// Since when.
     pub since: Timestamp,
+}
+
+impl Cursor {
+    /// The domain's context after the cursor's event; `None` if it isn't known.
+    ///
+    /// # Errors
+    /// [`DecodeError`] that names the column which can't be read.
+    pub fn context<D: Domain>(&self) -> Result<Option<D::Context>, DecodeError> {
+        self.context.as_ref().map(read_context::<D>).transpose()
+    }
+
+    /// The cursor itself, if the domain can read its context.
+    ///
+    /// # Errors
+    /// [`DecodeError`] that names the column which can't be read.
+    pub fn with_readable_context<D: Domain>(self) -> Result<Self, DecodeError> {
+        self.context::<D>()?;
+        Ok(self)
+    }
 }
 
 impl Block {
@@ -63,12 +84,8 @@ impl Block {
     }
 }
 
-/// The reason of [`Block::after_reset`].
+/// The reason of [`Block::after_reset`]. A stored block is recognised by it, so it must not change.
 const RESET: &str = "the cursor was reset, and not all events are published again yet";
-
-/// The most aggregates that one [`CursorStore::load`] takes
-/// ([BatchGetItem](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html)).
-pub const MAX_LOADED: usize = 100;
 
 /// Before aggregates that a load left unprocessed are asked for again, as `BatchGetItem`'s page
 /// advises.
@@ -76,57 +93,6 @@ const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(20),
     cap: Duration::from_secs(1),
 };
-
-/// What one [`CursorStore::load`] returned.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Loaded {
-    /// The cursors that there are; one that can't be read comes as the error that says why. An
-    /// aggregate that has no cursor and isn't unprocessed is left out.
-    pub found: HashMap<String, Result<Cursor, RowError>>,
-    /// The aggregates that have to be asked for again.
-    pub unprocessed: Vec<String>,
-}
-
-/// Where cursors are kept.
-pub trait CursorStore: Send + Sync {
-    /// The cursors of up to [`MAX_LOADED`] aggregates, read consistently in one call. The service may
-    /// leave some of them unprocessed.
-    ///
-    /// # Errors
-    /// [`ServiceError`]: nothing was read.
-    fn load(
-        &self,
-        aggregates: &[&str],
-    ) -> impl Future<Output = Result<Loaded, ServiceError>> + Send;
-
-    /// Puts a cursor in place of the stored one, which was read with this block or without any.
-    ///
-    /// If the stored cursor has got as far and this cursor isn't blocked, nothing is written: the
-    /// stored cursor contains all that this one does, and its block stays. A block that says that the
-    /// cursor is ahead is saved only if the position is the one that was read: the cursor may have been
-    /// reset.
-    ///
-    /// # Errors
-    /// [`ServiceError`]: the cursor may stand where it was; publishing again from there is safe. It
-    /// is also the answer where someone else has blocked it, lifted its block or passed it, and what
-    /// was decided here rests on what was read before: then it is to be read again.
-    fn save(
-        &self,
-        aggregate: &str,
-        cursor: &Cursor,
-        read: Option<&Block>,
-    ) -> impl Future<Output = Result<(), ServiceError>> + Send;
-
-    /// Marks an aggregate whose cursor can't be understood, and leaves the rest as it is.
-    ///
-    /// # Errors
-    /// [`ServiceError`]: the mark may be missing.
-    fn mark(
-        &self,
-        aggregate: &str,
-        block: &Block,
-    ) -> impl Future<Output = Result<(), ServiceError>> + Send;
-}
 
 /// Loads the cursors of any number of aggregates, and asks again for those that were left
 /// unprocessed until the budget is spent. An aggregate that has no cursor is left out.
@@ -138,7 +104,7 @@ pub async fn load_all(
     aggregates: &[&str],
     budget: Budget,
     ambient: &impl Ambient,
-) -> Result<HashMap<String, Result<Cursor, RowError>>, ServiceError> {
+) -> Result<HashMap<String, Result<Cursor, DecodeError>>, ServiceError> {
     let mut cursors = HashMap::new();
     for chunk in aggregates.chunks(MAX_LOADED) {
         let mut wanted: Vec<String> = chunk.iter().map(|&id| id.to_owned()).collect();

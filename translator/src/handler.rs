@@ -4,17 +4,18 @@ use std::time::Duration;
 
 use aws_lambda_events::dynamodb::{Event, EventRecord};
 use aws_lambda_events::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
-use lambda_runtime::{Context, LambdaEvent};
-use millrace_domain::{Attribute, Attributes, Timestamp, row};
+use lambda_runtime::LambdaEvent;
+use millrace_core::ids::is_reserved_id;
+use millrace_core::{Domain, Timestamp, row};
+use millrace_runtime::dynamodb::from_item;
 use millrace_runtime::metrics::{Metric, count};
 use millrace_runtime::{Ambient, Budget};
-use serde_dynamo::{AttributeValue, Item};
+use serde_dynamo::AttributeValue;
+use tracing::{Instrument as _, info_span};
 
-use crate::batch::{Outcome, Translator};
-use crate::cursor::CursorStore;
-use crate::news::Inserted;
-use crate::publish::Publisher;
-use crate::rows::EventRows;
+use crate::notification::InsertedRow;
+use crate::ports::{CursorStore, EventRows, Publisher};
+use crate::service::{Outcome, Translator};
 
 /// What is kept back of the invocation's time for saving the cursors and answering.
 const RESERVE: Duration = Duration::from_secs(5);
@@ -24,14 +25,21 @@ const INSERT: &str = "INSERT";
 
 /// Translates an invocation's batch.
 ///
-/// The answer names at most one record, the first whose aggregate isn't through. Lambda delivers it
-/// and everything behind it again
+/// The response names at most one record, the first whose aggregate is incomplete. Lambda delivers it
+/// and everything after it again
 /// ([partial batch responses](https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html)).
 /// An empty name, where the record has none, stands for the whole batch.
-pub async fn handle<R: EventRows, C: CursorStore, P: Publisher, A: Ambient>(
-    translator: &Translator<R, C, P, A>,
+pub async fn handle<D, R, C, P, A>(
+    translator: &Translator<D, R, C, P, A>,
     event: LambdaEvent<Event>,
-) -> DynamoDbEventResponse {
+) -> DynamoDbEventResponse
+where
+    D: Domain,
+    R: EventRows,
+    C: CursorStore,
+    P: Publisher,
+    A: Ambient,
+{
     let LambdaEvent {
         payload: Event { records, .. },
         context,
@@ -46,9 +54,11 @@ pub async fn handle<R: EventRows, C: CursorStore, P: Publisher, A: Ambient>(
             Err(NoKey) => unusable = unusable.or(Some(position)),
         }
     }
-    let outcome = translator.translate(inserted, budget).await;
+    let span = info_span!("batch", request_id = context.request_id);
+    let translating = translator.translate(inserted, budget);
+    let outcome = translating.instrument(span.clone()).await;
     let resume_at = outcome.resume_at.into_iter().chain(unusable).min();
-    log(&context, records.len(), outcome, resume_at);
+    span.in_scope(|| log(records.len(), outcome, resume_at));
     translator.ambient.measure(
         &context.request_id,
         &measured(outcome, translator.ambient.now()),
@@ -69,9 +79,8 @@ pub async fn handle<R: EventRows, C: CursorStore, P: Publisher, A: Ambient>(
     response
 }
 
-fn log(context: &Context, records: usize, outcome: Outcome, resume_at: Option<usize>) {
+fn log(records: usize, outcome: Outcome, resume_at: Option<usize>) {
     tracing::info!(
-        request_id = context.request_id,
         records,
         aggregates = outcome.aggregates,
         blocked = outcome.blocked,
@@ -81,17 +90,19 @@ fn log(context: &Context, records: usize, outcome: Outcome, resume_at: Option<us
 }
 
 fn measured(outcome: Outcome, now: Timestamp) -> [(Metric, Option<u64>); 7] {
-    let Outcome { blocked, tally, .. } = outcome;
-    let lag = tally
+    let Outcome {
+        blocked, counters, ..
+    } = outcome;
+    let lag = counters
         .oldest
         .and_then(|oldest| u64::try_from(now.unix_millis() - oldest.unix_millis()).ok());
     [
-        (Metric::EventsTranslated, count(tally.told)),
-        (Metric::EventsPublished, count(tally.published)),
-        (Metric::EventsRepeated, count(tally.repeated)),
-        (Metric::EventsRepaired, count(tally.repaired)),
+        (Metric::EventsTranslated, count(counters.notified)),
+        (Metric::EventsPublished, count(counters.published)),
+        (Metric::EventsRepeated, count(counters.duplicates)),
+        (Metric::EventsRepaired, count(counters.repaired)),
         (Metric::AggregatesBlocked, count(blocked)),
-        (Metric::PublishRetries, count(tally.retries)),
+        (Metric::PublishRetries, count(counters.retries)),
         (Metric::PublishLag, lag),
     ]
 }
@@ -100,7 +111,7 @@ fn measured(outcome: Outcome, now: Timestamp) -> [(Metric, Option<u64>); 7] {
 /// it ends at the mapping's failure destination, and nothing can be done for it here.
 struct NoKey;
 
-fn read(position: usize, record: &EventRecord) -> Result<Option<Inserted>, NoKey> {
+fn read(position: usize, record: &EventRecord) -> Result<Option<InsertedRow>, NoKey> {
     if record.event_name != INSERT {
         return Ok(None);
     }
@@ -113,36 +124,14 @@ fn read(position: usize, record: &EventRecord) -> Result<Option<Inserted>, NoKey
         return Err(NoKey);
     };
     // The deployed filter keeps such items out; one that was deployed earlier doesn't.
-    if row::is_reserved_id(aggregate) {
+    if is_reserved_id(aggregate) {
         return Ok(None);
     }
-    let mut image = attributes(&record.change.keys);
-    image.extend(attributes(&record.change.new_image));
-    Ok(Some(Inserted {
+    let mut image = from_item(record.change.keys.clone().into());
+    image.extend(from_item(record.change.new_image.clone().into()));
+    Ok(Some(InsertedRow {
         position,
         aggregate: aggregate.clone(),
         image,
     }))
-}
-
-fn attributes(item: &Item) -> Attributes {
-    item.inner()
-        .iter()
-        .map(|(name, value)| (name.clone(), attribute(value)))
-        .collect()
-}
-
-fn attribute(value: &AttributeValue) -> Attribute {
-    match value {
-        AttributeValue::S(text) => Attribute::Text(text.clone()),
-        AttributeValue::N(number) => Attribute::Number(number.clone()),
-        AttributeValue::B(_) => Attribute::Other("B"),
-        AttributeValue::Bool(_) => Attribute::Other("BOOL"),
-        AttributeValue::Bs(_) => Attribute::Other("BS"),
-        AttributeValue::L(_) => Attribute::Other("L"),
-        AttributeValue::M(_) => Attribute::Other("M"),
-        AttributeValue::Ns(_) => Attribute::Other("NS"),
-        AttributeValue::Null(_) => Attribute::Other("NULL"),
-        AttributeValue::Ss(_) => Attribute::Other("SS"),
-    }
 }

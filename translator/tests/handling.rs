@@ -1,20 +1,30 @@
 //! The rules of the invocation: what counts as news, and which record the answer names.
 
-use std::sync::Mutex;
-
 use aws_lambda_events::dynamodb::Event as StreamEvent;
 use lambda_runtime::{Context, LambdaEvent};
+use millrace_core::{Attribute, Attributes, Timestamp, row};
+use millrace_domain::Settings;
+use millrace_domain::accounts::{Accounts, Event};
 use millrace_domain::money::{Amount, Currency};
-use millrace_domain::{Attribute, Attributes, Event, Timestamp, row};
 use millrace_runtime::metrics::Metric;
+use millrace_runtime::testing::{TestAmbient, in_virtual_time};
 use millrace_runtime::{Ambient, System};
-use millrace_translator::batch::Translator;
 use millrace_translator::handler::handle;
+use millrace_translator::service::Translator;
+use millrace_translator::testing::{Fault, TestServices};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-mod services;
-use services::{Fault, Services, blocking, settings};
+type Services = TestServices<Accounts>;
+
+fn accounts() -> Accounts {
+    let settings = Settings::read(|_| Some("EUR".to_owned())).expect("a listed currency");
+    Accounts { settings }
+}
+
+fn services() -> Services {
+    TestServices::new(accounts())
+}
 
 /// A stream record as the mapping delivers it.
 fn record(number: usize, event_name: &str, image: &Value) -> Value {
@@ -68,11 +78,11 @@ async fn invoke_in(
     let mut context = Context::default();
     context.deadline = u64::try_from(ambient.now().unix_millis() + 20_000).expect("after 1970");
     let translator = Translator {
+        domain: accounts(),
         rows: services,
         cursors: services,
         publisher: services,
         ambient,
-        settings: settings(),
     };
     let response = handle(&translator, LambdaEvent::new(event, context)).await;
     response
@@ -84,7 +94,7 @@ async fn invoke_in(
 
 #[tokio::test(start_paused = true)]
 async fn inserts_of_events_are_news_and_nothing_else_is() {
-    let services = Services::new();
+    let services = services();
     let snapshot = json!({
         "Id": {"S": "b"}, "Version": {"N": "2"}, "Type": {"S": "SNAPSHOT"},
         "Balance": {"N": "0"}, "Timestamp": {"S": "2026-11-20T21:03:05Z"},
@@ -118,7 +128,7 @@ async fn inserts_of_events_are_news_and_nothing_else_is() {
 
 #[tokio::test(start_paused = true)]
 async fn the_answer_names_the_first_record_that_is_not_through_and_only_it() {
-    let services = Services::new();
+    let services = services();
     services
         .world()
         .throttled
@@ -135,7 +145,7 @@ async fn the_answer_names_the_first_record_that_is_not_through_and_only_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_record_without_a_sequence_number_stands_for_the_whole_batch() {
-    let services = Services::new();
+    let services = services();
     services.world().faults.push_back(Fault::Lost);
     let mut nameless = record(0, "INSERT", &created("a"));
     nameless["dynamodb"]
@@ -150,7 +160,7 @@ async fn a_record_without_a_sequence_number_stands_for_the_whole_batch() {
 
 #[tokio::test(start_paused = true)]
 async fn a_record_of_another_table_is_reported_and_holds_no_other_back() {
-    let services = Services::new();
+    let services = services();
     let mut foreign = record(0, "INSERT", &created("x"));
     foreign["dynamodb"]["Keys"] = json!({"Key": {"S": "x"}});
     let failures = invoke(&services, vec![foreign, record(1, "INSERT", &created("a"))]).await;
@@ -160,7 +170,7 @@ async fn a_record_of_another_table_is_reported_and_holds_no_other_back() {
 
 #[tokio::test(start_paused = true)]
 async fn a_row_of_any_attribute_types_is_set_aside_with_its_reason() {
-    let services = Services::new();
+    let services = services();
     let odd = json!({
         "Id": {"S": "a"}, "Version": {"N": "1"}, "Type": {"BOOL": true}, "M": {"M": {}},
         "L": {"L": []}, "Null": {"NULL": true}, "B": {"B": "AA=="}, "SS": {"SS": ["x"]},
@@ -186,25 +196,6 @@ async fn a_row_of_any_attribute_types_is_set_aside_with_its_reason() {
     assert_eq!(reason, "Type: is of type BOOL, not S");
 }
 
-/// Keeps what is measured, at a time that stands still.
-#[derive(Default)]
-struct Measuring(Mutex<Vec<(Metric, Option<u64>)>>);
-
-impl Ambient for &Measuring {
-    fn now(&self) -> Timestamp {
-        Timestamp::parse("2026-11-20T21:03:05.250Z").expect("valid")
-    }
-    fn unique_id(&self) -> String {
-        "id".to_owned()
-    }
-    fn fraction(&self) -> f64 {
-        0.5
-    }
-    fn measure(&self, _: &str, values: &[(Metric, Option<u64>)]) {
-        self.0.lock().expect("unpoisoned").extend_from_slice(values);
-    }
-}
-
 fn credited(id: &str, version: &Value) -> Value {
     let mut row = created(id);
     row["Version"] = json!({ "N": version });
@@ -215,7 +206,8 @@ fn credited(id: &str, version: &Value) -> Value {
 
 #[tokio::test(start_paused = true)]
 async fn an_invocation_measures_what_came_of_it() {
-    let (services, measuring) = (Services::new(), Measuring::default());
+    let now = Timestamp::parse("2026-11-20T21:03:05.250Z").expect("valid");
+    let (services, ambient) = (services(), TestAmbient::at(now));
     let amount = Amount::new(5).expect("valid");
     let rows = services.append(
         "a",
@@ -249,11 +241,10 @@ async fn an_invocation_measures_what_came_of_it() {
         record(1, "INSERT", &credited("a", &json!(third))),
         record(2, "INSERT", &odd),
     ];
-    assert!(invoke_in(&measuring, &services, batch).await.is_empty());
+    assert!(invoke_in(&ambient, &services, batch).await.is_empty());
     assert_eq!(services.sequences("a"), [1, 2, 3]);
-    let measured = measuring.0.lock().expect("unpoisoned");
     assert_eq!(
-        *measured,
+        ambient.measured(),
         [
             (Metric::EventsTranslated, Some(2)),
             (Metric::EventsPublished, Some(2)),
@@ -316,8 +307,8 @@ proptest! {
             .iter()
             .map(|record| record["dynamodb"]["SequenceNumber"].clone())
             .collect();
-        let services = Services::new();
-        let failures = blocking(invoke(&services, records));
+        let services = services();
+        let failures = in_virtual_time(invoke(&services, records));
         prop_assert!(failures.len() <= 1);
         for failure in failures {
             prop_assert!(numbers.contains(&json!(failure)), "{failure:?}");

@@ -3,12 +3,13 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use millrace_domain::{Sequence, Timestamp};
-use millrace_runtime::{Ambient, Budget};
-use millrace_translator::publish::{
-    MAX_PUT_BYTES, MAX_RECORD_BYTES, MAX_RECORDS, Progress, Publisher, PutError, Queue, Record,
-    Refusal, Refused, Rejected, publish,
+use millrace_core::Sequence;
+use millrace_runtime::Budget;
+use millrace_runtime::testing::TestAmbient;
+use millrace_translator::ports::{
+    MAX_PUT_BYTES, MAX_RECORD_BYTES, MAX_RECORDS, Publisher, PutError, Record, Rejected,
 };
+use millrace_translator::publishing::{Progress, Queue, Refusal, Refused, publish};
 use proptest::prelude::*;
 
 /// A stream that keeps what it was given, and holds every call against the limits of the service.
@@ -20,20 +21,6 @@ struct Stream {
     calls: Mutex<Vec<usize>>,
     /// Every how many records one is rejected; never where it is 0.
     rejects: usize,
-}
-
-struct Still;
-
-impl Ambient for Still {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_unix_millis(0).expect("valid")
-    }
-    fn unique_id(&self) -> String {
-        "id".to_owned()
-    }
-    fn fraction(&self) -> f64 {
-        0.5
-    }
 }
 
 impl Publisher for Stream {
@@ -102,7 +89,7 @@ async fn publish_all(stream: &Stream, queues: &mut [Queue]) -> Progress {
         stream,
         &mut queues,
         Budget::lasting(Duration::from_mins(10)),
-        &Still,
+        &TestAmbient::default(),
     )
     .await
 }
@@ -124,7 +111,7 @@ async fn a_record_at_the_streams_limit_is_put_and_a_byte_more_is_not() {
     assert_eq!(queues[0].take_refused(), None);
     // The event before it is published; it and what comes after it are not.
     assert_eq!(queues[1].acknowledged(), Some(sequence(1)));
-    assert_eq!(queues[1].waiting(), 0);
+    assert_eq!(queues[1].pending(), 0);
     let refused = queues[1].take_refused().expect("refused");
     let bytes = MAX_RECORD_BYTES + 1;
     assert_eq!(refused.sequence, sequence(2));
@@ -197,7 +184,7 @@ proptest! {
                 .collect();
             prop_assert_eq!(own, (1..=fit).collect::<Vec<_>>());
             prop_assert_eq!(queue.acknowledged(), (fit > 0).then(|| sequence(fit)));
-            prop_assert_eq!(queue.waiting(), 0);
+            prop_assert_eq!(queue.pending(), 0);
             let refused = too_large.map(|index| Refused {
                 sequence: sequence(index + 1),
                 refusal: Refusal::TooLarge { bytes: sizes[index] },

@@ -2,16 +2,29 @@
 
 use std::time::Duration;
 
+use millrace_core::row::is_plainly_a_snapshot;
+use millrace_core::{Attribute, Attributes, DecodeError, Envelope, Sequence, Timestamp};
+use millrace_domain::Settings;
+use millrace_domain::accounts::{Accounts, Event};
 use millrace_domain::money::{Amount, Currency};
-use millrace_domain::{Attribute, Attributes, Event, RowError, Sequence, Timestamp};
-use millrace_translator::batch::Outcome;
+use millrace_runtime::testing::in_virtual_time;
+use millrace_translator::MAX_READY_BYTES;
 use millrace_translator::cursor::{Block, Cursor};
-use millrace_translator::publish::MAX_PUT_BYTES;
-use millrace_translator::run::MAX_READY_BYTES;
+use millrace_translator::ports::MAX_PUT_BYTES;
+use millrace_translator::service::Outcome;
+use millrace_translator::testing::{Fault, TestServices};
 use proptest::prelude::*;
 
-mod services;
-use services::{Fault, Services, blocking};
+type Services = TestServices<Accounts>;
+
+fn services() -> Services {
+    let settings = Settings::read(|_| Some("EUR".to_owned())).expect("a listed currency");
+    TestServices::new(Accounts { settings })
+}
+
+fn event_id(data: &[u8]) -> String {
+    Envelope::parse::<Accounts>(data).expect("an event").id()
+}
 
 fn opened() -> Event {
     Event::AccountCreated {
@@ -66,7 +79,7 @@ fn through(outcome: Outcome) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn publishes_a_batch_in_order_and_moves_the_cursor() {
-    let services = Services::new();
+    let services = services();
     let rows = services.append("a", &history(12));
     assert!(through(services.translate(&rows).await));
     assert_eq!(services.sequences("a"), dense(12));
@@ -79,7 +92,7 @@ async fn publishes_a_batch_in_order_and_moves_the_cursor() {
 
 #[tokio::test(start_paused = true)]
 async fn sorts_by_version_whatever_order_the_stream_has() {
-    let services = Services::new();
+    let services = services();
     let mut rows = services.append("a", &history(12));
     rows.reverse();
     assert!(through(services.translate(&rows).await));
@@ -88,7 +101,7 @@ async fn sorts_by_version_whatever_order_the_stream_has() {
 
 #[tokio::test(start_paused = true)]
 async fn drops_what_is_published_already() {
-    let services = Services::new();
+    let services = services();
     let rows = services.append("a", &history(4));
     services.translate(&rows).await;
     assert!(through(services.translate(&rows).await));
@@ -104,7 +117,7 @@ fn last_published(services: &Services) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn the_currency_of_the_opening_travels_in_the_cursor() {
-    let services = Services::new();
+    let services = services();
     services.translate(&services.append("a", &history(1))).await;
     services.translate(&services.append("a", &credits(1))).await;
     assert!(last_published(&services).contains(r#""currency":"SEK""#));
@@ -112,7 +125,7 @@ async fn the_currency_of_the_opening_travels_in_the_cursor() {
 
 #[tokio::test(start_paused = true)]
 async fn a_cursor_without_a_context_asks_the_first_row() {
-    let services = Services::new();
+    let services = services();
     services.translate(&services.append("a", &history(3))).await;
     let mut cursor = services.cursor("a");
     cursor.context = None;
@@ -125,8 +138,25 @@ async fn a_cursor_without_a_context_asks_the_first_row() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_context_that_cannot_be_read_blocks_as_an_unreadable_cursor() {
+    let services = services();
+    services.translate(&services.append("a", &history(1))).await;
+    let mut cursor = services.cursor("a");
+    cursor.context = Some([("Currency".to_owned(), Attribute::number(1))].into());
+    services.world().cursors.insert("a".into(), Ok(cursor));
+    let outcome = services.translate(&services.append("a", &credits(1))).await;
+    assert_eq!((outcome.resume_at, outcome.blocked), (None, 1));
+    let reason = services.world().marks["a"].reason.clone();
+    assert!(
+        reason.starts_with("the cursor can't be read: Currency"),
+        "{reason}"
+    );
+    assert_eq!(services.sequences("a"), dense(1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_gap_is_repaired_from_the_table_before_the_news() {
-    let services = Services::new();
+    let services = services();
     let rows = services.append("a", &history(40));
     assert!(through(services.translate(&rows[rows.len() - 1..]).await));
     assert_eq!(services.sequences("a"), dense(40));
@@ -134,7 +164,7 @@ async fn a_gap_is_repaired_from_the_table_before_the_news() {
 
 #[tokio::test(start_paused = true)]
 async fn a_missing_row_blocks_until_it_is_back() {
-    let services = Services::new();
+    let services = services();
     let rows = services.append("a", &history(6));
     let missing = take(&services, "a", 5);
     assert!(through(services.translate(&rows[..3]).await));
@@ -154,7 +184,7 @@ async fn a_missing_row_blocks_until_it_is_back() {
 /// the table is to be read to its end.
 #[tokio::test(start_paused = true)]
 async fn a_block_stays_until_all_that_came_behind_it_is_published() {
-    let services = Services::new();
+    let services = services();
     let rows = services.append("a", &history(8));
     let missing = take(&services, "a", 5);
     assert!(through(services.translate(&rows[..4]).await));
@@ -182,7 +212,7 @@ async fn a_block_stays_until_all_that_came_behind_it_is_published() {
 
 #[tokio::test(start_paused = true)]
 async fn a_malformed_row_blocks_its_account_and_no_other() {
-    let services = Services::new();
+    let services = services();
     let mut rows = services.append("a", &history(5));
     rows.extend(services.append("b", &history(5)));
     rows[3] = damage(&services, "a", 4);
@@ -191,10 +221,10 @@ async fn a_malformed_row_blocks_its_account_and_no_other() {
         resume_at,
         aggregates,
         blocked,
-        tally,
+        counters,
     } = outcome;
     assert_eq!((resume_at, aggregates, blocked), (None, 2, 1));
-    assert_eq!((tally.published, tally.retries), (7, 0));
+    assert_eq!((counters.published, counters.retries), (7, 0));
     assert_eq!(services.sequences("a"), dense(2));
     assert_eq!(services.sequences("b"), dense(5));
     let block = services.cursor("a").blocked.expect("blocked");
@@ -204,7 +234,7 @@ async fn a_malformed_row_blocks_its_account_and_no_other() {
 
 #[tokio::test(start_paused = true)]
 async fn a_block_lifts_itself_when_the_row_can_be_read_and_reads_on_to_the_end() {
-    let services = Services::new();
+    let services = services();
     let mut rows = services.append("a", &history(9));
     let good = rows[3].clone();
     rows[3] = damage(&services, "a", 4);
@@ -229,7 +259,7 @@ async fn a_block_lifts_itself_when_the_row_can_be_read_and_reads_on_to_the_end()
 #[tokio::test(start_paused = true)]
 async fn a_block_that_another_invocation_sets_meanwhile_stays() {
     for (blocked_at, is_through) in [(3, true), (2, false)] {
-        let services = Services::new();
+        let services = services();
         let rows = services.append("a", &history(4));
         let theirs = Cursor {
             published_through: Sequence::new(blocked_at).expect("valid"),
@@ -251,7 +281,7 @@ async fn a_block_that_another_invocation_sets_meanwhile_stays() {
 
 #[tokio::test(start_paused = true)]
 async fn a_row_that_was_mended_since_its_news_is_read_from_the_table() {
-    let services = Services::new();
+    let services = services();
     let mut rows = services.append("a", &history(3));
     rows[2].insert("Amount".into(), Attribute::number(0));
     assert!(through(services.translate(&rows).await));
@@ -260,7 +290,7 @@ async fn a_row_that_was_mended_since_its_news_is_read_from_the_table() {
 
 #[tokio::test(start_paused = true)]
 async fn old_news_of_a_row_that_was_mended_and_published_is_a_repeat() {
-    let services = Services::new();
+    let services = services();
     let mut rows = services.append("a", &history(5));
     let good = rows[3].clone();
     rows[3] = damage(&services, "a", 4);
@@ -277,7 +307,7 @@ async fn old_news_of_a_row_that_was_mended_and_published_is_a_repeat() {
 #[tokio::test(start_paused = true)]
 async fn a_damaged_row_that_is_gone_leaves_a_hole_only_where_an_event_belongs() {
     for (version, reason) in [(4, Some("row 4 is missing")), (12, None)] {
-        let services = Services::new();
+        let services = services();
         let mut rows = services.append("a", &history(12));
         let at = usize::try_from(version).expect("small") - 1;
         rows[at].insert("Type".into(), Attribute::text("REFUND"));
@@ -292,7 +322,7 @@ async fn a_damaged_row_that_is_gone_leaves_a_hole_only_where_an_event_belongs() 
 #[tokio::test(start_paused = true)]
 async fn the_same_trouble_is_told_since_it_began_and_another_from_now_on() {
     for (before, is_the_same) in [("row 4 is missing, and row 5 is there", true), ("?", false)] {
-        let services = Services::new();
+        let services = services();
         let rows = services.append("a", &history(5));
         services.translate(&rows[..3]).await;
         take(&services, "a", 4);
@@ -319,7 +349,7 @@ async fn the_same_trouble_is_told_since_it_began_and_another_from_now_on() {
 #[tokio::test(start_paused = true)]
 async fn an_event_at_a_snapshots_place_is_never_skipped() {
     for published_past_it in [false, true] {
-        let services = Services::new();
+        let services = services();
         let rows = services.append("a", &history(12));
         let mut stray = rows[10].clone();
         stray.insert("Version".into(), Attribute::number(12));
@@ -357,7 +387,7 @@ async fn an_event_at_a_snapshots_place_is_never_skipped() {
 
 #[tokio::test(start_paused = true)]
 async fn a_row_whose_version_is_no_whole_number_blocks_behind_the_others() {
-    let services = Services::new();
+    let services = services();
     let mut rows = services.append("a", &history(3));
     let mut odd = rows[2].clone();
     odd.insert("Version".into(), Attribute::Number("2.5".into()));
@@ -384,7 +414,7 @@ async fn a_row_whose_version_is_no_whole_number_blocks_behind_the_others() {
 
 #[tokio::test(start_paused = true)]
 async fn an_id_that_can_be_no_partition_key_blocks() {
-    let services = Services::new();
+    let services = services();
     let mut row = services.append("a", &history(1)).remove(0);
     let long = "x".repeat(257);
     row.insert("Id".into(), Attribute::text(&long));
@@ -405,10 +435,10 @@ async fn an_id_that_can_be_no_partition_key_blocks() {
 
 #[tokio::test(start_paused = true)]
 async fn a_cursor_that_cannot_be_read_is_marked_and_holds_no_other_back() {
-    let services = Services::new();
+    let services = services();
     let mut rows = services.append("a", &history(2));
     rows.extend(services.append("b", &history(2)));
-    let error = RowError::new("PublishedThrough", "is not a number");
+    let error = DecodeError::new("PublishedThrough", "is not a number");
     services.world().cursors.insert("a".into(), Err(error));
     assert!(through(services.translate(&rows).await));
     assert!(
@@ -422,17 +452,20 @@ async fn a_cursor_that_cannot_be_read_is_marked_and_holds_no_other_back() {
 
 #[tokio::test(start_paused = true)]
 async fn an_aggregate_whose_cursor_cannot_be_read_counts_as_blocked() {
-    let services = Services::new();
+    let services = services();
     let mut rows = services.append("a", &history(1));
     rows.extend(services.append("b", &history(1)));
-    let damaged = Err(RowError::new("PublishedThrough", "is not a whole number"));
+    let damaged = Err(DecodeError::new(
+        "PublishedThrough",
+        "is not a whole number",
+    ));
     services.world().cursors.insert("a".into(), damaged);
     assert_eq!(services.translate(&rows).await.blocked, 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn cursors_left_unprocessed_are_asked_for_again_in_calls_of_a_hundred() {
-    let services = Services::new();
+    let services = services();
     let rows: Vec<Attributes> = (0..230)
         .flat_map(|n| services.append(&format!("a{n:03}"), &history(1)))
         .collect();
@@ -443,13 +476,16 @@ async fn cursors_left_unprocessed_are_asked_for_again_in_calls_of_a_hundred() {
     services.world().loaded_per_call = 30;
     let outcome = services.translate(&rows).await;
     assert!(through(outcome));
-    assert_eq!((outcome.tally.published, outcome.tally.repeated), (0, 230));
+    assert_eq!(
+        (outcome.counters.published, outcome.counters.duplicates),
+        (0, 230)
+    );
     assert_eq!(services.world().loads, 3 + 4 + 4 + 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn cursors_that_stay_unprocessed_leave_the_batch_incomplete_at_the_deadline() {
-    let services = Services::new();
+    let services = services();
     let rows = services.append("a", &history(2));
     services.world().loaded_per_call = 0;
     let started = tokio::time::Instant::now();
@@ -478,7 +514,7 @@ fn set_cursor(services: &Services, aggregate: &str, through: u64) {
 
 #[tokio::test(start_paused = true)]
 async fn a_cursor_ahead_of_the_events_table_blocks_rather_than_drop_new_events() {
-    let services = Services::new();
+    let services = services();
     let rows = services.append("a", &history(11));
     services.append("b", &history(1));
     set_cursor(&services, "a", 999);
@@ -496,7 +532,7 @@ async fn a_cursor_ahead_of_the_events_table_blocks_rather_than_drop_new_events()
 
 #[tokio::test(start_paused = true)]
 async fn a_cursor_that_was_ahead_stays_blocked_when_new_events_reach_it() {
-    let services = Services::new();
+    let services = services();
     services.append("a", &history(11));
     set_cursor(&services, "a", 13);
     let rows = services.append("a", &history(3)[1..2]);
@@ -505,14 +541,14 @@ async fn a_cursor_that_was_ahead_stays_blocked_when_new_events_reach_it() {
     let rows = services.append("a", &history(4)[1..]);
     let outcome = services.translate(&rows).await;
     assert!(through(outcome));
-    assert_eq!((outcome.blocked, outcome.tally.published), (1, 0));
+    assert_eq!((outcome.blocked, outcome.counters.published), (1, 0));
     assert_eq!(services.cursor("a").blocked, found, "since when, too");
 }
 
 /// An operator has reset the cursor since it was read, and published everything again.
 #[tokio::test(start_paused = true)]
 async fn a_cursor_that_was_reset_is_not_taken_back_ahead() {
-    let services = Services::new();
+    let services = services();
     let rows = services.append("a", &history(11));
     set_cursor(&services, "a", 999);
     let reset = Cursor {
@@ -531,7 +567,7 @@ async fn a_cursor_that_was_reset_is_not_taken_back_ahead() {
 async fn a_row_between_two_versions_is_found_whatever_the_pages_are() {
     for page_rows in 1..8 {
         for is_blocked in [false, true] {
-            let services = Services::new();
+            let services = services();
             services.world().page_rows = page_rows;
             let rows = services.append("a", &history(6));
             let mut odd = rows[3].clone();
@@ -559,12 +595,12 @@ async fn a_row_between_two_versions_is_found_whatever_the_pages_are() {
 
 #[tokio::test(start_paused = true)]
 async fn a_late_redelivery_is_told_from_a_cursor_ahead_by_the_cursors_own_row() {
-    let services = Services::new();
+    let services = services();
     let rows = services.append("a", &history(11));
     assert!(through(services.translate(&rows).await));
     let outcome = services.translate(&rows[..3]).await;
     assert!(through(outcome));
-    assert_eq!((outcome.blocked, outcome.tally.published), (0, 0));
+    assert_eq!((outcome.blocked, outcome.counters.published), (0, 0));
     assert_eq!(services.cursor("a").blocked, None);
 }
 
@@ -572,7 +608,7 @@ async fn a_late_redelivery_is_told_from_a_cursor_ahead_by_the_cursors_own_row() 
 async fn a_record_that_the_stream_refuses_blocks_its_account_and_no_other() {
     for accounts in [1, 2, 7, 64] {
         for culprit in [0, accounts / 2, accounts - 1] {
-            let services = Services::new();
+            let services = services();
             let id = |n: usize| format!("a{n:02}");
             let rows: Vec<Attributes> = (0..accounts)
                 .flat_map(|n| services.append(&id(n), &history(2)))
@@ -599,7 +635,7 @@ async fn a_record_that_the_stream_refuses_blocks_its_account_and_no_other() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_event_is_published_once_the_stream_takes_it() {
-    let services = Services::new();
+    let services = services();
     let rows = services.append("a", &history(1));
     assert!(through(services.translate(&rows).await));
     let more = services.append("a", &credits(3));
@@ -618,12 +654,12 @@ async fn a_refused_event_is_published_once_the_stream_takes_it() {
 
 #[tokio::test(start_paused = true)]
 async fn failed_records_are_put_again_and_their_successors_wait() {
-    let services = Services::new();
+    let services = services();
     let mut rows = services.append("a", &history(4));
     rows.extend(services.append("b", &history(4)));
     services.world().faults = [Fault::None, Fault::HalfStored, Fault::HalfStored].into();
     let outcome = services.translate(&rows).await;
-    assert!(outcome.tally.retries > 0);
+    assert!(outcome.counters.retries > 0);
     assert!(through(outcome));
     assert_eq!(services.sequences("a"), dense(4));
     assert_eq!(services.sequences("b"), dense(4));
@@ -632,18 +668,17 @@ async fn failed_records_are_put_again_and_their_successors_wait() {
 #[tokio::test(start_paused = true)]
 async fn a_put_that_was_lost_or_stored_unknown_is_repeated_byte_by_byte() {
     for fault in [Fault::Lost, Fault::Ambiguous] {
-        let services = Services::new();
+        let services = services();
         let rows = services.append("a", &history(3));
         services.world().faults = [Fault::None, Fault::None, fault].into();
         assert!(through(services.translate(&rows).await));
         assert_eq!(services.first_occurrences("a"), dense(3));
         let world = services.world();
         for record in &world.stream {
-            let id = |data: &[u8]| millrace_domain::Envelope::parse(data).expect("event").id();
             let twins = world
                 .stream
                 .iter()
-                .filter(|other| id(&other.data) == id(&record.data));
+                .filter(|other| event_id(&other.data) == event_id(&record.data));
             assert!(twins.into_iter().all(|twin| twin.data == record.data));
         }
     }
@@ -651,7 +686,7 @@ async fn a_put_that_was_lost_or_stored_unknown_is_repeated_byte_by_byte() {
 
 #[tokio::test(start_paused = true)]
 async fn one_throttled_account_is_reported_and_the_others_are_through() {
-    let services = Services::new();
+    let services = services();
     let mut rows = services.append("b", &history(3));
     rows.extend(services.append("a", &history(3)));
     rows.extend(services.append("c", &history(3)));
@@ -662,10 +697,7 @@ async fn one_throttled_account_is_reported_and_the_others_are_through() {
     assert_eq!(outcome.resume_at, Some(4), "the first record of a");
     assert_eq!(services.sequences("b"), dense(3));
     assert_eq!(services.sequences("c"), dense(3));
-    assert_eq!(
-        services.cursor("a"),
-        millrace_translator::cursor::Cursor::default()
-    );
+    assert_eq!(services.cursor("a"), Cursor::default());
 
     services.world().throttled.clear();
     assert!(through(services.translate(&rows[4..]).await));
@@ -674,7 +706,7 @@ async fn one_throttled_account_is_reported_and_the_others_are_through() {
 
 #[tokio::test(start_paused = true)]
 async fn progress_within_a_spent_budget_is_kept() {
-    let services = Services::new();
+    let services = services();
     let rows = services.append("a", &history(6));
     services.world().faults = [Fault::None, Fault::None, Fault::None]
         .into_iter()
@@ -691,7 +723,7 @@ async fn progress_within_a_spent_budget_is_kept() {
 
 #[tokio::test(start_paused = true)]
 async fn a_long_history_is_published_in_portions() {
-    let services = Services::new();
+    let services = services();
     services.world().page_rows = 100;
     let rows = services.append("a", &history(2_500));
     assert!(through(services.translate(&rows[rows.len() - 1..]).await));
@@ -701,7 +733,7 @@ async fn a_long_history_is_published_in_portions() {
 /// Together they have twice the bytes that a batch may hold ready; each has fewer events than a run.
 #[tokio::test(start_paused = true)]
 async fn many_long_histories_of_large_events_take_bounded_memory() {
-    let services = Services::new();
+    let services = services();
     let page = 50;
     services.world().page_rows = page;
     let longest = "\u{1d11e}".repeat(255);
@@ -739,7 +771,7 @@ async fn many_long_histories_of_large_events_take_bounded_memory() {
 
 #[tokio::test(start_paused = true)]
 async fn a_block_is_saved_once_while_others_have_a_long_way() {
-    let services = Services::new();
+    let services = services();
     services.world().page_rows = 100;
     services.append("a", &history(5));
     let mut rows = services.append("b", &history(2_500));
@@ -751,7 +783,7 @@ async fn a_block_is_saved_once_while_others_have_a_long_way() {
 
 #[tokio::test(start_paused = true)]
 async fn many_accounts_share_their_puts() {
-    let services = Services::new();
+    let services = services();
     let mut rows = Vec::new();
     for n in 0..600 {
         rows.extend(services.append(&format!("account-{n}"), &history(1)));
@@ -762,7 +794,7 @@ async fn many_accounts_share_their_puts() {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_whose_cursors_cannot_be_read_is_taken_up_again_from_its_first_event() {
-    let services = Services::new();
+    let services = services();
     let rows = services.append("a", &history(2));
     services.world().faults.push_back(Fault::Lost);
     let outcome = services.translate(&rows).await;
@@ -790,8 +822,8 @@ proptest! {
         faults in prop::collection::vec(fault(), 0..120),
         lost_news in prop::collection::vec(any::<bool>(), 0..100),
     ) {
-        blocking(async {
-            let services = Services::new();
+        in_virtual_time(async {
+            let services = services();
             let mut rows = Vec::new();
             for (n, length) in lengths.iter().enumerate() {
                 rows.extend(services.append(&format!("a{n}"), &history(*length)));
@@ -835,7 +867,7 @@ proptest! {
             let world = services.world();
             let mut by_id = std::collections::HashMap::new();
             for record in &world.stream {
-                let id = millrace_domain::Envelope::parse(&record.data).expect("an event").id();
+                let id = event_id(&record.data);
                 let first = by_id.entry(id).or_insert(&record.data);
                 prop_assert_eq!(*first, &record.data);
             }
@@ -846,17 +878,17 @@ proptest! {
 
 #[tokio::test(start_paused = true)]
 async fn what_came_of_a_batch_is_counted() {
-    let services = Services::new();
+    let services = services();
     let rows = services.append("a", &history(9));
     let events: Vec<_> = rows
         .iter()
-        .filter(|row| !millrace_domain::row::is_plainly_a_snapshot(row))
+        .filter(|row| !is_plainly_a_snapshot(row))
         .cloned()
         .collect();
     services.translate(&events[..3]).await;
     // Event 3 once more; 4 and 5 are missing; 6 is news.
     let news = [events[2].clone(), events[5].clone()];
-    let tally = services.translate(&news).await.tally;
-    assert_eq!((tally.told, tally.repeated), (2, 1));
-    assert_eq!((tally.repaired, tally.published), (2, 3));
+    let counters = services.translate(&news).await.counters;
+    assert_eq!((counters.notified, counters.duplicates), (2, 1));
+    assert_eq!((counters.repaired, counters.published), (2, 3));
 }

@@ -6,10 +6,11 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use aws_config::BehaviorVersion;
 use aws_sdk_dynamodb::config::ProvideCredentials as _;
 use millrace_domain::Settings;
+use millrace_domain::accounts::Accounts;
 use millrace_projector::dynamodb::Tables;
 use millrace_runtime::System;
-use millrace_translator::dynamodb::{CursorTable, EventsTable};
-use millrace_translator::kinesis::DomainStream;
+use millrace_translator::adapters::dynamodb::{CursorTable, EventsTable};
+use millrace_translator::adapters::kinesis::DomainStream;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -133,8 +134,11 @@ impl Deployment {
     /// What `redrive` and `republish` publish with: the translator's own services.
     pub(crate) fn publication(
         &self,
-    ) -> Publication<EventsTable, CursorTable, DomainStream, System> {
+    ) -> Publication<Accounts, EventsTable, CursorTable, DomainStream, System> {
         Publication {
+            domain: Accounts {
+                settings: self.settings,
+            },
             events: self.events(),
             cursors: self.cursors(),
             publisher: DomainStream::new(
@@ -142,7 +146,6 @@ impl Deployment {
                 self.names.stream_name.clone(),
             ),
             ambient: System,
-            settings: self.settings,
         }
     }
 }

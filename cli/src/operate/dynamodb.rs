@@ -3,18 +3,18 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
+use millrace_core::cursor::{BLOCKED, PUBLISHED_THROUGH};
 use millrace_domain::{Attribute, Attributes, row, view};
 use millrace_projector::dynamodb::{Condition, Tables};
 use millrace_projector::model::Saved;
 use millrace_runtime::ServiceError;
 use millrace_runtime::dynamodb::{from_item, to_item};
+use millrace_translator::adapters::dynamodb::{CursorTable, EventsTable, block_value, read_cursor};
 use millrace_translator::cursor::Block;
-use millrace_translator::dynamodb::{
-    BLOCKED, CursorTable, EventsTable, PUBLISHED_THROUGH, block_value, read_cursor,
-};
 
 use super::ports::{
     AggregateIds, CursorRepair, EventLog, HistoryPage, IdPage, ReadModelRepair, Reset, Segment,
@@ -163,7 +163,7 @@ impl CursorRepair for CursorTable {
         }
         let condition = conditions.join(" AND ");
         let id = AttributeValue::S(aggregate.to_owned());
-        let failed = if let Some(block) = until_published {
+        let is_as_read = if let Some(block) = until_published {
             let put = self
                 .client()
                 .put_item()
@@ -173,13 +173,8 @@ impl CursorRepair for CursorTable {
                 .set_expression_attribute_names(Some(names))
                 .set_expression_attribute_values(Some(values))
                 .condition_expression(condition);
-            put.send().await.err().map(|error| {
-                let changed = error
-                    .as_service_error()
-                    .is_some_and(PutItemError::is_conditional_check_failed_exception);
-                let error = ServiceError::new("PutItem on the cursor table", error);
-                (changed, error)
-            })
+            let is_changed = PutItemError::is_conditional_check_failed_exception;
+            condition_held(put.send().await, is_changed, "PutItem on the cursor table")?
         } else {
             let delete = self
                 .client()
@@ -189,19 +184,15 @@ impl CursorRepair for CursorTable {
                 .set_expression_attribute_names(Some(names))
                 .set_expression_attribute_values(Some(values))
                 .condition_expression(condition);
-            delete.send().await.err().map(|error| {
-                let changed = error
-                    .as_service_error()
-                    .is_some_and(DeleteItemError::is_conditional_check_failed_exception);
-                let error = ServiceError::new("DeleteItem on the cursor table", error);
-                (changed, error)
-            })
+            let is_changed = DeleteItemError::is_conditional_check_failed_exception;
+            let action = "DeleteItem on the cursor table";
+            condition_held(delete.send().await, is_changed, action)?
         };
-        match failed {
-            None => Ok(Reset::Done),
-            Some((true, _)) => Ok(Reset::Changed),
-            Some((false, error)) => Err(error),
-        }
+        Ok(if is_as_read {
+            Reset::Done
+        } else {
+            Reset::Changed
+        })
     }
 }
 
@@ -278,19 +269,28 @@ async fn delete(
         .set_expression_attribute_values(Some(condition.values).filter(|values| !values.is_empty()))
         .send()
         .await;
-    match deleted {
-        Ok(_) => Ok(Saved::Stored),
-        Err(error)
-            if error
-                .as_service_error()
-                .is_some_and(DeleteItemError::is_conditional_check_failed_exception) =>
-        {
-            Ok(Saved::Moved)
-        }
-        Err(error) => Err(ServiceError::new(
-            "DeleteItem on a read model's table",
-            error,
-        )),
+    let is_moved = DeleteItemError::is_conditional_check_failed_exception;
+    let action = "DeleteItem on a read model's table";
+    Ok(if condition_held(deleted, is_moved, action)? {
+        Saved::Stored
+    } else {
+        Saved::Moved
+    })
+}
+
+/// Whether a conditional write was done; `false` if its condition failed, and nothing was written.
+fn condition_held<T, E>(
+    written: Result<T, SdkError<E>>,
+    is_condition_failed: fn(&E) -> bool,
+    action: &'static str,
+) -> Result<bool, ServiceError>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    match written {
+        Ok(_) => Ok(true),
+        Err(error) if error.as_service_error().is_some_and(is_condition_failed) => Ok(false),
+        Err(error) => Err(ServiceError::new(action, error)),
     }
 }
 
@@ -425,6 +425,7 @@ mod tests {
                 let cursor = read_cursor(item.clone()).expect("readable");
                 let expected = Cursor {
                     blocked: Some(stored.clone()),
+                    context: Some(Attributes::new()),
                     ..Cursor::default()
                 };
                 request.table_name() == Some("cursors")

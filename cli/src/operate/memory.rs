@@ -4,15 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use millrace_core::DecodeError;
+use millrace_domain::accounts::Accounts;
 use millrace_domain::money::Amount;
 use millrace_domain::{
-    AggregateId, Attributes, Envelope, Event, History, RowError, Sequence, Settings, Timestamp,
-    Trace, Version, row,
+    AggregateId, Attributes, Envelope, Event, History, Sequence, Settings, Timestamp, Trace,
+    Version, row,
 };
 use millrace_runtime::{Ambient, ServiceError};
-use millrace_translator::cursor::{Block, Cursor, CursorStore, Loaded};
-use millrace_translator::publish::{Publisher, PutError, Record, Rejected};
-use millrace_translator::rows::{EventRows, Page};
+use millrace_translator::cursor::{Block, Cursor};
+use millrace_translator::ports::{
+    CursorStore, EventRows, Loaded, Page, Publisher, PutError, Record, Rejected,
+};
 
 use super::ports::{AggregateIds, CursorRepair, EventLog, IdPage, Reset, Segment, StoredCursor};
 use super::publish::Publication;
@@ -21,7 +24,7 @@ use super::publish::Publication;
 const PUT: Duration = Duration::from_millis(50);
 const PAGE_ROWS: usize = 500;
 
-type Item = Result<Cursor, RowError>;
+type Item = Result<Cursor, DecodeError>;
 
 #[derive(Default)]
 pub(super) struct World {
@@ -81,13 +84,15 @@ impl Memory {
             .expect("no test panics while it holds the world")
     }
 
-    pub(super) fn publication(&self) -> Publication<Self, Self, Self, Still> {
+    pub(super) fn publication(&self) -> Publication<Accounts, Self, Self, Self, Still> {
         Publication {
             events: self.clone(),
             cursors: self.clone(),
             publisher: self.clone(),
             ambient: Still,
-            settings: settings(),
+            domain: Accounts {
+                settings: settings(),
+            },
         }
     }
 
@@ -238,7 +243,7 @@ impl CursorStore for Memory {
         &self,
         aggregate: &str,
         cursor: &Cursor,
-        _read: Option<&Block>,
+        _read: &Cursor,
     ) -> Result<(), ServiceError> {
         let mut world = self.world();
         if let Some(Ok(stored)) = world.cursors.get(aggregate) {

@@ -5,11 +5,11 @@
 
 use std::future::Future;
 
-use millrace_domain::{Attributes, RowError, Sequence};
+use millrace_core::{Attributes, DecodeError, Sequence};
 use millrace_projector::model::{ReadModel, Saved};
 use millrace_runtime::ServiceError;
-use millrace_translator::cursor::{Block, Cursor, CursorStore};
-use millrace_translator::rows::EventRows;
+use millrace_translator::cursor::{Block, Cursor};
+use millrace_translator::ports::{CursorStore, EventRows};
 
 /// One of the parts that a table is scanned in, side by side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,7 +107,7 @@ pub struct StoredCursor<I> {
     /// The item, for the condition of [`CursorRepair::reset`].
     pub item: I,
     /// The cursor that the item contains, or why it can't be read.
-    pub cursor: Result<Cursor, RowError>,
+    pub cursor: Result<Cursor, DecodeError>,
 }
 
 /// How a reset ended.

@@ -14,12 +14,12 @@ use std::time::Duration;
 
 use anyhow::Result;
 use futures_util::stream::{self, StreamExt as _};
-use millrace_domain::{Attributes, RowError, Sequence, Settings};
+use millrace_core::{Attributes, DecodeError, Domain, Sequence};
 use millrace_runtime::{Ambient, Budget, Chain, ServiceError};
-use millrace_translator::batch::Translator;
-use millrace_translator::cursor::{Block, Cursor, CursorStore, load_all};
-use millrace_translator::news::Inserted;
-use millrace_translator::publish::Publisher;
+use millrace_translator::cursor::{Block, Cursor, load_all};
+use millrace_translator::notification::InsertedRow;
+use millrace_translator::ports::{CursorStore, Publisher};
+use millrace_translator::service::Translator;
 
 use super::ports::{AggregateIds, CursorRepair, EventLog, Reset, RunProgress, StoredCursor};
 use super::replay::ReplayCursors;
@@ -30,7 +30,9 @@ const PATIENCE: Duration = Duration::from_mins(10);
 
 /// The services that events are published with.
 #[derive(Debug, Clone)]
-pub struct Publication<L, C, P, A> {
+pub struct Publication<D, L, C, P, A> {
+    /// The domain, with its settings.
+    pub domain: D,
     /// The events table.
     pub events: L,
     /// The publication cursors.
@@ -39,8 +41,6 @@ pub struct Publication<L, C, P, A> {
     pub publisher: P,
     /// Time and randomness.
     pub ambient: A,
-    /// The domain's settings.
-    pub settings: Settings,
 }
 
 /// Why publishing can't continue from a cursor.
@@ -48,7 +48,7 @@ pub struct Publication<L, C, P, A> {
 pub enum CursorFault {
     /// Its item can't be read.
     #[error("the cursor can't be read: {0}")]
-    Unreadable(RowError),
+    Unreadable(DecodeError),
     /// The events table has fewer events than the cursor says are published: the cursor is wrong, or
     /// the table was restored to an earlier state. New events up to the cursor's sequence would be
     /// taken for duplicates.
@@ -182,8 +182,9 @@ fn ahead(cursor: Sequence, newest: Option<&Attributes>) -> Option<CursorFault> {
     (cursor > events).then_some(CursorFault::Ahead { cursor, events })
 }
 
-impl<L, C, P, A> Publication<L, C, P, A>
+impl<D, L, C, P, A> Publication<D, L, C, P, A>
 where
+    D: Domain + Clone,
     L: EventLog + Clone,
     C: CursorRepair + Clone,
     P: Publisher + Clone,
@@ -195,6 +196,10 @@ where
     /// [`ServiceError`] when one of them could not be read.
     pub async fn position(&self, aggregate: &str) -> Result<Position<C::Item>, ServiceError> {
         let stored = self.cursors.stored(aggregate).await?;
+        let stored = stored.map(|StoredCursor { item, cursor }| StoredCursor {
+            item,
+            cursor: cursor.and_then(Cursor::with_readable_context::<D>),
+        });
         let newest = self.events.newest_event_row(aggregate).await?;
         Ok(Position { stored, newest })
     }
@@ -367,11 +372,11 @@ where
         cursors: S,
     ) -> Result<Outcome, ServiceError> {
         let translator = Translator {
+            domain: self.domain.clone(),
             rows: self.events.clone(),
             cursors,
             publisher: self.publisher.clone(),
             ambient: self.ambient.clone(),
-            settings: self.settings,
         };
         let mut announced = None;
         let mut cursor = match load(&translator.cursors, aggregate, &self.ambient).await? {
@@ -394,7 +399,7 @@ where
                 return Ok(Outcome::Published(before));
             }
             announced = Some(target);
-            let notification = Inserted {
+            let notification = InsertedRow {
                 position: 0,
                 aggregate: aggregate.to_owned(),
                 image: newest,
@@ -427,7 +432,7 @@ async fn load(
     cursors: &impl CursorStore,
     aggregate: &str,
     ambient: &impl Ambient,
-) -> Result<Result<Cursor, RowError>, ServiceError> {
+) -> Result<Result<Cursor, DecodeError>, ServiceError> {
     let budget = Budget::lasting(PATIENCE);
     let mut loaded = load_all(cursors, &[aggregate], budget, ambient).await?;
     Ok(loaded
@@ -447,6 +452,7 @@ mod tests {
     use super::super::memory::{Ids, Memory, Still, at};
     use super::super::ports::NotKept;
     use super::*;
+    use millrace_core::Attribute;
 
     const EVERY: Selection = Selection {
         blocked: true,
@@ -457,8 +463,8 @@ mod tests {
         Sequence::new(sequence).expect("valid")
     }
 
-    fn unreadable() -> RowError {
-        RowError::new("PublishedThrough", "is not a whole number")
+    fn unreadable() -> DecodeError {
+        DecodeError::new("PublishedThrough", "is not a whole number")
     }
 
     fn scope() -> Scope {
@@ -519,6 +525,26 @@ mod tests {
         assert_eq!(memory.stream("lost"), (1..=11).collect::<Vec<_>>());
         assert_eq!(memory.published_through("lost"), 11);
         assert!(memory.stream("well").is_empty() && memory.stream("damaged").is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cursor_whose_context_cannot_be_read_is_reset_as_an_unreadable_one() {
+        let memory = Memory::default();
+        memory.add("a", 3, 3);
+        let cursor = Cursor {
+            context: Some([("Currency".to_owned(), Attribute::number(1))].into()),
+            ..at(3)
+        };
+        memory.world().cursors.insert("a".to_owned(), Ok(cursor));
+        let publication = memory.publication();
+        let redriven = publication.redrive("a", false).await;
+        let Outcome::CursorFault(CursorFault::Unreadable(error)) = redriven.outcome else {
+            panic!("{redriven:?}");
+        };
+        assert_eq!(error.path(), "Currency");
+        let redriven = publication.redrive("a", true).await;
+        assert_eq!(redriven.outcome, Outcome::Published(sequence(3)));
+        assert_eq!(memory.stream("a"), [1, 2, 3]);
     }
 
     #[tokio::test(start_paused = true)]

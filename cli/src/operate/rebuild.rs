@@ -21,7 +21,7 @@ use millrace_projector::history;
 use millrace_projector::model::{REVISION, Saved};
 use millrace_projector::stale::Stale;
 use millrace_runtime::{Ambient, Backoff, Chain, ServiceError, System};
-use millrace_translator::dynamodb::EventsTable;
+use millrace_translator::adapters::dynamodb::EventsTable;
 use serde_json::json;
 
 use super::deployment::Deployment;

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use millrace_domain::Sequence;
+use millrace_core::Sequence;
 use millrace_runtime::ServiceError;
-use millrace_translator::cursor::{Block, Cursor, CursorStore, Loaded};
+use millrace_translator::cursor::{Block, Cursor};
+use millrace_translator::ports::{CursorStore, Loaded};
 
 use super::ports::RunProgress;
 
@@ -91,18 +92,17 @@ impl<C: CursorStore, R: RunProgress> CursorStore for ReplayCursors<'_, C, R> {
         &self,
         aggregate: &str,
         cursor: &Cursor,
-        read: Option<&Block>,
+        read: &Cursor,
     ) -> Result<(), ServiceError> {
         let Replay { mut stored, .. } = self.replay(aggregate).unwrap_or_default();
         if cursor.published_through >= stored.published_through {
             let mut passing = cursor.clone();
-            if read.is_none() && stored.blocked.is_some() {
+            if read.blocked.is_none() && stored.blocked.is_some() {
                 // The translator has not seen the stored block, so it is not the one to end it.
                 passing.blocked.clone_from(&stored.blocked);
             }
             if passing != stored {
-                let block = stored.blocked.as_ref();
-                self.stored.save(aggregate, &passing, block).await?;
+                self.stored.save(aggregate, &passing, &stored).await?;
                 stored = passing;
             }
         }

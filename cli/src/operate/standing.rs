@@ -9,6 +9,8 @@
 //! Each cause is one finding: a blocked aggregate isn't also reported as unpublished, and its view
 //! isn't reported as lagging.
 
+use millrace_core::DecodeError;
+use millrace_domain::accounts::Accounts;
 use millrace_domain::{HistoryEntry, RowError, Sequence, Settings, Timestamp, View};
 use millrace_projector::stale::Stale;
 use millrace_runtime::ServiceError;
@@ -41,7 +43,7 @@ pub struct Standing {
     /// The last event that can be read.
     pub through: Sequence,
     /// The cursor; the first one where none is stored.
-    pub cursor: Result<Cursor, RowError>,
+    pub cursor: Result<Cursor, DecodeError>,
     /// The view.
     pub view: Result<Option<View>, RowError>,
     /// The view's stale mark.
@@ -163,7 +165,9 @@ impl<L: EventLog, C: CursorRepair, M: ReadModelRepair> Examiner<L, C, M> {
         let item = self.model.view(id).await?;
         let stored = self.cursors.stored(id).await?;
         let view = item.as_ref().map_or(Ok(None), View::read);
-        let cursor = stored.map_or_else(|| Ok(Cursor::default()), |stored| stored.cursor);
+        let cursor = stored
+            .map_or_else(|| Ok(Cursor::default()), |stored| stored.cursor)
+            .and_then(Cursor::with_readable_context::<Accounts>);
         let published = cursor
             .as_ref()
             .map_or(Sequence::NONE, |cursor| cursor.published_through);

@@ -12,11 +12,12 @@ use base64::engine::general_purpose::STANDARD;
 use lambda_runtime::{Context, LambdaEvent};
 use millrace_archiver::archive::Archiver;
 use millrace_archiver::handler::archive;
+use millrace_domain::accounts::Accounts;
 use millrace_domain::{Attribute, Attributes, Settings, row};
 use millrace_projector::handler::project;
 use millrace_projector::project::Projector;
-use millrace_translator::batch::Translator;
 use millrace_translator::handler::handle as translate;
+use millrace_translator::service::Translator;
 use serde_json::{Value, json};
 
 use super::expected::{DEFAULT_CURRENCY, sequence_in};
@@ -59,6 +60,13 @@ pub(crate) fn settings() -> Settings {
     Settings::read(|_| Some(DEFAULT_CURRENCY.to_owned())).expect("a listed currency")
 }
 
+/// The domain that every function has here.
+pub(crate) fn accounts() -> Accounts {
+    Accounts {
+        settings: settings(),
+    }
+}
+
 /// The translator.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Translate;
@@ -99,11 +107,11 @@ impl Function for Translate {
         let event: TableEvent =
             serde_json::from_value(json!({ "Records": records })).expect("a stream event");
         let translator = Translator {
+            domain: accounts(),
             rows: services.clone(),
             cursors: services.clone(),
             publisher: services.clone(),
             ambient: services,
-            settings: settings(),
         };
         let response = translate(&translator, LambdaEvent::new(event, context)).await;
         let failures = response.batch_item_failures.into_iter();

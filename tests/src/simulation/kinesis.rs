@@ -1,6 +1,6 @@
 //! The domain stream as the translator sees it.
 
-use millrace_translator::publish::{Publisher, PutError, Record, Rejected};
+use millrace_translator::ports::{Publisher, PutError, Record, Rejected};
 
 use super::expected::sequence_in;
 use super::faults::Fault;

@@ -11,7 +11,8 @@ use fastrand::Rng;
 use millrace_domain::{Sequence, view};
 use millrace_projector::stale::Stale;
 use millrace_runtime::Budget;
-use millrace_translator::publish::{Progress, Queue, Record, publish};
+use millrace_translator::ports::Record;
+use millrace_translator::publishing::{Progress, Queue, publish};
 use serde_json::{Value, json};
 
 use super::clients::{Request, send};
@@ -293,7 +294,7 @@ mod tests {
     use millrace_archiver::pack::Packed;
     use millrace_domain::{Attribute, Attributes, Timestamp, Version};
     use millrace_projector::model::ReadModel as _;
-    use millrace_translator::publish::{Publisher, PutError};
+    use millrace_translator::ports::{Publisher, PutError};
     use millrace_writer::store::{Append, Appended, EventStore as _};
 
     use super::*;

@@ -12,13 +12,14 @@ use millrace_cli::args::Model;
 use millrace_cli::operate::ports::RunProgress;
 use millrace_cli::operate::publish::{CursorFault, Outcome, Publication, Redriven, Selection};
 use millrace_cli::operate::rebuild::{Outcome as Rebuilt, Rebuilder};
+use millrace_domain::accounts::Accounts;
 use millrace_domain::{Sequence, view};
 use millrace_runtime::ServiceError;
 use millrace_translator::cursor::Cursor;
 
 use super::dynamodb::operators::Scanned;
 use super::expected::{self, sequence_in};
-use super::functions::settings;
+use super::functions::{accounts, settings};
 use super::invocation::invoke;
 use super::sabotage::Sabotage;
 use super::services::Services;
@@ -133,13 +134,15 @@ pub(crate) fn is_excused(world: &World, id: &str, has_no_news: bool) -> bool {
     }
 }
 
-fn publication(services: &Services) -> Publication<Services, Services, Services, Services> {
+fn publication(
+    services: &Services,
+) -> Publication<Accounts, Services, Services, Services, Services> {
     Publication {
         events: services.clone(),
         cursors: services.clone(),
         publisher: services.clone(),
         ambient: services.clone(),
-        settings: settings(),
+        domain: accounts(),
     }
 }
 

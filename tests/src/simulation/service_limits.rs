@@ -4,7 +4,7 @@
 
 use millrace_archiver::pack::Packed;
 use millrace_domain::{Attribute, Attributes};
-use millrace_translator::publish::Record;
+use millrace_translator::ports::Record;
 use millrace_writer::store::Append;
 use serde_json::{Map, Value, json};
 

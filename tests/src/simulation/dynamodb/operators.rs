@@ -3,8 +3,9 @@
 use millrace_cli::operate::ports::{
     AggregateIds, CursorRepair, EventLog, IdPage, Reset, Segment, StoredCursor,
 };
+use millrace_core::DecodeError;
 use millrace_domain::row::is_plainly_a_snapshot;
-use millrace_domain::{Attribute, Attributes, RowError, row};
+use millrace_domain::{Attribute, Attributes, row};
 use millrace_runtime::ServiceError;
 use millrace_translator::cursor::{Block, Cursor};
 
@@ -28,8 +29,8 @@ pub(crate) struct CursorItem {
 }
 
 /// What a cursor whose position isn't a number is read as.
-pub(crate) fn unreadable() -> RowError {
-    RowError::new("PublishedThrough", "is not a whole number from 0 to 2^53-1")
+pub(crate) fn unreadable() -> DecodeError {
+    DecodeError::new("PublishedThrough", "is not a whole number from 0 to 2^53-1")
 }
 
 impl AggregateIds for Scanned {

@@ -2,8 +2,8 @@
 
 use millrace_domain::{Attributes, Sequence, Version};
 use millrace_runtime::ServiceError;
-use millrace_translator::cursor::{Block, Cursor, CursorStore, Loaded, MAX_LOADED};
-use millrace_translator::rows::{EventRows, Page};
+use millrace_translator::cursor::{Block, Cursor};
+use millrace_translator::ports::{CursorStore, EventRows, Loaded, MAX_LOADED, Page};
 
 use super::events::halves;
 use super::operators::unreadable;
@@ -95,11 +95,11 @@ impl CursorStore for Services {
         &self,
         aggregate: &str,
         cursor: &Cursor,
-        read: Option<&Block>,
+        read: &Cursor,
     ) -> Result<(), ServiceError> {
         let aggregate = aggregate.to_owned();
         let mut cursor = cursor.clone();
-        let read = read.cloned();
+        let read = read.blocked.clone();
         self.write("UpdateItem of a cursor", move |world, now| {
             if world.is_sabotaged(Sabotage::CursorAhead) {
                 cursor.published_through = cursor.published_through.next();

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use anyhow::{Context as _, Result, ensure};
 use aws_sdk_dynamodb::types::AttributeValue;
 use millrace_cli::operate::ports::{CursorRepair as _, Reset};
-use millrace_domain::{Sequence, Timestamp};
-use millrace_translator::cursor::{Block, Cursor, CursorStore as _};
-use millrace_translator::dynamodb::CursorTable;
+use millrace_core::{Attributes, Sequence, Timestamp};
+use millrace_translator::adapters::dynamodb::CursorTable;
+use millrace_translator::cursor::{Block, Cursor};
+use millrace_translator::ports::CursorStore as _;
 
 use crate::pipeline::Pipeline;
 
@@ -61,7 +62,7 @@ impl<'a> Item<'a> {
 fn cursor(through: u64, blocked: Option<Block>) -> Cursor {
     Cursor {
         published_through: Sequence::new(through).expect("valid"),
-        context: None,
+        context: Some(Attributes::new()),
         blocked,
     }
 }
@@ -81,8 +82,9 @@ pub(crate) async fn saves_that_race_leave_the_later_cursor_and_no_lost_block(
     pipeline: &Pipeline,
 ) -> Result<()> {
     let item = Item::new(pipeline, "conditions-of-saving");
-    let save = async |cursor: &Cursor, read: Option<&Block>| {
-        item.table.save(item.id, cursor, read).await.is_ok()
+    let save = async |saved: &Cursor, read: Option<&Block>| {
+        let read = cursor(0, read.cloned());
+        item.table.save(item.id, saved, &read).await.is_ok()
     };
     for _ in 0..ROUNDS {
         item.begin(None).await?;

@@ -1,46 +1,56 @@
-//! The translator's services in memory, failing on command.
+//! The translator's services in memory, with faults on request (feature `testing`).
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use millrace_domain::{
-    AggregateId, Attribute, Attributes, Envelope, Event, History, RowError, Settings, Timestamp,
-    Trace, Version, row,
+use millrace_core::{
+    Aggregate, AggregateId, Attribute, Attributes, DecodeError, Domain, Envelope, Metadata,
+    Sequence, Version, row,
 };
-use millrace_runtime::{Ambient, Budget, ServiceError};
-use millrace_translator::batch::{Outcome, Translator};
-use millrace_translator::cursor::{Block, Cursor, CursorStore, Loaded, MAX_LOADED};
-use millrace_translator::news::Inserted;
-use millrace_translator::publish::{Publisher, PutError, Record, Rejected};
-use millrace_translator::rows::{EventRows, Page};
+use millrace_runtime::testing::TestAmbient;
+use millrace_runtime::{Ambient as _, Budget, ServiceError};
+
+use crate::cursor::{Block, Cursor};
+use crate::notification::InsertedRow;
+use crate::ports::{
+    CursorStore, EventRows, Loaded, MAX_LOADED, Page, Publisher, PutError, Record, Rejected,
+};
+use crate::service::{Outcome, Translator};
 
 /// What happens to a call of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
+    /// Nothing: it succeeds.
     None,
     /// The call fails and has no effect.
     Lost,
     /// The call fails after it took effect.
     Ambiguous,
-    /// A put stores every record but those at odd places.
+    /// A put stores every record but those at odd positions.
     HalfStored,
 }
 
-#[derive(Default)]
+/// What the services contain, and how they fail.
+#[derive(Debug, Default)]
 pub struct World {
-    /// The events table: by aggregate and version as stored.
+    /// The events table: by aggregate and version.
     pub table: BTreeMap<String, BTreeMap<u64, Attributes>>,
-    /// Rows whose version is no whole number.
+    /// Rows whose version is no integer.
     pub odd_rows: HashMap<(String, String), Attributes>,
-    pub cursors: HashMap<String, Result<Cursor, RowError>>,
-    /// A cursor that someone else saves just before the next one is.
+    /// The cursor table.
+    pub cursors: HashMap<String, Result<Cursor, DecodeError>>,
+    /// A cursor that another writer saves just before the next one is.
     pub overtaken: Option<Cursor>,
+    /// Blocks that were recorded in unreadable cursors.
     pub marks: HashMap<String, Block>,
+    /// The domain stream.
     pub stream: Vec<Record>,
-    /// How the next calls go, in order; then all go well.
+    /// The faults of the next calls, in order; later calls succeed.
     pub faults: VecDeque<Fault>,
+    /// How many records each put had.
     pub puts: Vec<usize>,
+    /// How many rows a page has at most.
     pub page_rows: usize,
     /// Aggregates whose records Kinesis never stores.
     pub throttled: Vec<String>,
@@ -48,6 +58,7 @@ pub struct World {
     pub refused: Vec<String>,
     /// How many cursors a load processes at most.
     pub loaded_per_call: usize,
+    /// How often cursors were loaded.
     pub loads: usize,
     /// How many event rows pages have returned.
     pub paged: usize,
@@ -55,51 +66,36 @@ pub struct World {
     pub most_held: usize,
 }
 
-pub struct Services(Mutex<World>);
-
-pub(crate) struct Still;
-
-impl Ambient for Still {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_unix_millis(1_800_000_000_000).expect("valid")
-    }
-    fn unique_id(&self) -> String {
-        "id".into()
-    }
-    fn fraction(&self) -> f64 {
-        0.5
-    }
-}
-
-pub(crate) fn settings() -> Settings {
-    Settings::read(|_| Some("EUR".to_owned())).expect("valid")
-}
-
-/// Runs a property's case in virtual time.
-pub(crate) fn blocking<T>(case: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime")
-        .block_on(case)
+/// The events table, the cursor table and the domain stream of a domain.
+#[derive(Debug)]
+pub struct TestServices<D> {
+    domain: D,
+    world: Mutex<World>,
 }
 
 fn error() -> ServiceError {
     ServiceError::new("a simulated call", "a simulated fault")
 }
 
-impl Services {
-    pub fn new() -> Self {
-        Self(Mutex::new(World {
-            page_rows: 3,
-            loaded_per_call: usize::MAX,
-            ..World::default()
-        }))
+impl<D: Domain + Clone> TestServices<D> {
+    /// Empty services without faults.
+    pub fn new(domain: D) -> Self {
+        Self {
+            domain,
+            world: Mutex::new(World {
+                page_rows: 3,
+                loaded_per_call: usize::MAX,
+                ..World::default()
+            }),
+        }
     }
 
+    /// What the services contain.
+    ///
+    /// # Panics
+    /// If a test panicked while it had it.
     pub fn world(&self) -> MutexGuard<'_, World> {
-        self.0
+        self.world
             .lock()
             .expect("no test panics while it holds the world")
     }
@@ -108,22 +104,30 @@ impl Services {
         self.world().faults.pop_front().unwrap_or(Fault::None)
     }
 
-    /// Appends events to an aggregate as a writer does. Answers with the inserted rows.
-    pub fn append(&self, aggregate: &str, events: &[Event]) -> Vec<Attributes> {
+    /// Appends events to an aggregate as a writer does, and returns the inserted rows.
+    ///
+    /// # Panics
+    /// If the rows can't be loaded or continued.
+    pub fn append(&self, aggregate: &str, events: &[D::Event]) -> Vec<Attributes> {
         let mut world = self.world();
         let rows = world.table.entry(aggregate.to_owned()).or_default();
         let newest: Vec<Attributes> = rows.values().rev().cloned().collect();
         let id = AggregateId::new(aggregate).expect("valid");
-        let history = History::load(id, &newest, &settings()).expect("a readable history");
+        let loaded = Aggregate::load(&self.domain, id, &newest).expect("readable rows");
+        let now = TestAmbient::default().now();
+        let appended = loaded.append(events, now, &Metadata::default());
         let mut inserted = Vec::new();
-        for (version, row) in history.append(events, Still.now(), &Trace::default()).1 {
+        for (version, row) in appended.expect("events that continue it").1 {
             rows.insert(version.get(), row.clone());
             inserted.push(row);
         }
         inserted
     }
 
-    /// Appends one event right at this version, whatever stands before it.
+    /// Appends a copy of the row before as an event of this version.
+    ///
+    /// # Panics
+    /// If there is no such row.
     pub fn append_without_loading(&self, aggregate: &str, version: u64) -> Vec<Attributes> {
         let mut world = self.world();
         let rows = world.table.get_mut(aggregate).expect("an aggregate");
@@ -138,43 +142,51 @@ impl Services {
         vec![row]
     }
 
+    /// Translates notifications of these rows.
     pub async fn translate(&self, rows: &[Attributes]) -> Outcome {
         self.translate_within(rows, Duration::from_secs(50)).await
     }
 
+    /// Translates notifications of these rows before a deadline.
+    ///
+    /// # Panics
+    /// If a row's `Id` is no string.
     pub async fn translate_within(&self, rows: &[Attributes], time: Duration) -> Outcome {
         let inserted = rows
             .iter()
             .enumerate()
-            .map(|(position, image)| Inserted {
+            .map(|(position, image)| InsertedRow {
                 position,
                 aggregate: text(image, row::ID),
                 image: image.clone(),
             })
             .collect();
         let translator = Translator {
+            domain: self.domain.clone(),
             rows: self,
             cursors: self,
             publisher: self,
-            ambient: Still,
-            settings: settings(),
+            ambient: TestAmbient::default(),
         };
         translator.translate(inserted, Budget::lasting(time)).await
     }
 
-    /// The aggregate's sequences on the stream, in order, repeats included.
+    /// The aggregate's sequences on the stream, in order, duplicates included.
+    ///
+    /// # Panics
+    /// If a record is no event.
     pub fn sequences(&self, aggregate: &str) -> Vec<u64> {
         self.world()
             .stream
             .iter()
             .filter(|record| record.partition_key == aggregate)
-            .map(|record| {
-                Envelope::parse(&record.data)
-                    .expect("an event")
-                    .sequence
-                    .get()
-            })
+            .map(|record| Self::sequence(record).get())
             .collect()
+    }
+
+    fn sequence(record: &Record) -> Sequence {
+        let envelope = Envelope::parse::<D>(&record.data);
+        envelope.expect("an event").sequence
     }
 
     /// The first occurrence of each event of the aggregate.
@@ -188,6 +200,10 @@ impl Services {
         seen
     }
 
+    /// The aggregate's cursor.
+    ///
+    /// # Panics
+    /// If it is unreadable.
     pub fn cursor(&self, aggregate: &str) -> Cursor {
         match self.world().cursors.get(aggregate) {
             None => Cursor::default(),
@@ -196,7 +212,7 @@ impl Services {
     }
 }
 
-pub(crate) fn text(row: &Attributes, name: &str) -> String {
+fn text(row: &Attributes, name: &str) -> String {
     match row.get(name) {
         Some(Attribute::Text(text)) => text.clone(),
         other => panic!("{name} is {other:?}"),
@@ -214,7 +230,7 @@ impl Number {
     }
 }
 
-impl EventRows for &Services {
+impl<D: Domain + Clone> EventRows for &TestServices<D> {
     async fn page(
         &self,
         aggregate: &str,
@@ -269,7 +285,7 @@ impl EventRows for &Services {
     }
 }
 
-impl CursorStore for &Services {
+impl<D: Domain + Clone> CursorStore for &TestServices<D> {
     async fn load(&self, aggregates: &[&str]) -> Result<Loaded, ServiceError> {
         assert!(aggregates.len() <= MAX_LOADED, "a call asks for too many");
         if self.fault() != Fault::None {
@@ -292,7 +308,7 @@ impl CursorStore for &Services {
         &self,
         aggregate: &str,
         cursor: &Cursor,
-        read: Option<&Block>,
+        read: &Cursor,
     ) -> Result<(), ServiceError> {
         let fault = self.fault();
         if fault == Fault::Lost {
@@ -303,7 +319,7 @@ impl CursorStore for &Services {
             .stream
             .iter()
             .filter(|record| record.partition_key == aggregate)
-            .map(|record| Envelope::parse(&record.data).expect("an event").sequence)
+            .map(TestServices::<D>::sequence)
             .max()
             .unwrap_or_default();
         if let Some(overtake) = world.overtaken.take() {
@@ -320,7 +336,7 @@ impl CursorStore for &Services {
         } else {
             stored.published_through <= cursor.published_through
         };
-        if may_be_saved && stored.blocked.as_ref() == read {
+        if may_be_saved && stored.blocked == read.blocked {
             assert!(
                 cursor.published_through <= acknowledged.max(stored.published_through),
                 "the cursor passes what Kinesis has acknowledged"
@@ -349,7 +365,7 @@ impl CursorStore for &Services {
     }
 }
 
-impl Publisher for &Services {
+impl<D: Domain + Clone> Publisher for &TestServices<D> {
     async fn put(&self, records: &[Record]) -> Result<Vec<Result<(), Rejected>>, PutError> {
         let mut keys: Vec<&str> = records.iter().map(|r| r.partition_key.as_str()).collect();
         keys.sort_unstable();

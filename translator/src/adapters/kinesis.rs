@@ -8,7 +8,7 @@ use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::{PutRecordsRequestEntry, PutRecordsResultEntry};
 use millrace_runtime::ServiceError;
 
-use crate::publish::{Publisher, PutError, Record, Rejected};
+use crate::ports::{Publisher, PutError, Record, Rejected};
 
 const ACTION: &str = "PutRecords on the domain stream";
 

@@ -6,87 +6,20 @@
 //! an event waits until the one before it is acknowledged.
 
 use std::collections::VecDeque;
-use std::future::Future;
 use std::time::Duration;
 
-use millrace_domain::Sequence;
-use millrace_runtime::{Ambient, Backoff, Budget, Chain, ServiceError};
+use millrace_core::Sequence;
+use millrace_runtime::{Ambient, Backoff, Budget, Chain};
 use tokio::time::Instant;
 
-/// The most records of one put
-/// ([PutRecords](https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html)).
-pub const MAX_RECORDS: usize = 500;
-
-/// The most bytes of one put, data and partition keys together, before base64
-/// ([PutRecords](https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html)).
-pub const MAX_PUT_BYTES: usize = 10 * 1024 * 1024;
-
-/// The most bytes of one record, data and partition key together, before base64: what every stream
-/// takes. The setting `MaxRecordSizeInKiB` raises a stream's limit to 10 MiB at most
-/// ([large records](https://docs.aws.amazon.com/streams/latest/dev/large-records.html)). The
-/// translator keeps to the default whatever the setting is, so that every consumer can rely on it.
-pub const MAX_RECORD_BYTES: usize = 1024 * 1024;
+use crate::ports::{MAX_PUT_BYTES, MAX_RECORD_BYTES, MAX_RECORDS};
+use crate::ports::{Publisher, PutError, Record, Rejected};
 
 /// Between two tries of a record. Kinesis throttles a shard by the second, so waits grow to that.
 const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(25),
     cap: Duration::from_secs(1),
 };
-
-/// One record for Kinesis.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
-    /// The aggregate's id.
-    pub partition_key: String,
-    /// The envelope's bytes.
-    pub data: Vec<u8>,
-}
-
-impl Record {
-    /// What Kinesis counts of the record, in bytes: data and partition key.
-    #[must_use]
-    pub const fn size(&self) -> usize {
-        self.data.len() + self.partition_key.len()
-    }
-}
-
-/// Kinesis did not store a record: throttled, or an internal failure.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{code}")]
-pub struct Rejected {
-    /// Kinesis' own error code.
-    pub code: String,
-}
-
-/// Why a put failed as a whole.
-#[derive(Debug, thiserror::Error)]
-pub enum PutError {
-    /// The service failed, or refuses every call at present: the records are put again. They may be
-    /// stored all the same.
-    #[error(transparent)]
-    Service(#[from] ServiceError),
-    /// The service refuses this call for what it contains, such as a record that is too large, and
-    /// has stored nothing. Put again it would be refused again.
-    #[error("the call was refused: {code}")]
-    Refused {
-        /// The service's own error code.
-        code: String,
-    },
-}
-
-/// Puts records on the stream.
-pub trait Publisher: Send + Sync {
-    /// Puts up to [`MAX_RECORDS`] records of up to [`MAX_RECORD_BYTES`] each and [`MAX_PUT_BYTES`]
-    /// together in one call. The answer has one entry per record, in order; only an `Ok` says that
-    /// the record is stored.
-    ///
-    /// # Errors
-    /// [`PutError`] when the call failed as a whole.
-    fn put(
-        &self,
-        records: &[Record],
-    ) -> impl Future<Output = Result<Vec<Result<(), Rejected>>, PutError>> + Send;
-}
 
 /// One aggregate's events that wait to be published, in order.
 #[derive(Debug, Default)]
@@ -131,9 +64,9 @@ impl Queue {
         self.events.push_back((sequence, record));
     }
 
-    /// How many events wait.
+    /// How many events are pending.
     #[must_use]
-    pub fn waiting(&self) -> usize {
+    pub fn pending(&self) -> usize {
         self.events.len()
     }
 
@@ -145,7 +78,7 @@ impl Queue {
 
     /// How many events were acknowledged, and how often one has to be put again.
     #[must_use]
-    pub const fn tally(&self) -> (usize, usize) {
+    pub const fn counters(&self) -> (usize, usize) {
         (self.published, self.put_off)
     }
 

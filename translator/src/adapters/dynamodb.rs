@@ -7,18 +7,14 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
     AttributeValue, KeysAndAttributes, ReturnValuesOnConditionCheckFailure as OnFailure,
 };
-use millrace_domain::envelope::Context;
-use millrace_domain::{Attribute, Attributes, RowError, Sequence, Timestamp, Version, row};
+use millrace_core::cursor::{BLOCKED, ID, PUBLISHED_THROUGH, is_reserved_column};
+use millrace_core::{Attribute, Attributes, DecodeError, Sequence, Timestamp, Version, row};
 use millrace_runtime::ServiceError;
 use millrace_runtime::dynamodb::{from_item, stored_row, to_item, to_value};
 
-use crate::cursor::{Block, Cursor, CursorStore, Loaded};
-use crate::rows::{EventRows, Page};
+use crate::cursor::{Block, Cursor};
+use crate::ports::{CursorStore, EventRows, Loaded, Page};
 
-/// A cursor's attribute: the highest sequence that Kinesis has acknowledged, with all before it.
-pub const PUBLISHED_THROUGH: &str = "PublishedThrough";
-/// A cursor's attribute, a map: why publication of the aggregate is blocked, and since when.
-pub const BLOCKED: &str = "Blocked";
 const BLOCKED_SEQUENCE: &str = "Sequence";
 const BLOCKED_ROW: &str = "Row";
 const BLOCKED_REASON: &str = "Reason";
@@ -81,7 +77,7 @@ impl CursorTable {
     }
 
     fn key(aggregate: &str) -> HashMap<String, AttributeValue> {
-        [(row::ID.to_owned(), AttributeValue::S(aggregate.to_owned()))].into()
+        [(ID.to_owned(), AttributeValue::S(aggregate.to_owned()))].into()
     }
 }
 
@@ -178,7 +174,7 @@ impl CursorStore for CursorTable {
         &self,
         aggregate: &str,
         cursor: &Cursor,
-        read: Option<&Block>,
+        read: &Cursor,
     ) -> Result<(), ServiceError> {
         const ACTION: &str = "UpdateItem on the cursor table";
         let through = AttributeValue::N(cursor.published_through.to_string());
@@ -189,29 +185,34 @@ impl CursorStore for CursorTable {
             .set_key(Some(Self::key(aggregate)))
             .expression_attribute_values(":through", through)
             .return_values_on_condition_check_failure(OnFailure::AllOld);
-        let same_block = if let Some(read) = read {
+        let same_block = if let Some(read) = &read.blocked {
             request = request.expression_attribute_values(":read", block_value(read));
             format!("{BLOCKED} = :read")
         } else {
             format!("attribute_not_exists({BLOCKED})")
         };
         let mut set = vec![format!("{PUBLISHED_THROUGH} = :through")];
-        let context = cursor
-            .context
-            .map(Context::to_attributes)
-            .unwrap_or_default();
+        let context = cursor.context.clone().unwrap_or_default();
         for (index, (name, value)) in context.into_iter().enumerate() {
             set.push(format!("#context{index} = :context{index}"));
             request = request
                 .expression_attribute_names(format!("#context{index}"), name)
                 .expression_attribute_values(format!(":context{index}"), to_value(value));
         }
-        let mut remove = String::new();
+        let mut remove = Vec::new();
+        for (index, name) in dropped_columns(read, cursor).enumerate() {
+            remove.push(format!("#dropped{index}"));
+            request = request.expression_attribute_names(format!("#dropped{index}"), name);
+        }
         if let Some(block) = &cursor.blocked {
             set.push(format!("{BLOCKED} = :blocked"));
             request = request.expression_attribute_values(":blocked", block_value(block));
         } else {
-            remove = format!(" REMOVE {BLOCKED}");
+            remove.push(BLOCKED.to_owned());
+        }
+        let mut update = format!("SET {}", set.join(", "));
+        if !remove.is_empty() {
+            update = format!("{update} REMOVE {}", remove.join(", "));
         }
         let is_ahead = cursor.blocked.as_ref().is_some_and(Block::is_cursor_ahead);
         let position = if is_ahead {
@@ -222,7 +223,7 @@ impl CursorStore for CursorTable {
             )
         };
         let saving = request
-            .update_expression(format!("SET {}{remove}", set.join(", ")))
+            .update_expression(update)
             .condition_expression(format!("{position} AND {same_block}"))
             .send();
         let Err(error) = saving.await else {
@@ -254,8 +255,15 @@ impl CursorStore for CursorTable {
     }
 }
 
+/// The context's columns that the cursor contained when it was read, and no longer contains.
+fn dropped_columns<'a>(read: &'a Cursor, cursor: &'a Cursor) -> impl Iterator<Item = &'a String> {
+    let kept = cursor.context.as_ref();
+    let columns = read.context.iter().flat_map(Attributes::keys);
+    columns.filter(move |name| kept.is_some_and(|kept| !kept.contains_key(*name)))
+}
+
 fn id(item: &HashMap<String, AttributeValue>) -> Option<String> {
-    item.get(row::ID)?.as_s().ok().cloned()
+    item.get(ID)?.as_s().ok().cloned()
 }
 
 /// A block as the cursor's item contains it, in the attribute [`BLOCKED`].
@@ -283,46 +291,50 @@ fn published_through(item: &HashMap<String, AttributeValue>) -> Option<Sequence>
 /// Reads a cursor's item.
 ///
 /// # Errors
-/// [`RowError`] that names the attribute which is missing or wrong.
+/// [`DecodeError`] that names the attribute which is missing or wrong.
 #[expect(clippy::implicit_hasher, reason = "the SDK hands out this very type")]
-pub fn read_cursor(mut item: HashMap<String, AttributeValue>) -> Result<Cursor, RowError> {
+pub fn read_cursor(mut item: HashMap<String, AttributeValue>) -> Result<Cursor, DecodeError> {
     let blocked = match item.remove(BLOCKED) {
         None => None,
         Some(AttributeValue::M(map)) => Some(read_block(&from_item(map))?),
-        Some(_) => return Err(RowError::new(BLOCKED, "is not of type M")),
+        Some(_) => return Err(DecodeError::new(BLOCKED, "is not of type M")),
     };
-    let item = from_item(item);
-    // A mark on an aggregate that nothing was published of stands alone.
+    let mut item = from_item(item);
+    // An aggregate of which nothing was published may have a block alone.
     let published_through = match item.get(PUBLISHED_THROUGH) {
         None => Sequence::NONE,
         Some(attribute) => sequence(attribute).ok_or_else(|| {
-            RowError::new(PUBLISHED_THROUGH, "is not a whole number from 0 to 2^53-1")
+            DecodeError::new(PUBLISHED_THROUGH, "is not a whole number from 0 to 2^53-1")
         })?,
     };
+    item.retain(|name, _| !is_reserved_column(name));
     Ok(Cursor {
         published_through,
-        context: Context::read(&item)?,
+        context: Some(item),
         blocked,
     })
 }
 
-fn read_block(block: &Attributes) -> Result<Block, RowError> {
+fn read_block(block: &Attributes) -> Result<Block, DecodeError> {
     let text = |name| match block.get(name) {
         Some(Attribute::Text(text)) => Ok(text.clone()),
-        _ => Err(RowError::new(BLOCKED, format!("holds no readable {name}"))),
+        _ => Err(DecodeError::new(
+            BLOCKED,
+            format!("holds no readable {name}"),
+        )),
     };
     Ok(Block {
         sequence: block
             .get(BLOCKED_SEQUENCE)
             .and_then(sequence)
-            .ok_or_else(|| RowError::new(BLOCKED, "holds no readable Sequence"))?,
+            .ok_or_else(|| DecodeError::new(BLOCKED, "holds no readable Sequence"))?,
         row: block
             .contains_key(BLOCKED_ROW)
             .then(|| text(BLOCKED_ROW))
             .transpose()?,
         reason: text(BLOCKED_REASON)?,
         since: Timestamp::parse(&text(BLOCKED_SINCE)?)
-            .map_err(|error| RowError::new(BLOCKED, format!("Since {error}")))?,
+            .map_err(|error| DecodeError::new(BLOCKED, format!("Since {error}")))?,
     })
 }
 

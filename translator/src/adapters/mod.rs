@@ -1,0 +1,5 @@
+//! The AWS services behind the [ports](crate::ports), and Lambda.
+
+pub mod dynamodb;
+pub mod kinesis;
+pub mod lambda;

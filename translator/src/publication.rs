@@ -1,0 +1,691 @@
+//! The publication of one aggregate in a batch: which event comes next, and from where.
+//!
+//! Notifications of events that continue the cursor are published from the images at hand. Events
+//! before the cursor are duplicates. If events are missing before a notified one, their rows are read
+//! from the events table first. An aggregate that was blocked is read from the table to its end,
+//! because the notifications that came while it was blocked are not delivered again.
+//!
+//! [`Publication`] is a state machine without I/O: [`Publication::next_step`] says what its phase needs,
+//! and each result is handed back to it. [`Publication::prepare`] is the driver.
+//!
+//! Invariant: events leave in the order 1, 2, 3, …, each once per batch.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use millrace_core::cursor::context_columns;
+use millrace_core::{
+    Attributes, DecodeError, Domain, Envelope, RecordedEvent, Sequence, StoredRow, StoredRowOf,
+    Timestamp, Version,
+};
+use millrace_runtime::{Ambient, ServiceError};
+
+use crate::cursor::{Block, Cursor};
+use crate::notification::{Notifications, RowImage};
+use crate::ports::{EventRows, Page, Record};
+use crate::publishing::{Queue, Refused};
+
+/// How many events an aggregate has ready at most, so that a long history takes bounded memory. The
+/// rest of the page that was read last is added.
+const MAX_READY: usize = 1_000;
+
+/// How many bytes of records all aggregates of a batch have ready together at most: some full puts. The
+/// rest of the page that was read last, at most 1 MB, is added for each aggregate that reads.
+pub const MAX_READY_BYTES: usize = 32 * 1024 * 1024;
+
+/// What a publication needs besides its own state.
+pub(crate) struct Sources<'a, D, R, A> {
+    pub(crate) domain: &'a D,
+    pub(crate) rows: &'a R,
+    pub(crate) ambient: &'a A,
+    pub(crate) ready: &'a ReadyBytes,
+}
+
+/// How many bytes of records the aggregates of a batch have made ready since the last put.
+#[derive(Debug, Default)]
+pub(crate) struct ReadyBytes(AtomicUsize);
+
+impl ReadyBytes {
+    fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn is_full(&self) -> bool {
+        self.0.load(Ordering::Relaxed) >= MAX_READY_BYTES
+    }
+}
+
+/// The publication of one aggregate's pending events.
+pub(crate) struct Publication<D: Domain> {
+    aggregate: String,
+    first_position: usize,
+    /// The cursor as it is stored.
+    stored: Cursor,
+    /// Where the cursor was when the batch began.
+    begin: Sequence,
+    phase: Phase<D>,
+    notifications: VecDeque<RowImage<D>>,
+    /// The highest sequence of a notification that was a duplicate.
+    highest_duplicate: Option<Sequence>,
+    /// The sequence that is made ready next.
+    next: Sequence,
+    /// The last row whose event is published or ready.
+    last_row: Option<Version>,
+    context: Context<D::Context>,
+    /// What the cursor has to contain once an event is acknowledged: for each ready event that changes it.
+    ready_contexts: VecDeque<(Sequence, Attributes)>,
+    queue: Queue,
+    counters: Counters,
+}
+
+/// What is done next.
+enum Phase<D: Domain> {
+    /// The row that the cursor's block names is read again.
+    ExamineBlock { block: Block, row: String },
+    /// Pending events are made ready.
+    Publish(Source),
+    /// The front notification's image can't be decoded, so its row is read again: it may have been
+    /// repaired.
+    ReadNotifiedRow(String),
+    /// The context is folded from the first event on, and publishing continues after that.
+    RestoreContext(Restoration<D>),
+    /// All notifications were duplicates: the row of the cursor's own event is read, to distinguish a
+    /// late redelivery from a cursor that is ahead of the events table.
+    VerifyCursor(Version),
+    /// Every notification is handled.
+    Completed,
+    /// Publication is suspended.
+    Blocked(Block),
+}
+
+/// Where the next event comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// The notifications.
+    Notifications,
+    /// The rows before this one, which is notified of: gap repair.
+    RowsBefore(Version),
+    /// All rows to the table's end.
+    AllRows,
+}
+
+struct Restoration<D: Domain> {
+    context: D::Context,
+    expected: Sequence,
+    last_row: Option<Version>,
+    then: Source,
+}
+
+/// What earlier events left for later ones.
+enum Context<C> {
+    /// The cursor contains none.
+    Unknown,
+    /// As the cursor contains it. A cursor of a previous release may lack part of it.
+    Stored(C),
+    /// Folded from the first event on.
+    Complete(C),
+}
+
+/// What a phase needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Step {
+    /// The row with this `Version`, as stored.
+    ReadRow(String),
+    /// A page of the rows between these two.
+    ReadPage {
+        after: Option<Version>,
+        before: Option<Version>,
+    },
+    /// Nothing but the notifications.
+    HandleNotification,
+    /// It is completed or blocked.
+    Stop,
+}
+
+/// What a transition needs besides the state.
+struct Inputs<'a, D> {
+    domain: &'a D,
+    now: Timestamp,
+    ready: &'a ReadyBytes,
+}
+
+/// What the publication of an aggregate, or of all aggregates of a batch, has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Events that the batch notified of.
+    pub notified: usize,
+    /// Of these, those that were published before.
+    pub duplicates: usize,
+    /// Events that were read from the events table.
+    pub repaired: usize,
+    /// Events that were acknowledged.
+    pub published: usize,
+    /// How often an event had to be put again.
+    pub retries: usize,
+    /// The time of the oldest event that the batch notified of and that was not published before.
+    pub oldest: Option<Timestamp>,
+}
+
+/// A row's position relative to the next event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Its event is published or ready, or it contains none.
+    Past,
+    /// It is the next event's, or no event can be made ready before it is repaired.
+    Next,
+    /// Events before it are missing.
+    Beyond(Version),
+}
+
+impl Counters {
+    /// The sum of both.
+    pub(crate) fn add(self, other: Self) -> Self {
+        Self {
+            notified: self.notified + other.notified,
+            duplicates: self.duplicates + other.duplicates,
+            repaired: self.repaired + other.repaired,
+            published: self.published + other.published,
+            retries: self.retries + other.retries,
+            oldest: self.oldest.into_iter().chain(other.oldest).min(),
+        }
+    }
+}
+
+impl<D: Domain> Publication<D> {
+    /// The publication from this cursor of the events that the batch notifies of.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when the cursor's context can't be read.
+    pub(crate) fn new(
+        aggregate: String,
+        cursor: Cursor,
+        notifications: Notifications<D>,
+    ) -> Result<Self, DecodeError> {
+        let begin = cursor.published_through;
+        let context = match cursor.context::<D>()? {
+            None if begin == Sequence::NONE || size_of::<D::Context>() == 0 => {
+                Context::Complete(D::Context::default())
+            }
+            None => Context::Unknown,
+            Some(context) => Context::Stored(context),
+        };
+        let phase = match cursor.blocked.clone() {
+            None => Phase::Publish(Source::Notifications),
+            Some(block) if block.is_cursor_ahead() => Phase::Blocked(block),
+            Some(block) => match block.row.clone() {
+                Some(row) => Phase::ExamineBlock { block, row },
+                None => Phase::Publish(Source::AllRows),
+            },
+        };
+        Ok(Self {
+            aggregate,
+            first_position: notifications.first_position,
+            stored: cursor,
+            begin,
+            phase,
+            notifications: notifications.images.into(),
+            highest_duplicate: None,
+            next: begin.next(),
+            last_row: begin.version(),
+            context,
+            ready_contexts: VecDeque::new(),
+            queue: Queue::default(),
+            counters: Counters::default(),
+        })
+    }
+
+    /// What was done so far.
+    pub(crate) const fn counters(&self) -> Counters {
+        let (published, retries) = self.queue.counters();
+        Counters {
+            published,
+            retries,
+            ..self.counters
+        }
+    }
+
+    /// The aggregate's id, as stored.
+    pub(crate) fn aggregate(&self) -> &str {
+        &self.aggregate
+    }
+
+    /// The position of the aggregate's first record in the batch.
+    pub(crate) const fn first_position(&self) -> usize {
+        self.first_position
+    }
+
+    /// The events that are ready to be published.
+    pub(crate) const fn queue(&mut self) -> &mut Queue {
+        &mut self.queue
+    }
+
+    /// Whether every event that the batch notified of is published, or the aggregate is blocked.
+    pub(crate) fn is_completed(&self) -> bool {
+        self.queue.pending() == 0 && matches!(self.phase, Phase::Completed | Phase::Blocked(_))
+    }
+
+    /// Why publication is suspended, if it is.
+    pub(crate) const fn block(&self) -> Option<&Block> {
+        match &self.phase {
+            Phase::Blocked(block) => Some(block),
+            _ => None,
+        }
+    }
+
+    /// The cursor as it is stored.
+    pub(crate) const fn stored_cursor(&self) -> &Cursor {
+        &self.stored
+    }
+
+    /// The cursor as it has to be stored now; `None` if the stored one is right already.
+    ///
+    /// Invariant: it never passes what was acknowledged, and its context is that of its last event.
+    pub(crate) fn unsaved_cursor(&self) -> Option<Cursor> {
+        let acknowledged = self.queue.acknowledged();
+        let context = self
+            .ready_contexts
+            .iter()
+            .take_while(|(sequence, _)| Some(*sequence) <= acknowledged)
+            .last()
+            .map(|(_, columns)| columns.clone());
+        // A previous block stays until all events are published: the notifications that came since are
+        // not delivered again, and the block alone makes the next batch read the table to its end.
+        let blocked = if self.is_completed() {
+            self.block().cloned()
+        } else {
+            self.stored.blocked.clone()
+        };
+        let cursor = Cursor {
+            published_through: acknowledged.unwrap_or(self.stored.published_through),
+            context: context.or_else(|| self.stored.context.clone()),
+            blocked,
+        };
+        (cursor != self.stored).then_some(cursor)
+    }
+
+    /// Records that this cursor is the stored one now.
+    pub(crate) fn cursor_saved(&mut self, cursor: Cursor) {
+        let published_through = cursor.published_through;
+        self.ready_contexts
+            .retain(|(sequence, _)| *sequence > published_through);
+        self.stored = cursor;
+    }
+
+    /// Makes pending events ready, up to the limits; after they are published, the next call continues.
+    ///
+    /// # Errors
+    /// [`ServiceError`] when the table could not be read. Events that were ready before stay ready, and
+    /// none was skipped.
+    pub(crate) async fn prepare<R: EventRows, A: Ambient>(
+        &mut self,
+        sources: &Sources<'_, D, R, A>,
+    ) -> Result<(), ServiceError> {
+        while self.queue.pending() < MAX_READY && !sources.ready.is_full() {
+            let inputs = Inputs {
+                domain: sources.domain,
+                now: sources.ambient.now(),
+                ready: sources.ready,
+            };
+            match self.next_step() {
+                Step::ReadRow(version) => {
+                    let row = sources.rows.row(&self.aggregate, &version).await?;
+                    self.row_read(row, &inputs);
+                }
+                Step::ReadPage { after, before } => {
+                    let page = sources.rows.page(&self.aggregate, after, before).await?;
+                    self.page_read(&page, &inputs);
+                }
+                Step::HandleNotification => self.handle_notification(&inputs),
+                Step::Stop => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Blocks at the event that the stream refused, if there is one.
+    pub(crate) fn block_at_refused(&mut self, now: Timestamp) {
+        if let Some(Refused { sequence, refusal }) = self.queue.take_refused() {
+            let row = sequence.version().map(|version| version.to_string());
+            self.set_block(sequence, row, refusal.to_string(), now);
+        }
+    }
+
+    /// What the phase needs.
+    fn next_step(&self) -> Step {
+        match &self.phase {
+            Phase::ExamineBlock { row, .. } | Phase::ReadNotifiedRow(row) => {
+                Step::ReadRow(row.clone())
+            }
+            Phase::VerifyCursor(version) => Step::ReadRow(version.to_string()),
+            Phase::RestoreContext(restoration) => Step::ReadPage {
+                after: restoration.last_row,
+                before: self.next.version(),
+            },
+            Phase::Publish(Source::Notifications) => Step::HandleNotification,
+            Phase::Publish(Source::RowsBefore(before)) => Step::ReadPage {
+                after: self.last_row,
+                before: Some(*before),
+            },
+            Phase::Publish(Source::AllRows) => Step::ReadPage {
+                after: self.last_row,
+                before: None,
+            },
+            Phase::Completed | Phase::Blocked(_) => Step::Stop,
+        }
+    }
+
+    fn handle_notification(&mut self, inputs: &Inputs<'_, D>) {
+        let Some(image) = self.notifications.pop_front() else {
+            self.phase = self.phase_after_notifications();
+            return;
+        };
+        match self.place(&image) {
+            Place::Past => {
+                self.count_notified(&image, true);
+                let sequence = image.version.map(Version::sequence);
+                self.highest_duplicate = self.highest_duplicate.max(sequence);
+            }
+            Place::Beyond(version) => {
+                self.notifications.push_front(image);
+                self.phase = Phase::Publish(Source::RowsBefore(version));
+            }
+            Place::Next => {
+                if let (Err(_), Some(version)) = (&image.row, &image.stored_version) {
+                    self.phase = Phase::ReadNotifiedRow(version.clone());
+                    self.notifications.push_front(image);
+                } else {
+                    self.take(&image, Source::Notifications, inputs);
+                    self.finish_notification(image);
+                }
+            }
+        }
+    }
+
+    /// If the batch contains only events before the cursor's, either these are duplicates, or the
+    /// cursor is ahead of the events table: the cursor is wrong, or the table was restored to an
+    /// earlier state. In the second case the row of the cursor's event is missing, and taking the
+    /// events for duplicates would lose them.
+    fn phase_after_notifications(&self) -> Phase<D> {
+        let is_unchanged = self.next == self.begin.next();
+        match (self.highest_duplicate, self.begin.version()) {
+            (Some(duplicate), Some(version)) if is_unchanged && duplicate < self.begin => {
+                Phase::VerifyCursor(version)
+            }
+            _ => Phase::Completed,
+        }
+    }
+
+    /// Counts a notification that was handled, or keeps it for after the context is restored.
+    fn finish_notification(&mut self, image: RowImage<D>) {
+        if matches!(self.phase, Phase::RestoreContext(_)) {
+            self.notifications.push_front(image);
+        } else {
+            self.count_notified(&image, false);
+        }
+    }
+
+    fn count_notified(&mut self, image: &RowImage<D>, is_duplicate: bool) {
+        let Ok(StoredRow::Event(event)) = &image.row else {
+            return;
+        };
+        self.counters.notified += 1;
+        if is_duplicate {
+            self.counters.duplicates += 1;
+        } else {
+            let oldest = self.counters.oldest.unwrap_or(event.time);
+            self.counters.oldest = Some(oldest.min(event.time));
+        }
+    }
+
+    fn row_read(&mut self, row: Option<Attributes>, inputs: &Inputs<'_, D>) {
+        let after = Phase::Publish(Source::Notifications);
+        match mem::replace(&mut self.phase, after) {
+            // The block ends if its row can be decoded, or is gone.
+            Phase::ExamineBlock { block, .. } => {
+                let is_undecodable =
+                    row.is_some_and(|row| StoredRowOf::<D>::read(inputs.domain, &row).is_err());
+                self.phase = if is_undecodable {
+                    Phase::Blocked(block)
+                } else {
+                    Phase::Publish(Source::AllRows)
+                };
+            }
+            Phase::ReadNotifiedRow(_) => {
+                let Some(image) = self.notifications.pop_front() else {
+                    return;
+                };
+                if let Some(row) = row {
+                    let current = RowImage::read(inputs.domain, &row);
+                    self.take(&current, Source::Notifications, inputs);
+                } else if let Some(version) = image.version.filter(|version| !version.is_snapshot())
+                {
+                    // An event belongs there. A snapshot's row may be missing.
+                    self.block_at_missing(self.next, version, inputs.now);
+                }
+                self.finish_notification(image);
+            }
+            Phase::VerifyCursor(version) => {
+                self.phase = Phase::Completed;
+                if row.is_none() {
+                    let cursor = self.begin;
+                    let reason =
+                        format!("the cursor is at event {cursor}, which the events table lacks");
+                    let row = Some(version.to_string());
+                    self.set_block(Sequence::NONE, row, reason, inputs.now);
+                }
+            }
+            // No other phase reads a row.
+            phase => self.phase = phase,
+        }
+    }
+
+    fn page_read(&mut self, page: &Page, inputs: &Inputs<'_, D>) {
+        match mem::replace(&mut self.phase, Phase::Completed) {
+            Phase::RestoreContext(restoration) => self.restore_context(restoration, page, inputs),
+            Phase::Publish(source) => {
+                self.phase = Phase::Publish(source);
+                self.publish_page(source, page, inputs);
+            }
+            // No other phase reads a page.
+            phase => self.phase = phase,
+        }
+    }
+
+    fn publish_page(&mut self, source: Source, page: &Page, inputs: &Inputs<'_, D>) {
+        for row in &page.rows {
+            let image = RowImage::read(inputs.domain, row);
+            match self.place(&image) {
+                Place::Beyond(version) => self.block_at_missing(self.next, version, inputs.now),
+                Place::Past => self.last_row = self.last_row.max(image.version),
+                Place::Next => self.take(&image, source, inputs),
+            }
+            if !matches!(self.phase, Phase::Publish(_)) {
+                return;
+            }
+        }
+        if page.more && !page.rows.is_empty() {
+            return;
+        }
+        self.phase = Phase::Publish(Source::Notifications);
+        if let Source::RowsBefore(version) = source
+            && self.is_beyond(version)
+        {
+            self.block_at_missing(self.next, version, inputs.now);
+        }
+    }
+
+    fn restore_context(
+        &mut self,
+        mut restoration: Restoration<D>,
+        page: &Page,
+        inputs: &Inputs<'_, D>,
+    ) {
+        for row in &page.rows {
+            let image = RowImage::read(inputs.domain, row);
+            match image.row {
+                Ok(StoredRow::Event(event)) if event.sequence() == restoration.expected => {
+                    // What it publishes was published before; only the context is of interest.
+                    D::publish(&mut restoration.context, &event.event);
+                    restoration.expected = restoration.expected.next();
+                    restoration.last_row = Some(event.version);
+                }
+                Ok(StoredRow::Event(event)) => {
+                    self.block_at_missing(restoration.expected, event.version, inputs.now);
+                    return;
+                }
+                Ok(StoredRow::Snapshot(snapshot)) => restoration.last_row = Some(snapshot.version),
+                Err(error) => {
+                    self.block_at_row(image.stored_version, &error, inputs.now);
+                    return;
+                }
+            }
+        }
+        if page.more && !page.rows.is_empty() {
+            self.phase = Phase::RestoreContext(restoration);
+        } else if restoration.expected == self.next {
+            self.context = Context::Complete(restoration.context);
+            self.phase = Phase::Publish(restoration.then);
+        } else {
+            let version = self.next.version().unwrap_or(Version::FIRST);
+            self.block_at_missing(restoration.expected, version, inputs.now);
+        }
+    }
+
+    /// Makes a row's event ready, or blocks at the row.
+    fn take(&mut self, image: &RowImage<D>, source: Source, inputs: &Inputs<'_, D>) {
+        match &image.row {
+            Ok(StoredRow::Event(event)) => self.make_ready(event, source, inputs),
+            Ok(StoredRow::Snapshot(snapshot)) => {
+                self.last_row = self.last_row.max(Some(snapshot.version));
+            }
+            Err(error) => self.block_at_row(image.stored_version.clone(), error, inputs.now),
+        }
+    }
+
+    fn make_ready(
+        &mut self,
+        event: &RecordedEvent<D::Event>,
+        source: Source,
+        inputs: &Inputs<'_, D>,
+    ) {
+        let published = match &mut self.context {
+            Context::Unknown => None,
+            Context::Stored(context) | Context::Complete(context) => {
+                Envelope::publish::<D>(context, event).map(|envelope| (envelope, &*context))
+            }
+        };
+        let Some((envelope, context)) = published else {
+            self.context_lacks(event, source, inputs.now);
+            return;
+        };
+        let encoded = envelope
+            .to_bytes::<D>()
+            .and_then(|data| Ok((data, context_columns::<D>(context)?)));
+        match encoded {
+            Ok((data, columns)) => {
+                let partition_key = self.aggregate.clone();
+                let record = Record {
+                    partition_key,
+                    data,
+                };
+                inputs.ready.add(record.size());
+                self.queue.push(self.next, record);
+                self.keep_context(columns);
+                self.next = self.next.next();
+                self.last_row = Some(event.version);
+                self.counters.repaired += usize::from(source != Source::Notifications);
+            }
+            // A fault of the domain's types, which its conformance test finds.
+            Err(error) => {
+                let row = Some(event.version.to_string());
+                let reason = format!("the event can't be encoded: {error}");
+                self.set_block(self.next, row, reason, inputs.now);
+            }
+        }
+    }
+
+    /// Keeps the context after the next event, if it is another than before.
+    fn keep_context(&mut self, columns: Attributes) {
+        let before = self.ready_contexts.back().map(|(_, columns)| columns);
+        if before.or(self.stored.context.as_ref()) != Some(&columns) {
+            self.ready_contexts.push_back((self.next, columns));
+        }
+    }
+
+    /// The context lacks what an event repeats: it is restored, or the history lacks it too.
+    fn context_lacks(&mut self, event: &RecordedEvent<D::Event>, source: Source, now: Timestamp) {
+        if let Context::Complete(_) = self.context {
+            let row = Some(event.version.to_string());
+            let reason = "the event repeats what no event before it contains".to_owned();
+            self.set_block(self.next, row, reason, now);
+        } else {
+            self.phase = Phase::RestoreContext(Restoration {
+                context: D::Context::default(),
+                expected: Sequence::FIRST,
+                last_row: None,
+                then: source,
+            });
+        }
+    }
+
+    fn place(&self, image: &RowImage<D>) -> Place {
+        let Some(version) = image.version else {
+            return Place::Next;
+        };
+        match &image.row {
+            Ok(StoredRow::Snapshot(_)) => Place::Past,
+            _ if self.is_beyond(version) => Place::Beyond(version),
+            // An undecodable row at a snapshot's version was never published, so it is never past.
+            Err(_) if version.is_snapshot() => Place::Next,
+            _ if version.sequence() < self.next => Place::Past,
+            Ok(StoredRow::Event(_)) | Err(_) => Place::Next,
+        }
+    }
+
+    /// Whether events before this row are neither published nor ready.
+    fn is_beyond(&self, version: Version) -> bool {
+        let sequence = version.sequence();
+        // A snapshot's sequence is that of the event before it.
+        if version.is_snapshot() {
+            sequence >= self.next
+        } else {
+            sequence > self.next
+        }
+    }
+
+    fn block_at_row(&mut self, row: Option<String>, error: &DecodeError, now: Timestamp) {
+        self.set_block(self.next, row, error.to_string(), now);
+    }
+
+    fn block_at_missing(&mut self, missing: Sequence, found: Version, now: Timestamp) {
+        let missing = missing.version().unwrap_or(Version::FIRST);
+        let reason = if found == missing {
+            format!("row {missing} is missing")
+        } else {
+            format!("row {missing} is missing, and row {found} is there")
+        };
+        self.set_block(self.next, None, reason, now);
+    }
+
+    fn set_block(
+        &mut self,
+        sequence: Sequence,
+        row: Option<String>,
+        reason: String,
+        now: Timestamp,
+    ) {
+        let block = Block {
+            sequence,
+            row,
+            reason,
+            since: now,
+        };
+        // The same block as before is as old as before.
+        let same = self.stored.blocked.clone().filter(|before| {
+            (before.sequence, &before.row, &before.reason)
+                == (block.sequence, &block.row, &block.reason)
+        });
+        self.phase = Phase::Blocked(same.unwrap_or(block));
+    }
+}
