@@ -4,7 +4,7 @@
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
 
-use crate::stack::{CREDENTIAL, Local};
+use millrace_local_stack::stack::{CREDENTIAL, Local};
 
 /// A client per service that is looked into.
 #[derive(Debug, Clone)]

@@ -1,8 +1,5 @@
-//! What the `millrace` command is made of: the local stack, and the commands around it.
-//!
-//! It stands outside the flow of events. It builds the functions, starts an AWS emulator, deploys
-//! the one CDK app to it, and watches what travels through. The same library gives the end-to-end
-//! tests their stack, through [`stack::LocalStack`].
+//! The `millrace` command: the commands around the local stack (`millrace-local-stack`), and those of
+//! operators.
 //!
 //! The operator's commands, in `operate`, see and mend a deployment: they read what the functions
 //! keep through the functions' own libraries, and publish and project through them.
@@ -15,20 +12,8 @@ pub mod clients;
 pub mod commands;
 mod demo;
 mod event_line;
-mod files;
 pub mod follower;
-mod lock;
 pub mod operate;
 mod output;
-pub mod prerequisites;
-pub mod progress;
-pub mod setup;
 mod signals;
-pub mod stack;
-mod stamp;
 mod terminal;
-mod tool;
-mod version;
-mod workspace;
-
-pub use workspace::Workspace;

@@ -64,8 +64,3 @@ pub(crate) fn line_to_reader(line: &str) -> Result<ControlFlow<()>> {
         Err(error) => Err(error).context("could not print the result"),
     }
 }
-
-/// Prints a line on stderr. An error is ignored, because it could not be reported.
-pub(crate) fn line_on_stderr(line: &str) {
-    writeln!(std::io::stderr(), "{line}").ok();
-}

@@ -6,10 +6,10 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use millrace_cli::Workspace;
-use millrace_cli::progress::Progress;
-use millrace_cli::setup::{node, python};
 use millrace_domain::money::Currency;
+use millrace_local_stack::Workspace;
+use millrace_local_stack::progress::Progress;
+use millrace_local_stack::setup::{node, python};
 use millrace_runtime::aws::Timeouts;
 use millrace_runtime::metrics::{Metric, NAMESPACE};
 use serde_json::Value;

@@ -5,12 +5,12 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use serde_json::json;
 
-use crate::Workspace;
 use crate::demo;
 use crate::output::Output;
-use crate::progress::Progress;
 use crate::signals::StopSignal;
-use crate::stack::{LocalStack, Options, Packages};
+use millrace_local_stack::Workspace;
+use millrace_local_stack::progress::Progress;
+use millrace_local_stack::stack::{LocalStack, Options, Packages};
 
 pub(super) async fn run(output: Output) -> Result<ExitCode> {
     let workspace = Workspace::find()?;

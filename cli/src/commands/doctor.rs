@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::output::Output;
-use crate::prerequisites;
+use millrace_local_stack::prerequisites;
 
 pub(super) async fn run(output: Output) -> Result<ExitCode> {
     let checked = prerequisites::check().await;

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::args::State;
 use crate::output::Output;
-use crate::stack;
+use millrace_local_stack::stack;
 
 pub(super) async fn run(state: State, output: Output) -> Result<ExitCode> {
     let (_, folder) = super::place(state)?;

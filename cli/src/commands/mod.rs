@@ -11,10 +11,11 @@ use std::process::ExitCode;
 
 use anyhow::{Error, Result};
 
-use crate::Workspace;
 use crate::args::{Cli, Command, State};
-use crate::output::{self, Output};
+use crate::output::Output;
 use crate::terminal;
+use millrace_local_stack::Workspace;
+use millrace_local_stack::progress::line_on_stderr;
 
 /// Runs what the command line asks for. An error is printed here, once.
 pub async fn run(cli: Cli) -> ExitCode {
@@ -50,7 +51,7 @@ fn report(error: &Error, output: Output) {
             terminal::lines(&text).into_owned()
         }
     };
-    output::line_on_stderr(&text);
+    line_on_stderr(&text);
 }
 
 /// The checkout, and the folder of the stack that is meant.

@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::Workspace;
 use crate::args::{Inspect, Rebuild, Redrive, Republish, Tail, Target, Verify};
 use crate::operate::deployment::Deployment;
 use crate::operate::{
@@ -12,7 +11,8 @@ use crate::operate::{
     tail as tailing, verify as verifying,
 };
 use crate::output::Output;
-use crate::progress::Progress;
+use millrace_local_stack::Workspace;
+use millrace_local_stack::progress::Progress;
 
 async fn open(target: &Target) -> Result<Deployment> {
     Deployment::open(target.deployment.clone()).await

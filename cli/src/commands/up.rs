@@ -10,9 +10,9 @@ use crate::clients::Clients;
 use crate::event_line;
 use crate::follower::{self, Follower};
 use crate::output::{self, Output};
-use crate::progress::Progress;
 use crate::signals::StopSignal;
-use crate::stack::{self, Ending, Lifetime, Local, LocalStack, Options, Packages};
+use millrace_local_stack::progress::Progress;
+use millrace_local_stack::stack::{self, Ending, Lifetime, Local, LocalStack, Options, Packages};
 
 /// How long an emulator that no longer answers has to be gone.
 const SETTLE: Duration = Duration::from_secs(2);

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::api::Api;
 use super::trip::{Found, Record};
 use crate::follower::Follower;
-use crate::stack::Local;
+use millrace_local_stack::stack::Local;
 
 /// Far more than a hop takes, even on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(30);

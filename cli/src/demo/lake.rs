@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::hops::{self, wait};
 use super::trip::{Found, Record};
 use crate::athena;
-use crate::stack::Local;
+use millrace_local_stack::stack::Local;
 
 /// The event's line in an object of the lake.
 pub(super) async fn line(

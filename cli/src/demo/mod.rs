@@ -14,9 +14,9 @@ use anyhow::Result;
 
 use crate::clients::Clients;
 use crate::output::Output;
-use crate::progress::Progress;
-use crate::stack::Local;
 use api::Api;
+use millrace_local_stack::progress::Progress;
+use millrace_local_stack::stack::Local;
 
 /// Runs the demo on a stack that is up and unused.
 ///

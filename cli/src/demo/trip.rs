@@ -10,8 +10,8 @@ use super::api::Api;
 use super::{hops, lake, story};
 use crate::clients::Clients;
 use crate::output::Output;
-use crate::progress::Progress;
-use crate::stack::{self, Local};
+use millrace_local_stack::progress::Progress;
+use millrace_local_stack::stack::{self, Local};
 
 const WITHDRAWN: i64 = 1250;
 

@@ -14,7 +14,7 @@ use millrace_runtime::dynamodb::from_item;
 use super::deployment::Deployment;
 use super::dynamodb::ScannedTable;
 use super::ports::{AggregateIds, EventLog as _, Segment};
-use crate::progress::Step;
+use millrace_local_stack::progress::Step;
 
 /// How many segments a table is scanned in side by side.
 const SEGMENTS: u32 = 4;

@@ -83,9 +83,9 @@ impl Checkpoint {
     pub fn open(folder: &Path, scope: &Scope, earlier: Earlier, now: Timestamp) -> Result<Self> {
         let path = folder.join(scope.file_name());
         if earlier == Earlier::Discard {
-            crate::files::remove_if_there(&path)?;
+            millrace_local_stack::files::remove_if_there(&path)?;
         }
-        let content = crate::files::read_if_there(&path)?.unwrap_or_default();
+        let content = millrace_local_stack::files::read_if_there(&path)?.unwrap_or_default();
         let content = String::from_utf8_lossy(&content);
         let mut lines = content
             .split_inclusive('\n')
@@ -155,7 +155,7 @@ impl Checkpoint {
             scope: scope.clone(),
         };
         let line = format!("{}\n", serde_json::to_string(&header)?);
-        crate::files::write_atomically(&path, line.as_bytes())?;
+        millrace_local_stack::files::write_atomically(&path, line.as_bytes())?;
         Ok(Self {
             state: Mutex::new(State {
                 file: Self::append_to(&path)?,
@@ -192,7 +192,7 @@ impl Checkpoint {
     /// # Errors
     /// When the file could not be removed.
     pub fn finish(self) -> Result<()> {
-        crate::files::remove_if_there(&self.path)
+        millrace_local_stack::files::remove_if_there(&self.path)
     }
 }
 

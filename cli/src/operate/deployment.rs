@@ -16,9 +16,9 @@ use serde_json::Value;
 
 use super::publish::Publication;
 use super::standing::Examiner;
-use crate::Workspace;
 use crate::clients::Clients;
-use crate::stack::Local;
+use millrace_local_stack::Workspace;
+use millrace_local_stack::stack::Local;
 
 /// The names of its parts, as `local.json` and as the CDK's outputs call them.
 #[derive(Debug, Clone, Deserialize)]

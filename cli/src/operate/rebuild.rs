@@ -32,7 +32,7 @@ use super::verify::NOT_WELL;
 use super::{CONCURRENCY, aggregates};
 use crate::args::{Model, Rebuild};
 use crate::output::Output;
-use crate::progress::Progress;
+use millrace_local_stack::progress::Progress;
 
 /// How often an aggregate's view is compared again because the projector changed it meanwhile.
 const MAX_TRIES: u32 = 20;

@@ -14,7 +14,7 @@ use super::roles::{self, Role};
 use super::{aggregates, outcome};
 use crate::args::Republish;
 use crate::output::Output;
-use crate::progress::Progress;
+use millrace_local_stack::progress::Progress;
 
 pub(crate) async fn run(
     deployment: &Deployment,

@@ -19,7 +19,7 @@ use super::{CONCURRENCY, aggregates, lake};
 use crate::args::Verify;
 use crate::follower::{self, Follower, Start};
 use crate::output::Output;
-use crate::progress::Progress;
+use millrace_local_stack::progress::Progress;
 
 /// The exit status that says that something was found, or not completed, or not checked.
 pub(crate) const NOT_WELL: u8 = 3;

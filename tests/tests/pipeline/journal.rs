@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, bail};
 use millrace_cli::clients::Clients;
 use millrace_cli::follower::{self, Follower};
-use millrace_cli::stack::Local;
+use millrace_local_stack::stack::Local;
 use serde_json::Value;
 use tokio::sync::watch;
 

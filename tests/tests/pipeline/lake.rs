@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use anyhow::Result;
 use aws_sdk_s3::Client;
 use millrace_cli::clients::Clients;
-use millrace_cli::stack::Local;
+use millrace_local_stack::stack::Local;
 use tokio::sync::Mutex;
 
 use crate::pipeline::wait;

@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use libtest_mimic::{Arguments, Failed, Trial};
-use millrace_cli::stack::LocalStack;
+use millrace_local_stack::stack::LocalStack;
 use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aws_sdk_dynamodb::types::AttributeValue;
-use millrace_cli::Workspace;
 use millrace_cli::clients::Clients;
-use millrace_cli::progress::Progress;
-use millrace_cli::stack::{Local, LocalStack, Options, Packages};
 use millrace_domain::{Attribute, Attributes};
+use millrace_local_stack::Workspace;
+use millrace_local_stack::progress::Progress;
+use millrace_local_stack::stack::{Local, LocalStack, Options, Packages};
 use millrace_runtime::dynamodb::{from_item, to_item};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};

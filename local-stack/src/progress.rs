@@ -2,12 +2,10 @@
 //! stderr, so that stdout holds results alone.
 
 use std::borrow::Cow;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-
-use crate::output;
 
 /// From how many things on a step tells how far it is.
 const TOLD: usize = 100;
@@ -36,12 +34,12 @@ impl Progress {
     }
 
     /// A step starts.
-    pub(crate) fn start(&self, name: impl Into<Cow<'static, str>>) -> Step {
+    pub fn start(&self, name: impl Into<Cow<'static, str>>) -> Step {
         let name = name.into();
         let spinner = match self {
             Self::Spinners(all) => Some(spinner(all, &name)),
             Self::Lines => {
-                output::line_on_stderr(&format!("  {name} …"));
+                line_on_stderr(&format!("  {name} …"));
                 None
             }
             Self::Silent => None,
@@ -56,7 +54,7 @@ impl Progress {
     }
 
     /// A step that was done before.
-    pub(crate) fn already_done(&self, name: &str) {
+    pub fn already_done(&self, name: &str) {
         self.print(&format!("✓ {name} (already there)"));
     }
 
@@ -64,7 +62,7 @@ impl Progress {
         match self {
             // Fails only if stderr is closed.
             Self::Spinners(all) => drop(all.println(line)),
-            Self::Lines => output::line_on_stderr(line),
+            Self::Lines => line_on_stderr(line),
             Self::Silent => {}
         }
     }
@@ -82,7 +80,7 @@ fn spinner(all: &MultiProgress, name: &str) -> ProgressBar {
 
 /// A step that runs. Dropping it without [`Step::done`] shows that it failed.
 #[derive(Debug)]
-pub(crate) struct Step {
+pub struct Step {
     progress: Progress,
     name: Cow<'static, str>,
     started: Instant,
@@ -92,14 +90,14 @@ pub(crate) struct Step {
 
 impl Step {
     /// What the step is at; only the last is shown.
-    pub(crate) fn detail(&self, text: &str) {
+    pub fn detail(&self, text: &str) {
         if let Some(spinner) = &self.spinner {
             spinner.set_message(text.trim().to_owned());
         }
     }
 
     /// How many of how many are done. Without a terminal each tenth of them is told.
-    pub(crate) fn counted(&self, done: usize, total: usize) {
+    pub fn counted(&self, done: usize, total: usize) {
         if let Some(spinner) = &self.spinner {
             spinner.set_message(format!("{done} of {total}"));
         } else if total >= TOLD && done.is_multiple_of(total.div_ceil(10)) {
@@ -109,7 +107,7 @@ impl Step {
     }
 
     /// The step is through.
-    pub(crate) fn done(mut self) {
+    pub fn done(mut self) {
         self.through = true;
     }
 }
@@ -126,4 +124,9 @@ impl Drop for Step {
             started.elapsed().as_secs_f64()
         ));
     }
+}
+
+/// Prints a line on stderr. An error is ignored, because it could not be reported.
+pub fn line_on_stderr(line: &str) {
+    writeln!(std::io::stderr(), "{line}").ok();
 }

@@ -22,17 +22,17 @@ use record::Record;
 
 pub use crate::setup::functions::Packages;
 pub use addresses::Local;
-pub(crate) use emulator::{CREDENTIAL, Ending, Lifetime};
+pub use emulator::{CREDENTIAL, Ending, Lifetime};
 
 /// How the emulator's Athena differs from AWS's.
-pub(crate) const ATHENA_LIMITS: &str = "\
+pub const ATHENA_LIMITS: &str = "\
 The local stack has DuckDB in the place of Athena. It infers the type of each column from the data
 and ignores the types of the catalogue, so a comparison may silently give another result than on AWS:
 `time` is a timestamp locally and a string on AWS. The view `domain_events` doesn't exist locally:
 query the table `events`, which may contain an event twice.";
 
 /// The setting that a consumer in JavaScript needs to read the local stream.
-pub(crate) const NODE_LIMITS: &str = "\
+pub const NODE_LIMITS: &str = "\
 The AWS SDK for JavaScript reads Kinesis over HTTP/2, where the emulator truncates responses above
 64 KiB: construct the client with `requestHandler: new NodeHttpHandler()` of @smithy/node-http-handler.";
 
@@ -71,7 +71,11 @@ impl LocalStack {
         Self::start_for(Lifetime::Starter, options).await
     }
 
-    pub(crate) async fn start_for(lifetime: Lifetime, options: Options) -> Result<Self> {
+    /// The same, with a lifetime.
+    ///
+    /// # Errors
+    /// As of [`start`](Self::start).
+    pub async fn start_for(lifetime: Lifetime, options: Options) -> Result<Self> {
         let Options {
             workspace,
             state,
@@ -131,13 +135,17 @@ impl LocalStack {
     }
 
     /// Leaves it running, for [`stop`] to end.
-    pub(crate) fn detach(self) -> Local {
+    #[must_use = "it says where the stack is"]
+    pub fn detach(self) -> Local {
         self.emulator.detach();
         self.local
     }
 
     /// Waits until the emulator ends by itself.
-    pub(crate) async fn ended(&mut self) -> Result<Ending> {
+    ///
+    /// # Errors
+    /// When its end can't be observed.
+    pub async fn ended(&mut self) -> Result<Ending> {
         self.emulator.ended().await
     }
 }

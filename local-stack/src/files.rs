@@ -6,7 +6,10 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 /// Writes `content` so that `path` holds either what it held or all of it.
-pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
+///
+/// # Errors
+/// When it can't be written, with the path.
+pub fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let write = || -> Result<()> {
         std::fs::create_dir_all(folder)?;
@@ -19,7 +22,10 @@ pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
 }
 
 /// The content of `path`; `None` where there is no such file.
-pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
+///
+/// # Errors
+/// When it can't be read, with the path.
+pub fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
     match std::fs::read(path) {
         Ok(content) => Ok(Some(content)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -28,7 +34,10 @@ pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
 }
 
 /// Removes `path`, a file or a folder with all that is in it, if it is there.
-pub(crate) fn remove_if_there(path: &Path) -> Result<()> {
+///
+/// # Errors
+/// When it can't be removed, with the path.
+pub fn remove_if_there(path: &Path) -> Result<()> {
     let removed = match std::fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => std::fs::remove_dir_all(path),
         Ok(_) => std::fs::remove_file(path),

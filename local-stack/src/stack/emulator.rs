@@ -27,11 +27,11 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
 const ATTEMPTS: usize = 5;
 const TOLD_LOG_LINES: usize = 20;
 /// The emulator's own default; it accepts any.
-pub(crate) const CREDENTIAL: &str = "test";
+pub const CREDENTIAL: &str = "test";
 
 /// Whether the emulator outlives the process that starts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lifetime {
+pub enum Lifetime {
     /// It ends with its starter, however that ends.
     Starter,
     /// It stays until someone stops it.
@@ -54,7 +54,7 @@ pub(super) struct Settings {
 
 /// How the emulator ended without us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub enum Ending {
     /// Someone asked it to.
     Stopped,
     /// It failed.

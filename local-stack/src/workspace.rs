@@ -18,7 +18,7 @@ impl Workspace {
     pub fn find() -> Result<Self> {
         let here = std::env::current_dir().context("there is no current folder")?;
         here.ancestors()
-            .find(|folder| folder.join("cli/python/requirements.txt").is_file())
+            .find(|folder| folder.join("local-stack/python/requirements.txt").is_file())
             .map(Self::at)
             .with_context(|| {
                 format!(
@@ -56,6 +56,6 @@ impl Workspace {
 
     /// The requirements and the launcher.
     pub(crate) fn python_sources(&self) -> PathBuf {
-        self.root.join("cli/python")
+        self.root.join("local-stack/python")
     }
 }
