@@ -37,12 +37,14 @@ pub fn encode_variant<T: Serialize>(value: &T) -> Result<(&'static str, Attribut
     Ok((tag, row.attributes))
 }
 
-/// The serde name of an enum's variant.
+/// The serde name of an enum's variant. Its fields are not encoded.
 ///
 /// # Errors
 /// [`EncodeError`] when `value` is no enum whose variants are structs.
 pub fn variant_name<T: Serialize>(value: &T) -> Result<&'static str, EncodeError> {
-    encode_variant(value).map(|(name, _)| name)
+    let mut sink = TagSink(None);
+    value.serialize(TaggedSerializer::new(&mut sink))?;
+    sink.0.ok_or(NO_ENUM)
 }
 
 pub(crate) const NO_ENUM: EncodeError = EncodeError::new("is not an enum");
@@ -87,6 +89,20 @@ impl FieldSink for AttributeSink {
     }
 }
 
+/// Keeps the tag and drops the fields.
+struct TagSink(Option<&'static str>);
+
+impl FieldSink for TagSink {
+    fn begin(&mut self, tag: Option<&'static str>) -> Result<(), EncodeError> {
+        self.0 = tag;
+        Ok(())
+    }
+
+    fn field<T: Serialize + ?Sized>(&mut self, _: &'static str, _: &T) -> Result<(), EncodeError> {
+        Ok(())
+    }
+}
+
 /// Writes one value.
 pub(crate) fn encode_attribute<T: Serialize + ?Sized>(value: &T) -> Result<Attribute, EncodeError> {
     value.serialize(AttributeSerializer)
@@ -112,39 +128,30 @@ impl<'s, S: FieldSink> TaggedSerializer<'s, S> {
 /// Passes a struct's fields on to a sink.
 pub(crate) struct SinkFields<'s, S>(&'s mut S);
 
-impl<S: FieldSink> SerializeStruct for SinkFields<'_, S> {
-    type Ok = ();
-    type Error = EncodeError;
+/// One of serde's traits for fields, which passes each on to the sink.
+macro_rules! sink_fields {
+    ($trait:ident) => {
+        impl<S: FieldSink> $trait for SinkFields<'_, S> {
+            type Ok = ();
+            type Error = EncodeError;
 
-    fn serialize_field<T: Serialize + ?Sized>(
-        &mut self,
-        name: &'static str,
-        value: &T,
-    ) -> Result<(), EncodeError> {
-        self.0.field(name, value)
-    }
+            fn serialize_field<T: Serialize + ?Sized>(
+                &mut self,
+                name: &'static str,
+                value: &T,
+            ) -> Result<(), EncodeError> {
+                self.0.field(name, value)
+            }
 
-    fn end(self) -> Result<(), EncodeError> {
-        Ok(())
-    }
+            fn end(self) -> Result<(), EncodeError> {
+                Ok(())
+            }
+        }
+    };
 }
 
-impl<S: FieldSink> SerializeStructVariant for SinkFields<'_, S> {
-    type Ok = ();
-    type Error = EncodeError;
-
-    fn serialize_field<T: Serialize + ?Sized>(
-        &mut self,
-        name: &'static str,
-        value: &T,
-    ) -> Result<(), EncodeError> {
-        self.0.field(name, value)
-    }
-
-    fn end(self) -> Result<(), EncodeError> {
-        Ok(())
-    }
-}
+sink_fields! { SerializeStruct }
+sink_fields! { SerializeStructVariant }
 
 /// Methods of a serializer that refuse their value.
 macro_rules! refuse {

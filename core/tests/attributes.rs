@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use millrace_core::decode::{decode_struct, decode_variant, from_text};
-use millrace_core::encode::{encode_struct, encode_variant};
+use millrace_core::encode::{encode_struct, encode_variant, variant_name};
 use millrace_core::{Attribute, Attributes, Columns, DecodeError, InvalidValue, Timestamp};
 use proptest::prelude::*;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -348,6 +348,34 @@ fn what_has_no_form_is_refused_by_name() {
     assert!(encode_variant(&Inner { ratio: 0.5 }).is_err(), "no enum");
     assert!(encode_struct(&Event::Cancelled).is_err(), "no struct");
     assert!(encode_struct(&5).is_err());
+}
+
+#[test]
+fn a_variants_name_is_found_without_its_fields() {
+    struct Unencodable;
+
+    impl Serialize for Unencodable {
+        fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            panic!("the field is encoded")
+        }
+    }
+
+    #[derive(Serialize)]
+    enum Reading {
+        Read { value: Unencodable },
+    }
+
+    let read = Reading::Read { value: Unencodable };
+    assert_eq!(variant_name(&read), Ok("Read"));
+    assert_eq!(
+        variant_name(&paid()),
+        encode_variant(&paid()).map(|it| it.0)
+    );
+    assert_eq!(variant_name(&Event::Cancelled), Ok("Cancelled"));
+    let Event::Paid(payment) = paid() else {
+        unreachable!("it is paid");
+    };
+    assert!(variant_name(&payment).is_err(), "no enum");
 }
 
 fn any_attribute() -> impl Strategy<Value = Attribute> {
