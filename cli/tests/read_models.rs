@@ -2,6 +2,7 @@
 //! it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::marker::PhantomData;
 use std::sync::Mutex;
 
 use millrace_cli::args::Model;
@@ -11,12 +12,13 @@ use millrace_cli::operate::ports::{
 };
 use millrace_cli::operate::rebuild::{Outcome, Rebuilder, Summary};
 use millrace_cli::operate::standing::{Examiner, Kind, Standing};
-use millrace_core::DecodeError;
-use millrace_domain::money::Amount;
-use millrace_domain::{
-    AggregateId, Attribute, Attributes, Event, History, Sequence, Settings, Timestamp, Trace,
-    Version, row,
+use millrace_core::{
+    Aggregate, AggregateId, Attribute, Attributes, DecodeError, Metadata, Project, Sequence,
+    Timestamp, Version, row,
 };
+use millrace_domain::Settings;
+use millrace_domain::accounts::{Accounts, Event};
+use millrace_domain::money::Amount;
 use millrace_projector::model::{REVISION, ReadModel, Saved};
 use millrace_projector::project::Projector;
 use millrace_runtime::kinesis::KinesisRecord;
@@ -46,8 +48,10 @@ struct World {
 
 struct Services(Mutex<World>);
 
-fn settings() -> Settings {
-    Settings::read(|_| Some("EUR".to_owned())).expect("listed")
+fn domain() -> Accounts {
+    Accounts {
+        settings: Settings::read(|_| Some("EUR".to_owned())).expect("listed"),
+    }
 }
 
 fn sequence(sequence: u64) -> Sequence {
@@ -64,11 +68,11 @@ fn right(through: u64, changed: usize) -> Outcome {
 impl World {
     /// Appends events until the aggregate has so many.
     fn grow(&mut self, id: &str, events: u64) {
-        let mut history = History::begin(AggregateId::new(id).expect("valid"));
+        let mut aggregate = Aggregate::<Accounts>::new(AggregateId::new(id).expect("valid"));
         for event in 0..events {
             let event = if event == 0 {
                 Event::AccountCreated {
-                    currency: settings().default_currency,
+                    currency: domain().settings.default_currency,
                 }
             } else {
                 Event::BalanceCredited {
@@ -76,13 +80,14 @@ impl World {
                 }
             };
             let at = Timestamp::from_unix_millis(0).expect("valid");
-            let (after, rows) = history.append(&[event], at, &Trace::default());
+            let appended = aggregate.append(&[event], at, &Metadata::default());
+            let (after, rows) = appended.expect("encodes");
             for (version, row) in rows {
                 self.rows
                     .entry((id.to_owned(), version.get()))
                     .or_insert(row);
             }
-            history = after;
+            aggregate = after;
         }
     }
 
@@ -136,10 +141,10 @@ impl Services {
 
     async fn rebuild(&self, model: Model, id: &str) -> Outcome {
         let rebuilder = Rebuilder {
+            domain: domain(),
             events: self,
             model: self,
             ambient: self,
-            settings: settings(),
         };
         rebuilder.rebuild(model, id).await
     }
@@ -238,7 +243,12 @@ impl ReadModel for &Services {
         Ok(Saved::Stored)
     }
 
-    async fn mark(&self, _: &str, _: Attributes, _: &Attributes) -> Result<Saved, ServiceError> {
+    async fn set_stale(
+        &self,
+        _: &str,
+        _: Attributes,
+        _: &Attributes,
+    ) -> Result<Saved, ServiceError> {
         unreachable!("rebuild replaces")
     }
 }
@@ -316,12 +326,12 @@ impl CursorRepair for &Services {
 }
 
 impl Services {
-    async fn examine(&self, id: &str) -> Standing {
+    async fn examine(&self, id: &str) -> Standing<<Accounts as Project>::View> {
         let examiner = Examiner {
+            domain: domain(),
             events: self,
             cursors: self,
             model: self,
-            settings: settings(),
         };
         let standing = examiner.examine(id, None, (&self).now()).await;
         standing.expect("no service fails")
@@ -414,6 +424,7 @@ async fn a_stale_mark_that_no_event_explains_is_lifted() {
         data: b"{".to_vec(),
     };
     let projector = Projector {
+        domain: PhantomData::<Accounts>,
         model: &services,
         ambient: &services,
     };
@@ -533,10 +544,10 @@ async fn one_accounts_failure_is_its_own() {
     let services = Services::with(&[("a", 3), ("b", 3), ("c", 3)]);
     services.world().down = Some("b");
     let rebuilder = Rebuilder {
+        domain: domain(),
         events: &services,
         model: &services,
         ambient: &services,
-        settings: settings(),
     };
     let ids: BTreeSet<String> = ["a", "b", "c"].map(str::to_owned).into();
     for model in [Model::Transactions, Model::Accounts] {

@@ -89,12 +89,14 @@ pub fn history_page<D: Project>(
         id_member: D::ID,
         id,
         history: D::HISTORY,
-        entries: newest_first.into_iter().map(entry::<D>).collect(),
+        entries: newest_first.into_iter().map(history_entry::<D>).collect(),
         next,
     }
 }
 
-fn entry<D: Project>(entry: HistoryEntryOf<D>) -> Answer<D::Entry> {
+/// An entry of a page of the history.
+#[must_use]
+pub fn history_entry<D: Project>(entry: HistoryEntryOf<D>) -> Answer<D::Entry> {
     let correlation_id = entry.correlation_id.map(|id| ("correlationId", id.into()));
     Answer {
         before: vec![

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
-use millrace_domain::{Attribute, Attributes, view};
+use millrace_core::{Attribute, Attributes, view};
 use millrace_runtime::ServiceError;
 use millrace_runtime::dynamodb::{from_item, to_item, to_value};
 
@@ -120,7 +120,7 @@ impl ReadModel for Tables {
         }
     }
 
-    async fn mark(
+    async fn set_stale(
         &self,
         aggregate: &str,
         attributes: Attributes,

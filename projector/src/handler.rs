@@ -5,6 +5,7 @@ use std::time::Duration;
 use aws_lambda_events::kinesis::KinesisEvent;
 use aws_lambda_events::streams::KinesisEventResponse;
 use lambda_runtime::LambdaEvent;
+use millrace_core::Project;
 use millrace_runtime::kinesis::{from_batch, partial_batch_response};
 use millrace_runtime::metrics::{Metric, count};
 use millrace_runtime::{Ambient, Budget};
@@ -12,12 +13,12 @@ use millrace_runtime::{Ambient, Budget};
 use crate::model::ReadModel;
 use crate::project::Projector;
 
-/// What is kept back of the invocation's time for answering.
+/// The part of the invocation's time that is reserved for the response.
 const RESERVE: Duration = Duration::from_secs(3);
 
 /// Projects an invocation's batch.
-pub async fn project<M: ReadModel, A: Ambient>(
-    projector: &Projector<M, A>,
+pub async fn handle<D: Project, M: ReadModel, A: Ambient>(
+    projector: &Projector<D, M, A>,
     event: LambdaEvent<KinesisEvent>,
 ) -> KinesisEventResponse {
     let LambdaEvent { payload, context } = event;

@@ -1,8 +1,8 @@
-//! Writing the transaction history: any number of items, in calls that the service takes.
+//! Writing the history: any number of items, in calls that the service takes.
 
 use std::time::Duration;
 
-use millrace_domain::{Attribute, Attributes};
+use millrace_core::{Attribute, Attributes};
 use millrace_runtime::{Ambient, Backoff, ServiceError};
 
 use crate::model::{MAX_HISTORY_BYTES, MAX_HISTORY_ITEMS, ReadModel};

@@ -1,10 +1,10 @@
 //! The projector: a consumer of the domain stream that keeps the read models.
 //!
 //! It stands right of Kinesis and knows domain events only, as any other consumer. Delivery is at least
-//! once, and the [`gate`] lets each event through once.
+//! once; core's sequence gate lets each event through once.
 //!
 //! * [`handler`]: Lambda's batches to [records](millrace_runtime::kinesis), and the outcome to the answer.
-//! * [`gate`], [`project`], [`stale`], [`history`], [`model`]: what is done with a batch; [`dynamodb`]
+//! * [`project`], [`stale`], [`history`], [`model`]: what is done with a batch; [`dynamodb`]
 //!   implements the ports with the tables.
 //!
 //! Left out on purpose: repairing a gap. What is missing comes through the stream again
@@ -15,7 +15,6 @@
 
 pub mod config;
 pub mod dynamodb;
-pub mod gate;
 pub mod handler;
 pub mod history;
 pub mod model;

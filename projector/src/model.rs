@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use millrace_domain::Attributes;
+use millrace_core::Attributes;
 use millrace_runtime::ServiceError;
 
 /// The attribute of a view item that every write changes: a unique id. Two items of the same sequence
@@ -54,7 +54,7 @@ pub trait ReadModel: Send + Sync {
     ///
     /// Nothing is stored unless the stored item has the revision that was read. Where the item that
     /// was read has none, the stored one must have none either, and the same sequence and the same
-    /// stale mark, because a projector of the previous version changes only these.
+    /// stale sequence, because a projector of the previous version changes only these.
     ///
     /// # Errors
     /// [`ServiceError`]: whether it is stored is unknown.
@@ -64,12 +64,12 @@ pub trait ReadModel: Send + Sync {
         read: Option<&Attributes>,
     ) -> impl Future<Output = Result<Saved, ServiceError>> + Send;
 
-    /// Sets attributes of a view item that can't be decoded, a fresh [`REVISION`] among them, and
+    /// Sets the stale attributes of a view item that can't be decoded, and a fresh [`REVISION`], and
     /// leaves the rest as it is; on the condition of [`ReadModel::save_view`].
     ///
     /// # Errors
     /// [`ServiceError`]: whether they are set is unknown.
-    fn mark(
+    fn set_stale(
         &self,
         aggregate: &str,
         attributes: Attributes,

@@ -1,141 +1,160 @@
-//! What is done with a batch of domain events: each aggregate's view and history, side by side.
+//! What is done with a batch of domain events: each aggregate's view and history, several aggregates
+//! at once.
 
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
-use millrace_domain::{Attribute, Attributes, Envelope, RowError, Sequence, Timestamp, View, view};
+use millrace_core::view::{self, HistoryEntryOf, ViewOf};
+use millrace_core::{
+    Attribute, Attributes, DecodeError, EncodeError, Envelope, Project, Sequence, SequenceGate,
+    Timestamp, View,
+};
 use millrace_runtime::item_size::{MAX_ITEM_BYTES, item_size};
+use millrace_runtime::kinesis::KinesisRecord;
 use millrace_runtime::{Ambient, Backoff, Budget, Chain, ServiceError};
 
-use crate::gate::{Gate, gate};
 use crate::history;
 use crate::model::{REVISION, ReadModel, Saved};
 use crate::stale::Stale;
-use millrace_runtime::kinesis::KinesisRecord;
 
-/// How many aggregates are projected side by side.
+/// How many aggregates are projected at once.
 const CONCURRENCY: usize = 16;
-/// How often an aggregate is taken up in one invocation; after that Lambda delivers it again.
-const MAX_TRIES: u32 = 5;
+/// How many attempts an aggregate has in one invocation; after that Lambda delivers its records again.
+const MAX_ATTEMPTS: u32 = 5;
 const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(50),
     cap: Duration::from_secs(2),
 };
 
-/// What is kept back of a view's item for its stale mark and revision, in bytes. They have some
-/// hundred.
+/// The part of a view's item that is reserved for its stale attributes and revision, in bytes. All together
+/// have at most 2,300.
 const RESERVED: usize = 4 * 1024;
 /// The most bytes of a view.
 const MAX_VIEW_BYTES: usize = MAX_ITEM_BYTES - RESERVED;
 
 /// The projector with its services.
 #[derive(Debug, Clone)]
-pub struct Projector<M, A> {
+pub struct Projector<D, M, A> {
+    /// The domain. Projecting depends on none of its settings.
+    pub domain: PhantomData<D>,
     /// The read models.
     pub model: M,
     /// Time and randomness.
     pub ambient: A,
 }
 
-/// How a batch went.
+/// How a batch ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Outcome {
-    /// The place of the first record whose aggregate isn't through; from there the batch is to be
-    /// delivered again. `None`: all are through.
+    /// The position of the first record of an incomplete aggregate; from there Lambda has to deliver
+    /// the batch again. `None`: all aggregates are completed.
     pub resume_at: Option<usize>,
-    /// How many aggregates the batch told of.
+    /// How many aggregates the batch has events of.
     pub aggregates: usize,
-    /// How many of their views are marked stale now.
+    /// How many of their views are stale now.
     pub stale: usize,
     /// How many events were applied.
     pub applied: usize,
-    /// From the oldest applied event's time until now; `None` where none was applied.
+    /// From the oldest applied event's time until now; `None` if none was applied.
     pub lag_millis: Option<u64>,
 }
 
-/// What an aggregate that is through came to.
+/// How a completed aggregate ended.
 #[derive(Debug, Clone, Copy)]
-struct Through {
-    stale: bool,
+struct Completed {
+    is_stale: bool,
     applied: usize,
     oldest: Option<Timestamp>,
 }
 
-/// What a batch tells of one aggregate, in the stream's order.
-struct News {
+/// An aggregate's records of a batch, in the stream's order.
+struct Delivered<P> {
     aggregate: String,
+    /// The first record's position in the batch.
     first: usize,
-    events: Vec<Result<Envelope, String>>,
+    /// Each record's event, or why it contains none that could be applied.
+    events: Vec<Result<Envelope<P>, String>>,
 }
 
-/// What is to be written for one aggregate.
-struct Change {
-    view: Option<View>,
-    lines: Vec<Line>,
+/// A view with its item, which has neither stale attributes nor a revision.
+struct Encoded<V> {
+    view: View<V>,
+    item: Attributes,
+}
+
+/// What an aggregate's events change.
+struct Change<V> {
+    view: Option<Encoded<V>>,
+    history: Vec<HistoryItem>,
     stale: Option<Stale>,
 }
 
 /// A history item, and its event's time.
-struct Line {
+struct HistoryItem {
     item: Attributes,
     time: Timestamp,
 }
 
-/// Why an aggregate isn't through yet.
+/// Why an aggregate is incomplete after an attempt.
 #[derive(Debug, thiserror::Error)]
-enum Trouble {
+enum Incomplete {
     #[error(transparent)]
     Service(#[from] ServiceError),
-    #[error("the view was moved by another invocation")]
-    Moved,
-    #[error("the invocation's time is over")]
+    #[error("another writer has changed the view")]
+    Conflict,
+    #[error("the time budget is spent")]
     OutOfTime,
 }
 
-impl<M: ReadModel, A: Ambient> Projector<M, A> {
+impl<D: Project, M: ReadModel, A: Ambient> Projector<D, M, A> {
     /// Projects a batch.
     ///
-    /// An aggregate is through once its view includes every event of the batch that follows without
-    /// a hole, and is marked stale if one doesn't. Service errors and a spent budget leave
-    /// aggregates behind, each on its own; the batch is taken up again at the first record of the
-    /// first of them. Repeats change nothing.
+    /// An aggregate is completed once its view includes every event of the batch that follows without
+    /// a gap, and is stale if one doesn't. After service errors and without time, an aggregate is
+    /// incomplete, whatever the others are; Lambda delivers the batch again from the first record of
+    /// the first of them. Duplicates change nothing.
     pub async fn project(&self, records: Vec<KinesisRecord>, budget: Budget) -> Outcome {
-        let news = by_aggregate(records);
-        let aggregates = news.len();
-        let results: Vec<(usize, Option<Through>)> = stream::iter(news)
-            .map(async |news| (news.first, self.take_up(&news, budget).await))
+        let delivered = by_aggregate::<D>(records);
+        let aggregates = delivered.len();
+        let results: Vec<(usize, Option<Completed>)> = stream::iter(delivered)
+            .map(async |delivered| (delivered.first, self.aggregate(&delivered, budget).await))
             .buffer_unordered(CONCURRENCY)
             .collect()
             .await;
-        let through = || results.iter().filter_map(|(_, through)| *through);
+        let completed = || results.iter().filter_map(|(_, completed)| *completed);
         let now = self.ambient.now().unix_millis();
         Outcome {
             resume_at: results
                 .iter()
-                .filter(|(_, through)| through.is_none())
+                .filter(|(_, completed)| completed.is_none())
                 .map(|(first, _)| *first)
                 .min(),
             aggregates,
-            stale: through().filter(|through| through.stale).count(),
-            applied: through().map(|through| through.applied).sum(),
-            lag_millis: through()
-                .filter_map(|through| through.oldest)
+            stale: completed().filter(|completed| completed.is_stale).count(),
+            applied: completed().map(|completed| completed.applied).sum(),
+            lag_millis: completed()
+                .filter_map(|completed| completed.oldest)
                 .min()
                 .and_then(|oldest| u64::try_from(now - oldest.unix_millis()).ok()),
         }
     }
 
-    /// Projects one aggregate's news, again and again where a service fails. `None` when it isn't
-    /// through.
-    async fn take_up(&self, news: &News, budget: Budget) -> Option<Through> {
-        for retry in 0..MAX_TRIES {
-            let attempt = tokio::time::timeout(budget.left(), self.attempt(news)).await;
-            let trouble = match attempt.unwrap_or(Err(Trouble::OutOfTime)) {
-                Ok(through) => return Some(through),
-                Err(trouble) => trouble,
+    /// Projects one aggregate's events, in several attempts if a service fails. `None` if it is
+    /// incomplete after the last one.
+    async fn aggregate(
+        &self,
+        delivered: &Delivered<D::PublicEvent>,
+        budget: Budget,
+    ) -> Option<Completed> {
+        for retry in 0..MAX_ATTEMPTS {
+            let attempt = tokio::time::timeout(budget.left(), self.attempt(delivered)).await;
+            let error = match attempt.unwrap_or(Err(Incomplete::OutOfTime)) {
+                Ok(completed) => return Some(completed),
+                Err(error) => error,
             };
-            tracing::warn!(retry, error = %Chain(&trouble), "an aggregate is not through");
+            tracing::warn!(retry, error = %Chain(&error), "an aggregate is incomplete");
             let wait = BACKOFF.delay(retry, &self.ambient);
             if !budget.allows(wait) {
                 return None;
@@ -145,61 +164,66 @@ impl<M: ReadModel, A: Ambient> Projector<M, A> {
         None
     }
 
-    async fn attempt(&self, news: &News) -> Result<Through, Trouble> {
-        let item = self.model.view(&news.aggregate).await?;
-        let view = match &item {
+    async fn attempt(
+        &self,
+        delivered: &Delivered<D::PublicEvent>,
+    ) -> Result<Completed, Incomplete> {
+        let aggregate = &delivered.aggregate;
+        let stored = self.model.view(aggregate).await?;
+        let view = match &stored {
             None => None,
-            Some(item) => match View::read(item) {
+            Some(item) => match read_view::<D>(item) {
                 Ok(view) => view,
-                Err(error) => return self.mark_damaged(&news.aggregate, item, &error).await,
+                Err(reason) => return self.set_unreadable(aggregate, item, reason).await,
             },
         };
-        let before = item.as_ref().and_then(Stale::read);
-        let change = apply(view.clone(), before.clone(), &news.events, &self.ambient);
-        let stale = change.stale.is_some();
-        let through = Through {
-            stale,
-            applied: change.lines.len(),
-            oldest: change.lines.iter().map(|line| line.time).min(),
+        let before = stored.as_ref().and_then(Stale::read);
+        let now = self.ambient.now();
+        let change = apply_all::<D>(view, before.clone(), &delivered.events, now);
+        let completed = Completed {
+            is_stale: change.stale.is_some(),
+            applied: change.history.len(),
+            oldest: change.history.iter().map(|item| item.time).min(),
         };
-        if change.lines.is_empty() && change.stale == before {
-            return Ok(through);
+        if change.history.is_empty() && change.stale == before {
+            return Ok(completed);
         }
-        log_stale(before.as_ref(), change.stale.as_ref());
-        if !change.lines.is_empty() {
-            let items = change.lines.into_iter().map(|line| line.item);
+        if before.is_none() && change.stale.is_some() {
+            tracing::warn!("a view is stale");
+        }
+        if !change.history.is_empty() {
+            let items = change.history.into_iter().map(|history| history.item);
             history::put_all(&self.model, &self.ambient, items.collect()).await?;
         }
-        let mut after = view_item(&news.aggregate, change.view.as_ref(), change.stale.as_ref());
-        after.insert(REVISION.to_owned(), self.revision());
-        match self.model.save_view(after, item.as_ref()).await? {
-            Saved::Stored => Ok(through),
-            Saved::Moved => Err(Trouble::Moved),
+        let view = change.view.map(|view| view.item);
+        let mut item = view.unwrap_or_else(|| item_without_view(aggregate));
+        item.extend(change.stale.iter().flat_map(Stale::to_attributes));
+        item.insert(REVISION.to_owned(), self.revision());
+        match self.model.save_view(item, stored.as_ref()).await? {
+            Saved::Stored => Ok(completed),
+            Saved::Moved => Err(Incomplete::Conflict),
         }
     }
 
-    /// A view that can't be understood can't be moved either. It is marked, and left for people.
-    async fn mark_damaged(
+    /// A view that can't be read can't be updated either: it becomes stale, and the rest of its item
+    /// is left for an operator.
+    async fn set_unreadable(
         &self,
         aggregate: &str,
         item: &Attributes,
-        error: &RowError,
-    ) -> Result<Through, Trouble> {
+        reason: String,
+    ) -> Result<Completed, Incomplete> {
         if Stale::read(item).is_none() {
-            tracing::error!(reason = %error, "a view can't be read");
-            let mark = Stale {
-                until: Sequence::NONE,
-                reason: format!("the view can't be read: {error}"),
-                since: self.ambient.now(),
-            };
-            let mut attributes = mark.to_attributes();
+            tracing::error!(reason, "a view can't be read; it is stale");
+            let stale = Stale::new(Sequence::NONE, reason, self.ambient.now());
+            let mut attributes = stale.to_attributes();
             attributes.insert(REVISION.to_owned(), self.revision());
-            if self.model.mark(aggregate, attributes, item).await? == Saved::Moved {
-                return Err(Trouble::Moved);
+            if self.model.set_stale(aggregate, attributes, item).await? == Saved::Moved {
+                return Err(Incomplete::Conflict);
             }
         }
-        Ok(Through {
-            stale: true,
+        Ok(Completed {
+            is_stale: true,
             applied: 0,
             oldest: None,
         })
@@ -210,19 +234,14 @@ impl<M: ReadModel, A: Ambient> Projector<M, A> {
     }
 }
 
-fn log_stale(before: Option<&Stale>, now: Option<&Stale>) {
-    if before.is_none() && now.is_some() {
-        tracing::warn!("a view is stale");
-    }
-}
-
-/// Groups the records by aggregate; each aggregate's stay in the stream's order.
-fn by_aggregate(records: Vec<KinesisRecord>) -> Vec<News> {
-    let mut news: BTreeMap<String, News> = BTreeMap::new();
+/// Groups a batch's records by aggregate; each aggregate's stay in the stream's order.
+fn by_aggregate<D: Project>(records: Vec<KinesisRecord>) -> Vec<Delivered<D::PublicEvent>> {
+    let mut aggregates: BTreeMap<String, Delivered<D::PublicEvent>> = BTreeMap::new();
     for record in records {
-        let event = read(&record);
-        news.entry(record.partition_key.clone())
-            .or_insert_with(|| News {
+        let event = event_of::<D>(&record);
+        aggregates
+            .entry(record.partition_key.clone())
+            .or_insert_with(|| Delivered {
                 aggregate: record.partition_key,
                 first: record.position,
                 events: Vec::new(),
@@ -230,14 +249,14 @@ fn by_aggregate(records: Vec<KinesisRecord>) -> Vec<News> {
             .events
             .push(event);
     }
-    news.into_values().collect()
+    aggregates.into_values().collect()
 }
 
-/// The event in a record, or why there is none that could be applied. Order holds per partition key,
-/// so an event under another's key can't be trusted to come in order.
-fn read(record: &KinesisRecord) -> Result<Envelope, String> {
-    let envelope = Envelope::parse(&record.data)
-        .map_err(|error| format!("a record can't be read: {}", without_values(&error)))?;
+/// A record's event, or why the record contains none that could be applied. Order holds per partition
+/// key, so an event with another aggregate's key may come in any order.
+fn event_of<D: Project>(record: &KinesisRecord) -> Result<Envelope<D::PublicEvent>, String> {
+    let envelope = Envelope::parse::<D>(&record.data)
+        .map_err(|error| format!("a record can't be read: {}", parse_problem(&error)))?;
     if envelope.subject.as_str() == record.partition_key {
         Ok(envelope)
     } else {
@@ -245,69 +264,98 @@ fn read(record: &KinesisRecord) -> Result<Envelope, String> {
     }
 }
 
-/// An error's text without what JSON's own errors quote of the record.
-fn without_values(error: &millrace_domain::envelope::EnvelopeError) -> String {
-    use millrace_domain::envelope::EnvelopeError;
-    match error {
-        EnvelopeError::Json(_) => "it is no domain event in JSON".to_owned(),
-        EnvelopeError::Member { .. } => error.to_string(),
+fn parse_problem(error: &DecodeError) -> String {
+    if error.path().is_empty() {
+        "it is no domain event in JSON".to_owned()
+    } else {
+        error.to_string()
     }
 }
 
-/// Applies what comes next, skips what is a repeat, and marks what can't be applied.
-fn apply(
-    mut view: Option<View>,
+/// The view of a stored item; `None` if the item has stale attributes only.
+fn read_view<D: Project>(item: &Attributes) -> Result<Option<Encoded<D::View>>, String> {
+    let view = View::read(item).map_err(|error| format!("the view can't be read: {error}"))?;
+    let encoded = view.map(|view| {
+        let item = view.to_item()?;
+        Ok(Encoded { view, item })
+    });
+    encoded
+        .transpose()
+        .map_err(|error: EncodeError| format!("the view can't be written again: {error}"))
+}
+
+/// Applies each event that comes next and skips duplicates. An event that can't be applied makes the
+/// view stale.
+fn apply_all<D: Project>(
+    mut view: Option<Encoded<D::View>>,
     mut stale: Option<Stale>,
-    events: &[Result<Envelope, String>],
-    ambient: &impl Ambient,
-) -> Change {
-    let mut lines = Vec::new();
+    events: &[Result<Envelope<D::PublicEvent>, String>],
+    now: Timestamp,
+) -> Change<D::View> {
+    let mut history = Vec::new();
     for event in events {
-        let applied = view.as_ref().map_or(Sequence::NONE, |view| view.sequence);
+        let applied = through(view.as_ref());
         let (until, reason) = match event {
             Err(reason) => (applied.next(), reason.clone()),
-            Ok(envelope) => match gate(applied, envelope.sequence) {
-                Gate::Repeat => continue,
-                Gate::Next => match next(view.as_ref(), envelope) {
-                    Ok((after, line)) => {
+            Ok(event) => match SequenceGate::check(applied, event.sequence) {
+                SequenceGate::Duplicate => continue,
+                SequenceGate::Next => match apply_next::<D>(view.as_ref(), event) {
+                    Ok((after, item)) => {
                         view = Some(after);
-                        lines.push(line);
+                        history.push(item);
                         continue;
                     }
-                    Err(reason) => (envelope.sequence, reason),
+                    Err(reason) => (event.sequence, reason),
                 },
-                Gate::Gap { missing } => (
-                    envelope.sequence,
+                SequenceGate::Gap { missing } => (
+                    event.sequence,
                     format!(
                         "event {missing} is missing, and event {} came",
-                        envelope.sequence
+                        event.sequence
                     ),
                 ),
             },
         };
-        let more = Stale {
-            until,
-            reason,
-            since: ambient.now(),
-        };
-        stale = Some(Stale::also(stale, more));
+        stale = Some(Stale::new(until, reason, now).added_to(stale));
     }
-    let reached = view.as_ref().map_or(Sequence::NONE, |view| view.sequence);
+    let reached = through(view.as_ref());
     Change {
         stale: stale.filter(|stale| stale.until > reached),
         view,
-        lines,
+        history,
     }
 }
 
-/// The view and the history item that the event leads to; or, where one of them can't be stored, why.
-fn next(view: Option<&View>, event: &Envelope) -> Result<(View, Line), String> {
-    let (after, entry) = View::apply(view, event);
-    let time = entry.time;
-    let item = entry.to_attributes();
-    check_sizes(&item, &after.to_attributes())
-        .map_err(|reason| format!("event {} leads to {reason}", event.sequence))?;
-    Ok((after, Line { item, time }))
+fn through<V>(view: Option<&Encoded<V>>) -> Sequence {
+    view.map_or(Sequence::NONE, |encoded| encoded.view.sequence)
+}
+
+/// The view and the history item that the event leads to; or, if one of them can't be stored, why.
+fn apply_next<D: Project>(
+    before: Option<&Encoded<D::View>>,
+    event: &Envelope<D::PublicEvent>,
+) -> Result<(Encoded<D::View>, HistoryItem), String> {
+    let before = before.map(|encoded| &encoded.view);
+    let sequence = event.sequence;
+    let (view, history) = encode_next::<D>(before, event).map_err(|error| {
+        format!("event {sequence} leads to an item that can't be encoded: {error}")
+    })?;
+    check_sizes(&history.item, &view.item)
+        .map_err(|reason| format!("event {sequence} leads to {reason}"))?;
+    Ok((view, history))
+}
+
+fn encode_next<D: Project>(
+    before: Option<&ViewOf<D>>,
+    event: &Envelope<D::PublicEvent>,
+) -> Result<(Encoded<D::View>, HistoryItem), EncodeError> {
+    let (view, entry): (ViewOf<D>, HistoryEntryOf<D>) = view::apply::<D>(before, event)?;
+    let history = HistoryItem {
+        item: entry.to_item()?,
+        time: entry.time,
+    };
+    let item = view.to_item()?;
+    Ok((Encoded { view, item }, history))
 }
 
 fn check_sizes(history: &Attributes, view: &Attributes) -> Result<(), String> {
@@ -323,19 +371,14 @@ fn check_sizes(history: &Attributes, view: &Attributes) -> Result<(), String> {
     Ok(())
 }
 
-fn view_item(aggregate: &str, view: Option<&View>, stale: Option<&Stale>) -> Attributes {
-    let mut item = view.map_or_else(
-        || {
-            [
-                (view::ID.to_owned(), Attribute::text(aggregate)),
-                (view::SEQUENCE.to_owned(), Attribute::number(0)),
-            ]
-            .into()
-        },
-        View::to_attributes,
-    );
-    item.extend(stale.map(Stale::to_attributes).unwrap_or_default());
-    item
+/// The item of an aggregate of which no event is applied; readers take it for no view.
+fn item_without_view(aggregate: &str) -> Attributes {
+    [
+        (view::ID, Attribute::text(aggregate)),
+        (view::SEQUENCE, Attribute::number(0)),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
 }
 
 #[cfg(test)]
@@ -347,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_view_leaves_room_for_its_stale_mark() {
+    fn a_view_leaves_room_for_its_stale_attributes() {
         let largest = item(MAX_VIEW_BYTES);
         assert_eq!(check_sizes(&item(MAX_ITEM_BYTES), &largest), Ok(()));
         let larger = check_sizes(&item(9), &item(MAX_VIEW_BYTES + 1));
@@ -357,13 +400,11 @@ mod tests {
         let reason = "a history item of 409601 bytes, and the limit is 409600";
         assert_eq!(larger, Err(reason.to_owned()));
 
-        let mark = Stale {
-            until: Sequence::new((1 << 53) - 1).expect("valid"),
-            reason: "x".repeat(2_000),
-            since: Timestamp::from_unix_millis(0).expect("valid"),
-        };
+        let until = Sequence::new((1 << 53) - 1).expect("valid");
+        let since = Timestamp::from_unix_millis(0).expect("valid");
+        let stale = Stale::new(until, "€".repeat(10_000), since);
         let mut marked = largest;
-        marked.extend(mark.to_attributes());
+        marked.extend(stale.to_attributes());
         marked.insert(REVISION.to_owned(), Attribute::text("x".repeat(36)));
         assert!(item_size(&marked) <= MAX_ITEM_BYTES);
     }

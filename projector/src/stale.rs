@@ -1,22 +1,27 @@
-//! The mark on a view that is known to be behind, or may be: since when, why, and what it has to
-//! reach to be trusted again.
+//! What a stale view's item says: since when it is stale, why, and which event it has to include to
+//! be right again.
 //!
-//! It lies on the view's own item. Where there is no view yet, the item holds nothing but the mark
-//! and sequence 0, which readers take for no view.
+//! The attributes are part of the view's own item. An aggregate that has no view yet has an item of
+//! these attributes alone, at sequence 0, which readers take for no view.
 
-use millrace_domain::{Attribute, Attributes, Sequence, Timestamp};
+use millrace_core::layout::MAX_POSITION;
+use millrace_core::{Attribute, Attributes, Sequence, Timestamp};
 
-/// The attribute that says what the view has to reach.
+/// The attribute with the sequence that the view has to reach.
 pub const SEQUENCE: &str = "StaleSequence";
-/// The attribute that says why.
+/// The attribute with the reason.
 pub const REASON: &str = "StaleReason";
-/// The attribute that says since when.
+/// The attribute with the time.
 pub const SINCE: &str = "StaleSince";
 
-/// A view's mark.
+/// The most bytes of a reason that are kept. An error names attributes at any depth, and the item has
+/// little room left.
+const MAX_REASON_BYTES: usize = 2_000;
+
+/// Why a view is stale.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stale {
-    /// The mark is gone once the view has reached this.
+    /// The view is no longer stale once it has reached this.
     pub until: Sequence,
     /// Why.
     pub reason: String,
@@ -25,8 +30,19 @@ pub struct Stale {
 }
 
 impl Stale {
-    /// Reads the mark of a view's item; `None` where there is none. A mark that is damaged still is
-    /// one: what can't be read of it is filled with what keeps it in place.
+    /// Stale until the view reaches `until`. A long reason is cut.
+    #[must_use]
+    pub fn new(until: Sequence, mut reason: String, since: Timestamp) -> Self {
+        reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
+        Self {
+            until,
+            reason,
+            since,
+        }
+    }
+
+    /// Reads the attributes of a view's item; `None` if the view isn't stale. With attributes that
+    /// can't be read the view stays stale: it is until the highest sequence there is.
     #[must_use]
     pub fn read(item: &Attributes) -> Option<Self> {
         let text = |name: &str| match item.get(name) {
@@ -46,7 +62,7 @@ impl Stale {
         })
     }
 
-    /// The mark's attributes.
+    /// The attributes of the view's item.
     #[must_use]
     pub fn to_attributes(&self) -> Attributes {
         [
@@ -58,22 +74,22 @@ impl Stale {
         .into()
     }
 
-    /// The mark after more trouble: it began when the first did, and ends when the last is over.
+    /// Stale for this reason next to an earlier one: since the first, until both are over.
     #[must_use]
-    pub fn also(before: Option<Self>, more: Self) -> Self {
+    pub fn added_to(self, before: Option<Self>) -> Self {
         match before {
-            Some(before) if before.until >= more.until => before,
+            Some(before) if before.until >= self.until => before,
             Some(before) => Self {
-                until: more.until,
+                until: self.until,
                 ..before
             },
-            None => more,
+            None => self,
         }
     }
 }
 
 fn last_sequence() -> Sequence {
-    Sequence::new(millrace_domain::layout::MAX_POSITION).expect("the highest there is")
+    Sequence::new(MAX_POSITION).expect("the highest there is")
 }
 
 #[cfg(test)]
@@ -81,36 +97,42 @@ mod tests {
     use super::*;
 
     fn stale(until: u64, reason: &str) -> Stale {
-        Stale {
-            until: Sequence::new(until).expect("valid"),
-            reason: reason.to_owned(),
-            since: Timestamp::from_unix_millis(5).expect("valid"),
-        }
+        Stale::new(
+            Sequence::new(until).expect("valid"),
+            reason.to_owned(),
+            Timestamp::from_unix_millis(5).expect("valid"),
+        )
     }
 
     #[test]
-    fn a_mark_is_read_as_it_was_written() {
-        let mark = stale(7, "why");
-        assert_eq!(Stale::read(&mark.to_attributes()), Some(mark));
+    fn is_read_as_it_was_written() {
+        let written = stale(7, "why");
+        assert_eq!(Stale::read(&written.to_attributes()), Some(written));
         assert_eq!(Stale::read(&Attributes::new()), None);
     }
 
     #[test]
-    fn a_damaged_mark_stays_a_mark() {
+    fn a_view_with_damaged_attributes_stays_stale() {
         let mut damaged = stale(7, "why").to_attributes();
         damaged.insert(SEQUENCE.to_owned(), Attribute::text("x"));
         damaged.remove(SINCE);
-        let read = Stale::read(&damaged).expect("a mark");
+        let read = Stale::read(&damaged).expect("stale");
         assert_eq!(read.until.get(), (1 << 53) - 1, "no view gets there");
         assert_eq!(read.reason, "why");
     }
 
     #[test]
-    fn trouble_adds_up() {
+    fn reasons_add_up() {
         let first = stale(7, "first");
-        assert_eq!(Stale::also(None, first.clone()), first);
-        let both = Stale::also(Some(first.clone()), stale(9, "second"));
+        assert_eq!(first.clone().added_to(None), first);
+        let both = stale(9, "second").added_to(Some(first.clone()));
         assert_eq!(both, stale(9, "first"));
-        assert_eq!(Stale::also(Some(first.clone()), stale(5, "less")), first);
+        assert_eq!(stale(5, "less").added_to(Some(first.clone())), first);
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_between_two_characters() {
+        assert_eq!(stale(7, &"x".repeat(2_000)).reason.len(), 2_000);
+        assert_eq!(stale(7, &"€".repeat(1_000)).reason, "€".repeat(666));
     }
 }

@@ -6,7 +6,6 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use aws_config::BehaviorVersion;
 use aws_sdk_dynamodb::config::ProvideCredentials as _;
 use millrace_domain::Settings;
-use millrace_domain::accounts::Accounts;
 use millrace_projector::dynamodb::Tables;
 use millrace_runtime::System;
 use millrace_translator::adapters::dynamodb::{CursorTable, EventsTable};
@@ -14,6 +13,7 @@ use millrace_translator::adapters::kinesis::DomainStream;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::Domain;
 use super::publish::Publication;
 use super::standing::Examiner;
 use crate::clients::Clients;
@@ -100,6 +100,12 @@ impl Deployment {
         })
     }
 
+    pub(crate) const fn domain(&self) -> Domain {
+        Domain {
+            settings: self.settings,
+        }
+    }
+
     pub(crate) fn events(&self) -> EventsTable {
         EventsTable::new(
             self.clients.dynamodb.clone(),
@@ -115,12 +121,12 @@ impl Deployment {
         )
     }
 
-    pub(crate) fn examiner(&self) -> Examiner<EventsTable, CursorTable, Tables> {
+    pub(crate) fn examiner(&self) -> Examiner<Domain, EventsTable, CursorTable, Tables> {
         Examiner {
+            domain: self.domain(),
             events: self.events(),
             cursors: self.cursors(),
             model: self.read_models(),
-            settings: self.settings,
         }
     }
 
@@ -134,11 +140,9 @@ impl Deployment {
     /// What `redrive` and `republish` publish with: the translator's own services.
     pub(crate) fn publication(
         &self,
-    ) -> Publication<Accounts, EventsTable, CursorTable, DomainStream, System> {
+    ) -> Publication<Domain, EventsTable, CursorTable, DomainStream, System> {
         Publication {
-            domain: Accounts {
-                settings: self.settings,
-            },
+            domain: self.domain(),
             events: self.events(),
             cursors: self.cursors(),
             publisher: DomainStream::new(

@@ -3,10 +3,10 @@
 
 use std::collections::VecDeque;
 
-use millrace_domain::envelope::Context;
-use millrace_domain::row::{self, StoredRow};
-use millrace_domain::{
-    Attributes, Envelope, HistoryEntry, RowError, Sequence, Settings, State, Version, View, evolve,
+use millrace_core::view::{self, HistoryEntryOf, ViewOf};
+use millrace_core::{
+    Attributes, DecodeError, Domain, EncodeError, Envelope, Project, Sequence, StoredRow,
+    StoredRowOf, Version, row,
 };
 use millrace_runtime::ServiceError;
 
@@ -21,57 +21,63 @@ pub enum Damage {
         /// Its `Version`, 0 where even that can't be read.
         version: u64,
         /// What is wrong.
-        error: RowError,
+        error: DecodeError,
     },
     /// A row is missing.
     #[error("event {0} is missing")]
     Missing(Sequence),
-    /// The first event is no opening.
-    #[error("the first row is not an opening")]
-    NotOpened,
+    /// No event before it contains what the public event has to repeat.
+    #[error("event {0} repeats what no event before it contains")]
+    Unpublishable(Sequence),
+    /// The domain's type of the public event has no form.
+    #[error("event {sequence} can't be projected: {error}")]
+    Unprojectable {
+        /// The event.
+        sequence: Sequence,
+        /// What is wrong.
+        error: EncodeError,
+    },
 }
 
 /// One event with what it makes of the read models.
-#[derive(Debug, Clone)]
-pub struct Folded {
+pub struct Folded<D: Project> {
     /// The event.
-    pub envelope: Envelope,
+    pub envelope: Envelope<D::PublicEvent>,
     /// The view after it.
-    pub view: View,
-    /// Its history item.
-    pub entry: HistoryEntry,
+    pub view: ViewOf<D>,
+    /// Its history entry.
+    pub entry: HistoryEntryOf<D>,
 }
 
 /// A fold, as far as it was read.
-#[derive(Debug)]
-pub struct Fold<'a, L> {
+pub struct Fold<'a, D: Project, L> {
+    domain: &'a D,
     events: &'a L,
     aggregate: &'a str,
-    settings: Settings,
     rows: VecDeque<Attributes>,
     /// The last row that was read.
     after: Option<Version>,
     /// Whether more rows may follow those that were read.
     more: bool,
-    state: State,
-    context: Option<Context>,
-    view: Option<View>,
+    state: Option<D::State>,
+    context: D::Context,
+    view: Option<ViewOf<D>>,
     damage: Option<Damage>,
     wrong_snapshot: Option<Version>,
 }
 
-impl<'a, L: EventLog> Fold<'a, L> {
+impl<'a, D: Project, L: EventLog> Fold<'a, D, L> {
     /// A fold before the first event; nothing is read yet.
-    pub fn new(events: &'a L, aggregate: &'a str, settings: Settings) -> Self {
+    pub fn new(domain: &'a D, events: &'a L, aggregate: &'a str) -> Self {
         Self {
+            domain,
             events,
             aggregate,
-            settings,
             rows: VecDeque::new(),
             after: None,
             more: true,
-            state: State::Unopened,
-            context: None,
+            state: None,
+            context: <D as Domain>::Context::default(),
             view: None,
             damage: None,
             wrong_snapshot: None,
@@ -83,7 +89,7 @@ impl<'a, L: EventLog> Fold<'a, L> {
     ///
     /// # Errors
     /// [`ServiceError`]: nothing was read; the call can be repeated.
-    pub async fn next(&mut self) -> Result<Option<Folded>, ServiceError> {
+    pub async fn next(&mut self) -> Result<Option<Folded<D>>, ServiceError> {
         while self.damage.is_none() {
             while let Some(row) = self.rows.pop_front() {
                 match self.fold(&row) {
@@ -107,7 +113,7 @@ impl<'a, L: EventLog> Fold<'a, L> {
     ///
     /// # Errors
     /// [`ServiceError`]: it can be continued.
-    pub async fn finish(&mut self, mut each: impl FnMut(&Folded)) -> Result<(), ServiceError> {
+    pub async fn finish(&mut self, mut each: impl FnMut(&Folded<D>)) -> Result<(), ServiceError> {
         while let Some(folded) = self.next().await? {
             each(&folded);
         }
@@ -121,7 +127,7 @@ impl<'a, L: EventLog> Fold<'a, L> {
 
     /// The view after the last event that was read.
     #[must_use]
-    pub const fn view(&self) -> Option<&View> {
+    pub const fn view(&self) -> Option<&ViewOf<D>> {
         self.view.as_ref()
     }
 
@@ -155,9 +161,9 @@ impl<'a, L: EventLog> Fold<'a, L> {
         Ok(())
     }
 
-    fn fold(&mut self, row: &Attributes) -> Result<Option<Folded>, Damage> {
+    fn fold(&mut self, row: &Attributes) -> Result<Option<Folded<D>>, Damage> {
         let expected = self.through().next();
-        let read = StoredRow::read(row, &self.settings);
+        let read: Result<StoredRowOf<D>, _> = StoredRow::read(self.domain, row);
         let event = match read.map_err(|error| Damage::Undecodable {
             version: row::version(row).map_or(0, Version::get),
             error,
@@ -165,7 +171,7 @@ impl<'a, L: EventLog> Fold<'a, L> {
             StoredRow::Event(event) => event,
             StoredRow::Snapshot(snapshot) => {
                 let is_here = snapshot.version.sequence().next() == expected;
-                if is_here && snapshot.state() != self.state {
+                if is_here && Some(snapshot.state) != self.state {
                     self.wrong_snapshot.get_or_insert(snapshot.version);
                 }
                 return Ok(None);
@@ -174,11 +180,15 @@ impl<'a, L: EventLog> Fold<'a, L> {
         if event.sequence() != expected {
             return Err(Damage::Missing(expected));
         }
-        let context = Context::after(self.context, &event).ok_or(Damage::NotOpened)?;
-        self.context = Some(context);
-        self.state = evolve(self.state, &event.event);
-        let envelope = Envelope::of(&event, context);
-        let (view, entry) = View::apply(self.view.as_ref(), &envelope);
+        let envelope = Envelope::publish::<D>(&mut self.context, &event)
+            .ok_or(Damage::Unpublishable(expected))?;
+        self.state = D::evolve(self.state.take(), &event.event);
+        let (view, entry) = view::apply::<D>(self.view.as_ref(), &envelope).map_err(|error| {
+            Damage::Unprojectable {
+                sequence: expected,
+                error,
+            }
+        })?;
         self.view = Some(view.clone());
         Ok(Some(Folded {
             envelope,

@@ -1,14 +1,15 @@
 //! `millrace inspect`: one aggregate's rows, events, cursor and view side by side.
 
 use anyhow::{Result, bail};
+use millrace_core::answer;
 use millrace_domain::row::{self, StoredRow};
 use millrace_domain::{Attribute, Attributes, Sequence};
 use millrace_runtime::{Ambient as _, System};
 use serde_json::{Map, Value, json};
 
-use super::aggregates;
 use super::deployment::Deployment;
 use super::fold::Fold;
+use super::{Domain, aggregates};
 use crate::args::Inspect;
 use crate::output::Output;
 
@@ -50,18 +51,20 @@ pub(crate) async fn run(deployment: &Deployment, inspect: &Inspect, output: Outp
         show_row(stored, &read, published, output)?;
     }
     let events = deployment.events();
-    let mut fold = Fold::new(&events, id, deployment.settings);
+    let domain = deployment.domain();
+    let mut fold = Fold::new(&domain, &events, id);
     let mut last = None;
     while let Some(folded) = fold.next().await? {
         if upto(folded.envelope.time) {
-            let bytes = String::from_utf8_lossy(&folded.envelope.to_bytes()).into_owned();
+            let bytes =
+                String::from_utf8_lossy(&folded.envelope.to_bytes::<Domain>()?).into_owned();
             output.result(
                 format_args!("event  {bytes}"),
                 &json!({ "event": serde_json::from_str::<Value>(&bytes)? }),
             )?;
         }
         if upto(folded.entry.effective_at) {
-            last = Some(folded.entry);
+            last = Some(answer::history_entry::<Domain>(folded.entry));
         }
     }
     output.result(
@@ -88,6 +91,7 @@ pub(crate) async fn run(deployment: &Deployment, inspect: &Inspect, output: Outp
         )?,
     }
     let view = standing.view.as_ref().ok();
+    let view = view.map(|view| view.as_ref().map(answer::view::<Domain>));
     output.result(
         format_args!("view   (now) {}", serde_json::to_string(&view)?),
         &json!({

@@ -5,7 +5,7 @@ use std::hash::BuildHasher;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use millrace_domain::Sequence;
+use millrace_core::Sequence;
 
 use super::deployment::Deployment;
 use crate::athena;

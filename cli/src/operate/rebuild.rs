@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use futures_util::stream::{self, StreamExt as _};
-use millrace_domain::{Attribute, Attributes, HistoryEntry, Sequence, Settings, View, view};
+use millrace_core::view::{self, ViewOf};
+use millrace_core::{Attribute, Attributes, EncodeError, HistoryEntry, Project, Sequence, View};
 use millrace_projector::dynamodb::Tables;
 use millrace_projector::history;
 use millrace_projector::model::{REVISION, Saved};
@@ -29,7 +30,7 @@ use super::fold::{Damage, Fold};
 use super::ports::{EventLog, ReadModelRepair};
 use super::roles::{self, Role};
 use super::verify::NOT_WELL;
-use super::{CONCURRENCY, aggregates};
+use super::{CONCURRENCY, Domain, aggregates};
 use crate::args::{Model, Rebuild};
 use crate::output::Output;
 use millrace_local_stack::progress::Progress;
@@ -49,15 +50,15 @@ const CHUNK: usize = 100;
 
 /// The services that a read model is rebuilt with.
 #[derive(Debug, Clone)]
-pub struct Rebuilder<L, M, A> {
+pub struct Rebuilder<D, L, M, A> {
+    /// The domain.
+    pub domain: D,
     /// The events table.
     pub events: L,
     /// The read models.
     pub model: M,
     /// Time, ids and randomness.
     pub ambient: A,
-    /// The domain's settings.
-    pub settings: Settings,
 }
 
 /// How rebuilding an aggregate ended.
@@ -82,6 +83,17 @@ pub enum Outcome {
     },
     /// It isn't known to be right: a service failed, or the projector changed it every time.
     Incomplete(String),
+}
+
+/// Why an attempt to rebuild an aggregate ended early.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    /// A service failed; the aggregate is tried again.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// The domain's type of a view or a history entry has no form; a retry fails in the same way.
+    #[error("an item can't be encoded: {0}")]
+    Encode(#[from] EncodeError),
 }
 
 /// How a run over many aggregates ended.
@@ -121,7 +133,7 @@ impl Summary {
     }
 }
 
-impl<L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<L, M, A> {
+impl<D: Project, L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<D, L, M, A> {
     /// Rebuilds many aggregates, several at once, and reports each one's outcome as it ends.
     ///
     /// # Errors
@@ -155,10 +167,10 @@ impl<L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<L, M, A> {
             };
             match outcome {
                 Ok(outcome) => return outcome,
-                Err(error) if retry == MAX_RETRIES => {
-                    return Outcome::Incomplete(Chain(&error).to_string());
+                Err(Failed::Service(_)) if retry < MAX_RETRIES => {
+                    tokio::time::sleep(BACKOFF.delay(retry, &self.ambient)).await;
                 }
-                Err(_) => tokio::time::sleep(BACKOFF.delay(retry, &self.ambient)).await,
+                Err(error) => return Outcome::Incomplete(Chain(&error).to_string()),
             }
             retry += 1;
         }
@@ -167,9 +179,9 @@ impl<L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<L, M, A> {
     /// Replaces the view unless it is the fold of its events. The item is read before the last event
     /// is, so events that the fold lacks are no explanation of an item that is ahead of it, nor of a
     /// stale mark.
-    async fn view(&self, aggregate: &str) -> Result<Outcome, ServiceError> {
-        let mut fold = Fold::new(&self.events, aggregate, self.settings);
-        let mut newest: VecDeque<View> = VecDeque::new();
+    async fn view(&self, aggregate: &str) -> Result<Outcome, Failed> {
+        let mut fold = Fold::new(&self.domain, &self.events, aggregate);
+        let mut newest: VecDeque<ViewOf<D>> = VecDeque::new();
         let mut removed = 0;
         for attempt in 0..MAX_TRIES {
             let live = self.model.view(aggregate).await?;
@@ -220,7 +232,7 @@ impl<L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<L, M, A> {
                     return Ok(incomplete);
                 }
             }
-            let mut item = right.to_attributes();
+            let mut item = right.to_item()?;
             item.insert(
                 REVISION.to_owned(),
                 Attribute::text(self.ambient.unique_id()),
@@ -238,7 +250,7 @@ impl<L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<L, M, A> {
 
     /// Puts history items that are missing or wrong, and removes those that belong to no event. Reads
     /// the history again until a pass changes nothing.
-    async fn history(&self, aggregate: &str) -> Result<Outcome, ServiceError> {
+    async fn history(&self, aggregate: &str) -> Result<Outcome, Failed> {
         let mut changed = 0;
         let mut upto = None;
         for _ in 0..MAX_TRIES {
@@ -261,12 +273,8 @@ impl<L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<L, M, A> {
 
     /// Goes through the history and the events once, side by side; up to the event `upto` where that
     /// is given.
-    async fn history_pass(
-        &self,
-        aggregate: &str,
-        upto: Option<Sequence>,
-    ) -> Result<Pass, ServiceError> {
-        let mut fold = Fold::new(&self.events, aggregate, self.settings);
+    async fn history_pass(&self, aggregate: &str, upto: Option<Sequence>) -> Result<Pass, Failed> {
+        let mut fold = Fold::new(&self.domain, &self.events, aggregate);
         let mut items = Items::new(&self.model, aggregate);
         let mut item = items.next().await?;
         let mut event = fold.next().await?;
@@ -285,7 +293,7 @@ impl<L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<L, M, A> {
                 (None, None) => break,
                 (None, Some(folded)) if is_beyond(folded.entry.sequence) => break,
                 (None, Some(folded)) => {
-                    put.push(folded.entry.to_attributes());
+                    put.push(folded.entry.to_item()?);
                     event = fold.next().await?;
                 }
                 (Some(read), next) => {
@@ -294,13 +302,13 @@ impl<L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<L, M, A> {
                     match (here, next) {
                         (Some(here), Some(entry)) if here == entry.sequence => {
                             if HistoryEntry::read(read).as_ref() != Ok(entry) {
-                                put.push(entry.to_attributes());
+                                put.push(entry.to_item()?);
                             }
                             item = items.next().await?;
                             event = fold.next().await?;
                         }
                         (Some(here), Some(entry)) if here > entry.sequence => {
-                            put.push(entry.to_attributes());
+                            put.push(entry.to_item()?);
                             event = fold.next().await?;
                         }
                         // The item may belong to an event after the one that can't be read.
@@ -345,7 +353,11 @@ fn damaged(through: Sequence, damage: &Damage) -> Outcome {
     }
 }
 
-fn outcome<L: EventLog>(fold: &Fold<'_, L>, changed: usize, view: Option<View>) -> Outcome {
+fn outcome<D: Project, L: EventLog>(
+    fold: &Fold<'_, D, L>,
+    changed: usize,
+    view: Option<ViewOf<D>>,
+) -> Outcome {
     match fold.damage() {
         Some(damage) => damaged(fold.through(), damage),
         None => Outcome::Right {
@@ -446,12 +458,12 @@ pub(crate) async fn run(
 }
 
 impl Deployment {
-    fn rebuilder(&self) -> Rebuilder<EventsTable, Tables, System> {
+    fn rebuilder(&self) -> Rebuilder<Domain, EventsTable, Tables, System> {
         Rebuilder {
+            domain: self.domain(),
             events: self.events(),
             model: self.read_models(),
             ambient: System,
-            settings: self.settings,
         }
     }
 }

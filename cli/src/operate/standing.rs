@@ -9,9 +9,10 @@
 //! Each cause is one finding: a blocked aggregate isn't also reported as unpublished, and its view
 //! isn't reported as lagging.
 
-use millrace_core::DecodeError;
-use millrace_domain::accounts::Accounts;
-use millrace_domain::{HistoryEntry, RowError, Sequence, Settings, Timestamp, View};
+use millrace_core::view::ViewOf;
+use millrace_core::{
+    Attribute, Data, DecodeError, HistoryEntry, Project, Sequence, Timestamp, View,
+};
 use millrace_projector::stale::Stale;
 use millrace_runtime::ServiceError;
 use millrace_translator::cursor::Cursor;
@@ -24,20 +25,20 @@ use super::rebuild::{Items, sequence_of};
 
 /// The services that aggregates are examined with.
 #[derive(Debug, Clone)]
-pub struct Examiner<L, C, M> {
+pub struct Examiner<D, L, C, M> {
+    /// The domain.
+    pub domain: D,
     /// The events table.
     pub events: L,
     /// The publication cursors.
     pub cursors: C,
     /// The read models.
     pub model: M,
-    /// The domain's settings.
-    pub settings: Settings,
 }
 
 /// What was read of an aggregate.
 #[derive(Debug)]
-pub struct Standing {
+pub struct Standing<V> {
     /// The aggregate.
     pub id: String,
     /// The last event that can be read.
@@ -45,11 +46,11 @@ pub struct Standing {
     /// The cursor; the first one where none is stored.
     pub cursor: Result<Cursor, DecodeError>,
     /// The view.
-    pub view: Result<Option<View>, RowError>,
+    pub view: Result<Option<View<V>>, DecodeError>,
     /// The view's stale mark.
     pub stale: Option<Stale>,
     /// What the view has to be after the last event.
-    pub expected: Option<View>,
+    pub expected: Option<View<V>>,
     /// How many of the published events happened before the time that was asked for.
     pub settled: Sequence,
     /// What is wrong.
@@ -150,7 +151,7 @@ struct History {
     stray: Option<(usize, String)>,
 }
 
-impl<L: EventLog, C: CursorRepair, M: ReadModelRepair> Examiner<L, C, M> {
+impl<D: Project, L: EventLog, C: CursorRepair, M: ReadModelRepair> Examiner<D, L, C, M> {
     /// Examines an aggregate. Cursor and view have to include the events up to `at_least`, where that
     /// is given, else all that there are; `settled_before` is for [`Standing::settled`].
     ///
@@ -161,13 +162,13 @@ impl<L: EventLog, C: CursorRepair, M: ReadModelRepair> Examiner<L, C, M> {
         id: &str,
         at_least: Option<Sequence>,
         settled_before: Timestamp,
-    ) -> Result<Standing, ServiceError> {
+    ) -> Result<Standing<D::View>, ServiceError> {
         let item = self.model.view(id).await?;
         let stored = self.cursors.stored(id).await?;
         let view = item.as_ref().map_or(Ok(None), View::read);
         let cursor = stored
             .map_or_else(|| Ok(Cursor::default()), |stored| stored.cursor)
-            .and_then(Cursor::with_readable_context::<Accounts>);
+            .and_then(Cursor::with_readable_context::<D>);
         let published = cursor
             .as_ref()
             .map_or(Sequence::NONE, |cursor| cursor.published_through);
@@ -175,8 +176,8 @@ impl<L: EventLog, C: CursorRepair, M: ReadModelRepair> Examiner<L, C, M> {
             .as_ref()
             .ok()
             .map(|view| view.as_ref().map_or(Sequence::NONE, |view| view.sequence));
-        let (mut view_then, mut settled) = (None, Sequence::NONE);
-        let mut fold = Fold::new(&self.events, id, self.settings);
+        let (mut view_then, mut settled): (Option<ViewOf<D>>, _) = (None, Sequence::NONE);
+        let mut fold = Fold::new(&self.domain, &self.events, id);
         let history = self
             .history(id, &mut fold, viewed, |folded| {
                 let sequence = folded.entry.sequence;
@@ -222,9 +223,9 @@ impl<L: EventLog, C: CursorRepair, M: ReadModelRepair> Examiner<L, C, M> {
     async fn history(
         &self,
         id: &str,
-        fold: &mut Fold<'_, L>,
+        fold: &mut Fold<'_, D, L>,
         viewed: Option<Sequence>,
-        mut each: impl FnMut(&Folded) + Send,
+        mut each: impl FnMut(&Folded<D>) + Send,
     ) -> Result<History, ServiceError> {
         let mut history = History::default();
         let mut items = Items::new(&self.model, id);
@@ -269,7 +270,7 @@ impl<L: EventLog, C: CursorRepair, M: ReadModelRepair> Examiner<L, C, M> {
                 }
                 _ => {
                     let shown = || match item.as_ref().and_then(|item| item.get("Sequence")) {
-                        Some(millrace_domain::Attribute::Number(number)) => number.clone(),
+                        Some(Attribute::Number(number)) => number.clone(),
                         _ => "of another type".to_owned(),
                     };
                     history.stray.get_or_insert_with(|| (0, shown())).0 += 1;
@@ -280,7 +281,7 @@ impl<L: EventLog, C: CursorRepair, M: ReadModelRepair> Examiner<L, C, M> {
     }
 }
 
-impl Standing {
+impl<V: Data> Standing<V> {
     fn find(&mut self, kind: Kind, detail: String) {
         self.findings.push(Finding { kind, detail });
     }
@@ -326,7 +327,7 @@ impl Standing {
     fn judge_view(
         &mut self,
         has_item: bool,
-        then: Option<&View>,
+        then: Option<&View<V>>,
         is_damaged: bool,
         wanted: Sequence,
     ) {

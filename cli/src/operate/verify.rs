@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use futures_util::stream::{self, StreamExt as _};
-use millrace_domain::{AggregateId, Sequence, Timestamp};
+use millrace_core::{AggregateId, Data, Project, Sequence, Timestamp, answer};
 use millrace_runtime::{Ambient as _, Chain, System};
 use serde_json::{Value, json};
 
 use super::deployment::Deployment;
 use super::standing::{Finding, Kind, Standing};
-use super::{CONCURRENCY, aggregates, lake};
+use super::{CONCURRENCY, Domain, aggregates, lake};
 use crate::args::Verify;
 use crate::follower::{self, Follower, Start};
 use crate::output::Output;
@@ -139,7 +139,7 @@ async fn examine_all(
 }
 
 impl Report {
-    fn add(&mut self, standing: &Standing) -> Result<()> {
+    fn add<V: Data>(&mut self, standing: &Standing<V>) -> Result<()> {
         self.events += standing.through.get();
         self.due.insert(standing.id.clone(), standing.settled);
         for finding in &standing.findings {
@@ -313,23 +313,26 @@ async fn select(deployment: &Deployment, verify: &Verify, progress: &Progress) -
     })
 }
 
-fn show(standing: &Standing, output: Output) -> Result<()> {
+fn show(standing: &Standing<<Domain as Project>::View>, output: Output) -> Result<()> {
     let published = standing
         .cursor
         .as_ref()
         .map(|cursor| cursor.published_through.get())
         .ok();
+    let view = standing.view.as_ref().ok();
+    let view = view.map(|view| view.as_ref().map(answer::view::<Domain>));
+    let expected = standing.expected.as_ref().map(answer::view::<Domain>);
     output.result(
         format_args!(
             "{}: {} events, published through {}, view {}",
             standing.id,
             standing.through,
             published.map_or_else(|| "?".to_owned(), |published| published.to_string()),
-            serde_json::to_string(&standing.view.as_ref().ok())?,
+            serde_json::to_string(&view)?,
         ),
         &json!({
             "account": standing.id, "events": standing.through, "publishedThrough": published,
-            "view": standing.view.as_ref().ok(), "expected": standing.expected,
+            "view": view, "expected": expected,
         }),
     )
 }

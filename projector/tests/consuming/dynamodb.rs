@@ -12,7 +12,7 @@ use aws_sdk_dynamodb::types::error::{
 };
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use aws_smithy_mocks::{RuleMode, mock, mock_client};
-use millrace_domain::{Attribute, Attributes};
+use millrace_core::{Attribute, Attributes};
 use millrace_projector::dynamodb::{Condition, Tables};
 use millrace_projector::model::{ReadModel as _, Saved};
 
@@ -122,7 +122,7 @@ async fn a_view_is_saved_and_marked_under_the_condition() {
     let saved = tables.save_view(item(7, None), None).await;
     assert_eq!(saved.expect("answered"), Saved::Stored);
     let mark = [("StaleSequence".to_owned(), Attribute::number(9))].into();
-    let marked = tables.mark("a", mark, &item(6, None)).await;
+    let marked = tables.set_stale("a", mark, &item(6, None)).await;
     assert_eq!(marked.expect("answered"), Saved::Stored);
 }
 
@@ -143,7 +143,7 @@ async fn a_condition_that_failed_means_moved_and_throttling_an_error() {
     });
     let client = mock_client!(aws_sdk_dynamodb, [&moved]);
     let marked = tables(client)
-        .mark("a", item(7, None), &item(6, None))
+        .set_stale("a", item(7, None), &item(6, None))
         .await;
     assert_eq!(marked.expect("answered"), Saved::Moved);
     let throttled = mock!(Client::put_item).then_error(|| {

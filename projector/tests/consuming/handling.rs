@@ -1,17 +1,20 @@
 //! Lambda's batches in, partial batch responses out.
 
+use std::marker::PhantomData;
+
 use aws_lambda_events::kinesis::KinesisEvent;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lambda_runtime::{Context, LambdaEvent};
-use millrace_domain::Timestamp;
-use millrace_projector::handler::project;
+use millrace_core::Timestamp;
+use millrace_domain::accounts::Accounts;
+use millrace_projector::handler::handle;
 use millrace_projector::project::Projector;
 use millrace_runtime::Ambient as _;
 use millrace_runtime::metrics::Metric;
 use serde_json::{Value, json};
 
-use crate::memory::{Measuring, Memory, Still, events, sequence};
+use crate::memory::{Measuring, Memory, Still, bytes, events, sequence};
 
 fn event(ids: &[(&str, u64)]) -> LambdaEvent<KinesisEvent> {
     let records: Vec<Value> = ids
@@ -25,7 +28,7 @@ fn event(ids: &[(&str, u64)]) -> LambdaEvent<KinesisEvent> {
                     "kinesisSchemaVersion": "1.0",
                     "partitionKey": id,
                     "sequenceNumber": position.to_string(),
-                    "data": STANDARD.encode(event.to_bytes()),
+                    "data": STANDARD.encode(bytes(&event)),
                     "approximateArrivalTimestamp": 1_545_084_650.987,
                 },
             })
@@ -42,10 +45,11 @@ fn event(ids: &[(&str, u64)]) -> LambdaEvent<KinesisEvent> {
 async fn a_batch_that_is_through_reports_nothing() {
     let memory = Memory::default();
     let projector = Projector {
+        domain: PhantomData::<Accounts>,
         model: &memory,
         ambient: Still,
     };
-    let response = project(&projector, event(&[("a", 1), ("a", 2)])).await;
+    let response = handle(&projector, event(&[("a", 1), ("a", 2)])).await;
     assert!(response.batch_item_failures.is_empty());
     assert_eq!(memory.view_of("a").expect("there").sequence, sequence(2));
 }
@@ -55,11 +59,12 @@ async fn the_first_record_that_is_not_through_is_reported_and_no_other() {
     let memory = Memory::default();
     *memory.down.lock().expect("unpoisoned") = Some("b".to_owned());
     let projector = Projector {
+        domain: PhantomData::<Accounts>,
         model: &memory,
         ambient: Still,
     };
     let batch = event(&[("a", 1), ("b", 1), ("c", 1), ("b", 2)]);
-    let response = project(&projector, batch).await;
+    let response = handle(&projector, batch).await;
     let failures: Vec<_> = response
         .batch_item_failures
         .into_iter()
@@ -72,11 +77,12 @@ async fn the_first_record_that_is_not_through_is_reported_and_no_other() {
 async fn the_projector_measures_what_came_of_a_batch() {
     let (memory, measuring) = (Memory::default(), Measuring::default());
     let projector = Projector {
+        domain: PhantomData::<Accounts>,
         model: &memory,
         ambient: &measuring,
     };
     // Two are applied, one is a repeat, and one has a gap before it.
-    project(&projector, event(&[("a", 1), ("a", 2), ("a", 1), ("b", 3)])).await;
+    handle(&projector, event(&[("a", 1), ("a", 2), ("a", 1), ("b", 3)])).await;
     let lag = Still.now().unix_millis() - events("a", 1..=1)[0].time.unix_millis();
     let measured = measuring.0.lock().expect("unpoisoned");
     assert_eq!(

@@ -1,8 +1,10 @@
 //! Events and items around DynamoDB's limits: what is taken whole, and what becomes of the rest.
 
+use std::marker::PhantomData;
 use std::time::Duration;
 
-use millrace_domain::{Envelope, HistoryEntry, View};
+use millrace_core::view::{ViewOf, apply};
+use millrace_domain::accounts::Accounts;
 use millrace_projector::history;
 use millrace_projector::project::{Outcome, Projector};
 use millrace_runtime::Budget;
@@ -10,10 +12,11 @@ use millrace_runtime::item_size::{MAX_ITEM_BYTES, item_size};
 use millrace_runtime::kinesis::KinesisRecord;
 use proptest::prelude::*;
 
-use crate::memory::{Fault, Memory, Still, batch, blocking, events, sequence};
+use crate::memory::{Envelope, Fault, Memory, Still, batch, blocking, events, fold, sequence};
 
 async fn project(memory: &Memory, records: Vec<KinesisRecord>) -> Outcome {
     let projector = Projector {
+        domain: PhantomData::<Accounts>,
         model: memory,
         ambient: Still,
     };
@@ -22,17 +25,12 @@ async fn project(memory: &Memory, records: Vec<KinesisRecord>) -> Outcome {
 }
 
 /// The event with a correlation id that gives its history item so many bytes.
-fn sized(mut event: Envelope, view: Option<&View>, bytes: usize) -> Envelope {
+fn sized(mut event: Envelope, view: Option<&ViewOf<Accounts>>, bytes: usize) -> Envelope {
     event.correlation_id = Some(String::new());
-    let item = View::apply(view, &event).1.to_attributes();
+    let (_, entry) = apply::<Accounts>(view, &event).expect("encodes");
+    let item = entry.to_item().expect("encodes");
     event.correlation_id = Some("x".repeat(bytes - item_size(&item)));
     event
-}
-
-fn fold(events: &[Envelope]) -> Option<View> {
-    events.iter().fold(None, |view, event| {
-        Some(View::apply(view.as_ref(), event).0)
-    })
 }
 
 #[tokio::test(start_paused = true)]
@@ -119,13 +117,13 @@ proptest! {
         for (event, bytes) in all.into_iter().zip(&sizes) {
             let correlation_id = Some("\"".repeat(*bytes));
             let event = Envelope { correlation_id, ..event };
-            let (after, entry) = View::apply(view.as_ref(), &event);
+            let (after, entry) = apply::<Accounts>(view.as_ref(), &event).expect("encodes");
             view = Some(after);
             items.push(entry);
         }
         let faults: Vec<_> = cut_short.into_iter().map(|it| Some(Fault::CutShort(it))).collect();
         let memory = Memory::failing(&faults);
-        let attributes = items.iter().map(HistoryEntry::to_attributes).collect();
+        let attributes = items.iter().map(|it| it.to_item().expect("encodes")).collect();
         blocking(history::put_all(&&memory, &Still, attributes)).expect("stored");
         prop_assert!(memory.history_of("a") == items);
     }

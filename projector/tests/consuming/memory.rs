@@ -4,15 +4,20 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use millrace_domain::{
-    AggregateId, Attribute, Attributes, Envelope, HistoryEntry, Sequence, Timestamp, View,
+use millrace_core::view::{HistoryEntryOf, ViewOf, apply};
+use millrace_core::{
+    AggregateId, Attribute, Attributes, Domain, HistoryEntry, Sequence, Timestamp, View,
 };
+use millrace_domain::accounts::Accounts;
 use millrace_projector::model::{REVISION, ReadModel, Saved};
 use millrace_projector::stale::{self, Stale};
 use millrace_runtime::item_size::item_size;
 use millrace_runtime::kinesis::KinesisRecord;
 use millrace_runtime::metrics::Metric;
 use millrace_runtime::{Ambient, ServiceError};
+
+/// An account's event.
+pub(crate) type Envelope = millrace_core::Envelope<<Accounts as Domain>::PublicEvent>;
 
 /// What happens to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +106,7 @@ impl Memory {
         }
     }
 
-    pub(crate) fn view_of(&self, id: &str) -> Option<View> {
+    pub(crate) fn view_of(&self, id: &str) -> Option<ViewOf<Accounts>> {
         let views = self.views.lock().expect("unpoisoned");
         View::read(views.get(id)?).expect("readable")
     }
@@ -111,7 +116,7 @@ impl Memory {
         views.get(id).and_then(Stale::read)
     }
 
-    pub(crate) fn history_of(&self, id: &str) -> Vec<HistoryEntry> {
+    pub(crate) fn history_of(&self, id: &str) -> Vec<HistoryEntryOf<Accounts>> {
         let history = self.history.lock().expect("unpoisoned");
         let of = history.iter().filter(|((of, _), _)| of == id);
         of.map(|(_, line)| HistoryEntry::read(line).expect("readable"))
@@ -158,7 +163,7 @@ impl ReadModel for &Memory {
         self.puts.lock().expect("unpoisoned").push(lines.len());
         let mut history = self.history.lock().expect("unpoisoned");
         for line in lines {
-            let read = HistoryEntry::read(&line).expect("a line");
+            let read: HistoryEntryOf<Accounts> = HistoryEntry::read(&line).expect("a line");
             history.insert((read.id.to_string(), read.sequence.get()), line);
         }
         match fault {
@@ -198,7 +203,7 @@ impl ReadModel for &Memory {
         }
     }
 
-    async fn mark(
+    async fn set_stale(
         &self,
         aggregate: &str,
         attributes: Attributes,
@@ -238,12 +243,22 @@ fn request_size(item: &Attributes) -> usize {
 
 /// Replaces a view by the fold of its events up to `through`, as another writer does.
 fn replace(views: &mut BTreeMap<String, Attributes>, id: &str, through: u64) {
-    let view = events(id, 1..=through).iter().fold(None, |view, event| {
-        Some(View::apply(view.as_ref(), event).0)
-    });
-    let mut item = view.expect("some").to_attributes();
+    let view = fold(&events(id, 1..=through)).expect("some");
+    let mut item = view.to_item().expect("encodes");
     item.insert(REVISION.to_owned(), Attribute::text("another writer's"));
     views.insert(id.to_owned(), item);
+}
+
+/// The view after these events.
+pub(crate) fn fold(events: &[Envelope]) -> Option<ViewOf<Accounts>> {
+    events.iter().fold(None, |view, event| {
+        Some(apply::<Accounts>(view.as_ref(), event).expect("encodes").0)
+    })
+}
+
+/// An event's bytes.
+pub(crate) fn bytes(event: &Envelope) -> Vec<u8> {
+    event.to_bytes::<Accounts>().expect("encodes")
 }
 
 /// An account's events: an opening, then credits of 10.
@@ -264,7 +279,7 @@ pub(crate) fn events(id: &str, sequences: std::ops::RangeInclusive<u64>) -> Vec<
                  \"data\":{{\"accountId\":\"{id}\",\"sequence\":{sequence},{amount}\
                  \"currency\":\"EUR\"}}}}"
             );
-            Envelope::parse(json.as_bytes()).expect("an event")
+            Envelope::parse::<Accounts>(json.as_bytes()).expect("an event")
         })
         .collect()
 }
@@ -274,7 +289,7 @@ pub(crate) fn batch(events: &[Envelope]) -> Vec<KinesisRecord> {
     events
         .iter()
         .enumerate()
-        .map(|(position, event)| record(position, event.subject.as_str(), &event.to_bytes()))
+        .map(|(position, event)| record(position, event.subject.as_str(), &bytes(event)))
         .collect()
 }
 

@@ -1,29 +1,26 @@
 //! What batches make of the read models.
 
+use std::marker::PhantomData;
 use std::time::Duration;
 
-use millrace_domain::{Attribute, Envelope, View};
+use millrace_core::Attribute;
+use millrace_domain::accounts::Accounts;
 use millrace_projector::project::{Outcome, Projector};
 use millrace_runtime::kinesis::KinesisRecord;
 use millrace_runtime::{Ambient as _, Budget};
 use proptest::prelude::*;
 
-use crate::memory::{Fault, Memory, Still, batch, blocking, events, record, sequence};
+use crate::memory::{Fault, Memory, Still, batch, blocking, bytes, events, fold, record, sequence};
 
 const AMPLE: Duration = Duration::from_mins(1);
 
 async fn project(memory: &Memory, records: Vec<KinesisRecord>) -> Outcome {
     let projector = Projector {
+        domain: PhantomData::<Accounts>,
         model: memory,
         ambient: Still,
     };
     projector.project(records, Budget::lasting(AMPLE)).await
-}
-
-fn fold(events: &[Envelope]) -> Option<View> {
-    events.iter().fold(None, |view, event| {
-        Some(View::apply(view.as_ref(), event).0)
-    })
 }
 
 #[tokio::test(start_paused = true)]
@@ -97,7 +94,7 @@ async fn a_gap_before_the_first_event_is_marked_where_no_view_is() {
 
 #[tokio::test(start_paused = true)]
 async fn a_record_that_cannot_be_read_marks_its_aggregate_alone() {
-    let foreign = events("b", 1..=1).remove(0).to_bytes();
+    let foreign = bytes(&events("b", 1..=1)[0]);
     for (data, reason) in [
         (
             &b"{"[..],
@@ -124,7 +121,7 @@ async fn a_record_that_cannot_be_read_marks_its_aggregate_alone() {
 async fn an_unknown_type_is_never_passed_over() {
     let memory = Memory::default();
     project(&memory, batch(&events("a", 1..=2))).await;
-    let known = String::from_utf8(events("a", 3..=3).remove(0).to_bytes()).expect("text");
+    let known = String::from_utf8(bytes(&events("a", 3..=3)[0])).expect("text");
     let unknown = known.replace("BalanceCredited", "AccountFrozen");
     project(&memory, vec![record(0, "a", unknown.as_bytes())]).await;
     let mark = memory.stale("a").expect("marked");
@@ -260,6 +257,7 @@ async fn an_aggregate_that_is_not_through_is_reported_and_holds_nobody_back() {
 async fn nothing_is_tried_beyond_the_budget() {
     let memory = Memory::failing(&[Some(Fault::Lost); 20]);
     let projector = Projector {
+        domain: PhantomData::<Accounts>,
         model: &memory,
         ambient: Still,
     };

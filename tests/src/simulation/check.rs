@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use millrace_domain::{Attribute, Attributes, Timestamp, row, view};
+use millrace_core::{Attribute, Attributes, Timestamp, row, view};
 use millrace_projector::stale::Stale;
 use millrace_translator::cursor::Block;
 use serde_json::{Value, json};

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use millrace_domain::{Attribute, Attributes, Timestamp, row};
+use millrace_core::{Attribute, Attributes, Timestamp, row};
 
 use super::dynamodb::events::text;
 use super::world::World;

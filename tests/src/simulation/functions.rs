@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::marker::PhantomData;
 
 use aws_lambda_events::dynamodb::Event as TableEvent;
 use aws_lambda_events::kinesis::KinesisEvent;
@@ -12,9 +13,10 @@ use base64::engine::general_purpose::STANDARD;
 use lambda_runtime::{Context, LambdaEvent};
 use millrace_archiver::archive::Archiver;
 use millrace_archiver::handler::archive;
+use millrace_core::{Attribute, Attributes, row};
+use millrace_domain::Settings;
 use millrace_domain::accounts::Accounts;
-use millrace_domain::{Attribute, Attributes, Settings, row};
-use millrace_projector::handler::project;
+use millrace_projector::handler::handle as project;
 use millrace_projector::project::Projector;
 use millrace_translator::handler::handle as translate;
 use millrace_translator::service::Translator;
@@ -151,6 +153,7 @@ impl Function for Project {
         batch: Vec<Stored<Event>>,
     ) -> Vec<String> {
         let projector = Projector {
+            domain: PhantomData::<Accounts>,
             model: services.clone(),
             ambient: services,
         };

@@ -19,7 +19,7 @@ use millrace_translator::cursor::Cursor;
 
 use super::dynamodb::operators::Scanned;
 use super::expected::{self, sequence_in};
-use super::functions::{accounts, settings};
+use super::functions::accounts;
 use super::invocation::invoke;
 use super::sabotage::Sabotage;
 use super::services::Services;
@@ -258,10 +258,10 @@ async fn rebuild(sim: &Arc<Sim>, id: &str, model: Model) -> Option<Rebuilt> {
     let aggregate = id.to_owned();
     let command = invoke(sim, "rebuild", TIME, BTreeMap::new(), |services, _| {
         let rebuilder = Rebuilder {
+            domain: accounts(),
             events: services.clone(),
             model: services.clone(),
             ambient: services,
-            settings: settings(),
         };
         async move { rebuilder.rebuild(model, &aggregate).await }
     });

@@ -1,6 +1,6 @@
 //! The view table and the history table.
 
-use millrace_domain::{Attribute, Attributes, view};
+use millrace_core::{Attribute, Attributes, view};
 use millrace_projector::model::{REVISION, ReadModel, Saved};
 use millrace_projector::stale;
 use millrace_runtime::ServiceError;
@@ -82,7 +82,7 @@ impl ReadModel for Services {
         .await?
     }
 
-    async fn mark(
+    async fn set_stale(
         &self,
         aggregate: &str,
         attributes: Attributes,
@@ -90,7 +90,7 @@ impl ReadModel for Services {
     ) -> Result<Saved, ServiceError> {
         let (aggregate, read) = (aggregate.to_owned(), read.clone());
         let is_previous = self.is_previous;
-        self.write("UpdateItem of a view's mark", move |world, _| {
+        self.write("UpdateItem of a stale view", move |world, _| {
             // The previous version set it whatever was there, and no revision.
             if !is_previous && !is_same(world.views.get(&aggregate), Some(&read)) {
                 return Saved::Moved;

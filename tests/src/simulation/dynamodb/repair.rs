@@ -1,7 +1,7 @@
 //! The view table and the history table as `rebuild` sees them.
 
 use millrace_cli::operate::ports::{HistoryPage, ReadModelRepair};
-use millrace_domain::{Attributes, view};
+use millrace_core::{Attributes, view};
 use millrace_projector::model::Saved;
 use millrace_runtime::ServiceError;
 

@@ -71,7 +71,7 @@ impl Item {
         let mut mark = self.fresh();
         mark.retain(|name, _| name == "Revision");
         mark.insert("StaleSequence".to_owned(), Attribute::number(9));
-        Ok(self.tables.mark(&self.id, mark, read).await?)
+        Ok(self.tables.set_stale(&self.id, mark, read).await?)
     }
 
     async fn delete(&self, read: &Attributes) -> Result<Saved> {
