@@ -2,13 +2,15 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::time::Duration;
 
+use millrace_core::Domain;
+use millrace_runtime::kinesis::KinesisRecord;
 use millrace_runtime::{Ambient, Backoff, Budget, Chain, ServiceError};
 
 use crate::line::lines;
 use crate::pack::{Packed, call_size, pack};
-use millrace_runtime::kinesis::KinesisRecord;
 
 /// Between two rounds. Firehose throttles by the second.
 const BACKOFF: Backoff = Backoff {
@@ -39,9 +41,11 @@ pub trait Delivery: Send + Sync {
 
 /// The archiver with its services.
 #[derive(Debug, Clone)]
-pub struct Archiver<D, A> {
+pub struct Archiver<D, L, A> {
+    /// The domain. Archiving depends on none of its settings.
+    pub domain: PhantomData<D>,
     /// The delivery stream.
-    pub delivery: D,
+    pub delivery: L,
     /// Time and randomness.
     pub ambient: A,
 }
@@ -58,13 +62,13 @@ pub struct Outcome {
     pub retries: usize,
 }
 
-impl<D: Delivery, A: Ambient> Archiver<D, A> {
+impl<D: Domain, L: Delivery, A: Ambient> Archiver<D, L, A> {
     /// Delivers a batch. What fails, and nothing else, is sent again until all is delivered or the
     /// budget is spent; then the batch is taken up again at the first record that is left, and what
     /// was delivered behind it comes into the lake once more.
     pub async fn archive(&self, records: &[KinesisRecord], budget: Budget) -> Outcome {
         let lines = records.iter().flat_map(|record| {
-            lines(record)
+            lines::<D>(record)
                 .into_iter()
                 .map(|line| (record.position, line))
         });

@@ -5,6 +5,7 @@ use std::time::Duration;
 use aws_lambda_events::kinesis::KinesisEvent;
 use aws_lambda_events::streams::KinesisEventResponse;
 use lambda_runtime::LambdaEvent;
+use millrace_core::Domain;
 use millrace_runtime::kinesis::{from_batch, partial_batch_response};
 use millrace_runtime::metrics::{Metric, count};
 use millrace_runtime::{Ambient, Budget};
@@ -15,8 +16,8 @@ use crate::archive::{Archiver, Delivery};
 const RESERVE: Duration = Duration::from_secs(3);
 
 /// Archives an invocation's batch.
-pub async fn archive<D: Delivery, A: Ambient>(
-    archiver: &Archiver<D, A>,
+pub async fn handle<D: Domain, L: Delivery, A: Ambient>(
+    archiver: &Archiver<D, L, A>,
     event: LambdaEvent<KinesisEvent>,
 ) -> KinesisEventResponse {
     let LambdaEvent { payload, context } = event;

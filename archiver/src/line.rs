@@ -7,11 +7,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use millrace_domain::lake;
+use millrace_core::{Domain, lake};
+use millrace_runtime::kinesis::KinesisRecord;
 use serde_json::json;
 
 use crate::pack::MAX_RECORD;
-use millrace_runtime::kinesis::KinesisRecord;
 
 /// The `type` of a line that holds a record which is no event.
 pub const UNREADABLE: &str = "UnreadableRecord";
@@ -24,8 +24,8 @@ const PART: usize = 600 * 1024;
 
 /// The lines of a record, each with its line break, and none larger than [`MAX_RECORD`].
 #[must_use]
-pub fn lines(record: &KinesisRecord) -> Vec<Vec<u8>> {
-    if lake::is_row(&record.data) {
+pub fn lines<D: Domain>(record: &KinesisRecord) -> Vec<Vec<u8>> {
+    if lake::is_row::<D>(&record.data) {
         let bytes = record.data.len() + 1;
         if bytes <= MAX_RECORD {
             let mut line = record.data.clone();
@@ -70,7 +70,8 @@ fn unreadable(record: &KinesisRecord, part: &[u8], number: usize, count: usize) 
 
 #[cfg(test)]
 mod tests {
-    use millrace_domain::Timestamp;
+    use millrace_core::Timestamp;
+    use millrace_domain::accounts::Accounts;
     use proptest::prelude::*;
     use serde_json::Value;
 
@@ -89,12 +90,15 @@ mod tests {
     #[test]
     fn an_event_goes_in_as_it_is() {
         let event = br#"{"type":"T", "id":"a:1"}"#;
-        assert_eq!(lines(&record(event)), [[&event[..], b"\n"].concat()]);
+        assert_eq!(
+            lines::<Accounts>(&record(event)),
+            [[&event[..], b"\n"].concat()]
+        );
     }
 
     #[test]
     fn what_is_no_event_is_kept_in_one() {
-        let line = lines(&record(b"\x00\n")).concat();
+        let line = lines::<Accounts>(&record(b"\x00\n")).concat();
         assert_eq!(
             serde_json::from_slice::<Value>(&line).expect("JSON"),
             json!({
@@ -109,7 +113,7 @@ mod tests {
     #[test]
     fn names_that_athena_takes_for_one_make_no_event() {
         let twice = br#"{"id":"a:1","type":"T","ID":"b"}"#;
-        let line = lines(&record(twice)).concat();
+        let line = lines::<Accounts>(&record(twice)).concat();
         let line: Value = serde_json::from_slice(&line).expect("JSON");
         assert_eq!(line["type"], UNREADABLE);
         assert_eq!(line["data_base64"], STANDARD.encode(twice));
@@ -118,7 +122,7 @@ mod tests {
     #[test]
     fn what_is_too_large_comes_in_parts_that_add_up() {
         let data = vec![b'{'; 2 * PART + 1];
-        let lines = lines(&record(&data));
+        let lines = lines::<Accounts>(&record(&data));
         assert_eq!(lines.len(), 3);
         let mut joined = Vec::new();
         let mut ids = Vec::new();
@@ -136,10 +140,10 @@ mod tests {
     proptest! {
         #[test]
         fn every_record_is_lines_of_the_lake(data in prop::collection::vec(any::<u8>(), 0..200)) {
-            for line in lines(&record(&data)) {
+            for line in lines::<Accounts>(&record(&data)) {
                 let (last, line) = line.split_last().expect("not empty");
                 prop_assert_eq!(*last, b'\n');
-                prop_assert!(lake::is_row(line));
+                prop_assert!(lake::is_row::<Accounts>(line));
             }
         }
     }

@@ -1,15 +1,18 @@
 //! What batches make of the lake.
 
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use millrace_archiver::archive::{Archiver, Outcome};
+use millrace_domain::accounts::Accounts;
 use millrace_runtime::Budget;
 use millrace_runtime::kinesis::KinesisRecord;
 
-use crate::memory::{Lake, Still, batch, events, record};
+use crate::memory::{Lake, Still, batch, bytes, events, record};
 
 async fn archive(lake: &Lake, records: &[KinesisRecord], budget: Duration) -> Outcome {
     let archiver = Archiver {
+        domain: PhantomData::<Accounts>,
         delivery: lake,
         ambient: Still,
     };
@@ -47,7 +50,7 @@ async fn a_batch_is_few_records_and_each_event_a_line() {
     assert_eq!((outcome.resume_at, outcome.packed), (None, 1));
     let expected: Vec<String> = all
         .iter()
-        .map(|event| String::from_utf8(event.to_bytes()).expect("text"))
+        .map(|event| String::from_utf8(bytes(event)).expect("text"))
         .collect();
     assert_eq!(*lake.lines.lock().expect("unpoisoned"), expected);
 }

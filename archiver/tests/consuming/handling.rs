@@ -1,17 +1,20 @@
 //! Lambda's batches in, partial batch responses out.
 
+use std::marker::PhantomData;
+
 use aws_lambda_events::kinesis::KinesisEvent;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lambda_runtime::{Context, LambdaEvent};
 use millrace_archiver::archive::Archiver;
-use millrace_archiver::handler::archive;
-use millrace_domain::Timestamp;
+use millrace_archiver::handler::handle;
+use millrace_core::Timestamp;
+use millrace_domain::accounts::Accounts;
 use millrace_runtime::Ambient as _;
 use millrace_runtime::metrics::Metric;
 use serde_json::{Value, json};
 
-use crate::memory::{Lake, Measuring, Still, events};
+use crate::memory::{Lake, Measuring, Still, bytes, events};
 
 fn event(ids: &[(&str, u64)]) -> LambdaEvent<KinesisEvent> {
     let records: Vec<Value> = ids
@@ -25,7 +28,7 @@ fn event(ids: &[(&str, u64)]) -> LambdaEvent<KinesisEvent> {
                     "kinesisSchemaVersion": "1.0",
                     "partitionKey": id,
                     "sequenceNumber": position.to_string(),
-                    "data": STANDARD.encode(event.to_bytes()),
+                    "data": STANDARD.encode(bytes(&event)),
                     "approximateArrivalTimestamp": 1_545_084_650.987,
                 },
             })
@@ -42,16 +45,17 @@ fn event(ids: &[(&str, u64)]) -> LambdaEvent<KinesisEvent> {
 async fn the_archiver_reports_the_same_way() {
     let lake = Lake::default();
     let archiver = Archiver {
+        domain: PhantomData::<Accounts>,
         delivery: &lake,
         ambient: Still,
     };
-    let response = archive(&archiver, event(&[("a", 1)])).await;
+    let response = handle(&archiver, event(&[("a", 1)])).await;
     assert!(response.batch_item_failures.is_empty());
     assert_eq!(lake.lines.lock().expect("unpoisoned").len(), 1);
 
     let answers = std::iter::repeat_n(None, 1_000);
     lake.answers.lock().expect("unpoisoned").extend(answers);
-    let response = archive(&archiver, event(&[("a", 2), ("a", 3)])).await;
+    let response = handle(&archiver, event(&[("a", 2), ("a", 3)])).await;
     let failures = response.batch_item_failures;
     assert_eq!(failures.len(), 1);
     assert_eq!(failures[0].item_identifier.as_deref(), Some("0"));
@@ -61,6 +65,7 @@ async fn the_archiver_reports_the_same_way() {
 async fn the_archiver_measures_what_came_of_a_batch() {
     let (lake, measuring) = (Lake::default(), Measuring::default());
     let archiver = Archiver {
+        domain: PhantomData::<Accounts>,
         delivery: &lake,
         ambient: &measuring,
     };
@@ -77,12 +82,12 @@ async fn the_archiver_measures_what_came_of_a_batch() {
         answers.push_back(Some(entries));
     };
     answer(vec![false]);
-    archive(&archiver, event(&[("a", 1), ("a", 2)])).await;
+    handle(&archiver, event(&[("a", 1), ("a", 2)])).await;
     assert_eq!(measured(), of(2, 1, 0));
     for _ in 0..10_000 {
         answer(vec![false]);
     }
-    let response = archive(&archiver, event(&[("a", 1), ("a", 2)])).await;
+    let response = handle(&archiver, event(&[("a", 1), ("a", 2)])).await;
     assert_eq!(response.batch_item_failures.len(), 1);
     let failed = measured();
     assert_eq!(failed[0], (Metric::RecordsArchived, Some(0)));

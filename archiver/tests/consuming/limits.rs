@@ -1,11 +1,13 @@
 //! Events around Firehose's limits: what is taken whole, and what becomes of the rest.
 
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use millrace_archiver::archive::{Archiver, Outcome};
 use millrace_archiver::line::lines;
+use millrace_domain::accounts::Accounts;
 use millrace_runtime::Budget;
 use millrace_runtime::kinesis::KinesisRecord;
 use proptest::prelude::*;
@@ -48,6 +50,7 @@ fn archived(lake: &Lake) -> Vec<Vec<u8>> {
 
 async fn archive(lake: &Lake, records: &[KinesisRecord]) -> Outcome {
     let archiver = Archiver {
+        domain: PhantomData::<Accounts>,
         delivery: lake,
         ambient: Still,
     };
@@ -126,7 +129,7 @@ proptest! {
         } else {
             let lines: usize = records
                 .iter()
-                .map(|record| lines(record).len())
+                .map(|record| lines::<Accounts>(record).len())
                 .sum();
             prop_assert_eq!(lake.lines.lock().expect("unpoisoned").len(), lines);
         }

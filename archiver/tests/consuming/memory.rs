@@ -6,10 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use millrace_archiver::archive::{Delivery, Rejected};
 use millrace_archiver::pack::Packed;
-use millrace_domain::{AggregateId, Envelope, Timestamp};
+use millrace_core::{AggregateId, Domain, Timestamp};
+use millrace_domain::accounts::Accounts;
 use millrace_runtime::kinesis::KinesisRecord;
 use millrace_runtime::metrics::Metric;
 use millrace_runtime::{Ambient, ServiceError};
+
+/// An account's event.
+pub(crate) type Envelope = millrace_core::Envelope<<Accounts as Domain>::PublicEvent>;
 
 /// Runs a property's case in virtual time.
 pub(crate) fn blocking<T>(case: impl Future<Output = T>) -> T {
@@ -100,6 +104,11 @@ impl Delivery for &Lake {
     }
 }
 
+/// An event's bytes.
+pub(crate) fn bytes(event: &Envelope) -> Vec<u8> {
+    event.to_bytes::<Accounts>().expect("encodes")
+}
+
 /// An account's events: an opening, then credits of 10.
 pub(crate) fn events(id: &str, sequences: std::ops::RangeInclusive<u64>) -> Vec<Envelope> {
     sequences
@@ -118,7 +127,7 @@ pub(crate) fn events(id: &str, sequences: std::ops::RangeInclusive<u64>) -> Vec<
                  \"data\":{{\"accountId\":\"{id}\",\"sequence\":{sequence},{amount}\
                  \"currency\":\"EUR\"}}}}"
             );
-            Envelope::parse(json.as_bytes()).expect("an event")
+            Envelope::parse::<Accounts>(json.as_bytes()).expect("an event")
         })
         .collect()
 }
@@ -128,7 +137,7 @@ pub(crate) fn batch(events: &[Envelope]) -> Vec<KinesisRecord> {
     events
         .iter()
         .enumerate()
-        .map(|(position, event)| record(position, event.subject.as_str(), &event.to_bytes()))
+        .map(|(position, event)| record(position, event.subject.as_str(), &bytes(event)))
         .collect()
 }
 

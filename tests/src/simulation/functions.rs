@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lambda_runtime::{Context, LambdaEvent};
 use millrace_archiver::archive::Archiver;
-use millrace_archiver::handler::archive;
+use millrace_archiver::handler::handle as archive;
 use millrace_core::{Attribute, Attributes, row};
 use millrace_domain::Settings;
 use millrace_domain::accounts::Accounts;
@@ -180,6 +180,7 @@ impl Function for Archive {
         batch: Vec<Stored<Event>>,
     ) -> Vec<String> {
         let archiver = Archiver {
+            domain: PhantomData::<Accounts>,
             delivery: services.clone(),
             ambient: services,
         };
