@@ -51,14 +51,27 @@ impl Resource {
     /// # Errors
     /// [`PathError`].
     pub fn parse<D: Project>(path: &str) -> Result<Self, PathError> {
-        let resource = Self::split::<D>(path).ok_or(PathError::Unknown)?;
+        Self::parse_with::<D>(path, query::<D>)
+    }
+
+    /// Like [`parse`](Self::parse), for a function that takes commands and knows no read model: the
+    /// paths of [`History`](Self::History) and [`ViewAt`](Self::ViewAt) are unknown to it.
+    ///
+    /// # Errors
+    /// [`PathError`].
+    pub fn parse_command<D: Domain>(path: &str) -> Result<Self, PathError> {
+        Self::parse_with::<D>(path, |_| None)
+    }
+
+    fn parse_with<D: Domain>(path: &str, query: FindQuery) -> Result<Self, PathError> {
+        let resource = Self::split::<D>(path, query).ok_or(PathError::Unknown)?;
         match resource.id() {
             Some(id) if !is_addressable(id) => Err(PathError::NotAddressable),
             _ => Ok(resource),
         }
     }
 
-    fn split<D: Project>(path: &str) -> Option<Self> {
+    fn split<D: Domain>(path: &str, query: FindQuery) -> Option<Self> {
         let segments: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
         let (collection, rest) = segments.split_first()?;
         if *collection != D::COLLECTION {
@@ -69,15 +82,16 @@ impl Resource {
             [id, rest @ ..] => (percent_decode_str(id).decode_utf8().ok()?, rest),
         };
         let id = AggregateId::new(id).ok()?;
-        match rest {
-            [] => Some(Self::Item(id)),
-            [segment] if *segment == D::HISTORY => Some(Self::History(id)),
-            [segment] if Some(*segment) == D::VIEW_AT => Some(Self::ViewAt(id)),
-            [segment] if *segment != D::OPENS && command::exists::<D>(segment) => {
-                Some(Self::Command(id, (*segment).to_owned()))
-            }
-            _ => None,
+        let segment = match rest {
+            [] => return Some(Self::Item(id)),
+            [segment] => *segment,
+            _ => return None,
+        };
+        if let Some(resource) = query(segment) {
+            return Some(resource(id));
         }
+        let is_command = segment != D::OPENS && command::exists::<D>(segment);
+        is_command.then(|| Self::Command(id, segment.to_owned()))
     }
 
     fn id(&self) -> Option<&AggregateId> {
@@ -96,6 +110,19 @@ impl Resource {
             Self::Collection | Self::Command(..) => "POST",
             Self::Item(_) | Self::History(_) | Self::ViewAt(_) => "GET",
         }
+    }
+}
+
+/// Finds the query whose path ends with a segment.
+type FindQuery = fn(&str) -> Option<fn(AggregateId) -> Resource>;
+
+fn query<D: Project>(segment: &str) -> Option<fn(AggregateId) -> Resource> {
+    if segment == D::HISTORY {
+        Some(Resource::History)
+    } else if Some(segment) == D::VIEW_AT {
+        Some(Resource::ViewAt)
+    } else {
+        None
     }
 }
 

@@ -65,6 +65,25 @@ fn a_path_names_one_resource_and_a_resource_takes_one_method() {
 }
 
 #[test]
+fn without_a_read_model_the_paths_of_queries_below_an_aggregate_are_unknown() {
+    for path in ["/orders/a/history", "/orders/a/status"] {
+        assert!(Resource::parse::<Orders>(path).is_ok(), "{path}");
+        let parsed = Resource::parse_command::<Orders>(path);
+        assert_eq!(parsed, Err(PathError::Unknown), "{path}");
+    }
+    for path in [
+        "/orders",
+        "/orders/a",
+        "/orders/a/ship",
+        "/orders/a/place",
+        "/orders/..",
+    ] {
+        let parsed = Resource::parse_command::<Orders>(path);
+        assert_eq!(parsed, Resource::parse::<Orders>(path), "{path}");
+    }
+}
+
+#[test]
 fn a_path_of_an_id_leads_back_to_it_or_there_is_none() {
     assert_eq!(
         item_path::<Orders>(&id("a-b_c.d~e ä")).as_deref(),
