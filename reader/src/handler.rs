@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use lambda_runtime::LambdaEvent;
+use millrace_core::Resource;
+use millrace_domain::accounts::Accounts;
 use millrace_runtime::http::{Problem, Request};
 use millrace_runtime::{Ambient, Budget};
 use tracing::{Instrument, field, info_span};
@@ -32,7 +34,7 @@ pub async fn handle(
         correlation_id = field::Empty
     );
     let budget = Budget::of(&context, RESERVE, ambient);
-    let response = match Request::read(payload) {
+    let response = match Request::read(payload, Resource::parse::<Accounts>) {
         Ok(request) => {
             answer(model, ambient, &request, budget)
                 .instrument(span)
@@ -96,6 +98,41 @@ mod tests {
         let twice = json!({"limit": "1,1"});
         let response = handled(&model, event("/accounts/a/transactions", &twice, 10_000)).await;
         assert_eq!(response.status_code, 400);
+    }
+
+    #[test]
+    fn a_separator_inside_an_id_is_refused_where_any_form_of_the_path_shows_it() {
+        let read = |raw: &str, context: Option<&str>, proxy: Option<&str>| {
+            let event = serde_json::from_value(json!({
+                "rawPath": raw,
+                "pathParameters": proxy.map(|proxy| json!({"proxy": proxy})),
+                "requestContext": {"http": {"method": "GET", "path": context}},
+            }));
+            let parse = Resource::parse::<Accounts>;
+            Request::read(event.expect("an event"), parse)?.resource(parse)
+        };
+        let decoded = "/accounts/x/transactions";
+        let encoded = "/accounts/x%2Ftransactions";
+        for (raw, context, proxy, is_refused) in [
+            (decoded, None, None, false),
+            (
+                decoded,
+                Some(decoded),
+                Some("accounts/x/transactions"),
+                false,
+            ),
+            (decoded, Some(encoded), None, true),
+            (decoded, None, Some("accounts/x%2Ftransactions"), true),
+            (encoded, Some(encoded), None, true),
+            (encoded, None, None, true),
+            ("/accounts/x", None, Some("accounts/x?y"), true),
+            ("/accounts/x", None, Some("accounts/x%3Fy"), true),
+            ("/accounts/x y", Some("/accounts/x%20y"), None, false),
+        ] {
+            let status = read(raw, context, proxy).map_err(|problem| problem.status());
+            assert_eq!(status.is_err(), is_refused, "{raw} {context:?} {proxy:?}");
+            assert!(status.is_ok() || status == Err(400));
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use millrace_domain::api::Resource;
+use millrace_core::Resource;
+use millrace_domain::accounts::Accounts;
 use millrace_domain::layout::MAX_POSITION;
 use millrace_domain::{AggregateId, Sequence, Timestamp};
 use millrace_runtime::http::{Problem, Request};
@@ -54,7 +55,7 @@ impl Query {
     pub fn read(request: &Request) -> Result<Self, Problem> {
         let mut parameters = Parameters::of(request);
         let mut at_least = parameters.min_sequence()?.unwrap_or(Sequence::NONE);
-        let (id, question) = match request.resource()? {
+        let (id, question) = match request.resource(Resource::parse::<Accounts>)? {
             Resource::Item(id) => (id, Question::View),
             Resource::History(id) => {
                 let limit = parameters.limit()?.unwrap_or(DEFAULT_LIMIT);
@@ -65,7 +66,7 @@ impl Query {
                 at_least = at_least.max(preceding.unwrap_or(Sequence::NONE));
                 (id, Question::History { limit, before })
             }
-            Resource::ValueAt(id) => (id, Question::ValueAt(parameters.at()?)),
+            Resource::ViewAt(id) => (id, Question::ValueAt(parameters.at()?)),
             Resource::Collection | Resource::Command(..) => {
                 return Err(Problem::new(
                     404,

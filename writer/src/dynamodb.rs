@@ -9,12 +9,10 @@ use aws_sdk_dynamodb::types::{
     AttributeValue, CancellationReason, Get, Put, ReturnValuesOnConditionCheckFailure as OnFailure,
     TransactGetItem, TransactWriteItem,
 };
-use millrace_domain::ids::AggregateId;
-use millrace_domain::layout::SNAPSHOT_INTERVAL;
-use millrace_domain::settings::SettingsChanged;
-use millrace_domain::{Attributes, Settings, Version, row};
-use millrace_runtime::ServiceError;
+use millrace_core::layout::SNAPSHOT_INTERVAL;
+use millrace_core::{AggregateId, Attributes, Domain, Version, row, settings};
 use millrace_runtime::dynamodb::{from_item, stored_row, stored_settings, to_item};
+use millrace_runtime::{ServiceError, StartError};
 
 use crate::idempotency::{EXPIRES_AT, KEY, seconds};
 use crate::store::{Append, Appended, CommittedRecord, EventStore};
@@ -27,17 +25,6 @@ const GET_COMMITTED: &str = "TransactGetItems on the idempotency table";
 const CONFLICT: &str = "TransactionConflict";
 const NOBODY_THERE: &str = "attribute_not_exists(#version)";
 const NO_RECORD: &str = "attribute_not_exists(#key) OR #expires_at <= :now";
-
-/// The settings don't fit the events table.
-#[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
-    /// They differ from the stored ones.
-    #[error(transparent)]
-    Changed(#[from] SettingsChanged),
-    /// They could not be compared.
-    #[error(transparent)]
-    Service(#[from] ServiceError),
-}
 
 /// The two tables.
 #[derive(Debug, Clone)]
@@ -58,29 +45,29 @@ impl Tables {
         }
     }
 
-    /// Stores the settings with the first start on this events table, and compares them with the
-    /// stored ones from then on.
+    /// Stores the domain's settings with the first start on this events table, and compares them with
+    /// the stored ones from then on.
     ///
     /// # Errors
-    /// [`SettingsError`]: they differ, or could not be compared.
-    pub async fn keep_settings(&self, settings: &Settings) -> Result<(), SettingsError> {
+    /// [`StartError`]: they differ, or could not be compared.
+    pub async fn keep_settings<D: Domain>(&self, domain: &D) -> Result<(), StartError> {
         let stored = match stored_settings(&self.client, &self.events).await? {
             Some(stored) => stored,
-            None => match self.put_settings(settings).await? {
+            None => match self.put_settings(settings::to_row(domain)).await? {
                 None => return Ok(()),
                 Some(stored) => stored,
             },
         };
-        Ok(settings.check(&stored)?)
+        Ok(settings::check(domain, &stored)?)
     }
 
     /// Stores the settings where none are stored; returns the stored ones where some are.
-    async fn put_settings(&self, settings: &Settings) -> Result<Option<Attributes>, ServiceError> {
+    async fn put_settings(&self, row: Attributes) -> Result<Option<Attributes>, ServiceError> {
         let put = self
             .client
             .put_item()
             .table_name(&self.events)
-            .set_item(Some(to_item(settings.to_row())))
+            .set_item(Some(to_item(row)))
             .condition_expression(NOBODY_THERE)
             .expression_attribute_names("#version", row::VERSION)
             .return_values_on_condition_check_failure(OnFailure::AllOld);

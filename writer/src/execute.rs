@@ -18,12 +18,10 @@
 
 use std::time::Duration;
 
-use millrace_domain::api::{Accepted, path_of};
-use millrace_domain::history::HistoryError;
-use millrace_domain::layout::Sequence;
-use millrace_domain::row::{self, RowError};
-use millrace_domain::{
-    Attribute, Attributes, History, Refusal, RefusalKind, Settings, Version, decide,
+use millrace_core::resource::item_path;
+use millrace_core::{
+    Aggregate, Attribute, Attributes, DecodeError, Domain, LoadError, Refusal, RefusalKind,
+    Sequence, Version, answer, row,
 };
 use millrace_runtime::http::{CORRELATION_ID, Problem, Request, Response};
 use millrace_runtime::{Ambient, Backoff, Budget, Chain, ServiceError};
@@ -54,13 +52,13 @@ const RETRY_AFTER: u32 = 1;
 
 /// The writer with its services.
 #[derive(Debug, Clone)]
-pub struct Writer<S, A> {
+pub struct Writer<D, S, A> {
+    /// The domain, with its settings.
+    pub domain: D,
     /// The tables.
     pub store: S,
     /// Time, ids and randomness.
     pub ambient: A,
-    /// The domain's settings.
-    pub settings: Settings,
 }
 
 /// What it took to answer a request.
@@ -78,10 +76,10 @@ enum Failure {
     Refused(Problem),
     /// The stored history can't be continued.
     #[error("the history can't be read")]
-    Unreadable(#[from] HistoryError),
+    Unreadable(#[from] LoadError),
     /// The record of an earlier outcome can't be used.
     #[error("an outcome that was kept can't be read")]
-    Outcome(#[from] RowError),
+    Outcome(#[from] DecodeError),
     /// A service let it down.
     #[error(transparent)]
     Service(#[from] ServiceError),
@@ -114,10 +112,10 @@ enum Fate {
 }
 
 /// What loading came to.
-enum Loaded {
+enum Loaded<D: Domain> {
     /// An earlier attempt was stored.
     Stored(Response),
-    History(History),
+    Aggregate(Aggregate<D>),
 }
 
 /// What a command leads to.
@@ -126,8 +124,8 @@ enum Decision {
     Accepted {
         response: Response,
         rows: Vec<(Version, Attributes)>,
-        /// The row of the first event.
-        first: Version,
+        /// The row of the first event; `None` if there is no event.
+        first: Option<Version>,
     },
     /// A rule refuses it: an outcome like an acceptance, which a key's record keeps.
     RefusedByRule(Problem),
@@ -135,7 +133,7 @@ enum Decision {
     Refused(Problem),
 }
 
-impl<S: EventStore, A: Ambient> Writer<S, A> {
+impl<D: Domain, S: EventStore, A: Ambient> Writer<D, S, A> {
     /// Answers a request within the budget. Every answer echoes the correlation id, and none may be
     /// cached.
     pub async fn answer(&self, request: &Request, budget: Budget) -> (Response, Races) {
@@ -164,7 +162,7 @@ impl<S: EventStore, A: Ambient> Writer<S, A> {
         budget: Budget,
         races: &mut Races,
     ) -> Result<Response, Failure> {
-        let command = prepare(request, correlation_id, &self.settings, &self.ambient)?;
+        let command = prepare::<D>(request, correlation_id, &self.ambient)?;
         let execution = Execution {
             writer: self,
             command: &command,
@@ -176,15 +174,15 @@ impl<S: EventStore, A: Ambient> Writer<S, A> {
 }
 
 /// The execution of one command.
-struct Execution<'a, S, A> {
-    writer: &'a Writer<S, A>,
+struct Execution<'a, D, S, A> {
+    writer: &'a Writer<D, S, A>,
     command: &'a Prepared,
     budget: Budget,
     /// The append whose fate is open.
     unresolved: Option<Attempt>,
 }
 
-impl<S: EventStore, A: Ambient> Execution<'_, S, A> {
+impl<D: Domain, S: EventStore, A: Ambient> Execution<'_, D, S, A> {
     async fn run(mut self, races: &mut Races) -> Result<Response, Failure> {
         if let Some(outcome) = self.recorded_outcome().await? {
             return Ok(outcome);
@@ -215,11 +213,11 @@ impl<S: EventStore, A: Ambient> Execution<'_, S, A> {
 
     /// Decides and appends once; `None` where it has to be done again.
     async fn attempt(&mut self) -> Result<Option<Response>, Failure> {
-        let history = match self.load().await? {
+        let aggregate = match self.load().await? {
             Loaded::Stored(response) => return Ok(Some(response)),
-            Loaded::History(history) => history,
+            Loaded::Aggregate(aggregate) => aggregate,
         };
-        let (response, rows, first) = match self.decide(&history) {
+        let (response, rows, first) = match self.decide(&aggregate) {
             Decision::Accepted {
                 response,
                 rows,
@@ -228,11 +226,14 @@ impl<S: EventStore, A: Ambient> Execution<'_, S, A> {
                 if self
                     .unresolved
                     .as_ref()
-                    .is_some_and(|it| it.version != first)
+                    .is_some_and(|it| Some(it.version) != first)
                 {
                     return Err(Failure::Unresolved);
                 }
-                (response, rows, Some(first))
+                if rows.is_empty() && self.command.key.is_none() {
+                    return Ok(Some(response));
+                }
+                (response, rows, first)
             }
             Decision::RefusedByRule(problem)
                 if self.command.key.is_some() && self.unresolved.is_none() =>
@@ -380,10 +381,10 @@ impl<S: EventStore, A: Ambient> Execution<'_, S, A> {
 
     /// Loads the history, and resolves an earlier attempt by it. A transaction becomes visible item
     /// by item, so rows that contradict each other are read again before they count as damaged.
-    async fn load(&mut self) -> Result<Loaded, Failure> {
+    async fn load(&mut self) -> Result<Loaded<D>, Failure> {
         let id = &self.command.target;
         if self.command.begins && self.unresolved.is_none() {
-            return Ok(Loaded::History(History::begin(id.clone())));
+            return Ok(Loaded::Aggregate(Aggregate::new(id.clone())));
         }
         let mut retry = 0;
         loop {
@@ -398,18 +399,18 @@ impl<S: EventStore, A: Ambient> Execution<'_, S, A> {
                     Fate::Open => self.unresolved = Some(attempt),
                 }
             }
-            let loaded = History::load(id.clone(), &rows, &self.writer.settings);
+            let loaded = Aggregate::load(&self.writer.domain, id.clone(), &rows);
             let is_partly_visible = match &loaded {
                 Ok(_) => self.unresolved.as_ref().is_some_and(|attempt| {
                     newest(&rows).is_some_and(|newest| newest >= attempt.version)
                 }),
-                Err(error) => matches!(error, HistoryError::Missing { .. }),
+                Err(error) => matches!(error, LoadError::Missing { .. }),
             };
             let is_over =
                 !is_partly_visible || retry == MAX_RETRIES || !self.wait(SETTLING, retry).await;
             if is_over {
                 return match loaded {
-                    Ok(history) if !is_partly_visible => Ok(Loaded::History(history)),
+                    Ok(aggregate) if !is_partly_visible => Ok(Loaded::Aggregate(aggregate)),
                     Err(error) if self.unresolved.is_none() => Err(error.into()),
                     Ok(_) | Err(_) => Err(Failure::Unresolved),
                 };
@@ -437,10 +438,14 @@ impl<S: EventStore, A: Ambient> Execution<'_, S, A> {
         })
     }
 
-    fn decide(&self, before: &History) -> Decision {
-        let decided = decide(before.state(), &self.command.command);
+    fn decide(&self, before: &Aggregate<D>) -> Decision {
+        let command = match self.command.read::<D>() {
+            Ok(command) => command,
+            Err(problem) => return Decision::Refused(problem),
+        };
+        let decided = before.decide(&self.writer.domain, command);
         if let Err(refusal) = &decided
-            && refusal.kind() != RefusalKind::Rule
+            && refusal.kind != RefusalKind::Rule
         {
             return Decision::Refused(refused(refusal));
         }
@@ -458,20 +463,32 @@ impl<S: EventStore, A: Ambient> Execution<'_, S, A> {
             Err(refusal) => return Decision::RefusedByRule(refused(&refusal)),
         };
         let now = self.writer.ambient.now();
-        let (after, rows) = before.append(&events, now, &self.command.trace);
+        let (after, rows) = match before.append(&events, now, &self.command.metadata) {
+            Ok(appended) => appended,
+            Err(error) => return Decision::Refused(not_storable(&error)),
+        };
+        let Some(accepted) = answer::accepted(&after) else {
+            return Decision::Refused(not_storable(&NoEvent));
+        };
         let status = if self.command.begins { 201 } else { 200 };
-        let mut response = Response::json(status, &Accepted::of(&after))
-            .with_header("etag", entity_tag(after.sequence()));
+        let mut response =
+            Response::json(status, &accepted).with_header("etag", entity_tag(after.sequence()));
         if before.sequence() == Sequence::NONE
-            && let Some(path) = path_of(after.id())
+            && let Some(path) = item_path::<D>(after.id())
         {
             response = response.with_header("location", path);
         }
-        let first = before.sequence().next().version();
+        if events.is_empty() {
+            return Decision::Accepted {
+                response,
+                rows: Vec::new(),
+                first: None,
+            };
+        }
         Decision::Accepted {
             response,
             rows,
-            first: first.expect("the sequence after another is 1 at least"),
+            first: before.sequence().next().version(),
         }
     }
 
@@ -496,12 +513,27 @@ fn too_large(error: TooLarge) -> Problem {
 }
 
 fn refused(refusal: &Refusal) -> Problem {
-    let status = match refusal.kind() {
+    let status = match refusal.kind {
         RefusalKind::Unknown => 404,
         RefusalKind::Conflict => 409,
         RefusalKind::Rule => 422,
     };
-    Problem::new(status, refusal.code(), refusal.to_string())
+    Problem::new(status, refusal.code, refusal.to_string())
+}
+
+/// A command that leads to no event, where the aggregate has none yet.
+#[derive(Debug, thiserror::Error)]
+#[error("a command led to no event, and the aggregate has none")]
+struct NoEvent;
+
+/// The domain's events can't be stored, which is a fault of the domain: nothing is appended.
+fn not_storable(error: &(dyn std::error::Error + 'static)) -> Problem {
+    tracing::error!(error = %Chain(error), "the domain's events can't be stored");
+    Problem::new(
+        500,
+        "events-not-storable",
+        format!("the events that the command leads to can't be stored: {error}"),
+    )
 }
 
 impl From<Problem> for Failure {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use lambda_runtime::LambdaEvent;
+use millrace_core::{Domain, Resource};
 use millrace_runtime::http::Request;
 use millrace_runtime::metrics::Metric;
 use millrace_runtime::{Ambient, Budget};
@@ -17,8 +18,8 @@ const RESERVE: Duration = Duration::from_secs(1);
 
 /// Answers one request. Whatever goes wrong has an answer that tells it: an error would reach the
 /// client as API Gateway's own, which tells nothing.
-pub async fn handle<S: EventStore, A: Ambient>(
-    writer: &Writer<S, A>,
+pub async fn handle<D: Domain, S: EventStore, A: Ambient>(
+    writer: &Writer<D, S, A>,
     event: LambdaEvent<ApiGatewayV2httpRequest>,
 ) -> ApiGatewayV2httpResponse {
     let LambdaEvent { payload, context } = event;
@@ -29,7 +30,7 @@ pub async fn handle<S: EventStore, A: Ambient>(
     );
     let budget = Budget::of(&context, RESERVE, &writer.ambient);
     async {
-        let (response, races) = match Request::read(payload) {
+        let (response, races) = match Request::read(payload, Resource::parse_command::<D>) {
             Ok(request) => writer.answer(&request, budget).await,
             Err(problem) => (problem.into_response(), Races::default()),
         };

@@ -11,8 +11,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use millrace_domain::row::RowError;
-use millrace_domain::{Attribute, Attributes, Timestamp};
+use millrace_core::{Attribute, Attributes, DecodeError, Timestamp};
 use millrace_runtime::http::{Caller, Problem, Response};
 use sha2::{Digest as _, Sha256};
 
@@ -103,12 +102,12 @@ impl Key {
     /// that was another request, a problem. `None` where the record has expired.
     ///
     /// # Errors
-    /// [`RowError`] when the record can't be read.
+    /// [`DecodeError`] when the record can't be read.
     pub fn recorded(
         &self,
         record: &Attributes,
         now: Timestamp,
-    ) -> Result<Option<Response>, RowError> {
+    ) -> Result<Option<Response>, DecodeError> {
         if integer(record, EXPIRES_AT)? <= seconds(now) {
             return Ok(None);
         }
@@ -121,7 +120,7 @@ impl Key {
             return Ok(Some(problem.into_response()));
         }
         let status = u16::try_from(integer(record, STATUS)?)
-            .map_err(|_| RowError::new(STATUS, "is no HTTP status"))?;
+            .map_err(|_| DecodeError::new(STATUS, "is no HTTP status"))?;
         let mut response = Response::stored(status, text(record, BODY)?.to_owned());
         for (name, header) in [(ETAG, "etag"), (LOCATION, "location")] {
             if record.contains_key(name) {
@@ -153,22 +152,22 @@ pub const fn seconds(time: Timestamp) -> i64 {
     time.unix_millis().div_euclid(1000)
 }
 
-fn text<'a>(record: &'a Attributes, name: &'static str) -> Result<&'a str, RowError> {
+fn text<'a>(record: &'a Attributes, name: &'static str) -> Result<&'a str, DecodeError> {
     match record.get(name) {
         Some(Attribute::Text(text)) => Ok(text),
-        Some(other) => Err(RowError::new(
+        Some(other) => Err(DecodeError::new(
             name,
             format!("is of type {}, not S", other.type_name()),
         )),
-        None => Err(RowError::new(name, "is missing")),
+        None => Err(DecodeError::new(name, "is missing")),
     }
 }
 
-fn integer(record: &Attributes, name: &'static str) -> Result<i64, RowError> {
+fn integer(record: &Attributes, name: &'static str) -> Result<i64, DecodeError> {
     record
         .get(name)
         .and_then(Attribute::as_integer)
-        .ok_or_else(|| RowError::new(name, "is not a whole number"))
+        .ok_or_else(|| DecodeError::new(name, "is not a whole number"))
 }
 
 #[cfg(test)]
@@ -237,7 +236,7 @@ mod tests {
             let mut record = key.record(&outcome(), at(0));
             record.insert(name.to_owned(), Attribute::Other("M"));
             let error = key.recorded(&record, at(1)).expect_err(name);
-            assert_eq!(error.attribute, name);
+            assert_eq!(error.path(), name);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `If-Match`: a command that counts only for the state its client has seen
 //! ([RFC 9110, section 13.1.1](https://www.rfc-editor.org/rfc/rfc9110#section-13.1.1)).
 
-use millrace_domain::Sequence;
+use millrace_core::Sequence;
 
 /// What `If-Match` asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! From an HTTP request to a command: everything that is refused before any service is asked.
 
-use millrace_domain::api::Resource;
-use millrace_domain::ids::{AggregateId, Trace, is_printable};
-use millrace_domain::{Command, Settings};
+use millrace_core::command::{self, CommandError};
+use millrace_core::ids::is_printable;
+use millrace_core::{AggregateId, Domain, Metadata, Resource};
 use millrace_runtime::Ambient;
 use millrace_runtime::http::{Caller, Problem, Request};
 
@@ -27,21 +27,31 @@ pub struct Prepared {
     /// Whether the command begins the aggregate. The id is then made for this command, and stays
     /// the same however often it is attempted.
     pub begins: bool,
-    /// The command.
-    pub command: Command,
+    /// The command's name.
+    name: String,
+    /// Its body, which can be read as this command's.
+    body: Vec<u8>,
     /// The state that it counts for.
     pub if_match: Option<IfMatch>,
     /// What its repeats are recognised by.
     pub key: Option<Key>,
     /// Where its events come from. The command's id is this request's alone.
-    pub trace: Trace,
+    pub metadata: Metadata,
 }
 
 impl Prepared {
     /// The command's own id, as its rows carry it.
     #[must_use]
     pub fn id(&self) -> &str {
-        self.trace.command_id.as_deref().unwrap_or_default()
+        self.metadata.command_id.as_deref().unwrap_or_default()
+    }
+
+    /// The command, read again for each decision, which consumes it.
+    ///
+    /// # Errors
+    /// A [`Problem`]; none where [`prepare`] gave none.
+    pub fn read<D: Domain>(&self) -> Result<D::Command, Problem> {
+        command::read::<D>(&self.name, &self.body).map_err(unreadable)
     }
 }
 
@@ -50,13 +60,12 @@ impl Prepared {
 ///
 /// # Errors
 /// A [`Problem`] that says what is wrong with it.
-pub fn prepare(
+pub fn prepare<D: Domain>(
     request: &Request,
     correlation_id: &str,
-    settings: &Settings,
     ambient: &impl Ambient,
 ) -> Result<Prepared, Problem> {
-    let resource = request.resource()?;
+    let resource = request.resource(Resource::parse_command::<D>)?;
     content_type(request)?;
     if request.body.len() > MAX_BODY {
         return Err(Problem::new(
@@ -68,10 +77,10 @@ pub fn prepare(
     let key = key(request)?;
     let if_match = if_match(request)?;
     let causation_id = causation_id(request)?;
-    let (target, command) = match resource {
-        Resource::Collection => (None, Command::beginning(&request.body, settings)),
-        Resource::Command(id, name) => (Some(id), Command::named(name, &request.body)),
-        Resource::Item(_) | Resource::History(_) | Resource::ValueAt(_) => {
+    let (target, name) = match resource {
+        Resource::Collection => (None, D::OPENS.to_owned()),
+        Resource::Command(id, name) => (Some(id), name),
+        Resource::Item(_) | Resource::History(_) | Resource::ViewAt(_) => {
             return Err(Problem::new(
                 404,
                 "not-found",
@@ -79,8 +88,7 @@ pub fn prepare(
             ));
         }
     };
-    let command =
-        command.map_err(|error| Problem::malformed(error.to_string()).at(error.pointer))?;
+    command::read::<D>(&name, &request.body).map_err(unreadable)?;
     let begins = target.is_none();
     let target = target.unwrap_or_else(|| {
         AggregateId::new(ambient.unique_id()).expect("a unique id is short and printable")
@@ -89,16 +97,24 @@ pub fn prepare(
     Ok(Prepared {
         target,
         begins,
-        command,
+        name,
+        body: request.body.clone(),
         if_match,
         key,
-        trace: Trace {
+        metadata: Metadata {
             correlation_id: Some(correlation_id.to_owned()),
             causation_id: Some(causation_id.unwrap_or_else(|| command_id.clone())),
             command_id: Some(command_id),
             actor: request.caller.as_ref().map(Caller::to_string),
         },
     })
+}
+
+fn unreadable(error: CommandError) -> Problem {
+    match error {
+        CommandError::Unknown => Problem::new(404, "not-found", error.to_string()),
+        CommandError::Body { pointer, detail } => Problem::malformed(detail).at(pointer),
+    }
 }
 
 /// A body has to be JSON, and say so; without a body there is nothing to say.

@@ -2,8 +2,7 @@
 
 use std::future::Future;
 
-use millrace_domain::ids::AggregateId;
-use millrace_domain::{Attributes, Timestamp, Version};
+use millrace_core::{AggregateId, Attributes, Timestamp, Version};
 use millrace_runtime::ServiceError;
 use millrace_runtime::item_size::{MAX_ITEM_BYTES, item_size};
 
@@ -119,7 +118,7 @@ pub enum CommittedRecord {
 /// The events table and the idempotency table.
 pub trait EventStore: Send + Sync {
     /// An aggregate's newest rows, newest first and read consistently: at least
-    /// [`SNAPSHOT_INTERVAL`](millrace_domain::layout::SNAPSHOT_INTERVAL) of them, or all.
+    /// [`SNAPSHOT_INTERVAL`](millrace_core::layout::SNAPSHOT_INTERVAL) of them, or all.
     ///
     /// # Errors
     /// [`ServiceError`]: nothing was read.

@@ -9,6 +9,7 @@ use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse
 use aws_lambda_events::encodings::Body;
 use futures_util::future::{join, join_all};
 use lambda_runtime::LambdaEvent;
+use millrace_domain::accounts::Accounts;
 use millrace_writer::execute::Writer;
 use millrace_writer::handler::handle;
 use serde_json::{Value, json};
@@ -406,9 +407,11 @@ async fn once(sim: &Arc<Sim>, request: &Request, is_previous: bool) -> Answer {
             ..services
         };
         let writer = Writer {
+            domain: Accounts {
+                settings: settings(),
+            },
             store: services.clone(),
             ambient: services,
-            settings: settings(),
         };
         let response = handle(&writer, LambdaEvent::new(event, context)).await;
         (response, invocation.looked_at())

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use millrace_domain::{Attribute, row};
+use millrace_core::{Attribute, row};
 use millrace_runtime::http::Response;
 use millrace_writer::execute::MAX_ATTEMPTS;
 use tokio::time::Instant;

@@ -3,9 +3,9 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::memory::{Fault, Memory, Setting, body, code, header, request, settings};
+use crate::memory::{Fault, Memory, Setting, accounts, body, code, header, request};
 use futures_util::future::join_all;
-use millrace_domain::{Attribute, Attributes, row};
+use millrace_core::{Attribute, Attributes, row};
 use millrace_runtime::Budget;
 use millrace_writer::execute::{MAX_ATTEMPTS, Writer};
 
@@ -136,9 +136,9 @@ async fn no_race_is_run_beyond_the_invocations_time() {
     let setting = Setting::with_account().await;
     setting.memory.fault(Fault::Overtaken);
     let writer = Writer {
+        domain: accounts(),
         store: &setting.memory,
         ambient: &setting.clock,
-        settings: settings(),
     };
     let request = request("POST", CREDIT, &[], r#"{"amount":1}"#);
     let budget = Budget::lasting(Duration::from_millis(1));

@@ -19,8 +19,9 @@ use aws_sdk_dynamodb::types::error::{
 };
 use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, ItemResponse};
 use aws_smithy_mocks::{RuleMode, mock, mock_client};
-use millrace_domain::ids::AggregateId;
-use millrace_domain::{Attribute, Attributes, Settings, Timestamp, Version};
+use millrace_core::{AggregateId, Attribute, Attributes, Timestamp, Version, settings};
+use millrace_domain::Settings;
+use millrace_domain::accounts::Accounts;
 use millrace_writer::dynamodb::Tables;
 use millrace_writer::store::{Append, Appended, CommittedRecord, EventStore};
 
@@ -353,11 +354,12 @@ async fn a_record_that_a_transaction_is_writing_is_a_conflict() {
 
 #[tokio::test]
 async fn settings_are_stored_once_and_compared_from_then_on() {
-    let settings = |code: &str| {
-        let code = code.to_owned();
-        Settings::read(|_| Some(code.clone())).expect("a listed currency")
+    let accounts = |code: &str| {
+        let settings = Settings::read(|_| Some(code.to_owned())).expect("a listed currency");
+        Accounts { settings }
     };
-    let stored = |code: &str| millrace_runtime::dynamodb::to_item(settings(code).to_row());
+    let stored =
+        |code: &str| millrace_runtime::dynamodb::to_item(settings::to_row(&accounts(code)));
     // What the read finds, what a racing writer has put, and the currency that starts.
     for (found, raced, starts) in [
         (None, None, "SEK"),
@@ -393,7 +395,7 @@ async fn settings_are_stored_once_and_compared_from_then_on() {
                 }),
             };
             let client = mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, [&get, &put]);
-            let kept = tables(client).keep_settings(&settings(configured)).await;
+            let kept = tables(client).keep_settings(&accounts(configured)).await;
             let is_first = found.is_none() && raced.is_none();
             assert_eq!(
                 kept.is_ok(),

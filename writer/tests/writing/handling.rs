@@ -8,7 +8,7 @@ use millrace_writer::execute::Writer;
 use millrace_writer::handler::handle;
 use serde_json::json;
 
-use crate::memory::{Fault, Setting, settings};
+use crate::memory::{Fault, Setting, accounts};
 
 fn credit() -> LambdaEvent<ApiGatewayV2httpRequest> {
     let payload = json!({
@@ -29,9 +29,9 @@ async fn an_invocation_answers_and_measures_the_races_it_lost() {
     let setting = Setting::with_account().await;
     setting.memory.fault(Fault::Overtaken);
     let writer = Writer {
+        domain: accounts(),
         store: &setting.memory,
         ambient: &setting.clock,
-        settings: settings(),
     };
     let mut event = credit();
     let now = writer.ambient.now().unix_millis();

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use crate::memory::{Fault, Setting, body, code, header, request};
 use futures_util::future::join_all;
-use millrace_domain::Attribute;
+use millrace_core::Attribute;
 use millrace_runtime::http::{Caller, Response};
 
 const CREDIT: &str = "/accounts/a/credit";

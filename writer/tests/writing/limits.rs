@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use millrace_domain::{Attribute, Attributes, Timestamp, Version};
+use millrace_core::{Attribute, Attributes, Timestamp, Version};
 use millrace_runtime::http::{Caller, Response};
 use millrace_runtime::item_size::{MAX_ITEM_BYTES, item_size};
 use millrace_writer::store::{Append, MAX_TRANSACTION_BYTES, MAX_TRANSACTION_ITEMS, TooLarge};

@@ -5,10 +5,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use millrace_domain::ids::{AggregateId, Trace};
-use millrace_domain::layout::SNAPSHOT_INTERVAL;
+use millrace_core::layout::SNAPSHOT_INTERVAL;
+use millrace_core::{
+    Aggregate, AggregateId, Attribute, Attributes, Metadata, Timestamp, Version, row,
+};
+use millrace_domain::Settings;
+use millrace_domain::accounts::{Accounts, Event};
 use millrace_domain::money::Amount;
-use millrace_domain::{Attribute, Attributes, Event, History, Settings, Timestamp, Version, row};
 use millrace_runtime::http::{Request, Response};
 use millrace_runtime::metrics::Metric;
 use millrace_runtime::{Ambient, Budget, ServiceError};
@@ -199,15 +202,16 @@ impl Memory {
         let credit = Event::BalanceCredited {
             amount: Amount::new(1).expect("valid"),
         };
-        let trace = Trace {
+        let metadata = Metadata {
             command_id: Some("other".to_owned()),
-            ..Trace::default()
+            ..Metadata::default()
         };
         for _ in 0..others {
             let mut rows = self.rows_of(id.as_str());
             rows.reverse();
-            let history = History::load(id.clone(), &rows, &settings()).expect("readable");
-            let (_, rows) = history.append(std::slice::from_ref(&credit), append.now, &trace);
+            let account = Aggregate::load(&accounts(), id.clone(), &rows).expect("readable");
+            let appended = account.append(std::slice::from_ref(&credit), append.now, &metadata);
+            let (_, rows) = appended.expect("a credit has a row");
             for (_, row) in rows {
                 self.insert(row);
             }
@@ -366,8 +370,9 @@ pub(crate) struct Setting {
     pub(crate) clock: Clock,
 }
 
-pub(crate) fn settings() -> Settings {
-    Settings::read(|_| Some("EUR".to_owned())).expect("a listed currency")
+pub(crate) fn accounts() -> Accounts {
+    let settings = Settings::read(|_| Some("EUR".to_owned())).expect("a listed currency");
+    Accounts { settings }
 }
 
 pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Request {
@@ -413,9 +418,9 @@ impl Setting {
 
     pub(crate) async fn answer(&self, request: &Request) -> Response {
         let writer = Writer {
+            domain: accounts(),
             store: &self.memory,
             ambient: &self.clock,
-            settings: settings(),
         };
         let budget = Budget::lasting(Duration::from_secs(10));
         writer.answer(request, budget).await.0

@@ -1,6 +1,7 @@
 //! The writer's conditions: one row per version, one outcome per key, the settings once.
 
 use anyhow::{Context as _, Result, ensure};
+use millrace_domain::accounts::Accounts;
 use millrace_domain::ids::AggregateId;
 use millrace_domain::money::Currency;
 use millrace_domain::{Attribute, Attributes, Event, History, Settings, Timestamp, Trace, row};
@@ -117,10 +118,10 @@ pub(crate) async fn one_of_two_appends_takes_a_key(pipeline: &Pipeline) -> Resul
 pub(crate) async fn settings_are_those_of_the_first_start(pipeline: &Pipeline) -> Result<()> {
     pipeline.open().await?;
     let tables = tables(pipeline);
-    let of = |code: &str| -> Result<Settings> {
-        Ok(Settings {
-            default_currency: Currency::stored(code)?,
-        })
+    let of = |code: &str| -> Result<Accounts> {
+        let default_currency = Currency::stored(code)?;
+        let settings = Settings { default_currency };
+        Ok(Accounts { settings })
     };
     let (eur, sek) = (of("EUR")?, of("SEK")?);
     tables.keep_settings(&eur).await?;
