@@ -67,4 +67,4 @@ pub use row::{RecordedEvent, Snapshot, StoredRow, StoredRowOf};
 pub use sequence_gate::SequenceGate;
 pub use settings::Setting;
 pub use time::Timestamp;
-pub use view::{HistoryEntry, View};
+pub use view::{HistoryEntry, HistoryEntryOf, View, ViewOf};

@@ -6,14 +6,15 @@
 //! (`minSequence`).
 //!
 //! * [`handler`]: API Gateway's events in and out.
-//! * [`answer`]: a request to a response, statuses and headers.
-//! * [`query`]: what is asked.
-//! * [`fresh`]: the view, once it is as new as the client needs it.
-//! * [`page`], [`value_at`]: the two queries over the history.
-//! * [`store`]: the read model as a trait; [`dynamodb`] puts the tables behind it.
+//! * [`service`]: a request to a response, statuses and headers; in modules of its own, the view once
+//!   it is as new as the client needs it (`fresh`), and the two queries over the history (`page`,
+//!   `view_at`).
+//! * `query`: what a request asks for.
+//! * [`ports`]: the read model as a trait; [`adapters`]: the tables, and the Lambda function.
+//! * `testing` (feature `testing`): the read model in memory.
 //!
 //! Invariant: an answer tells of events up to the view's sequence and of none behind it. The
-//! projector writes history first, so lines may stand there early; the queries agree because all of
+//! projector writes history first, so entries may be there early; the queries agree because all of
 //! them start from the view.
 //!
 //! Invariant: every read is consistent, so a later query never knows less than an earlier one.
@@ -21,14 +22,16 @@
 //! Left out on purpose: what an aggregate is and how it looks in JSON (the domain), and who may ask
 //! (API Gateway's authorizer).
 
-pub mod answer;
-pub mod config;
-pub mod dynamodb;
-pub mod fresh;
+pub mod adapters;
+mod config;
+mod fresh;
 pub mod handler;
-#[cfg(test)]
-mod memory;
-pub mod page;
-pub mod query;
-pub mod store;
-pub mod value_at;
+mod page;
+pub mod ports;
+mod query;
+pub mod service;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod view_at;
+
+pub use adapters::lambda::run;

@@ -6,33 +6,33 @@
 
 use std::collections::BTreeMap;
 
-use millrace_core::Resource;
-use millrace_domain::accounts::Accounts;
-use millrace_domain::layout::MAX_POSITION;
-use millrace_domain::{AggregateId, Sequence, Timestamp};
+use millrace_core::layout::MAX_POSITION;
+use millrace_core::{AggregateId, Project, Resource, Sequence, Timestamp};
 use millrace_runtime::http::{Problem, Request};
 
+use crate::page::preceding;
+
 /// How many history lines a page has where the client doesn't say.
-pub const DEFAULT_LIMIT: usize = 20;
+const DEFAULT_LIMIT: usize = 20;
 /// The most that a page may have.
-pub const MAX_LIMIT: usize = 100;
+const MAX_LIMIT: usize = 100;
 /// How much of an unknown parameter's name the answer quotes.
 const QUOTED_CHARS: usize = 64;
 
 /// A query that was understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Query {
+pub(crate) struct Query {
     /// Of which aggregate.
-    pub id: AggregateId,
+    pub(crate) id: AggregateId,
     /// What is asked.
-    pub question: Question,
+    pub(crate) question: Question,
     /// The answer has to know the event at this sequence.
-    pub at_least: Sequence,
+    pub(crate) at_least: Sequence,
 }
 
 /// What can be asked of an aggregate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Question {
+pub(crate) enum Question {
     /// How is it now?
     View,
     /// What happened?
@@ -43,7 +43,7 @@ pub enum Question {
         before: Option<Sequence>,
     },
     /// How was it at this time? Now, where it is `None`.
-    ValueAt(Option<Timestamp>),
+    ViewAt(Option<Timestamp>),
 }
 
 impl Query {
@@ -52,21 +52,20 @@ impl Query {
     /// # Errors
     /// A [`Problem`]: 404 where there is nothing at the path, 405 where the path takes another
     /// method, 400 where a parameter is unknown or can't be read.
-    pub fn read(request: &Request) -> Result<Self, Problem> {
+    pub(crate) fn read<D: Project>(request: &Request) -> Result<Self, Problem> {
         let mut parameters = Parameters::of(request);
         let mut at_least = parameters.min_sequence()?.unwrap_or(Sequence::NONE);
-        let (id, question) = match request.resource(Resource::parse::<Accounts>)? {
+        let (id, question) = match request.resource(Resource::parse::<D>)? {
             Resource::Item(id) => (id, Question::View),
             Resource::History(id) => {
                 let limit = parameters.limit()?.unwrap_or(DEFAULT_LIMIT);
                 let before = parameters.before()?;
                 // A client that asks for what is before an event has seen a view with that event. A
-                // view that is behind it would give a page that begins further down, after a hole.
-                let preceding = before.and_then(|before| Sequence::new(before.get() - 1));
-                at_least = at_least.max(preceding.unwrap_or(Sequence::NONE));
+                // view that lags behind it would give a page that begins further down, after a gap.
+                at_least = at_least.max(before.map_or(Sequence::NONE, preceding));
                 (id, Question::History { limit, before })
             }
-            Resource::ViewAt(id) => (id, Question::ValueAt(parameters.at()?)),
+            Resource::ViewAt(id) => (id, Question::ViewAt(parameters.at()?)),
             Resource::Collection | Resource::Command(..) => {
                 return Err(Problem::new(
                     404,
@@ -179,6 +178,7 @@ fn whole_number(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use millrace_domain::accounts::Accounts;
     use proptest::prelude::*;
 
     use super::*;
@@ -196,7 +196,7 @@ mod tests {
     }
 
     fn read(path: &str, query: &[(&str, &str)]) -> Result<Query, Problem> {
-        Query::read(&request(path, query))
+        Query::read::<Accounts>(&request(path, query))
     }
 
     fn query(question: Question, at_least: u64) -> Query {
@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(read("/accounts/a/transactions", &[]), Ok(query(history, 0)));
         assert_eq!(
             read("/accounts/a/balance", &[]),
-            Ok(query(Question::ValueAt(None), 0))
+            Ok(query(Question::ViewAt(None), 0))
         );
     }
 
@@ -256,7 +256,7 @@ mod tests {
                 "/accounts/a/balance",
                 &[("at", "2026-11-20T22:03:05+01:00")]
             ),
-            Ok(query(Question::ValueAt(Some(at)), 0))
+            Ok(query(Question::ViewAt(Some(at)), 0))
         );
         assert_eq!(
             read(
@@ -341,7 +341,8 @@ mod tests {
     fn what_is_no_query_is_refused() {
         let mut post = request("/accounts/a", &[]);
         post.method = "POST".to_owned();
-        let status = |request| Query::read(&request).map_err(|problem| problem.status());
+        let status =
+            |request| Query::read::<Accounts>(&request).map_err(|problem| problem.status());
         assert_eq!(status(post), Err(405));
         assert_eq!(status(request("/accounts", &[])), Err(405));
         assert_eq!(status(request("/accounts/a/credit", &[])), Err(405));

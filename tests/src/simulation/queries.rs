@@ -2,14 +2,17 @@
 //! an account's events at one sequence that the view had between the question and the answer.
 
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use aws_lambda_events::encodings::Body;
 use lambda_runtime::LambdaEvent;
-use millrace_domain::{Timestamp, view};
+use millrace_core::{Timestamp, view};
+use millrace_domain::accounts::Accounts;
 use millrace_reader::handler::handle;
+use millrace_reader::service::Reader;
 use serde_json::{Value, json};
 
 use super::expected::{self, Expected};
@@ -171,9 +174,14 @@ async fn ask(sim: &Arc<Sim>, path: &str, id: &str, query: Value) -> Result<Optio
     .expect("an HTTP API event");
     let first = BTreeMap::new();
     let answer = invoke(sim, "reader", TIME, first, |services, context| async move {
-        handle(&services, &services, LambdaEvent::new(event, context)).await
+        let reader = Reader {
+            domain: PhantomData::<Accounts>,
+            model: services.clone(),
+            ambient: services,
+        };
+        handle(&reader, LambdaEvent::new(event, context)).await
     });
-    let Ok(Ok(response)) = answer.await else {
+    let Ok(response) = answer.await else {
         return Ok(None);
     };
     let mut world = sim.world();

@@ -1,0 +1,106 @@
+//! API Gateway's requests in, its responses out.
+
+use std::time::Duration;
+
+use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
+use aws_lambda_events::encodings::Body;
+use lambda_runtime::{Context, LambdaEvent};
+use millrace_core::Resource;
+use millrace_domain::accounts::Accounts;
+use millrace_reader::handler::handle;
+use millrace_reader::testing::InMemoryReadModel;
+use millrace_runtime::http::Request;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::fixtures::{history, model, reader};
+
+fn event(path: &str, query: &Value, millis_left: u64) -> LambdaEvent<ApiGatewayV2httpRequest> {
+    let payload = serde_json::from_value(json!({
+        "version": "2.0",
+        "routeKey": "GET /{proxy+}",
+        "rawPath": path,
+        "headers": {"x-correlation-id": "mine"},
+        "queryStringParameters": query,
+        "requestContext": {"http": {"method": "GET", "path": path}},
+        "isBase64Encoded": false,
+    }))
+    .expect("an event");
+    let mut context = Context::default();
+    context.deadline = 1000 + millis_left;
+    LambdaEvent::new(payload, context)
+}
+
+async fn handled(
+    model: &InMemoryReadModel,
+    event: LambdaEvent<ApiGatewayV2httpRequest>,
+) -> ApiGatewayV2httpResponse {
+    handle(&reader(model), event).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_is_answered() {
+    let model = model(&history(&[0, 1]));
+    let response = handled(&model, event("/accounts/a", &json!({}), 10_000)).await;
+    assert_eq!(response.status_code, 200);
+    assert_eq!(response.headers["etag"], "\"2\"");
+    assert_eq!(response.headers["x-correlation-id"], "mine");
+    assert!(matches!(response.body, Some(Body::Text(body)) if body.contains("\"balance\":100")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeated_parameter_is_refused() {
+    let model = model(&history(&[0, 1]));
+    let twice = json!({"limit": "1,1"});
+    let response = handled(&model, event("/accounts/a/transactions", &twice, 10_000)).await;
+    assert_eq!(response.status_code, 400);
+}
+
+#[test]
+fn a_separator_inside_an_id_is_refused_where_any_form_of_the_path_shows_it() {
+    let read = |raw: &str, context: Option<&str>, proxy: Option<&str>| {
+        let event = serde_json::from_value(json!({
+            "rawPath": raw,
+            "pathParameters": proxy.map(|proxy| json!({"proxy": proxy})),
+            "requestContext": {"http": {"method": "GET", "path": context}},
+        }));
+        let parse = Resource::parse::<Accounts>;
+        Request::read(event.expect("an event"), parse)?.resource(parse)
+    };
+    let decoded = "/accounts/x/transactions";
+    let encoded = "/accounts/x%2Ftransactions";
+    for (raw, context, proxy, is_refused) in [
+        (decoded, None, None, false),
+        (
+            decoded,
+            Some(decoded),
+            Some("accounts/x/transactions"),
+            false,
+        ),
+        (decoded, Some(encoded), None, true),
+        (decoded, None, Some("accounts/x%2Ftransactions"), true),
+        (encoded, Some(encoded), None, true),
+        (encoded, None, None, true),
+        ("/accounts/x", None, Some("accounts/x?y"), true),
+        ("/accounts/x", None, Some("accounts/x%3Fy"), true),
+        ("/accounts/x y", Some("/accounts/x%20y"), None, false),
+    ] {
+        let status = read(raw, context, proxy).map_err(|problem| problem.status());
+        assert_eq!(status.is_err(), is_refused, "{raw} {context:?} {proxy:?}");
+        assert!(status.is_ok() || status == Err(400));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_wait_ends_before_the_invocation_does() {
+    let started = Instant::now();
+    let ahead = json!({"minSequence": "9"});
+    let response = handled(
+        &InMemoryReadModel::default(),
+        event("/accounts/a", &ahead, 900),
+    )
+    .await;
+    assert_eq!(response.status_code, 503);
+    assert_eq!(response.headers["retry-after"], "1");
+    assert!(started.elapsed() <= Duration::from_millis(600));
+}
