@@ -4,11 +4,11 @@ use millrace_runtime::variables::{self, Missing};
 
 /// The writer's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Config {
+pub(crate) struct Config {
     /// `EVENTS_TABLE`: the source of truth.
-    pub events_table: String,
+    pub(crate) events_table: String,
     /// `IDEMPOTENCY_TABLE`: outcomes of commands that carried a key.
-    pub idempotency_table: String,
+    pub(crate) idempotency_table: String,
 }
 
 impl Config {
@@ -16,7 +16,7 @@ impl Config {
     ///
     /// # Errors
     /// [`Missing`], which names the first variable that isn't set.
-    pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Missing> {
+    pub(crate) fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Missing> {
         Ok(Self {
             events_table: variables::required("EVENTS_TABLE", &lookup)?,
             idempotency_table: variables::required("IDEMPOTENCY_TABLE", &lookup)?,

@@ -10,8 +10,8 @@ use millrace_runtime::metrics::Metric;
 use millrace_runtime::{Ambient, Budget};
 use tracing::{Instrument as _, field, info_span};
 
-use crate::execute::{Races, Writer};
-use crate::store::EventStore;
+use crate::ports::EventStore;
+use crate::service::{Races, Writer};
 
 /// What is kept back of the invocation's time for the answer.
 const RESERVE: Duration = Duration::from_secs(1);

@@ -28,7 +28,7 @@ const ETAG: &str = "ETag";
 const LOCATION: &str = "Location";
 
 /// How long an outcome is kept.
-pub const KEPT: Duration = Duration::from_hours(24);
+const KEPT: Duration = Duration::from_hours(24);
 /// Tells an answer that was given before.
 const REPLAYED: &str = "idempotent-replayed";
 
@@ -42,7 +42,7 @@ const MAX_CALLER: usize = 1024;
 
 /// A key, its caller, and the request that it was sent with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Key {
+pub(crate) struct Key {
     stored: String,
     sent: String,
     request_hash: String,
@@ -50,8 +50,7 @@ pub struct Key {
 
 impl Key {
     /// A caller's key with the parts of the request that have to be the same in a repeat.
-    #[must_use]
-    pub fn of(caller: Option<&Caller>, key: &str, request: &[&[u8]]) -> Self {
+    pub(crate) fn of(caller: Option<&Caller>, key: &str, request: &[&[u8]]) -> Self {
         let mut caller = caller.map(Caller::without_session).unwrap_or_default();
         if caller.len() > MAX_CALLER {
             caller = hash(&[caller.as_bytes()]);
@@ -64,20 +63,17 @@ impl Key {
     }
 
     /// The record's key: `<caller>\n<key>`.
-    #[must_use]
-    pub fn stored(&self) -> &str {
+    pub(crate) fn stored(&self) -> &str {
         &self.stored
     }
 
     /// The record's key as the previous version stored it: the key alone, as the client sent it.
-    #[must_use]
-    pub fn previous(&self) -> &str {
+    pub(crate) fn previous(&self) -> &str {
         &self.sent
     }
 
     /// The record of an outcome.
-    #[must_use]
-    pub fn record(&self, outcome: &Response, now: Timestamp) -> Attributes {
+    pub(crate) fn record(&self, outcome: &Response, now: Timestamp) -> Attributes {
         let mut record: Attributes = [
             (KEY, Attribute::text(&self.stored)),
             (REQUEST_HASH, Attribute::text(&self.request_hash)),
@@ -103,7 +99,7 @@ impl Key {
     ///
     /// # Errors
     /// [`DecodeError`] when the record can't be read.
-    pub fn recorded(
+    pub(crate) fn recorded(
         &self,
         record: &Attributes,
         now: Timestamp,

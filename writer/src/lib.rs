@@ -6,20 +6,25 @@
 //! translator, so nothing here publishes anything.
 //!
 //! * [`handler`]: API Gateway's event to a request, and the answer back.
-//! * [`request`], [`precondition`]: what a request must be before a service is asked anything.
-//! * [`execute`]: load, decide, append, and again after a version conflict; what an answer may say.
+//! * [`service`]: load, decide, append, and again after a version conflict; what an answer may say.
+//! * `request`, `precondition`: what a request must be before a service is asked anything.
 //! * [`idempotency`]: the outcome of a command that carried a key, kept for its repeats.
-//! * [`store`]: what is read and appended; [`dynamodb`] puts the tables behind it.
+//! * [`ports`]: what is read and appended; [`adapters`]: the tables, and the Lambda function.
+//! * `testing` (feature `testing`): the tables in memory.
 //!
 //! Invariant: an answer of status 2xx means that exactly one command's events are in the table, and
 //! any other answer but 503 means that none of it is. After a 503 that is unknown, and repeating the
 //! request with the same `Idempotency-Key` is what clears it up.
 
-pub mod config;
-pub mod dynamodb;
-pub mod execute;
+pub mod adapters;
+mod config;
 pub mod handler;
 pub mod idempotency;
-pub mod precondition;
-pub mod request;
-pub mod store;
+pub mod ports;
+mod precondition;
+mod request;
+pub mod service;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use adapters::lambda::run;

@@ -5,7 +5,7 @@ use millrace_core::Sequence;
 
 /// What `If-Match` asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum IfMatch {
+pub(crate) enum IfMatch {
     /// `*`: any state.
     Any,
     /// One of these entity tags, compared strongly; weak ones, which never match, are left out.
@@ -13,15 +13,13 @@ pub enum IfMatch {
 }
 
 /// The entity tag of an aggregate's state: the sequence of its last event.
-#[must_use]
-pub fn entity_tag(sequence: Sequence) -> String {
+pub(crate) fn entity_tag(sequence: Sequence) -> String {
     format!("\"{sequence}\"")
 }
 
 impl IfMatch {
     /// Reads the header's value; `None` where it is neither `*` nor a list of entity tags.
-    #[must_use]
-    pub fn parse(value: &str) -> Option<Self> {
+    pub(crate) fn parse(value: &str) -> Option<Self> {
         if value.trim() == "*" {
             return Some(Self::Any);
         }
@@ -49,8 +47,7 @@ impl IfMatch {
 
     /// Whether the aggregate, at this sequence, is what was asked for. One that has no events has
     /// no state, and never is.
-    #[must_use]
-    pub fn holds(&self, sequence: Sequence) -> bool {
+    pub(crate) fn holds(&self, sequence: Sequence) -> bool {
         sequence != Sequence::NONE
             && match self {
                 Self::Any => true,

@@ -10,7 +10,7 @@ use crate::idempotency::Key;
 use crate::precondition::IfMatch;
 
 /// The largest body, in bytes. A command takes some dozens.
-pub const MAX_BODY: usize = 16 * 1024;
+const MAX_BODY: usize = 16 * 1024;
 /// The longest `Idempotency-Key`, in bytes.
 const MAX_KEY: usize = 255;
 
@@ -21,28 +21,27 @@ const CAUSATION_ID: &str = "x-causation-id";
 
 /// A command as it is to be executed.
 #[derive(Debug, Clone)]
-pub struct Prepared {
+pub(crate) struct Prepared {
     /// The aggregate that the command changes.
-    pub target: AggregateId,
+    pub(crate) target: AggregateId,
     /// Whether the command begins the aggregate. The id is then made for this command, and stays
     /// the same however often it is attempted.
-    pub begins: bool,
+    pub(crate) begins: bool,
     /// The command's name.
     name: String,
     /// Its body, which can be read as this command's.
     body: Vec<u8>,
     /// The state that it counts for.
-    pub if_match: Option<IfMatch>,
+    pub(crate) if_match: Option<IfMatch>,
     /// What its repeats are recognised by.
-    pub key: Option<Key>,
+    pub(crate) key: Option<Key>,
     /// Where its events come from. The command's id is this request's alone.
-    pub metadata: Metadata,
+    pub(crate) metadata: Metadata,
 }
 
 impl Prepared {
     /// The command's own id, as its rows carry it.
-    #[must_use]
-    pub fn id(&self) -> &str {
+    pub(crate) fn id(&self) -> &str {
         self.metadata.command_id.as_deref().unwrap_or_default()
     }
 
@@ -50,7 +49,7 @@ impl Prepared {
     ///
     /// # Errors
     /// A [`Problem`]; none where [`prepare`] gave none.
-    pub fn read<D: Domain>(&self) -> Result<D::Command, Problem> {
+    pub(crate) fn read<D: Domain>(&self) -> Result<D::Command, Problem> {
         command::read::<D>(&self.name, &self.body).map_err(unreadable)
     }
 }
@@ -60,7 +59,7 @@ impl Prepared {
 ///
 /// # Errors
 /// A [`Problem`] that says what is wrong with it.
-pub fn prepare<D: Domain>(
+pub(crate) fn prepare<D: Domain>(
     request: &Request,
     correlation_id: &str,
     ambient: &impl Ambient,

@@ -10,8 +10,8 @@ use aws_lambda_events::encodings::Body;
 use futures_util::future::{join, join_all};
 use lambda_runtime::LambdaEvent;
 use millrace_domain::accounts::Accounts;
-use millrace_writer::execute::Writer;
 use millrace_writer::handler::handle;
+use millrace_writer::service::Writer;
 use serde_json::{Value, json};
 
 use super::days::{self, MAPPINGS};

@@ -295,7 +295,7 @@ mod tests {
     use millrace_domain::{Attribute, Attributes, Timestamp, Version};
     use millrace_projector::model::ReadModel as _;
     use millrace_translator::ports::{Publisher, PutError};
-    use millrace_writer::store::{Append, Appended, EventStore as _};
+    use millrace_writer::ports::{Append, Appended, EventStore as _};
 
     use super::*;
     use crate::simulation::services::Services;

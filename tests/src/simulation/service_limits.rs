@@ -5,7 +5,7 @@
 use millrace_archiver::pack::Packed;
 use millrace_domain::{Attribute, Attributes};
 use millrace_translator::ports::Record;
-use millrace_writer::store::Append;
+use millrace_writer::ports::Append;
 use serde_json::{Map, Value, json};
 
 /// 500 records, 1 MiB for a record of a stream whose setting is the default, 10 MiB together; data and

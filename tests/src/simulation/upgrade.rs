@@ -8,7 +8,7 @@
 use fastrand::Rng;
 use millrace_domain::{Attribute, Attributes};
 use millrace_writer::idempotency::KEY;
-use millrace_writer::store::Append;
+use millrace_writer::ports::Append;
 
 use super::dynamodb::events::text;
 

@@ -2,16 +2,17 @@
 //! says otherwise.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use millrace_core::{Attribute, row};
 use millrace_runtime::http::Response;
-use millrace_writer::execute::MAX_ATTEMPTS;
+use millrace_writer::service::MAX_ATTEMPTS;
 use tokio::time::Instant;
 
-use crate::memory::{Fault, Hidden, Setting, body, code, header};
+use millrace_writer::testing::{Fault, Hidden};
+
+use crate::fixtures::{Setting, body, code, header};
 
 const CREDIT: &str = "/accounts/a/credit";
 const FIVE: &str = r#"{"amount":5}"#;
@@ -31,8 +32,8 @@ fn waits_for_a_transaction(waited: Duration) -> bool {
 }
 
 fn appended_tokens(setting: &Setting) -> usize {
-    let tokens = setting.memory.tokens.lock().expect("unpoisoned");
-    tokens.iter().collect::<BTreeSet<_>>().len()
+    let tokens = setting.store.tokens().into_iter();
+    tokens.collect::<BTreeSet<_>>().len()
 }
 
 #[tokio::test(start_paused = true)]
@@ -40,14 +41,14 @@ async fn copies_with_a_precondition_all_get_the_one_outcome() {
     // For so many reads the rows are visible and the record is not.
     for hidden in 0..6 {
         let setting = Setting::with_account().await;
-        *setting.memory.hidden.lock().expect("unpoisoned") = Some(Hidden::Records(hidden + 24));
+        setting.store.hide(Hidden::Records(hidden + 24));
         let copies = (0..12).map(|_| setting.post(CREDIT, &[KEY, AT_TWO], FIVE));
         let answers = join_all(copies).await;
         for answer in &answers {
             assert_eq!(outcome(answer), outcome(&answers[0]));
         }
         assert_eq!(answers[0].status, 200);
-        assert_eq!(setting.memory.events_of("a").len(), 3);
+        assert_eq!(setting.store.events_of("a").len(), 3);
     }
 }
 
@@ -57,7 +58,7 @@ async fn a_copy_that_finds_its_own_event_is_not_refused() {
     let first = setting.post(CREDIT, &[KEY, AT_TWO], FIVE).await;
     // The plain reads of both forms of the key miss the record, and three transactional ones meet
     // the transaction that writes it.
-    *setting.memory.hidden.lock().expect("unpoisoned") = Some(Hidden::Records(5));
+    setting.store.hide(Hidden::Records(5));
     let copy = setting.post(CREDIT, &[KEY, AT_TWO], FIVE).await;
     assert_eq!(outcome(&copy), outcome(&first));
     assert_eq!(header(&copy, "idempotent-replayed"), Some("true"));
@@ -67,7 +68,7 @@ async fn a_copy_that_finds_its_own_event_is_not_refused() {
 async fn while_a_record_is_being_written_nothing_is_refused() {
     let setting = Setting::with_account().await;
     setting.post(CREDIT, &[KEY, AT_TWO], FIVE).await;
-    *setting.memory.hidden.lock().expect("unpoisoned") = Some(Hidden::Records(u32::MAX));
+    setting.store.hide(Hidden::Records(u32::MAX));
     let started = Instant::now();
     let copy = setting.post(CREDIT, &[KEY, AT_TWO], FIVE).await;
     assert_eq!((copy.status, code(&copy).as_str()), (503, "unavailable"));
@@ -79,13 +80,13 @@ async fn a_conflict_after_a_stored_append_is_its_success() {
     // So many events of others follow that the own one is no longer among the newest rows.
     for others in [0, 1, 30] {
         let setting = Setting::with_account().await;
-        setting.memory.fault(Fault::StoredAndConflict(others));
+        setting.store.fault(Fault::StoredAndConflict(others));
         let answer = setting.post(CREDIT, &[], FIVE).await;
         assert_eq!(answer.status, 200, "{others}");
         assert_eq!(body(&answer)["sequence"], 3);
         assert_eq!(body(&answer)["balance"], 105);
         assert_eq!(header(&answer, "etag"), Some("\"3\""));
-        let own = setting.memory.events_of("a").into_iter();
+        let own = setting.store.events_of("a").into_iter();
         let own = own.filter(|row| row[row::COMMAND_ID] != Attribute::text("other"));
         assert_eq!(own.count(), 3, "{others}");
     }
@@ -94,7 +95,7 @@ async fn a_conflict_after_a_stored_append_is_its_success() {
 #[tokio::test(start_paused = true)]
 async fn a_conflict_after_a_stored_append_is_no_failed_precondition() {
     let setting = Setting::with_account().await;
-    setting.memory.fault(Fault::StoredAndConflict(1));
+    setting.store.fault(Fault::StoredAndConflict(1));
     let answer = setting.post(CREDIT, &[AT_TWO], FIVE).await;
     assert_eq!(
         (answer.status, &body(&answer)["sequence"]),
@@ -113,16 +114,15 @@ async fn an_opening_keeps_its_id_over_all_attempts() {
             Fault::Conflict,
         ] {
             let setting = Setting::default();
-            setting.memory.fault(fault);
+            setting.store.fault(fault);
             let answer = setting.post("/accounts", headers, "").await;
             assert_eq!(answer.status, 201, "{fault:?}");
             let id = body(&answer)["accountId"].clone();
             assert_eq!(body(&answer)["sequence"], 1);
             let location = format!("/accounts/{}", id.as_str().expect("a string"));
             assert_eq!(header(&answer, "location"), Some(location.as_str()));
-            let rows = setting.memory.rows.lock().expect("unpoisoned");
-            let ids: BTreeSet<_> = rows.keys().map(|(id, _)| id.as_str()).collect();
-            assert_eq!(ids, [id.as_str().expect("a string")].into(), "{fault:?}");
+            let ids = [id.as_str().expect("a string").to_owned()].into();
+            assert_eq!(setting.store.ids(), ids, "{fault:?}");
         }
     }
 }
@@ -132,12 +132,12 @@ async fn an_append_whose_answer_was_lost_is_looked_up() {
     for headers in [&[][..], &[KEY], &[AT_TWO], &[KEY, AT_TWO]] {
         for fault in [Fault::StoredAndLost, Fault::Late(1)] {
             let setting = Setting::with_account().await;
-            setting.memory.fault(fault);
+            setting.store.fault(fault);
             let answer = setting.post(CREDIT, headers, FIVE).await;
             assert_eq!(answer.status, 200, "{fault:?}");
             assert_eq!(body(&answer)["sequence"], 3);
             assert_eq!(header(&answer, "idempotent-replayed"), None);
-            assert_eq!(setting.memory.events_of("a").len(), 3);
+            assert_eq!(setting.store.events_of("a").len(), 3);
         }
     }
 }
@@ -145,11 +145,11 @@ async fn an_append_whose_answer_was_lost_is_looked_up() {
 #[tokio::test(start_paused = true)]
 async fn a_refusal_by_the_domain_whose_answer_was_lost_is_looked_up() {
     let setting = Setting::with_account().await;
-    setting.memory.fault(Fault::StoredAndLost);
+    setting.store.fault(Fault::StoredAndLost);
     let withdraw = "/accounts/a/withdraw";
     let answer = setting.post(withdraw, &[KEY], r#"{"amount":500}"#).await;
     assert_eq!(code(&answer), "insufficient-funds");
-    setting.memory.fault(Fault::Down);
+    setting.store.fault(Fault::Down);
     let other = [("idempotency-key", "other")];
     let answer = setting.post(withdraw, &other, r#"{"amount":500}"#).await;
     assert_eq!(code(&answer), "unavailable");
@@ -162,13 +162,13 @@ async fn an_append_that_is_stored_later_is_never_decided_again() {
         for fault in [Fault::Late(calls), Fault::LateAndConflict(calls)] {
             for headers in [&[][..], &[KEY], &[AT_TWO], &[KEY, AT_TWO]] {
                 let setting = Setting::with_account().await;
-                setting.memory.fault(fault);
+                setting.store.fault(fault);
                 let answer = setting.post(CREDIT, headers, FIVE).await;
                 // What is late is stored by now.
                 for _ in 0..12 {
                     setting.post("/accounts/b/credit", &[], FIVE).await;
                 }
-                let events = setting.memory.events_of("a").len();
+                let events = setting.store.events_of("a").len();
                 assert_eq!(events, 3, "{fault:?} {headers:?} {answer:?}");
                 assert!([200, 503].contains(&answer.status), "{answer:?}");
                 if answer.status == 200 {
@@ -183,13 +183,13 @@ async fn an_append_that_is_stored_later_is_never_decided_again() {
 #[tokio::test(start_paused = true)]
 async fn a_version_that_another_command_took_settles_a_lost_answer() {
     let setting = Setting::with_account().await;
-    setting.memory.fault(Fault::Down);
+    setting.store.fault(Fault::Down);
     let lost = setting.post(CREDIT, &[], FIVE);
     let other = setting.post(CREDIT, &[], r#"{"amount":1}"#);
     let (lost, other) = tokio::join!(lost, other);
     assert_eq!(other.status, 200);
     assert_eq!(lost.status, 200, "{lost:?}");
-    assert_eq!(setting.memory.events_of("a").len(), 4);
+    assert_eq!(setting.store.events_of("a").len(), 4);
 }
 
 #[tokio::test(start_paused = true)]
@@ -198,13 +198,12 @@ async fn a_transaction_in_progress_is_called_again_with_its_token() {
         [("/accounts", "", &[][..], 201), (CREDIT, FIVE, &[KEY], 200)]
     {
         let setting = Setting::with_account().await;
-        setting.memory.tokens.lock().expect("unpoisoned").clear();
-        setting.memory.fault(Fault::InProgress(4));
+        let before = setting.store.tokens().len();
+        setting.store.fault(Fault::InProgress(4));
         let answer = setting.post(path, headers, request).await;
         assert_eq!(answer.status, status);
-        assert_eq!(appended_tokens(&setting), 1);
-        let calls = setting.memory.tokens.lock().expect("unpoisoned").len();
-        assert_eq!(calls, 5);
+        let tokens = setting.store.tokens().split_off(before);
+        assert_eq!(tokens, vec![tokens[0].clone(); 5]);
     }
 }
 
@@ -212,11 +211,11 @@ async fn a_transaction_in_progress_is_called_again_with_its_token() {
 async fn a_transaction_that_stays_in_progress_is_an_unknown_outcome() {
     for headers in [&[][..], &[KEY]] {
         let setting = Setting::default();
-        setting.memory.fault(Fault::InProgress(u32::MAX));
+        setting.store.fault(Fault::InProgress(u32::MAX));
         let started = Instant::now();
         let answer = setting.post("/accounts", headers, "").await;
         assert!(waits_for_a_transaction(started.elapsed()));
-        assert_eq!(setting.memory.appends.load(Ordering::Relaxed), 9);
+        assert_eq!(setting.store.tokens().len(), 9);
         assert_eq!(
             (answer.status, code(&answer).as_str()),
             (503, "unavailable")
@@ -230,7 +229,7 @@ async fn conflicts_without_end_are_an_unknown_outcome() {
     for headers in [&[][..], &[KEY]] {
         let setting = Setting::with_account().await;
         for _ in 0..MAX_ATTEMPTS {
-            setting.memory.fault(Fault::Conflict);
+            setting.store.fault(Fault::Conflict);
         }
         let started = Instant::now();
         let answer = setting.post(CREDIT, headers, FIVE).await;
@@ -241,17 +240,17 @@ async fn conflicts_without_end_are_an_unknown_outcome() {
         // Half of 10, 20, 40 and 80 ms between the attempts.
         let waited = started.elapsed().as_millis();
         assert!((75..=80).contains(&waited), "{waited} ms");
-        assert_eq!(setting.memory.events_of("a").len(), 2);
+        assert_eq!(setting.store.events_of("a").len(), 2);
     }
     // The last conflict followed a stored append.
     let setting = Setting::with_account().await;
     for _ in 1..MAX_ATTEMPTS {
-        setting.memory.fault(Fault::Conflict);
+        setting.store.fault(Fault::Conflict);
     }
-    setting.memory.fault(Fault::StoredAndConflict(0));
+    setting.store.fault(Fault::StoredAndConflict(0));
     let answer = setting.post(CREDIT, &[], FIVE).await;
     assert_eq!(answer.status, 200);
-    assert_eq!(setting.memory.events_of("a").len(), 3);
+    assert_eq!(setting.store.events_of("a").len(), 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -260,7 +259,7 @@ async fn a_row_that_is_not_visible_yet_is_read_again() {
     for (reads, status) in [(1, 200), (6, 200), (u32::MAX, 500)] {
         let setting = Setting::with_account().await;
         setting.post(CREDIT, &[], FIVE).await;
-        *setting.memory.hidden.lock().expect("unpoisoned") = Some(Hidden::Row(3, reads));
+        setting.store.hide(Hidden::Row(3, reads));
         let started = Instant::now();
         let answer = setting.post(CREDIT, &[], FIVE).await;
         assert_eq!(answer.status, status, "{reads}");
@@ -276,11 +275,11 @@ async fn an_own_row_that_is_not_visible_yet_is_not_taken_for_absent() {
         for _ in 0..7 {
             setting.post(CREDIT, &[], FIVE).await;
         }
-        *setting.memory.hidden.lock().expect("unpoisoned") = Some(Hidden::Row(11, reads));
-        setting.memory.fault(Fault::StoredAndLost);
+        setting.store.hide(Hidden::Row(11, reads));
+        setting.store.fault(Fault::StoredAndLost);
         let answer = setting.post(CREDIT, &[], FIVE).await;
         assert_eq!(answer.status, status, "{reads}");
-        assert_eq!(setting.memory.events_of("a").len(), 10);
+        assert_eq!(setting.store.events_of("a").len(), 10);
     }
 }
 
@@ -289,8 +288,8 @@ async fn an_own_row_that_stays_invisible_before_anothers_is_an_unknown_outcome()
     for headers in [&[][..], &[KEY]] {
         let setting = Setting::with_account().await;
         // The own event is row 4, and another command's is row 5.
-        setting.memory.fault(Fault::StoredAndConflict(1));
-        *setting.memory.hidden.lock().expect("unpoisoned") = Some(Hidden::Row(4, u32::MAX));
+        setting.store.fault(Fault::StoredAndConflict(1));
+        setting.store.hide(Hidden::Row(4, u32::MAX));
         let answer = setting.post(CREDIT, headers, FIVE).await;
         assert_eq!(
             (answer.status, code(&answer).as_str()),
@@ -302,7 +301,7 @@ async fn an_own_row_that_stays_invisible_before_anothers_is_an_unknown_outcome()
 #[tokio::test(start_paused = true)]
 async fn a_call_that_never_returns_is_an_unknown_outcome_before_the_time_is_over() {
     let setting = Setting::with_account().await;
-    setting.memory.fault(Fault::Hangs);
+    setting.store.fault(Fault::Hangs);
     let started = Instant::now();
     let answer = setting.post(CREDIT, &[], FIVE).await;
     assert_eq!(
@@ -311,5 +310,5 @@ async fn a_call_that_never_returns_is_an_unknown_outcome_before_the_time_is_over
     );
     assert!(header(&answer, "x-correlation-id").is_some());
     assert!(started.elapsed() <= Duration::from_secs(10));
-    assert_eq!(setting.memory.appends.load(Ordering::Relaxed), 3);
+    assert_eq!(setting.store.tokens().len(), 3);
 }

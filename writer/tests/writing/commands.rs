@@ -1,13 +1,13 @@
 //! What commands append and answer.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::memory::{Fault, Memory, Setting, accounts, body, code, header, request};
+use crate::fixtures::{Setting, body, code, header, request};
 use futures_util::future::join_all;
 use millrace_core::{Attribute, Attributes, row};
 use millrace_runtime::Budget;
-use millrace_writer::execute::{MAX_ATTEMPTS, Writer};
+use millrace_writer::service::MAX_ATTEMPTS;
+use millrace_writer::testing::Fault;
 
 const CREDIT: &str = "/accounts/a/credit";
 const WITHDRAW: &str = "/accounts/a/withdraw";
@@ -27,10 +27,10 @@ async fn opening_writes_the_event_and_a_snapshot_together() {
     let location = format!("/accounts/{id}");
     assert_eq!(header(&answer, "location"), Some(location.as_str()));
     assert_eq!(header(&answer, "cache-control"), Some("no-store"));
-    let rows = setting.memory.rows_of(&id);
+    let rows = setting.store.rows_of(&id);
     let types: Vec<_> = rows.iter().map(|row| row[row::TYPE].clone()).collect();
     assert_eq!(types, ["CREATED", "SNAPSHOT"].map(Attribute::text));
-    assert_eq!(setting.memory.appends.load(Ordering::Relaxed), 1);
+    assert_eq!(setting.store.tokens().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -51,12 +51,12 @@ async fn the_event_carries_where_it_comes_from() {
     let headers = [("x-correlation-id", "talk"), ("x-causation-id", "message")];
     let answer = setting.post(CREDIT, &headers, r#"{"amount":1}"#).await;
     assert_eq!(header(&answer, "x-correlation-id"), Some("talk"));
-    let row = setting.memory.events_of("a").pop().expect("appended");
+    let row = setting.store.events_of("a").pop().expect("appended");
     assert_eq!(row["CorrelationId"], Attribute::text("talk"));
     assert_eq!(row["CausationId"], Attribute::text("message"));
 
     let answer = setting.post(CREDIT, &[], r#"{"amount":1}"#).await;
-    let row = setting.memory.events_of("a").pop().expect("appended");
+    let row = setting.store.events_of("a").pop().expect("appended");
     let made = header(&answer, "x-correlation-id").expect("made");
     assert_eq!(row["CorrelationId"], Attribute::text(made));
     assert_eq!(row["CausationId"], row["CommandId"]);
@@ -69,7 +69,7 @@ async fn every_tenth_row_is_a_snapshot() {
         let answer = setting.post(CREDIT, &[], r#"{"amount":1}"#).await;
         assert_eq!(answer.status, 200);
     }
-    let rows = setting.memory.rows_of("a");
+    let rows = setting.store.rows_of("a");
     let snapshots: Vec<_> = rows
         .iter()
         .filter(|row| row::is_plainly_a_snapshot(row))
@@ -82,7 +82,7 @@ async fn every_tenth_row_is_a_snapshot() {
 #[tokio::test(start_paused = true)]
 async fn a_refused_command_appends_nothing() {
     let setting = Setting::with_account().await;
-    let before = setting.memory.rows_of("a");
+    let before = setting.store.rows_of("a");
     let refused = setting.post(WITHDRAW, &[], r#"{"amount":101}"#).await;
     assert_eq!(
         (refused.status, code(&refused).as_str()),
@@ -101,45 +101,41 @@ async fn a_refused_command_appends_nothing() {
         (unknown.status, code(&unknown).as_str()),
         (404, "account-not-found")
     );
-    assert_eq!(setting.memory.rows_of("a"), before);
-    assert!(setting.memory.rows_of("b").is_empty());
+    assert_eq!(setting.store.rows_of("a"), before);
+    assert!(setting.store.rows_of("b").is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_race_is_decided_anew() {
     let setting = Setting::with_account().await;
-    setting.memory.fault(Fault::Overtaken);
-    setting.memory.fault(Fault::Conflict);
+    setting.store.fault(Fault::Overtaken);
+    setting.store.fault(Fault::Conflict);
     // 100 is there, 1 comes in between: 101 is too much at first, and isn't decided on that.
     let answer = setting.post(WITHDRAW, &[], r#"{"amount":100}"#).await;
     assert_eq!(answer.status, 200);
     assert_eq!(body(&answer)["balance"], 1);
     assert_eq!(body(&answer)["sequence"], 4);
-    assert_eq!(setting.memory.events_of("a").len(), 4);
+    assert_eq!(setting.store.events_of("a").len(), 4);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_race_lost_every_time_is_a_conflict() {
     let setting = Setting::with_account().await;
     for _ in 0..MAX_ATTEMPTS {
-        setting.memory.fault(Fault::Overtaken);
+        setting.store.fault(Fault::Overtaken);
     }
     let answer = setting.post(WITHDRAW, &[], r#"{"amount":1}"#).await;
     assert_eq!((answer.status, code(&answer).as_str()), (409, "conflict"));
     assert_eq!(header(&answer, "retry-after"), Some("1"));
     let others = 2 + usize::try_from(MAX_ATTEMPTS).expect("small");
-    assert_eq!(setting.memory.events_of("a").len(), others);
+    assert_eq!(setting.store.events_of("a").len(), others);
 }
 
 #[tokio::test(start_paused = true)]
 async fn no_race_is_run_beyond_the_invocations_time() {
     let setting = Setting::with_account().await;
-    setting.memory.fault(Fault::Overtaken);
-    let writer = Writer {
-        domain: accounts(),
-        store: &setting.memory,
-        ambient: &setting.clock,
-    };
+    setting.store.fault(Fault::Overtaken);
+    let writer = setting.writer();
     let request = request("POST", CREDIT, &[], r#"{"amount":1}"#);
     let budget = Budget::lasting(Duration::from_millis(1));
     let (answer, races) = writer.answer(&request, budget).await;
@@ -150,16 +146,16 @@ async fn no_race_is_run_beyond_the_invocations_time() {
 async fn a_row_of_ones_own_is_recognised_and_never_appended_twice() {
     for path in [CREDIT, "/accounts"] {
         let setting = Setting::with_account().await;
-        setting.memory.fault(Fault::StoredAndRetried);
+        setting.store.fault(Fault::StoredAndRetried);
         let body = if path == CREDIT {
             r#"{"amount":1}"#
         } else {
             ""
         };
-        let before = setting.memory.rows.lock().expect("unpoisoned").len();
+        let before = setting.store.row_count();
         let answer = setting.post(path, &[], body).await;
         assert!(answer.status < 300, "{answer:?}");
-        let after = setting.memory.rows.lock().expect("unpoisoned").len();
+        let after = setting.store.row_count();
         assert_eq!(after - before, if path == CREDIT { 1 } else { 2 });
     }
 }
@@ -171,7 +167,7 @@ async fn many_at_once_are_one_event_each() {
     let accepted = answers.iter().filter(|answer| answer.status == 200).count();
     assert!(accepted <= 10, "{accepted} of at most 10 withdrawals");
     assert!(accepted > 0);
-    assert_eq!(setting.memory.events_of("a").len(), 2 + accepted);
+    assert_eq!(setting.store.events_of("a").len(), 2 + accepted);
     let mut sequences: Vec<_> = answers
         .iter()
         .filter(|answer| answer.status == 200)
@@ -195,7 +191,7 @@ async fn if_match_holds_for_the_state_that_was_seen() {
     assert_eq!(post("\"2\"").await, 412);
     assert_eq!(post("W/\"3\"").await, 412);
     assert_eq!(post("*").await, 200);
-    assert_eq!(setting.memory.events_of("a").len(), 4);
+    assert_eq!(setting.store.events_of("a").len(), 4);
 
     // Before a rule is asked, and after it is known whether there is such an account.
     let headers = [("if-match", "\"1\"")];
@@ -212,7 +208,7 @@ async fn if_match_holds_for_the_state_that_was_seen() {
 #[tokio::test(start_paused = true)]
 async fn if_match_is_asked_again_after_a_lost_race() {
     let setting = Setting::with_account().await;
-    setting.memory.fault(Fault::Overtaken);
+    setting.store.fault(Fault::Overtaken);
     let answer = setting
         .post(CREDIT, &[("if-match", "\"2\"")], r#"{"amount":1}"#)
         .await;
@@ -222,14 +218,14 @@ async fn if_match_is_asked_again_after_a_lost_race() {
 #[tokio::test(start_paused = true)]
 async fn a_service_that_is_down_is_told_as_unavailable() {
     let setting = Setting::with_account().await;
-    setting.memory.fault(Fault::Down);
+    setting.store.fault(Fault::Down);
     let answer = setting.post(CREDIT, &[], r#"{"amount":1}"#).await;
     assert_eq!(
         (answer.status, code(&answer).as_str()),
         (503, "unavailable")
     );
     assert_eq!(header(&answer, "retry-after"), Some("1"));
-    *setting.memory.reads_fail.lock().expect("unpoisoned") = true;
+    setting.store.fail_reads();
     let answer = setting.post(CREDIT, &[], r#"{"amount":1}"#).await;
     assert_eq!(answer.status, 503);
 }
@@ -261,10 +257,7 @@ async fn an_older_producers_account_is_continued() {
         older(2, "SNAPSHOT", Some(0)),
         older(3, "CREDIT", Some(50)),
     ];
-    let setting = Setting {
-        memory: Memory::of(&rows),
-        ..Setting::default()
-    };
+    let setting = Setting::with_rows(&rows);
     let answer = setting.post(WITHDRAW, &[], r#"{"amount":20}"#).await;
     assert_eq!(answer.status, 200);
     assert_eq!(body(&answer)["sequence"], 3);
@@ -280,10 +273,7 @@ async fn a_history_that_cannot_be_read_is_never_continued() {
         older(2, "SNAPSHOT", Some(0)),
         broken,
     ];
-    let setting = Setting {
-        memory: Memory::of(&rows),
-        ..Setting::default()
-    };
+    let setting = Setting::with_rows(&rows);
     let answer = setting.post(CREDIT, &[], r#"{"amount":20}"#).await;
     assert_eq!(
         (answer.status, code(&answer).as_str()),
@@ -295,5 +285,5 @@ async fn a_history_that_cannot_be_read_is_never_continued() {
         "{detail}"
     );
     assert!(!detail.contains("much"), "{detail}");
-    assert_eq!(setting.memory.rows_of("a").len(), 3);
+    assert_eq!(setting.store.rows_of("a").len(), 3);
 }

@@ -22,8 +22,8 @@ use aws_smithy_mocks::{RuleMode, mock, mock_client};
 use millrace_core::{AggregateId, Attribute, Attributes, Timestamp, Version, settings};
 use millrace_domain::Settings;
 use millrace_domain::accounts::Accounts;
-use millrace_writer::dynamodb::Tables;
-use millrace_writer::store::{Append, Appended, CommittedRecord, EventStore};
+use millrace_writer::adapters::dynamodb::Tables;
+use millrace_writer::ports::{Append, Appended, CommittedRecord, EventStore};
 
 type Item = HashMap<String, AttributeValue>;
 

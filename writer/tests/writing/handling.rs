@@ -4,11 +4,11 @@ use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use lambda_runtime::{Context, LambdaEvent};
 use millrace_runtime::Ambient as _;
 use millrace_runtime::metrics::Metric;
-use millrace_writer::execute::Writer;
 use millrace_writer::handler::handle;
+use millrace_writer::testing::Fault;
 use serde_json::json;
 
-use crate::memory::{Fault, Setting, accounts};
+use crate::fixtures::Setting;
 
 fn credit() -> LambdaEvent<ApiGatewayV2httpRequest> {
     let payload = json!({
@@ -27,17 +27,13 @@ fn credit() -> LambdaEvent<ApiGatewayV2httpRequest> {
 #[tokio::test(start_paused = true)]
 async fn an_invocation_answers_and_measures_the_races_it_lost() {
     let setting = Setting::with_account().await;
-    setting.memory.fault(Fault::Overtaken);
-    let writer = Writer {
-        domain: accounts(),
-        store: &setting.memory,
-        ambient: &setting.clock,
-    };
+    setting.store.fault(Fault::Overtaken);
+    let writer = setting.writer();
     let mut event = credit();
     let now = writer.ambient.now().unix_millis();
     event.context.deadline = u64::try_from(now).expect("after 1970") + 10_000;
     let answer = handle(&writer, event).await;
     assert_eq!(answer.status_code, 200);
-    let measured = setting.clock.measured.lock().expect("unpoisoned");
-    assert_eq!(*measured, [(Metric::RacesLost, Some(1))]);
+    let measured = setting.ambient.measured();
+    assert_eq!(measured, [(Metric::RacesLost, Some(1))]);
 }

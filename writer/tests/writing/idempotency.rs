@@ -1,11 +1,10 @@
 //! One key, however often it is sent.
 
-use std::sync::atomic::Ordering;
-
-use crate::memory::{Fault, Setting, body, code, header, request};
+use crate::fixtures::{Setting, at, body, code, header, request};
 use futures_util::future::join_all;
 use millrace_core::Attribute;
 use millrace_runtime::http::{Caller, Response};
+use millrace_writer::testing::Fault;
 
 const CREDIT: &str = "/accounts/a/credit";
 const WITHDRAW: &str = "/accounts/a/withdraw";
@@ -23,7 +22,7 @@ async fn a_repeat_gets_the_first_outcome_and_appends_nothing() {
     assert_eq!(header(&repeat, "etag"), header(&first, "etag"));
     assert_eq!(header(&repeat, "content-type"), Some("application/json"));
     assert_eq!(header(&repeat, REPLAYED), Some("true"));
-    assert_eq!(setting.memory.events_of("a").len(), 4);
+    assert_eq!(setting.store.events_of("a").len(), 4);
 }
 
 #[tokio::test(start_paused = true)]
@@ -33,14 +32,14 @@ async fn an_opening_is_repeated_with_its_location() {
     let repeat = setting.post("/accounts", &KEY, "").await;
     assert_eq!((repeat.status, &repeat.body), (201, &first.body));
     assert_eq!(header(&repeat, "location"), header(&first, "location"));
-    assert_eq!(setting.memory.rows.lock().expect("unpoisoned").len(), 2);
+    assert_eq!(setting.store.row_count(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn twenty_at_once_append_one_event_and_agree() {
     for path in [WITHDRAW, "/accounts"] {
         let setting = Setting::with_account().await;
-        let before = setting.memory.rows.lock().expect("unpoisoned").len();
+        let before = setting.store.row_count();
         let request = if path == WITHDRAW {
             r#"{"amount":60}"#
         } else {
@@ -55,7 +54,7 @@ async fn twenty_at_once_append_one_event_and_agree() {
             assert_eq!(header(answer, "etag"), header(&answers[0], "etag"));
         }
         assert!(answers[0].status < 300, "{:?}", answers[0]);
-        let after = setting.memory.rows.lock().expect("unpoisoned").len();
+        let after = setting.store.row_count();
         assert_eq!(after - before, if path == WITHDRAW { 1 } else { 2 });
     }
 }
@@ -76,7 +75,7 @@ async fn another_request_with_the_key_is_refused() {
             (422, "idempotency-key-reused")
         );
     }
-    assert_eq!(setting.memory.events_of("a").len(), 3);
+    assert_eq!(setting.store.events_of("a").len(), 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -109,11 +108,11 @@ async fn what_never_came_to_a_decision_may_be_sent_again() {
 async fn the_key_is_forgotten_after_a_day() {
     let setting = Setting::with_account().await;
     setting.post(CREDIT, &KEY, r#"{"amount":5}"#).await;
-    setting.clock.millis.store(86_399_999, Ordering::Relaxed);
+    setting.ambient.set(at(86_399_999));
     let repeat = setting.post(CREDIT, &KEY, r#"{"amount":5}"#).await;
     assert_eq!(header(&repeat, REPLAYED), Some("true"));
     // The record lies there still: TTL deletes late.
-    setting.clock.millis.store(86_400_000, Ordering::Relaxed);
+    setting.ambient.set(at(86_400_000));
     let anew = setting.post(CREDIT, &KEY, r#"{"amount":5}"#).await;
     assert_eq!((anew.status, header(&anew, REPLAYED)), (200, None));
     assert_eq!(body(&anew)["balance"], 110);
@@ -123,7 +122,7 @@ async fn the_key_is_forgotten_after_a_day() {
 async fn after_an_unknown_outcome_the_repeat_clears_it_up() {
     let setting = Setting::with_account().await;
     // It is stored after the command's own reads.
-    setting.memory.fault(Fault::Late(4));
+    setting.store.fault(Fault::Late(4));
     let lost = setting.post(CREDIT, &KEY, r#"{"amount":5}"#).await;
     assert_eq!(code(&lost), "unavailable");
     let repeat = setting.post(CREDIT, &KEY, r#"{"amount":5}"#).await;
@@ -132,7 +131,7 @@ async fn after_an_unknown_outcome_the_repeat_clears_it_up() {
         (200, Some("true"))
     );
     assert_eq!(body(&repeat)["balance"], 105);
-    assert_eq!(setting.memory.events_of("a").len(), 3);
+    assert_eq!(setting.store.events_of("a").len(), 3);
 }
 
 /// A command with a key, sent by this caller.
@@ -163,7 +162,7 @@ async fn callers_do_not_see_each_others_outcomes() {
     }
     let reused = sent_by(&setting, ann, 6).await;
     assert_eq!(code(&reused), "idempotency-key-reused");
-    let actors: Vec<_> = setting.memory.events_of("a")[2..]
+    let actors: Vec<_> = setting.store.events_of("a")[2..]
         .iter()
         .map(|row| row.get("Actor").cloned())
         .collect();
@@ -175,18 +174,15 @@ async fn callers_do_not_see_each_others_outcomes() {
 async fn a_record_of_the_previous_form_is_honoured_until_it_expires() {
     let setting = Setting::with_account().await;
     let first = setting.post(CREDIT, &KEY, r#"{"amount":5}"#).await;
-    {
-        let mut records = setting.memory.records.lock().expect("unpoisoned");
-        let mut record = records.remove("\nk").expect("kept");
-        record.insert("Key".to_owned(), Attribute::text("k"));
-        records.insert("k".to_owned(), record);
-    }
+    let mut record = setting.store.take_record("\nk").expect("kept");
+    record.insert("Key".to_owned(), Attribute::text("k"));
+    setting.store.insert_record(record);
     let repeat = sent_by(&setting, "arn:aws:iam::1:user/ann", 5).await;
     assert_eq!((repeat.status, &repeat.body), (200, &first.body));
     assert_eq!(header(&repeat, REPLAYED), Some("true"));
     let reused = sent_by(&setting, "", 6).await;
     assert_eq!(code(&reused), "idempotency-key-reused");
-    setting.clock.millis.store(86_400_000, Ordering::Relaxed);
+    setting.ambient.set(at(86_400_000));
     let anew = sent_by(&setting, "", 6).await;
     assert_eq!((anew.status, header(&anew, REPLAYED)), (200, None));
 }

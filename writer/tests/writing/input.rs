@@ -1,15 +1,16 @@
 //! What is refused before any service is asked, in the documented order.
 
+use millrace_runtime::testing::in_virtual_time;
 use proptest::prelude::*;
 
-use crate::memory::{Setting, body, code, header, request};
+use crate::fixtures::{Setting, body, code, header, request};
 
 const CREDIT: &str = "/accounts/a/credit";
 
 #[tokio::test(start_paused = true)]
 async fn bad_input_gets_its_problem_and_appends_nothing() {
     let setting = Setting::with_account().await;
-    let before = setting.memory.rows_of("a");
+    let before = setting.store.rows_of("a");
     let large = " ".repeat(16 * 1024 + 1);
     let long = "k".repeat(256);
     let good = r#"{"amount":1}"#;
@@ -94,7 +95,7 @@ async fn bad_input_gets_its_problem_and_appends_nothing() {
         );
         assert_eq!(body(&answer)["status"], status);
     }
-    assert_eq!(setting.memory.rows_of("a"), before);
+    assert_eq!(setting.store.rows_of("a"), before);
 }
 
 #[tokio::test(start_paused = true)]
@@ -146,7 +147,7 @@ async fn an_amount_that_is_none_is_pointed_at() {
             "{amount}"
         );
     }
-    assert_eq!(setting.memory.events_of("a").len(), 2);
+    assert_eq!(setting.store.events_of("a").len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -206,19 +207,14 @@ proptest! {
         if_match in proptest::option::of("(\\*|\"[0-3]\"|[ -~]{0,10})"),
         body in "(\\{\"amount\":-?[0-9]{1,20}\\}|\\{\"currency\":\"[A-Z]{3}\"\\}|\\PC{0,40})",
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .expect("a runtime");
-        runtime.block_on(async {
+        in_virtual_time(async {
             let setting = Setting::with_account().await;
-            let before = setting.memory.rows.lock().expect("unpoisoned").len();
+            let before = setting.store.row_count();
             let mut headers = vec![("content-type", content_type.as_str())];
             headers.extend(key.as_deref().map(|key| ("idempotency-key", key)));
             headers.extend(if_match.as_deref().map(|tags| ("if-match", tags)));
             let answer = setting.answer(&request(&method, &path, &headers, &body)).await;
-            let after = setting.memory.rows.lock().expect("unpoisoned").len();
+            let after = setting.store.row_count();
             assert_eq!(after > before, answer.status < 300, "{answer:?}");
             assert!(answer.status != 500 && answer.status != 503, "{answer:?}");
         });

@@ -1,14 +1,13 @@
 //! Appends around DynamoDB's limits: what is taken, and what is refused before it is sent.
 
-use std::sync::atomic::Ordering;
-
 use millrace_core::{Attribute, Attributes, Timestamp, Version};
 use millrace_runtime::http::{Caller, Response};
 use millrace_runtime::item_size::{MAX_ITEM_BYTES, item_size};
-use millrace_writer::store::{Append, MAX_TRANSACTION_BYTES, MAX_TRANSACTION_ITEMS, TooLarge};
+use millrace_writer::ports::{Append, MAX_TRANSACTION_BYTES, MAX_TRANSACTION_ITEMS, TooLarge};
+use millrace_writer::testing::Fault;
 use proptest::prelude::*;
 
-use crate::memory::{Fault, Setting, body, code, request};
+use crate::fixtures::{Setting, body, code, request};
 
 const CREDIT: &str = "/accounts/a/credit";
 const KEYS: [&[(&str, &str)]; 2] = [&[], &[("idempotency-key", "k")]];
@@ -26,7 +25,7 @@ async fn credit(setting: &Setting, headers: &[(&str, &str)], caller: usize) -> R
 async fn longest_caller() -> usize {
     let setting = Setting::with_account().await;
     assert_eq!(credit(&setting, &[], 1).await.status, 200);
-    let row = setting.memory.events_of("a").pop().expect("appended");
+    let row = setting.store.events_of("a").pop().expect("appended");
     1 + MAX_ITEM_BYTES - item_size(&row)
 }
 
@@ -35,8 +34,8 @@ async fn an_item_at_the_limit_is_appended_and_a_byte_more_is_refused() {
     let longest = longest_caller().await;
     for headers in KEYS {
         let setting = Setting::with_account().await;
-        let before = setting.memory.rows_of("a");
-        let appends = setting.memory.appends.load(Ordering::Relaxed);
+        let before = setting.store.rows_of("a");
+        let appends = setting.store.tokens().len();
         let refused = credit(&setting, headers, longest + 1).await;
         assert_eq!(
             (refused.status, code(&refused).as_str()),
@@ -47,20 +46,13 @@ async fn an_item_at_the_limit_is_appended_and_a_byte_more_is_refused() {
             body(&refused)["detail"],
             "the command leads to an item of 409601 bytes, and the limit is 409600"
         );
-        assert_eq!(setting.memory.rows_of("a"), before);
-        assert!(
-            setting
-                .memory
-                .records
-                .lock()
-                .expect("unpoisoned")
-                .is_empty()
-        );
-        assert_eq!(setting.memory.appends.load(Ordering::Relaxed), appends);
+        assert_eq!(setting.store.rows_of("a"), before);
+        assert!(setting.store.record_count() == 0);
+        assert_eq!(setting.store.tokens().len(), appends);
 
         // The key is free.
         assert_eq!(credit(&setting, headers, longest).await.status, 200);
-        let row = setting.memory.events_of("a").pop().expect("appended");
+        let row = setting.store.events_of("a").pop().expect("appended");
         assert_eq!(item_size(&row), MAX_ITEM_BYTES);
     }
 }
@@ -69,8 +61,8 @@ async fn an_item_at_the_limit_is_appended_and_a_byte_more_is_refused() {
 async fn an_append_that_dynamodb_refuses_as_too_large_is_a_definite_refusal() {
     for headers in KEYS {
         let setting = Setting::with_account().await;
-        let before = setting.memory.rows_of("a");
-        setting.memory.fault(Fault::TooLarge);
+        let before = setting.store.rows_of("a");
+        setting.store.fault(Fault::TooLarge);
         let refused = credit(&setting, headers, 1).await;
         assert_eq!(
             (refused.status, code(&refused).as_str()),
@@ -81,7 +73,7 @@ async fn an_append_that_dynamodb_refuses_as_too_large_is_a_definite_refusal() {
             "the command leads to more than DynamoDB takes: 409600 bytes for an item, and 4194304 \
              for all items together"
         );
-        assert_eq!(setting.memory.rows_of("a"), before);
+        assert_eq!(setting.store.rows_of("a"), before);
         assert_eq!(credit(&setting, headers, 1).await.status, 200);
     }
 }
@@ -89,8 +81,8 @@ async fn an_append_that_dynamodb_refuses_as_too_large_is_a_definite_refusal() {
 #[tokio::test(start_paused = true)]
 async fn while_an_append_is_unresolved_another_that_is_too_large_settles_nothing() {
     let setting = Setting::with_account().await;
-    setting.memory.fault(Fault::LateAndConflict(9));
-    setting.memory.fault(Fault::TooLarge);
+    setting.store.fault(Fault::LateAndConflict(9));
+    setting.store.fault(Fault::TooLarge);
     assert_eq!(credit(&setting, &[], 1).await.status, 503);
 }
 

@@ -3,8 +3,8 @@
 mod ambiguity;
 mod commands;
 mod dynamodb;
+mod fixtures;
 mod handling;
 mod idempotency;
 mod input;
 mod limits;
-mod memory;

@@ -8,7 +8,7 @@ use millrace_domain::layout::SNAPSHOT_INTERVAL;
 use millrace_domain::{Attributes, Timestamp, Version, row};
 use millrace_runtime::ServiceError;
 use millrace_writer::idempotency::{EXPIRES_AT, KEY, seconds};
-use millrace_writer::store::{Append, Appended, CommittedRecord, EventStore};
+use millrace_writer::ports::{Append, Appended, CommittedRecord, EventStore};
 
 use super::events::{halves, text};
 use crate::simulation::faults::Fault;

@@ -5,9 +5,9 @@ use millrace_domain::accounts::Accounts;
 use millrace_domain::ids::AggregateId;
 use millrace_domain::money::Currency;
 use millrace_domain::{Attribute, Attributes, Event, History, Settings, Timestamp, Trace, row};
-use millrace_writer::dynamodb::Tables;
+use millrace_writer::adapters::dynamodb::Tables;
 use millrace_writer::idempotency::{EXPIRES_AT, KEY, seconds};
-use millrace_writer::store::{Append, Appended, CommittedRecord, EventStore as _};
+use millrace_writer::ports::{Append, Appended, CommittedRecord, EventStore as _};
 
 use crate::pipeline::Pipeline;
 

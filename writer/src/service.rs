@@ -28,9 +28,9 @@ use millrace_runtime::{Ambient, Backoff, Budget, Chain, ServiceError};
 use tracing::Span;
 
 use crate::idempotency::Key;
+use crate::ports::{Append, Appended, CommittedRecord, EventStore, TooLarge};
 use crate::precondition::entity_tag;
 use crate::request::{Prepared, prepare};
-use crate::store::{Append, Appended, CommittedRecord, EventStore, TooLarge};
 
 /// How often a command is decided before repeated version conflicts become a 409.
 pub const MAX_ATTEMPTS: u32 = 5;

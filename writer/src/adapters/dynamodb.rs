@@ -15,7 +15,7 @@ use millrace_runtime::dynamodb::{from_item, stored_row, stored_settings, to_item
 use millrace_runtime::{ServiceError, StartError};
 
 use crate::idempotency::{EXPIRES_AT, KEY, seconds};
-use crate::store::{Append, Appended, CommittedRecord, EventStore};
+use crate::ports::{Append, Appended, CommittedRecord, EventStore};
 
 const PUT: &str = "PutItem on the events table";
 const TRANSACT: &str = "TransactWriteItems on the events table";

@@ -1,0 +1,4 @@
+//! The AWS SDK and the Lambda runtime behind the ports.
+
+pub mod dynamodb;
+pub mod lambda;
