@@ -230,7 +230,7 @@ impl<D: Domain, S: EventStore, A: Ambient> Execution<'_, D, S, A> {
                 {
                     return Err(Failure::Unresolved);
                 }
-                if rows.is_empty() && self.command.key.is_none() {
+                if first.is_none() && self.command.key.is_none() {
                     return Ok(Some(response));
                 }
                 (response, rows, first)
@@ -463,7 +463,12 @@ impl<D: Domain, S: EventStore, A: Ambient> Execution<'_, D, S, A> {
             Err(refusal) => return Decision::RefusedByRule(refused(&refusal)),
         };
         let now = self.writer.ambient.now();
-        let (after, rows) = match before.append(&events, now, &self.command.metadata) {
+        let appended = if events.is_empty() {
+            Ok((before.clone(), Vec::new()))
+        } else {
+            before.append(&events, now, &self.command.metadata)
+        };
+        let (after, rows) = match appended {
             Ok(appended) => appended,
             Err(error) => return Decision::Refused(not_storable(&error)),
         };
@@ -478,17 +483,12 @@ impl<D: Domain, S: EventStore, A: Ambient> Execution<'_, D, S, A> {
         {
             response = response.with_header("location", path);
         }
-        if events.is_empty() {
-            return Decision::Accepted {
-                response,
-                rows: Vec::new(),
-                first: None,
-            };
-        }
         Decision::Accepted {
             response,
             rows,
-            first: before.sequence().next().version(),
+            first: events
+                .first()
+                .and_then(|_| before.sequence().next().version()),
         }
     }
 

@@ -15,10 +15,8 @@ async fn turn(
     limit: usize,
     before: Option<u64>,
 ) -> (Vec<u64>, Option<u64>) {
-    let mut path = format!("{HISTORY}?limit={limit}");
-    if let Some(before) = before {
-        path.push_str(&format!("&before={before}"));
-    }
+    let before = before.map_or_else(String::new, |before| format!("&before={before}"));
+    let path = format!("{HISTORY}?limit={limit}{before}");
     let response = ask(model, &get(&path)).await;
     assert_eq!(response.status, 200, "{}", response.body);
     let page = body(&response);

@@ -8,3 +8,4 @@ mod handling;
 mod idempotency;
 mod input;
 mod limits;
+mod shelves;
