@@ -7,7 +7,7 @@ use lambda_runtime::LambdaEvent;
 use millrace_core::{Project, Resource};
 use millrace_runtime::http::Request;
 use millrace_runtime::{Ambient, Budget};
-use tracing::{Instrument, field, info_span};
+use tracing::{Instrument as _, field, info_span};
 
 use crate::ports::ReadModel;
 use crate::service::Reader;
@@ -28,9 +28,11 @@ pub async fn handle<D: Project, M: ReadModel, A: Ambient>(
         correlation_id = field::Empty
     );
     let budget = Budget::of(&context, RESERVE, &reader.ambient);
-    let response = match Request::read(payload, Resource::parse::<D>) {
-        Ok(request) => reader.answer(&request, budget).instrument(span).await,
-        Err(problem) => problem.into_response(),
+    let answering = async {
+        match Request::read(payload, Resource::parse::<D>) {
+            Ok(request) => reader.answer(&request, budget).await,
+            Err(problem) => problem.into_response(),
+        }
     };
-    response.into_event()
+    answering.instrument(span).await.into_event()
 }
