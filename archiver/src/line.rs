@@ -71,7 +71,7 @@ fn unreadable(record: &KinesisRecord, part: &[u8], number: usize, count: usize) 
 #[cfg(test)]
 mod tests {
     use millrace_core::Timestamp;
-    use millrace_domain::accounts::Accounts;
+    use millrace_domain::Accounts;
     use proptest::prelude::*;
     use serde_json::Value;
 

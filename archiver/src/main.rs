@@ -9,7 +9,7 @@ use millrace_archiver::archive::Archiver;
 use millrace_archiver::config::Config;
 use millrace_archiver::firehose::DeliveryStream;
 use millrace_archiver::handler::handle;
-use millrace_domain::accounts::Accounts;
+use millrace_domain::Accounts;
 use millrace_runtime::aws::Timeouts;
 use millrace_runtime::{System, aws, telemetry, variables};
 

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use millrace_domain::{AggregateId, Sequence, Timestamp};
+use millrace_core::{AggregateId, Sequence, Timestamp};
 
 use crate::follower::Start;
 

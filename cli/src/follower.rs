@@ -10,7 +10,7 @@ use aws_sdk_kinesis::operation::get_records::{GetRecordsError, GetRecordsOutput}
 use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::{Shard, ShardIteratorType};
 use futures_util::future::join_all;
-use millrace_domain::Timestamp;
+use millrace_core::Timestamp;
 use millrace_runtime::{Ambient as _, System};
 use tokio::time::Instant;
 

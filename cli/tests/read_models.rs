@@ -16,9 +16,8 @@ use millrace_core::{
     Aggregate, AggregateId, Attribute, Attributes, DecodeError, Metadata, Project, Sequence,
     Timestamp, Version, row,
 };
-use millrace_domain::Settings;
-use millrace_domain::accounts::{Accounts, Event};
 use millrace_domain::money::Amount;
+use millrace_domain::{Accounts, Event};
 use millrace_projector::model::{REVISION, ReadModel, Saved};
 use millrace_projector::project::Projector;
 use millrace_runtime::kinesis::KinesisRecord;
@@ -49,9 +48,7 @@ struct World {
 struct Services(Mutex<World>);
 
 fn domain() -> Accounts {
-    Accounts {
-        settings: Settings::read(|_| Some("EUR".to_owned())).expect("listed"),
-    }
+    Accounts::read(|_| Some("EUR".to_owned())).expect("a listed currency")
 }
 
 fn sequence(sequence: u64) -> Sequence {
@@ -72,7 +69,7 @@ impl World {
         for event in 0..events {
             let event = if event == 0 {
                 Event::AccountCreated {
-                    currency: domain().settings.default_currency,
+                    currency: domain().default_currency,
                 }
             } else {
                 Event::BalanceCredited {

@@ -3,28 +3,49 @@
 //! `decide` validates and may refuse; `evolve` never refuses and never panics, so that tightening a
 //! rule never makes an old history unreadable.
 
-mod command;
-mod public;
-mod view;
-
 use millrace_core::lake::Column;
 use millrace_core::{Attribute, Columns, Domain, Project, Refusal, Setting};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::money::{Amount, Balance, Currency, MAX_MINOR_UNITS};
-use crate::settings::{DEFAULT_CURRENCY, Settings};
+use crate::command::Command;
+use crate::event::Event;
+use crate::money::{Amount, Balance, Currency, InvalidCurrency, MAX_MINOR_UNITS};
+use crate::public::{Context, PublicEvent};
+use crate::view::{self, Transaction};
 
-pub use crate::account::Event;
-pub use command::{Command, ListedCurrency};
-pub use public::{Context, PublicEvent};
-pub use view::Transaction;
+/// The environment variable that contains the default currency.
+pub const DEFAULT_CURRENCY: &str = "DEFAULT_CURRENCY";
 
-/// Accounts, with what an operator sets of them.
+/// Accounts, with their settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Accounts {
-    /// The settings, which never change once events are published.
-    pub settings: Settings,
+    /// The currency of an opening that names none, and of every row of the legacy layout. It shapes
+    /// published bytes, so it never changes once events are published.
+    pub default_currency: Currency,
+}
+
+/// A setting that is missing or wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SettingError {
+    /// It isn't set.
+    #[error("{DEFAULT_CURRENCY} is not set")]
+    Missing,
+    /// It can't be read.
+    #[error("{DEFAULT_CURRENCY} {0}")]
+    Invalid(InvalidCurrency),
+}
+
+impl Accounts {
+    /// Reads the settings through `variable`, which looks an environment variable up.
+    ///
+    /// # Errors
+    /// [`SettingError`], which names the variable.
+    pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, SettingError> {
+        let code = variable(DEFAULT_CURRENCY).ok_or(SettingError::Missing)?;
+        let default_currency = Currency::listed(&code).map_err(SettingError::Invalid)?;
+        Ok(Self { default_currency })
+    }
 }
 
 /// An open account, as its snapshots and its view contain it.
@@ -63,7 +84,7 @@ impl Domain for Accounts {
     fn decide(&self, account: Option<&Account>, command: Command) -> Result<Vec<Event>, Refusal> {
         let event = match (command, account) {
             (Command::Open { currency }, None) => Event::AccountCreated {
-                currency: currency.map_or(self.settings.default_currency, Currency::from),
+                currency: currency.map_or(self.default_currency, Currency::from),
             },
             (Command::Open { .. }, Some(_)) => return Err(already_open()),
             (Command::Credit { .. } | Command::Withdraw { .. }, None) => {
@@ -113,16 +134,14 @@ impl Domain for Accounts {
         vec![Setting {
             variable: DEFAULT_CURRENCY,
             column: "DefaultCurrency",
-            value: self.settings.default_currency.to_string(),
+            value: self.default_currency.to_string(),
         }]
     }
 
     /// Rows of the legacy layout have no currency: theirs is the default.
     fn upcast(&self, _: u32, row: &mut Columns<'_>) {
         if matches!(row.text("Type"), Some("CREATED" | "SNAPSHOT")) {
-            row.set_default("Currency", || {
-                Attribute::text(self.settings.default_currency)
-            });
+            row.set_default("Currency", || Attribute::text(self.default_currency));
         }
     }
 }
@@ -155,14 +174,14 @@ impl Project for Accounts {
 }
 
 impl Account {
-    const fn new(currency: Currency) -> Self {
+    pub(crate) const fn new(currency: Currency) -> Self {
         Self {
             currency,
             balance: Balance::ZERO,
         }
     }
 
-    fn moved(self, minor_units: i64) -> Self {
+    pub(crate) fn moved(self, minor_units: i64) -> Self {
         Self {
             balance: self.balance.moved(minor_units),
             ..self

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use anyhow::Context;
 use aws_sdk_dynamodb::Client;
 use lambda_runtime::service_fn;
-use millrace_domain::accounts::Accounts;
+use millrace_domain::Accounts;
 use millrace_projector::config::Config;
 use millrace_projector::dynamodb::Tables;
 use millrace_projector::handler::handle;

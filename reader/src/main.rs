@@ -1,6 +1,6 @@
 //! The reader's Lambda function.
 
-use millrace_domain::accounts::Accounts;
+use millrace_domain::Accounts;
 use millrace_runtime::StartError;
 
 #[tokio::main(flavor = "current_thread")]

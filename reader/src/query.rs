@@ -178,7 +178,7 @@ fn whole_number(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use millrace_domain::accounts::Accounts;
+    use millrace_domain::Accounts;
     use proptest::prelude::*;
 
     use super::*;

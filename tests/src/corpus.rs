@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use millrace_domain::{Attribute, Attributes};
+use millrace_core::{Attribute, Attributes};
 use serde_json::Value;
 
 /// One aggregate's rows and events.

@@ -5,3 +5,12 @@
 
 pub mod corpus;
 pub mod simulation;
+
+/// The accounts of the local stack and of the corpus, whose default currency is EUR.
+///
+/// # Panics
+/// Never: EUR is listed.
+#[must_use]
+pub fn accounts_in_euro() -> millrace_domain::Accounts {
+    millrace_domain::Accounts::read(|_| Some("EUR".to_owned())).expect("a listed currency")
+}

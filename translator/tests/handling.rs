@@ -3,9 +3,8 @@
 use aws_lambda_events::dynamodb::Event as StreamEvent;
 use lambda_runtime::{Context, LambdaEvent};
 use millrace_core::{Attribute, Attributes, Timestamp, row};
-use millrace_domain::Settings;
-use millrace_domain::accounts::{Accounts, Event};
 use millrace_domain::money::{Amount, Currency};
+use millrace_domain::{Accounts, Event};
 use millrace_runtime::metrics::Metric;
 use millrace_runtime::testing::{TestAmbient, in_virtual_time};
 use millrace_runtime::{Ambient, System};
@@ -18,8 +17,8 @@ use serde_json::{Value, json};
 type Services = TestServices<Accounts>;
 
 fn accounts() -> Accounts {
-    let settings = Settings::read(|_| Some("EUR".to_owned())).expect("a listed currency");
-    Accounts { settings }
+    let accounts = Accounts::read(|_| Some("EUR".to_owned())).expect("a listed currency");
+    accounts
 }
 
 fn services() -> Services {

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use millrace_core::row::is_plainly_a_snapshot;
 use millrace_core::{Attribute, Attributes, DecodeError, Envelope, Sequence, Timestamp};
-use millrace_domain::Settings;
-use millrace_domain::accounts::{Accounts, Event};
 use millrace_domain::money::{Amount, Currency};
+use millrace_domain::{Accounts, Event};
 use millrace_runtime::testing::in_virtual_time;
 use millrace_translator::MAX_READY_BYTES;
 use millrace_translator::cursor::{Block, Cursor};
@@ -18,8 +17,8 @@ use proptest::prelude::*;
 type Services = TestServices<Accounts>;
 
 fn services() -> Services {
-    let settings = Settings::read(|_| Some("EUR".to_owned())).expect("a listed currency");
-    TestServices::new(Accounts { settings })
+    let accounts = Accounts::read(|_| Some("EUR".to_owned())).expect("a listed currency");
+    TestServices::new(accounts)
 }
 
 fn event_id(data: &[u8]) -> String {

@@ -1,13 +1,12 @@
 //! The writer's Lambda function.
 
 use anyhow::Context as _;
-use millrace_domain::Settings;
-use millrace_domain::accounts::Accounts;
+use millrace_domain::Accounts;
 use millrace_runtime::variables;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    let settings = Settings::read(variables::lookup).context("the writer can't start")?;
-    let run = millrace_writer::run(Accounts { settings });
+    let accounts = Accounts::read(variables::lookup).context("the writer can't start")?;
+    let run = millrace_writer::run(accounts);
     run.await.context("the writer can't start")
 }

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use millrace_archiver::archive::{Archiver, Outcome};
-use millrace_domain::accounts::Accounts;
+use millrace_domain::Accounts;
 use millrace_runtime::Budget;
 use millrace_runtime::kinesis::KinesisRecord;
 

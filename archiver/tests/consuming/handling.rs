@@ -9,7 +9,7 @@ use lambda_runtime::{Context, LambdaEvent};
 use millrace_archiver::archive::Archiver;
 use millrace_archiver::handler::handle;
 use millrace_core::Timestamp;
-use millrace_domain::accounts::Accounts;
+use millrace_domain::Accounts;
 use millrace_runtime::Ambient as _;
 use millrace_runtime::metrics::Metric;
 use serde_json::{Value, json};

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use millrace_archiver::archive::{Delivery, Rejected};
 use millrace_archiver::pack::Packed;
 use millrace_core::{AggregateId, Domain, Timestamp};
-use millrace_domain::accounts::Accounts;
+use millrace_domain::Accounts;
 use millrace_runtime::kinesis::KinesisRecord;
 use millrace_runtime::metrics::Metric;
 use millrace_runtime::{Ambient, ServiceError};

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::try_join_all;
-use millrace_domain::{Attributes, Sequence, row};
+use millrace_core::{Attributes, Sequence, row};
 use millrace_runtime::ServiceError;
 use millrace_runtime::dynamodb::from_item;
 
@@ -91,9 +91,7 @@ pub(crate) async fn newest(deployment: &Deployment, id: &str) -> Result<Option<A
 /// The sequence that a row's place gives it, as far as the place can be read.
 #[must_use]
 pub fn sequence_of(row: &Attributes) -> Option<Sequence> {
-    row::version(row)
-        .ok()
-        .map(millrace_domain::Version::sequence)
+    row::version(row).ok().map(millrace_core::Version::sequence)
 }
 
 /// Every item of an aggregate in a table, by its range key, read consistently.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
 use anyhow::{Context as _, Result, bail};
-use millrace_domain::{Sequence, Timestamp};
+use millrace_core::{Sequence, Timestamp};
 use millrace_runtime::ServiceError;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow, bail};
 use aws_config::BehaviorVersion;
 use aws_sdk_dynamodb::config::ProvideCredentials as _;
-use millrace_domain::Settings;
 use millrace_projector::dynamodb::Tables;
 use millrace_runtime::System;
 use millrace_translator::adapters::dynamodb::{CursorTable, EventsTable};
@@ -50,7 +49,7 @@ pub(crate) struct Deployment {
     pub(crate) file: PathBuf,
     pub(crate) names: Names,
     pub(crate) clients: Clients,
-    pub(crate) settings: Settings,
+    pub(crate) domain: Domain,
     /// Whether it is a local stack, where nothing waits in a buffer on its way to the lake.
     pub(crate) is_local: bool,
 }
@@ -90,20 +89,18 @@ impl Deployment {
         };
         let names: Names = serde_json::from_value(parts).with_context(not_as_agreed)?;
         let currency = names.default_currency.clone();
-        let settings = Settings::read(|_| Some(currency.clone())).with_context(not_as_agreed)?;
+        let domain = Domain::read(|_| Some(currency.clone())).with_context(not_as_agreed)?;
         Ok(Self {
             file: path,
             names,
             clients,
-            settings,
+            domain,
             is_local,
         })
     }
 
     pub(crate) const fn domain(&self) -> Domain {
-        Domain {
-            settings: self.settings,
-        }
+        self.domain
     }
 
     pub(crate) fn events(&self) -> EventsTable {

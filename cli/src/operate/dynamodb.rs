@@ -8,7 +8,8 @@ use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
 use millrace_core::cursor::{BLOCKED, PUBLISHED_THROUGH};
-use millrace_domain::{Attribute, Attributes, row, view};
+use millrace_core::ids::is_reserved_id;
+use millrace_core::{Attribute, Attributes, row, view};
 use millrace_projector::dynamodb::{Condition, Tables};
 use millrace_projector::model::Saved;
 use millrace_runtime::ServiceError;
@@ -79,7 +80,7 @@ impl AggregateIds for ScannedTable {
         Ok(IdPage {
             ids: items
                 .filter_map(|mut item| match item.remove(row::ID) {
-                    Some(AttributeValue::S(id)) if !row::is_reserved_id(&id) => Some(id),
+                    Some(AttributeValue::S(id)) if !is_reserved_id(&id) => Some(id),
                     _ => None,
                 })
                 .collect(),
@@ -197,7 +198,7 @@ impl CursorRepair for CursorTable {
 }
 
 /// The attributes of a history item that are compared before it is removed: those of
-/// [`HistoryEntry`](millrace_domain::HistoryEntry), which every write of an item sets or leaves out.
+/// [`HistoryEntry`](millrace_core::view::HistoryEntry), which every write of an item sets or leaves out.
 const HISTORY_ATTRIBUTES: [&str; 8] = [
     view::SEQUENCE,
     "Type",
@@ -302,7 +303,7 @@ mod tests {
     use aws_sdk_dynamodb::operation::scan::ScanOutput;
     use aws_sdk_dynamodb::types::error::ConditionalCheckFailedException;
     use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
-    use millrace_domain::{Attribute, Attributes, Timestamp};
+    use millrace_core::{Attribute, Attributes, Timestamp};
     use millrace_runtime::{Ambient as _, System};
     use millrace_translator::cursor::Cursor;
 

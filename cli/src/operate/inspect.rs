@@ -2,8 +2,8 @@
 
 use anyhow::{Result, bail};
 use millrace_core::answer;
-use millrace_domain::row::{self, StoredRow};
-use millrace_domain::{Attribute, Attributes, Sequence};
+use millrace_core::row::{self, StoredRow};
+use millrace_core::{Attribute, Attributes, DecodeError, Sequence, StoredRowOf};
 use millrace_runtime::{Ambient as _, System};
 use serde_json::{Map, Value, json};
 
@@ -44,7 +44,7 @@ pub(crate) async fn run(deployment: &Deployment, inspect: &Inspect, output: Outp
         "version", "time", "type", "seq", "published", "row"
     ))?;
     for stored in &rows {
-        let read = StoredRow::read(stored, &deployment.settings);
+        let read = StoredRowOf::<Domain>::read(&deployment.domain(), stored);
         if read.as_ref().is_ok_and(|row| !upto(row.time())) {
             break;
         }
@@ -117,7 +117,7 @@ pub(crate) async fn run(deployment: &Deployment, inspect: &Inspect, output: Outp
 
 fn show_row(
     stored: &Attributes,
-    read: &Result<StoredRow, millrace_domain::RowError>,
+    read: &Result<StoredRowOf<Domain>, DecodeError>,
     published: Sequence,
     output: Output,
 ) -> Result<()> {

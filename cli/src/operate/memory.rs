@@ -5,12 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use millrace_core::DecodeError;
-use millrace_domain::accounts::Accounts;
-use millrace_domain::money::Amount;
-use millrace_domain::{
-    AggregateId, Attributes, Envelope, Event, History, Sequence, Settings, Timestamp, Trace,
-    Version, row,
+use millrace_core::{
+    Aggregate, AggregateId, Attributes, Envelope, Metadata, Sequence, Timestamp, Version, row,
 };
+use millrace_domain::money::Amount;
+use millrace_domain::{Accounts, Event};
 use millrace_runtime::{Ambient, ServiceError};
 use millrace_translator::cursor::{Block, Cursor};
 use millrace_translator::ports::{
@@ -62,8 +61,8 @@ impl Ambient for Still {
     }
 }
 
-pub(super) fn settings() -> Settings {
-    Settings::read(|_| Some("EUR".to_owned())).expect("listed")
+pub(super) fn accounts() -> Accounts {
+    Accounts::read(|_| Some("EUR".to_owned())).expect("a listed currency")
 }
 
 pub(super) fn at(sequence: u64) -> Cursor {
@@ -90,16 +89,14 @@ impl Memory {
             cursors: self.clone(),
             publisher: self.clone(),
             ambient: Still,
-            domain: Accounts {
-                settings: settings(),
-            },
+            domain: accounts(),
         }
     }
 
     /// An aggregate with this many events, published through the sequence `published`.
     pub(super) fn add(&self, aggregate: &str, events: usize, published: u64) {
         let created = Event::AccountCreated {
-            currency: settings().default_currency,
+            currency: accounts().default_currency,
         };
         let credited = Event::BalanceCredited {
             amount: Amount::new(5).expect("valid"),
@@ -107,8 +104,9 @@ impl Memory {
         let events: Vec<Event> = std::iter::once(created)
             .chain(std::iter::repeat_n(credited, events - 1))
             .collect();
-        let history = History::begin(AggregateId::new(aggregate).expect("valid"));
-        let rows = history.append(&events, Still.now(), &Trace::default()).1;
+        let opened = Aggregate::<Accounts>::new(AggregateId::new(aggregate).expect("valid"));
+        let appended = opened.append(&events, Still.now(), &Metadata::default());
+        let rows = appended.expect("events that continue it").1;
         let rows = rows.into_iter().map(|(version, row)| (version.get(), row));
         let mut world = self.world();
         world.rows.insert(aggregate.to_owned(), rows.collect());
@@ -136,7 +134,11 @@ impl Memory {
         let records = world.stream.iter();
         records
             .filter(|record| record.partition_key == aggregate)
-            .map(|record| Envelope::parse(&record.data).expect("an event").sequence)
+            .map(|record| {
+                Envelope::parse::<Accounts>(&record.data)
+                    .expect("an event")
+                    .sequence
+            })
             .map(Sequence::get)
             .collect()
     }
@@ -172,7 +174,7 @@ impl AggregateIds for Ids {
             .collect();
         // As many attributes as pages were read.
         let mut last = after.cloned().unwrap_or_default();
-        last.insert(begin.to_string(), millrace_domain::Attribute::number(1));
+        last.insert(begin.to_string(), millrace_core::Attribute::number(1));
         Ok(IdPage {
             last: (!page.is_empty()).then_some(last),
             ids: page,

@@ -31,7 +31,7 @@ pub(crate) mod tail;
 pub(crate) mod verify;
 
 /// The domain that the commands are instantiated with.
-pub(crate) type Domain = millrace_domain::accounts::Accounts;
+pub(crate) type Domain = millrace_domain::Accounts;
 
 /// How many aggregates are worked on side by side.
 pub(crate) const CONCURRENCY: usize = 16;

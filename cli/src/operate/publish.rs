@@ -603,7 +603,7 @@ mod tests {
             sequence: Sequence::NONE,
             row: Some("15".to_owned()),
             reason: "why".to_owned(),
-            since: millrace_domain::Timestamp::from_unix_millis(0).expect("valid"),
+            since: millrace_core::Timestamp::from_unix_millis(0).expect("valid"),
         });
         memory.world().cursors.insert("a".to_owned(), Ok(cursor));
         let was_ahead = CursorFault::WasAhead("why".to_owned());
@@ -778,8 +778,8 @@ mod tests {
     async fn a_blocked_account_is_republished_up_to_its_block() {
         let memory = Memory::default();
         memory.add("a", 5, 2);
-        let amount = |text: &str| millrace_domain::Attribute::Number(text.to_owned());
-        let set_amount = |to: millrace_domain::Attribute| {
+        let amount = |text: &str| millrace_core::Attribute::Number(text.to_owned());
+        let set_amount = |to: millrace_core::Attribute| {
             let mut world = memory.world();
             let row = world.rows.get_mut("a").and_then(|rows| rows.get_mut(&4));
             row.expect("there").insert("Amount".to_owned(), to);
@@ -810,7 +810,7 @@ mod tests {
     async fn a_row_that_was_damaged_after_its_event_was_published_blocks_republishing_alone() {
         let memory = Memory::default();
         memory.add("a", 5, 5);
-        let poisoned = millrace_domain::Attribute::text("x");
+        let poisoned = millrace_core::Attribute::text("x");
         {
             let mut world = memory.world();
             let row = world.rows.get_mut("a").and_then(|rows| rows.get_mut(&3));
@@ -866,7 +866,7 @@ mod tests {
         let memory = Memory::default();
         memory.add("a", 5, 5);
         memory.add("poison", 5, 2);
-        let poisoned = millrace_domain::Attribute::text("x");
+        let poisoned = millrace_core::Attribute::text("x");
         {
             let mut world = memory.world();
             let row = world

@@ -5,7 +5,7 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{KeySchemaElement, KeyType};
-use millrace_domain::{row, view};
+use millrace_core::{row, view};
 
 use super::deployment::Deployment;
 

@@ -47,6 +47,6 @@ fn matches(tail: &Tail, record: &[u8]) -> bool {
         "subject",
         tail.account
             .as_ref()
-            .map(millrace_domain::AggregateId::as_str),
+            .map(millrace_core::AggregateId::as_str),
     ) && is("type", tail.event_type.as_deref())
 }

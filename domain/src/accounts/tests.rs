@@ -4,12 +4,11 @@ use millrace_core::testing::{assert_conforms, assert_projects, given};
 use proptest::prelude::*;
 
 use super::*;
+use crate::command::ListedCurrency;
 
 fn accounts() -> Accounts {
     let default_currency = currency("SEK");
-    Accounts {
-        settings: Settings { default_currency },
-    }
+    Accounts { default_currency }
 }
 
 fn currency(code: &str) -> Currency {
@@ -204,6 +203,29 @@ proptest! {
                 let balance = account.map(|account| account.balance.minor_units());
                 prop_assert!(balance.is_some_and(|balance| (0..=MAX_MINOR_UNITS).contains(&balance)));
             }
+        }
+    }
+}
+
+#[test]
+fn names_the_setting_that_is_missing_or_wrong() {
+    let missing = Accounts::read(|_| None).expect_err("missing");
+    assert_eq!(missing.to_string(), "DEFAULT_CURRENCY is not set");
+    let wrong = Accounts::read(|_| Some("euro".into())).expect_err("wrong");
+    assert_eq!(
+        wrong.to_string(),
+        "DEFAULT_CURRENCY is not an ISO 4217 currency code such as EUR"
+    );
+    let right = Accounts::read(|name| (name == "DEFAULT_CURRENCY").then(|| "SEK".into()));
+    assert_eq!(right.expect("right"), accounts());
+}
+
+proptest! {
+    #[test]
+    fn no_setting_panics_and_only_a_currency_is_taken(value in "(\\PC{0,8}|[A-Z]{3})") {
+        match Accounts::read(|_| Some(value.clone())) {
+            Ok(accounts) => prop_assert_eq!(accounts.default_currency.as_str(), value),
+            Err(error) => prop_assert!(error.to_string().starts_with(DEFAULT_CURRENCY)),
         }
     }
 }

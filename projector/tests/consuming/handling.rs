@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lambda_runtime::{Context, LambdaEvent};
 use millrace_core::Timestamp;
-use millrace_domain::accounts::Accounts;
+use millrace_domain::Accounts;
 use millrace_projector::handler::handle;
 use millrace_projector::project::Projector;
 use millrace_runtime::Ambient as _;

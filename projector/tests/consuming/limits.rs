@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use millrace_core::view::{ViewOf, apply};
-use millrace_domain::accounts::Accounts;
+use millrace_domain::Accounts;
 use millrace_projector::history;
 use millrace_projector::project::{Outcome, Projector};
 use millrace_runtime::Budget;

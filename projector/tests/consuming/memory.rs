@@ -8,7 +8,7 @@ use millrace_core::view::{HistoryEntryOf, ViewOf, apply};
 use millrace_core::{
     AggregateId, Attribute, Attributes, Domain, HistoryEntry, Sequence, Timestamp, View,
 };
-use millrace_domain::accounts::Accounts;
+use millrace_domain::Accounts;
 use millrace_projector::model::{REVISION, ReadModel, Saved};
 use millrace_projector::stale::{self, Stale};
 use millrace_runtime::item_size::item_size;

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use millrace_core::Attribute;
-use millrace_domain::accounts::Accounts;
+use millrace_domain::Accounts;
 use millrace_projector::project::{Outcome, Projector};
 use millrace_runtime::kinesis::KinesisRecord;
 use millrace_runtime::{Ambient as _, Budget};

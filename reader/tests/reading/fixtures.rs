@@ -6,8 +6,8 @@ use std::time::Duration;
 use millrace_core::{
     AggregateId, Attribute, Envelope, HistoryEntryOf, Sequence, Timestamp, ViewOf, view,
 };
-use millrace_domain::accounts::{Accounts, PublicEvent};
 use millrace_domain::money::{Amount, Currency};
+use millrace_domain::{Accounts, PublicEvent};
 use millrace_reader::ports::ReadModel;
 use millrace_reader::service::Reader;
 use millrace_reader::testing::InMemoryReadModel;

@@ -6,7 +6,7 @@ use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse
 use aws_lambda_events::encodings::Body;
 use lambda_runtime::{Context, LambdaEvent};
 use millrace_core::Resource;
-use millrace_domain::accounts::Accounts;
+use millrace_domain::Accounts;
 use millrace_reader::handler::handle;
 use millrace_reader::testing::InMemoryReadModel;
 use millrace_runtime::http::Request;

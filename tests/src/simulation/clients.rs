@@ -9,14 +9,13 @@ use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse
 use aws_lambda_events::encodings::Body;
 use futures_util::future::{join, join_all};
 use lambda_runtime::LambdaEvent;
-use millrace_domain::accounts::Accounts;
 use millrace_writer::handler::handle;
 use millrace_writer::service::Writer;
 use serde_json::{Value, json};
 
 use super::days::{self, MAPPINGS};
 use super::expected;
-use super::functions::settings;
+use super::functions::accounts;
 use super::invocation::{WRITER, invoke};
 use super::operators::{self, Operation};
 use super::queries;
@@ -407,9 +406,7 @@ async fn once(sim: &Arc<Sim>, request: &Request, is_previous: bool) -> Answer {
             ..services
         };
         let writer = Writer {
-            domain: Accounts {
-                settings: settings(),
-            },
+            domain: accounts(),
             store: services.clone(),
             ambient: services,
         };

@@ -14,8 +14,7 @@ use lambda_runtime::{Context, LambdaEvent};
 use millrace_archiver::archive::Archiver;
 use millrace_archiver::handler::handle as archive;
 use millrace_core::{Attribute, Attributes, row};
-use millrace_domain::Settings;
-use millrace_domain::accounts::Accounts;
+use millrace_domain::Accounts;
 use millrace_projector::handler::handle as project;
 use millrace_projector::project::Projector;
 use millrace_translator::handler::handle as translate;
@@ -57,16 +56,9 @@ pub(crate) trait Function: Copy + Send + Sync + 'static {
     ) -> impl Future<Output = Vec<String>> + Send;
 }
 
-/// The settings that every function has here.
-pub(crate) fn settings() -> Settings {
-    Settings::read(|_| Some(DEFAULT_CURRENCY.to_owned())).expect("a listed currency")
-}
-
 /// The domain that every function has here.
 pub(crate) fn accounts() -> Accounts {
-    Accounts {
-        settings: settings(),
-    }
+    Accounts::read(|_| Some(DEFAULT_CURRENCY.to_owned())).expect("a listed currency")
 }
 
 /// The translator.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use lambda_runtime::Context;
-use millrace_domain::Timestamp;
+use millrace_core::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fastrand::Rng;
-use millrace_domain::{Sequence, view};
+use millrace_core::{Sequence, view};
 use millrace_projector::stale::Stale;
 use millrace_runtime::Budget;
 use millrace_translator::ports::Record;
@@ -292,7 +292,7 @@ fn lake(sim: &Sim) -> Result<(), String> {
 mod tests {
     use millrace_archiver::archive::Delivery;
     use millrace_archiver::pack::Packed;
-    use millrace_domain::{Attribute, Attributes, Timestamp, Version};
+    use millrace_core::{Attribute, Attributes, Timestamp, Version};
     use millrace_projector::model::ReadModel as _;
     use millrace_translator::ports::{Publisher, PutError};
     use millrace_writer::ports::{Append, Appended, EventStore as _};

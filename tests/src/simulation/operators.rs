@@ -12,8 +12,8 @@ use millrace_cli::args::Model;
 use millrace_cli::operate::ports::RunProgress;
 use millrace_cli::operate::publish::{CursorFault, Outcome, Publication, Redriven, Selection};
 use millrace_cli::operate::rebuild::{Outcome as Rebuilt, Rebuilder};
-use millrace_domain::accounts::Accounts;
-use millrace_domain::{Sequence, view};
+use millrace_core::{Sequence, view};
+use millrace_domain::Accounts;
 use millrace_runtime::ServiceError;
 use millrace_translator::cursor::Cursor;
 

@@ -10,7 +10,7 @@ use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use aws_lambda_events::encodings::Body;
 use lambda_runtime::LambdaEvent;
 use millrace_core::{Timestamp, view};
-use millrace_domain::accounts::Accounts;
+use millrace_domain::Accounts;
 use millrace_reader::handler::handle;
 use millrace_reader::service::Reader;
 use serde_json::{Value, json};

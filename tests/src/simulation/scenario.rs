@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use fastrand::Rng;
-use millrace_domain::row;
+use millrace_core::row;
 
 use super::check::{self, Rest};
 use super::clients::{Request, send};

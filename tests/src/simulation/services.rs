@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_domain::Timestamp;
+use millrace_core::Timestamp;
 use millrace_runtime::{Ambient, ServiceError};
 
 use super::faults::Fault;

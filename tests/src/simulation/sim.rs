@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use millrace_domain::Timestamp;
+use millrace_core::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 

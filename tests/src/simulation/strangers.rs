@@ -1,7 +1,7 @@
 //! Those who write past the writer: an older producer, somebody who damages rows and mends them, and
 //! somebody who puts on the domain stream what doesn't belong there.
 
-use millrace_domain::{Attribute, Attributes, Version, row};
+use millrace_core::{Attribute, Attributes, Version, row};
 
 use super::dynamodb::events::{halves, text};
 use super::expected::{self, DEFAULT_CURRENCY, is_readable};

@@ -6,7 +6,7 @@
 //! previous version didn't know isn't shown to it.
 
 use fastrand::Rng;
-use millrace_domain::{Attribute, Attributes};
+use millrace_core::{Attribute, Attributes};
 use millrace_writer::idempotency::KEY;
 use millrace_writer::ports::Append;
 

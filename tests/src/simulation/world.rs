@@ -9,7 +9,7 @@ use std::fmt;
 use std::hash::Hasher as _;
 
 use fastrand::Rng;
-use millrace_domain::Attributes;
+use millrace_core::Attributes;
 use millrace_translator::cursor::Cursor;
 
 use super::clients::Request;

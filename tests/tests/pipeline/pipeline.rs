@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use aws_sdk_dynamodb::types::AttributeValue;
 use millrace_cli::clients::Clients;
-use millrace_domain::{Attribute, Attributes};
+use millrace_core::{Attribute, Attributes};
 use millrace_local_stack::Workspace;
 use millrace_local_stack::progress::Progress;
 use millrace_local_stack::stack::{Local, LocalStack, Options, Packages};

@@ -1,7 +1,7 @@
 //! A row that can't be understood.
 
 use anyhow::{Context as _, Result, ensure};
-use millrace_domain::Attribute;
+use millrace_core::Attribute;
 
 use crate::pipeline::{Pipeline, text};
 use crate::verify;

@@ -1,32 +1,28 @@
 //! What must hold of an account once everything is through.
 
 use anyhow::{Context as _, Result, ensure};
-use millrace_domain::envelope::Context;
-use millrace_domain::row::StoredRow;
-use millrace_domain::{Envelope, Settings, State, evolve};
+use millrace_core::row::StoredRow;
+use millrace_core::{Domain, Envelope};
+use millrace_domain::{Account, Accounts};
+use millrace_tests::accounts_in_euro;
 use reqwest::StatusCode;
 use serde_json::Value;
 
 use crate::journal::first_occurrences;
 use crate::pipeline::{Pipeline, wait};
 
-/// The stack's default currency.
-fn settings() -> Settings {
-    Settings::read(|_| Some("EUR".to_owned())).expect("a listed currency")
-}
-
 /// Makes sure that an account has exactly so many events: in the table, on the stream in order and
 /// byte by byte, in the view, in the history, and in the lake.
 pub(crate) async fn has_exactly(pipeline: &Pipeline, id: &str, events: usize) -> Result<()> {
-    let mut context = None;
-    let mut state = State::Unopened;
+    let mut context = <Accounts as Domain>::Context::default();
+    let mut account = None;
     let mut expected = Vec::new();
     for row in pipeline.rows(id).await? {
-        if let StoredRow::Event(event) = StoredRow::read(&row, &settings())? {
-            context = Context::after(context, &event);
-            let envelope = Envelope::of(&event, context.context("an opening comes first")?);
-            expected.push(envelope.to_bytes());
-            state = evolve(state, &event.event);
+        if let StoredRow::Event(event) = StoredRow::read(&accounts_in_euro(), &row)? {
+            let envelope = Envelope::publish::<Accounts>(&mut context, &event);
+            let envelope = envelope.context("an opening comes first")?;
+            expected.push(envelope.to_bytes::<Accounts>()?);
+            account = Accounts::evolve(account, &event.event);
         }
     }
     ensure!(
@@ -48,9 +44,7 @@ pub(crate) async fn has_exactly(pipeline: &Pipeline, id: &str, events: usize) ->
         "a repeat has other bytes"
     );
 
-    let State::Open { currency, balance } = state else {
-        anyhow::bail!("the account is not open");
-    };
+    let Account { currency, balance } = account.context("the account is not open")?;
     let view = shows(pipeline, id, events).await?;
     ensure!(
         view["balance"] == balance.minor_units()

@@ -20,8 +20,7 @@ use aws_sdk_dynamodb::types::error::{
 use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, ItemResponse};
 use aws_smithy_mocks::{RuleMode, mock, mock_client};
 use millrace_core::{AggregateId, Attribute, Attributes, Timestamp, Version, settings};
-use millrace_domain::Settings;
-use millrace_domain::accounts::Accounts;
+use millrace_domain::Accounts;
 use millrace_writer::adapters::dynamodb::Tables;
 use millrace_writer::ports::{Append, Appended, CommittedRecord, EventStore};
 
@@ -355,8 +354,8 @@ async fn a_record_that_a_transaction_is_writing_is_a_conflict() {
 #[tokio::test]
 async fn settings_are_stored_once_and_compared_from_then_on() {
     let accounts = |code: &str| {
-        let settings = Settings::read(|_| Some(code.to_owned())).expect("a listed currency");
-        Accounts { settings }
+        let accounts = Accounts::read(|_| Some(code.to_owned())).expect("a listed currency");
+        accounts
     };
     let stored =
         |code: &str| millrace_runtime::dynamodb::to_item(settings::to_row(&accounts(code)));

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use millrace_core::{Aggregate, AggregateId, Attribute, Attributes, Metadata, Timestamp, row};
-use millrace_domain::Settings;
-use millrace_domain::accounts::{Accounts, Event};
 use millrace_domain::money::Amount;
+use millrace_domain::{Accounts, Event};
 use millrace_runtime::Budget;
 use millrace_runtime::http::{Request, Response};
 use millrace_runtime::testing::TestAmbient;
@@ -34,8 +33,8 @@ pub(crate) fn at(millis: i64) -> Timestamp {
 }
 
 pub(crate) fn accounts() -> Accounts {
-    let settings = Settings::read(|_| Some("EUR".to_owned())).expect("a listed currency");
-    Accounts { settings }
+    let accounts = Accounts::read(|_| Some("EUR".to_owned())).expect("a listed currency");
+    accounts
 }
 
 /// Another command's credit of 1.

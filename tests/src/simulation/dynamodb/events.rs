@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use millrace_domain::{Attribute, Attributes, row};
+use millrace_core::{Attribute, Attributes, row};
 
 use crate::simulation::event_filter;
 use crate::simulation::expected::Account;

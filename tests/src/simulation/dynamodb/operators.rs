@@ -4,8 +4,9 @@ use millrace_cli::operate::ports::{
     AggregateIds, CursorRepair, EventLog, IdPage, Reset, Segment, StoredCursor,
 };
 use millrace_core::DecodeError;
-use millrace_domain::row::is_plainly_a_snapshot;
-use millrace_domain::{Attribute, Attributes, row};
+use millrace_core::ids::is_reserved_id;
+use millrace_core::row::is_plainly_a_snapshot;
+use millrace_core::{Attribute, Attributes, row};
 use millrace_runtime::ServiceError;
 use millrace_translator::cursor::{Block, Cursor};
 
@@ -49,7 +50,7 @@ impl AggregateIds for Scanned {
                         .all()
                         .map(|row| (text(row, row::ID), halves(&text(row, row::VERSION))))
                         .map(|(id, halves)| {
-                            let passes = !row::is_reserved_id(&id);
+                            let passes = !is_reserved_id(&id);
                             (id, halves, passes)
                         })
                         .collect(),

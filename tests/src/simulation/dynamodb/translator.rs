@@ -1,6 +1,6 @@
 //! The events table and the cursor table as the translator sees them.
 
-use millrace_domain::{Attributes, Sequence, Version};
+use millrace_core::{Attributes, Sequence, Version};
 use millrace_runtime::ServiceError;
 use millrace_translator::cursor::{Block, Cursor};
 use millrace_translator::ports::{CursorStore, EventRows, Loaded, MAX_LOADED, Page};

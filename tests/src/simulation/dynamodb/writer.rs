@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_domain::ids::AggregateId;
-use millrace_domain::layout::SNAPSHOT_INTERVAL;
-use millrace_domain::{Attributes, Timestamp, Version, row};
+use millrace_core::ids::AggregateId;
+use millrace_core::layout::SNAPSHOT_INTERVAL;
+use millrace_core::{Attributes, Timestamp, Version, row};
 use millrace_runtime::ServiceError;
 use millrace_writer::idempotency::{EXPIRES_AT, KEY, seconds};
 use millrace_writer::ports::{Append, Appended, CommittedRecord, EventStore};

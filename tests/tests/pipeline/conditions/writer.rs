@@ -1,10 +1,11 @@
 //! The writer's conditions: one row per version, one outcome per key, the settings once.
 
 use anyhow::{Context as _, Result, ensure};
-use millrace_domain::accounts::Accounts;
-use millrace_domain::ids::AggregateId;
+use millrace_core::Metadata;
+use millrace_core::ids::AggregateId;
+use millrace_core::{Aggregate, Attribute, Attributes, Timestamp, row};
 use millrace_domain::money::Currency;
-use millrace_domain::{Attribute, Attributes, Event, History, Settings, Timestamp, Trace, row};
+use millrace_domain::{Accounts, Event};
 use millrace_writer::adapters::dynamodb::Tables;
 use millrace_writer::idempotency::{EXPIRES_AT, KEY, seconds};
 use millrace_writer::ports::{Append, Appended, CommittedRecord, EventStore as _};
@@ -28,12 +29,12 @@ fn opening(id: &str, command: &str, record: Option<Attributes>) -> Result<Append
     let opened = Event::AccountCreated {
         currency: Currency::stored("EUR")?,
     };
-    let trace = Trace {
+    let metadata = Metadata {
         command_id: Some(command.to_owned()),
-        ..Trace::default()
+        ..Metadata::default()
     };
-    let history = History::begin(AggregateId::new(id)?);
-    let (_, rows) = history.append(&[opened], time(0), &trace);
+    let unopened = Aggregate::<Accounts>::new(AggregateId::new(id)?);
+    let (_, rows) = unopened.append(&[opened], time(0), &metadata)?;
     Ok(Append {
         token: format!("{id}-{command}"),
         rows,
@@ -88,7 +89,7 @@ pub(crate) async fn one_of_two_appends_takes_a_version(pipeline: &Pipeline) -> R
 
 async fn row_of(tables: &Tables, id: &str) -> Result<Attributes> {
     let id = AggregateId::new(id)?;
-    let row = tables.row(&id, millrace_domain::Version::FIRST).await?;
+    let row = tables.row(&id, millrace_core::Version::FIRST).await?;
     row.context("a row was stored")
 }
 
@@ -120,8 +121,7 @@ pub(crate) async fn settings_are_those_of_the_first_start(pipeline: &Pipeline) -
     let tables = tables(pipeline);
     let of = |code: &str| -> Result<Accounts> {
         let default_currency = Currency::stored(code)?;
-        let settings = Settings { default_currency };
-        Ok(Accounts { settings })
+        Ok(Accounts { default_currency })
     };
     let (eur, sek) = (of("EUR")?, of("SEK")?);
     tables.keep_settings(&eur).await?;

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::account::Event;
+use crate::event::Event;
 use crate::money::{Amount, Currency};
 
 /// A public event: the envelope's `type`, and the members of its `data` next to the account's id and
@@ -40,7 +40,7 @@ pub struct Context {
 
 impl PublicEvent {
     /// `None` for a movement whose account's currency `context` doesn't contain.
-    pub(super) fn new(context: &mut Context, event: &Event) -> Option<Self> {
+    pub(crate) fn new(context: &mut Context, event: &Event) -> Option<Self> {
         if let Event::AccountCreated { currency } = event {
             context.currency = Some(*currency);
         }
@@ -52,7 +52,7 @@ impl PublicEvent {
         })
     }
 
-    pub(super) const fn currency(&self) -> Currency {
+    pub(crate) const fn currency(&self) -> Currency {
         match *self {
             Self::AccountCreated { currency }
             | Self::BalanceCredited { currency, .. }

@@ -1,0 +1,296 @@
+//! The rows of accounts: what they contain, and which are refused.
+
+use proptest::prelude::*;
+
+use millrace_core::row::{
+    ACTOR, COMMAND_ID, CORRELATION_ID, ID, SCHEMA_VERSION, SEQUENCE, SNAPSHOT, TIMESTAMP, TYPE,
+    VERSION, is_plainly_a_snapshot,
+};
+use millrace_core::{
+    AggregateId, Attribute, Attributes, DecodeError, Metadata, RecordedEvent, Snapshot, StoredRow,
+    StoredRowOf, Timestamp, Version,
+};
+use millrace_domain::money::{Amount, Balance, Currency};
+use millrace_domain::{Account, Accounts, Event};
+
+const AMOUNT: &str = "Amount";
+const BALANCE: &str = "Balance";
+const CURRENCY: &str = "Currency";
+const CREATED: &str = "CREATED";
+const CREDIT: &str = "CREDIT";
+const WITHDRAW: &str = "WITHDRAW";
+
+fn accounts() -> Accounts {
+    Accounts {
+        default_currency: Currency::stored("SEK").expect("valid"),
+    }
+}
+
+fn read(row: &Attributes) -> Result<StoredRowOf<Accounts>, DecodeError> {
+    StoredRow::read(&accounts(), row)
+}
+
+/// An attribute of any type.
+fn any_attribute() -> impl Strategy<Value = Attribute> {
+    prop_oneof![
+        "[A-Z]{0,8}".prop_map(Attribute::Text),
+        any::<String>().prop_map(Attribute::Text),
+        "-?[0-9]{0,20}(\\.[0-9]{0,3})?".prop_map(Attribute::Number),
+        any::<i64>().prop_map(Attribute::number),
+        Just(Attribute::Other("M")),
+    ]
+}
+
+fn row(attributes: &[(&str, Attribute)]) -> Attributes {
+    attributes
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), value.clone()))
+        .collect()
+}
+
+/// A row as an older producer wrote it.
+fn older(version: i64, row_type: &str, extra: &[(&str, Attribute)]) -> Attributes {
+    let mut attributes = row(&[
+        (ID, Attribute::text("a")),
+        (VERSION, Attribute::number(version)),
+        (TYPE, Attribute::text(row_type)),
+        (
+            TIMESTAMP,
+            Attribute::text("2021-03-04T05:06:07.891234+00:00"),
+        ),
+    ]);
+    attributes.extend(row(extra));
+    attributes
+}
+
+fn recorded(version: u64, event: Event) -> RecordedEvent<Event> {
+    RecordedEvent {
+        id: AggregateId::new("a").expect("valid"),
+        version: Version::new(version).expect("valid"),
+        time: Timestamp::parse("2026-11-20T21:03:05.123Z").expect("valid"),
+        metadata: Metadata {
+            command_id: Some("command".into()),
+            correlation_id: Some("correlation".into()),
+            causation_id: Some("causation".into()),
+            actor: Some("actor".into()),
+        },
+        event,
+    }
+}
+
+#[test]
+fn an_actor_is_stored_and_never_stands_in_an_events_way() {
+    for recorded in every_event() {
+        let mut row = recorded.to_row::<Accounts>().expect("a row");
+        assert_eq!(row["Actor"], Attribute::text("actor"));
+        row.insert("Actor".to_owned(), Attribute::Other("M"));
+        let StoredRow::Event(read) = read(&row).expect("read") else {
+            panic!("an event");
+        };
+        assert_eq!((read.event, read.metadata.actor), (recorded.event, None));
+    }
+}
+
+fn every_event() -> [RecordedEvent<Event>; 3] {
+    let currency = Currency::stored("EUR").expect("valid");
+    let amount = Amount::new(250).expect("valid");
+    [
+        recorded(1, Event::AccountCreated { currency }),
+        recorded(3, Event::BalanceCredited { amount }),
+        recorded(13, Event::BalanceWithdrawn { amount }),
+    ]
+}
+
+fn snapshot() -> Snapshot<Account> {
+    Snapshot {
+        id: AggregateId::new("a").expect("valid"),
+        version: Version::new(12).expect("valid"),
+        time: Timestamp::parse("2026-11-20T21:03:05.123Z").expect("valid"),
+        state: Account {
+            currency: Currency::stored("EUR").expect("valid"),
+            balance: Balance::new(42).expect("valid"),
+        },
+    }
+}
+
+#[test]
+fn what_is_written_is_read_back() {
+    for event in every_event() {
+        let read = read(&event.to_row::<Accounts>().expect("a row"));
+        assert_eq!(read, Ok(StoredRow::Event(event)));
+    }
+    let read = read(&snapshot().to_row::<Accounts>().expect("a row"));
+    assert_eq!(read, Ok(StoredRow::Snapshot(snapshot())));
+}
+
+#[test]
+fn event_rows_carry_the_attributes_of_the_design() {
+    let [created, credited, _] = every_event();
+    let names = |row: Attributes| row.into_keys().collect::<Vec<_>>().join(" ");
+    assert_eq!(
+        names(created.to_row::<Accounts>().expect("a row")),
+        "Actor CausationId CommandId CorrelationId Currency Id SchemaVersion Sequence Timestamp Type Version"
+    );
+    assert_eq!(
+        names(credited.to_row::<Accounts>().expect("a row")),
+        "Actor Amount CausationId CommandId CorrelationId Id SchemaVersion Sequence Timestamp Type Version"
+    );
+    assert_eq!(
+        names(snapshot().to_row::<Accounts>().expect("a row")),
+        "Balance Currency Id Sequence Timestamp Type Version"
+    );
+    assert_eq!(
+        credited.to_row::<Accounts>().expect("a row")[SEQUENCE],
+        Attribute::number(2)
+    );
+    assert_eq!(
+        snapshot().to_row::<Accounts>().expect("a row")[SEQUENCE],
+        Attribute::number(10)
+    );
+}
+
+#[test]
+fn rows_of_an_older_producer_take_the_default_currency_and_the_sequence_of_their_place() {
+    let time = Timestamp::parse("2021-03-04T05:06:07.891Z").expect("valid");
+    let StoredRow::Event(created) = read(&older(1, CREATED, &[])).expect("reads") else {
+        panic!("an event");
+    };
+    assert_eq!(
+        created.event,
+        Event::AccountCreated {
+            currency: accounts().default_currency
+        }
+    );
+    assert_eq!(
+        (created.time, created.metadata),
+        (time, Metadata::default())
+    );
+
+    let withdraw = older(13, WITHDRAW, &[(AMOUNT, Attribute::number(7))]);
+    let StoredRow::Event(withdrawn) = read(&withdraw).expect("reads") else {
+        panic!("an event");
+    };
+    assert_eq!(withdrawn.sequence().get(), 11);
+
+    let row = older(12, SNAPSHOT, &[(BALANCE, Attribute::number(0))]);
+    let StoredRow::Snapshot(read) = read(&row).expect("reads") else {
+        panic!("a snapshot");
+    };
+    assert_eq!(read.state.currency, accounts().default_currency);
+}
+
+#[test]
+fn every_attribute_that_is_missing_or_of_another_type_is_named() {
+    let rows = every_event()
+        .map(|event| event.to_row::<Accounts>().expect("a row"))
+        .into_iter()
+        .chain([snapshot().to_row::<Accounts>().expect("a row")]);
+    for row in rows {
+        for name in row.keys().filter(|name| *name != ACTOR) {
+            let mut wrong = row.clone();
+            wrong.insert(name.clone(), Attribute::Other("BOOL"));
+            let error = read(&wrong).expect_err(name);
+            assert_eq!(error.path(), *name);
+            assert!(error.problem().contains("BOOL"), "{error}");
+        }
+        for name in [ID, VERSION, TYPE, TIMESTAMP, AMOUNT, BALANCE] {
+            let mut without = row.clone();
+            if without.remove(name).is_some() {
+                let error = read(&without).expect_err(name);
+                assert_eq!(error.to_string(), format!("{name}: is missing"));
+            }
+        }
+    }
+}
+
+#[test]
+fn every_value_that_makes_no_sense_is_named() {
+    let amount = |value: Attribute| older(3, CREDIT, &[(AMOUNT, value)]);
+    let with = |name, value| older(3, CREDIT, &[(AMOUNT, Attribute::number(1)), (name, value)]);
+    let n = |text: &str| Attribute::Number(text.to_owned());
+    for (row, attribute) in [
+        (amount(n("0")), AMOUNT),
+        (amount(n("-1")), AMOUNT),
+        (amount(n("1.5")), AMOUNT),
+        (amount(n("9007199254740992")), AMOUNT),
+        (amount(n("1e40")), AMOUNT),
+        (amount(Attribute::text("1")), AMOUNT),
+        (with(VERSION, n("0")), VERSION),
+        (with(VERSION, n("-3")), VERSION),
+        (with(VERSION, n("2.5")), VERSION),
+        (with(VERSION, n("12")), TYPE),
+        (with(VERSION, n("1")), TYPE),
+        (with(ID, Attribute::text("")), ID),
+        (with(TIMESTAMP, Attribute::text("yesterday")), TIMESTAMP),
+        (with(TIMESTAMP, n("1.5")), TIMESTAMP),
+        (with(TIMESTAMP, n("9223372036854775807")), TIMESTAMP),
+        (with(TIMESTAMP, n("-9223372036854775808")), TIMESTAMP),
+        (with(SEQUENCE, n("3")), SEQUENCE),
+        (with(SEQUENCE, n("-2")), SEQUENCE),
+        (with(SCHEMA_VERSION, n("2")), SCHEMA_VERSION),
+        (with(SCHEMA_VERSION, n("0")), SCHEMA_VERSION),
+        (with(COMMAND_ID, Attribute::text("")), COMMAND_ID),
+        (
+            with(CORRELATION_ID, Attribute::text("a\nb")),
+            CORRELATION_ID,
+        ),
+        (older(3, "REFUND", &[]), TYPE),
+        (older(3, CREATED, &[]), TYPE),
+        (
+            older(1, CREATED, &[(CURRENCY, Attribute::text("euro"))]),
+            CURRENCY,
+        ),
+        (older(3, SNAPSHOT, &[(BALANCE, Attribute::number(0))]), TYPE),
+        (
+            older(12, SNAPSHOT, &[(BALANCE, n("9007199254740992"))]),
+            BALANCE,
+        ),
+    ] {
+        let error = read(&row).expect_err(attribute);
+        assert_eq!(error.path(), attribute, "{row:?}: {error}");
+    }
+}
+
+#[test]
+fn an_unknown_type_is_quoted_and_cut_short() {
+    let row = older(3, &"X".repeat(1000), &[]);
+    let error = read(&row).expect_err("unknown");
+    assert!(error.problem().len() < 80, "{error}");
+    assert!(error.problem().contains("XXX"), "{error}");
+}
+
+#[test]
+fn only_a_row_that_says_so_is_plainly_a_snapshot() {
+    assert!(is_plainly_a_snapshot(
+        &snapshot().to_row::<Accounts>().expect("a row")
+    ));
+    assert!(is_plainly_a_snapshot(&older(3, SNAPSHOT, &[])));
+    assert!(!is_plainly_a_snapshot(&older(12, CREDIT, &[])));
+    assert!(!is_plainly_a_snapshot(&row(&[(
+        TYPE,
+        Attribute::Other("BOOL")
+    )])));
+    assert!(!is_plainly_a_snapshot(&Attributes::new()));
+}
+
+proptest! {
+    #[test]
+    fn no_row_panics(
+        start in 0_usize..3,
+        changes in prop::collection::vec((prop::sample::select(vec![
+            ID, VERSION, TYPE, AMOUNT, BALANCE, CURRENCY, TIMESTAMP, SEQUENCE, SCHEMA_VERSION, COMMAND_ID,
+        ]), proptest::option::of(any_attribute())), 0..4),
+    ) {
+        let mut row = every_event()[start].to_row::<Accounts>().expect("a row");
+        for (name, value) in changes {
+            match value {
+                Some(value) => row.insert(name.to_owned(), value),
+                None => row.remove(name),
+            };
+        }
+        // What is understood is written back to a row that reads the same.
+        if let Ok(StoredRow::Event(event)) = read(&row) {
+            prop_assert_eq!(read(&event.to_row::<Accounts>().expect("a row")), Ok(StoredRow::Event(event)));
+        }
+    }
+}
