@@ -1,9 +1,11 @@
-//! The reader's Lambda function.
+//! The reader's Lambda function for accounts.
 
+use anyhow::Context as _;
 use millrace_domain::Accounts;
-use millrace_runtime::StartError;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), StartError> {
-    millrace_reader::run::<Accounts>().await
+async fn main() -> anyhow::Result<()> {
+    millrace_reader::run::<Accounts>()
+        .await
+        .context("the reader ended")
 }

@@ -2,8 +2,8 @@
 //! the invocation's time budget, backoff, configuration, logs, metrics, AWS clients, the HTTP that the
 //! writer and the reader share, and the Kinesis batches that the consumers share.
 //!
-//! Left out on purpose: anything about events. Ordering, publishing and projecting live in the
-//! functions, the account in the domain.
+//! Left out on purpose: anything about events. Ordering, publishing and projecting are in the
+//! functions, and what an aggregate is, in the domain.
 
 pub mod ambient;
 pub mod aws;

@@ -1,4 +1,4 @@
-//! The writer's Lambda function.
+//! The writer's Lambda function for accounts.
 
 use anyhow::Context as _;
 use millrace_domain::Accounts;
@@ -7,6 +7,7 @@ use millrace_runtime::variables;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let accounts = Accounts::read(variables::lookup).context("the writer can't start")?;
-    let run = millrace_writer::run(accounts);
-    run.await.context("the writer can't start")
+    millrace_writer::run(accounts)
+        .await
+        .context("the writer ended")
 }

@@ -5,5 +5,6 @@ mod dynamodb;
 mod fixtures;
 mod handling;
 mod pages;
+mod shelves;
 mod times;
 mod waiting;
