@@ -4,9 +4,9 @@ use millrace_runtime::variables::{self, Missing};
 
 /// The archiver's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Config {
+pub(crate) struct Config {
     /// `DELIVERY_STREAM`: the Firehose stream to the lake.
-    pub delivery_stream: String,
+    pub(crate) delivery_stream: String,
 }
 
 impl Config {
@@ -14,7 +14,7 @@ impl Config {
     ///
     /// # Errors
     /// [`Missing`], which names the variable.
-    pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Missing> {
+    pub(crate) fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Missing> {
         Ok(Self {
             delivery_stream: variables::required("DELIVERY_STREAM", &lookup)?,
         })

@@ -4,18 +4,26 @@
 //! that an outage of one sink never causes redeliveries to the other. Delivery is at least once: the lake
 //! keeps duplicates, and `id` identifies them.
 //!
-//! * [`handler`]: Lambda's batches to [records](millrace_runtime::kinesis), and the outcome to the response.
-//! * [`line`](mod@line), [`pack`], [`archive`]: records to lines, lines to Firehose records, and their delivery.
-//! * [`firehose`]: the adapter of the delivery stream.
+//! * [`handler`]: Lambda's batches to [records](millrace_runtime::kinesis), and the outcome to the
+//!   response;
+//! * [`service`]: the steps of a batch;
+//! * [`line`](mod@line) and `pack`: records to lines, and lines to Firehose records;
+//! * [`ports`]: the delivery stream as a trait; [`adapters`]: AWS behind it, and [`run`], the Lambda
+//!   function.
 //!
 //! Left out on purpose: repairing a gap. Missing events come through the stream again
 //! (`millrace republish`), for all consumers alike.
 //!
 //! Invariant: a batch is acknowledged only up to the first record that Firehose has not acknowledged.
 
-pub mod archive;
-pub mod config;
-pub mod firehose;
+pub mod adapters;
+mod config;
 pub mod handler;
 pub mod line;
-pub mod pack;
+mod pack;
+pub mod ports;
+pub mod service;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use adapters::lambda::run;

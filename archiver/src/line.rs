@@ -1,9 +1,9 @@
 //! A stream record as a line of the lake.
 //!
-//! An event goes in as it is. Whatever else lies on the stream isn't dropped and isn't let in as it
-//! is either, where it would break every query: it becomes an event of its own, `UnreadableRecord`,
-//! that holds the bytes in `data_base64`. So does an event that is larger than a Firehose record, in
-//! several parts: nothing is lost and nothing behind it waits, but queries don't show it as an event.
+//! An event is a line as it is. Other bytes on the stream would break every query, and none are
+//! dropped: they become an event of their own, `UnreadableRecord`, that contains them in
+//! `data_base64`. So does an event that is larger than a Firehose record, in several parts: nothing is
+//! lost and no later event waits, but queries don't show it as an event.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,16 +13,16 @@ use serde_json::json;
 
 use crate::pack::MAX_RECORD;
 
-/// The `type` of a line that holds a record which is no event.
+/// The `type` of a line that contains a record which is no event.
 pub const UNREADABLE: &str = "UnreadableRecord";
 /// Its `source`.
 const SOURCE: &str = "urn:millrace:archiver";
-/// How many bytes of such a record one line holds. Base64 makes four of three, and a line has to fit
+/// How many bytes of such a record one line contains. Base64 makes four of three, and a line has to fit
 /// into a Firehose record; a stream record may be as large as 10 MiB
 /// ([large records](https://docs.aws.amazon.com/streams/latest/dev/large-records.html)).
 const PART: usize = 600 * 1024;
 
-/// The lines of a record, each with its line break, and none larger than [`MAX_RECORD`].
+/// The lines of a record, each with its line break, and none larger than a Firehose record: 1,000 KiB.
 #[must_use]
 pub fn lines<D: Domain>(record: &KinesisRecord) -> Vec<Vec<u8>> {
     if lake::is_row::<D>(&record.data) {

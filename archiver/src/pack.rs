@@ -2,28 +2,21 @@
 //! up to 5 KB ([pricing](https://aws.amazon.com/firehose/pricing/)), and an event has some hundreds
 //! of bytes.
 
+use crate::ports::Packed;
+
 /// The most bytes of one record, before base64: 1,000 KiB
 /// ([Record](https://docs.aws.amazon.com/firehose/latest/APIReference/API_Record.html)).
-pub const MAX_RECORD: usize = 1_000 * 1024;
+pub(crate) const MAX_RECORD: usize = 1_000 * 1024;
 /// The most records of one call
 /// ([PutRecordBatch](https://docs.aws.amazon.com/firehose/latest/APIReference/API_PutRecordBatch.html)).
-pub const MAX_RECORDS: usize = 500;
+pub(crate) const MAX_RECORDS: usize = 500;
 /// The most bytes of one call's records: 4 MiB
 /// ([quota](https://docs.aws.amazon.com/firehose/latest/dev/limits.html)).
-pub const MAX_CALL: usize = 4 * 1024 * 1024;
+pub(crate) const MAX_CALL: usize = 4 * 1024 * 1024;
 
-/// A Firehose record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Packed {
-    /// The place in the batch of the first line's stream record.
-    pub first: usize,
-    /// The lines.
-    pub data: Vec<u8>,
-}
-
-/// Packs lines, each with the place of its stream record, in order. A line is never cut; none may be
-/// larger than [`MAX_RECORD`], which [`lines`](crate::line::lines) sees to.
-pub fn pack(lines: impl IntoIterator<Item = (usize, Vec<u8>)>) -> Vec<Packed> {
+/// Packs lines, each with the position of its stream record, in order. A line is never cut; none may be
+/// larger than [`MAX_RECORD`], which [`lines`](crate::line::lines) ensures.
+pub(crate) fn pack(lines: impl IntoIterator<Item = (usize, Vec<u8>)>) -> Vec<Packed> {
     let mut records: Vec<Packed> = Vec::new();
     for (position, line) in lines {
         match records.last_mut() {
@@ -38,8 +31,7 @@ pub fn pack(lines: impl IntoIterator<Item = (usize, Vec<u8>)>) -> Vec<Packed> {
 }
 
 /// How many of the records, from the first, one call takes.
-#[must_use]
-pub fn call_size(records: &[Packed]) -> usize {
+pub(crate) fn call_size(records: &[Packed]) -> usize {
     let mut bytes = 0;
     records
         .iter()

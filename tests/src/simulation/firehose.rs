@@ -1,7 +1,6 @@
 //! The delivery stream as the archiver sees it: what it takes lies in the lake.
 
-use millrace_archiver::archive::{Delivery, Rejected};
-use millrace_archiver::pack::Packed;
+use millrace_archiver::ports::{Delivery, Packed, Rejected};
 use millrace_runtime::ServiceError;
 
 use super::faults::Fault;

@@ -2,8 +2,8 @@
 //! from the code under test. A service refuses a call that is over its limit; that it was made is a
 //! violation, because the function has to keep to the limit.
 
-use millrace_archiver::pack::Packed;
-use millrace_core::{Attribute, Attributes};
+use millrace_archiver::ports::Packed;
+use millrace_domain::{Attribute, Attributes};
 use millrace_translator::ports::Record;
 use millrace_writer::ports::Append;
 use serde_json::{Map, Value, json};

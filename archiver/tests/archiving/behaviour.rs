@@ -1,21 +1,22 @@
 //! What batches make of the lake.
 
-use std::marker::PhantomData;
 use std::time::Duration;
 
-use millrace_archiver::archive::{Archiver, Outcome};
-use millrace_domain::Accounts;
+use millrace_archiver::service::Outcome;
+use millrace_archiver::testing::{MemoryDeliveryStream, Response};
 use millrace_runtime::Budget;
 use millrace_runtime::kinesis::KinesisRecord;
+use millrace_runtime::testing::TestAmbient;
 
-use crate::memory::{Lake, Still, batch, bytes, events, record};
+use crate::accounts::{archiver, batch, bytes, events, record};
 
-async fn archive(lake: &Lake, records: &[KinesisRecord], budget: Duration) -> Outcome {
-    let archiver = Archiver {
-        domain: PhantomData::<Accounts>,
-        delivery: lake,
-        ambient: Still,
-    };
+async fn archive(
+    lake: &MemoryDeliveryStream,
+    records: &[KinesisRecord],
+    budget: Duration,
+) -> Outcome {
+    let ambient = TestAmbient::default();
+    let archiver = archiver(lake, &ambient);
     archiver.archive(records, Budget::lasting(budget)).await
 }
 
@@ -32,19 +33,18 @@ fn large(count: usize) -> Vec<KinesisRecord> {
         .collect()
 }
 
-fn ids(lake: &Lake) -> Vec<String> {
-    let lines = lake.lines.lock().expect("unpoisoned");
+fn ids(lake: &MemoryDeliveryStream) -> Vec<String> {
+    let lines = lake.lines();
     lines.iter().map(|line| line[7..8].to_owned()).collect()
 }
 
-fn answer(lake: &Lake, entries: Option<&[bool]>) {
-    let entries = entries.map(<[bool]>::to_vec);
-    lake.answers.lock().expect("unpoisoned").push_back(entries);
+fn entries(accepted: &[bool]) -> Response {
+    Response::Entries(accepted.to_vec())
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_is_few_records_and_each_event_a_line() {
-    let lake = Lake::default();
+    let lake = MemoryDeliveryStream::default();
     let all = events("a", 1..=200);
     let outcome = archive(&lake, &batch(&all), AMPLE).await;
     assert_eq!((outcome.resume_at, outcome.packed), (None, 1));
@@ -52,25 +52,25 @@ async fn a_batch_is_few_records_and_each_event_a_line() {
         .iter()
         .map(|event| String::from_utf8(bytes(event)).expect("text"))
         .collect();
-    assert_eq!(*lake.lines.lock().expect("unpoisoned"), expected);
+    assert_eq!(lake.lines(), expected);
 }
 
 #[tokio::test(start_paused = true)]
 async fn only_what_failed_is_sent_again() {
-    let lake = Lake::default();
-    answer(&lake, Some(&[true, false, true, false]));
-    answer(&lake, Some(&[false, true]));
+    let lake = MemoryDeliveryStream::default();
+    lake.respond(entries(&[true, false, true, false]));
+    lake.respond(entries(&[false, true]));
     let outcome = archive(&lake, &large(4), AMPLE).await;
     assert_eq!((outcome.resume_at, outcome.retries), (None, 3));
-    assert_eq!(*lake.calls.lock().expect("unpoisoned"), [4, 2, 1]);
+    assert_eq!(lake.calls(), [4, 2, 1]);
     assert_eq!(ids(&lake), ["0", "2", "3", "1"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_fails_is_made_again() {
-    let lake = Lake::default();
-    answer(&lake, None);
-    answer(&lake, Some(&[false; 4]));
+    let lake = MemoryDeliveryStream::default();
+    lake.respond(Response::Lost);
+    lake.respond(entries(&[false; 4]));
     let outcome = archive(&lake, &large(4), AMPLE).await;
     assert_eq!(outcome.resume_at, None);
     assert_eq!(ids(&lake), ["0", "1", "2", "3"]);
@@ -78,10 +78,10 @@ async fn a_call_that_fails_is_made_again() {
 
 #[tokio::test(start_paused = true)]
 async fn when_the_time_is_over_the_first_that_is_left_is_told() {
-    let lake = Lake::default();
-    answer(&lake, Some(&[true, false, true]));
+    let lake = MemoryDeliveryStream::default();
+    lake.respond(entries(&[true, false, true]));
     for _ in 0..50 {
-        answer(&lake, Some(&[false]));
+        lake.respond(entries(&[false]));
     }
     let outcome = archive(&lake, &large(3), Duration::from_secs(1)).await;
     assert_eq!(outcome.resume_at, Some(1));
@@ -89,8 +89,8 @@ async fn when_the_time_is_over_the_first_that_is_left_is_told() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_too_short_counts_as_failed() {
-    let lake = Lake::default();
-    answer(&lake, Some(&[true]));
+    let lake = MemoryDeliveryStream::default();
+    lake.respond(entries(&[true]));
     let outcome = archive(&lake, &large(3), AMPLE).await;
     assert_eq!(outcome.resume_at, None);
     assert_eq!(ids(&lake), ["0", "1", "2"]);
@@ -98,12 +98,12 @@ async fn an_answer_that_is_too_short_counts_as_failed() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_no_event_goes_in_too_and_stops_nobody() {
-    let lake = Lake::default();
+    let lake = MemoryDeliveryStream::default();
     let mut records = vec![record(0, "a", b"\xff\n")];
     records.extend(batch(&events("b", 1..=1)));
     let outcome = archive(&lake, &records, AMPLE).await;
     assert_eq!(outcome.resume_at, None);
-    let lines = lake.lines.lock().expect("unpoisoned");
+    let lines = lake.lines();
     assert!(lines[0].contains("UnreadableRecord"));
     assert!(lines[1].contains("AccountCreated"));
 }

@@ -5,9 +5,8 @@ use aws_sdk_firehose::operation::put_record_batch::{PutRecordBatchError, PutReco
 use aws_sdk_firehose::types::PutRecordBatchResponseEntry;
 use aws_sdk_firehose::types::error::ServiceUnavailableException;
 use aws_smithy_mocks::{RuleMode, mock, mock_client};
-use millrace_archiver::archive::Delivery as _;
-use millrace_archiver::firehose::DeliveryStream;
-use millrace_archiver::pack::Packed;
+use millrace_archiver::adapters::firehose::DeliveryStream;
+use millrace_archiver::ports::{Delivery as _, Packed};
 
 fn records() -> Vec<Packed> {
     (0..3)

@@ -1,43 +1,23 @@
-//! What is done with a batch for the lake: lines, packed, delivered, and what failed sent again.
+//! What is done with a batch for the lake: its lines are packed and delivered, and failed records are
+//! sent again.
 
 use std::collections::VecDeque;
-use std::future::Future;
 use std::marker::PhantomData;
 use std::time::Duration;
 
 use millrace_core::Domain;
 use millrace_runtime::kinesis::KinesisRecord;
-use millrace_runtime::{Ambient, Backoff, Budget, Chain, ServiceError};
+use millrace_runtime::{Ambient, Backoff, Budget, Chain};
 
 use crate::line::lines;
-use crate::pack::{Packed, call_size, pack};
+use crate::pack::{call_size, pack};
+use crate::ports::{Delivery, Packed, Rejected};
 
 /// Between two rounds. Firehose throttles by the second.
 const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(100),
     cap: Duration::from_secs(5),
 };
-
-/// Firehose did not take a record.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{code}")]
-pub struct Rejected {
-    /// Firehose's own error code.
-    pub code: String,
-}
-
-/// Hands records to the delivery stream.
-pub trait Delivery: Send + Sync {
-    /// Hands over records in one call, within the limits of [`pack`](crate::pack). The answer has one
-    /// entry per record, in order; only an `Ok` says that the record is taken.
-    ///
-    /// # Errors
-    /// [`ServiceError`] when the call failed as a whole. The records may be taken all the same.
-    fn put(
-        &self,
-        records: &[Packed],
-    ) -> impl Future<Output = Result<Vec<Result<(), Rejected>>, ServiceError>> + Send;
-}
 
 /// The archiver with its services.
 #[derive(Debug, Clone)]
@@ -50,11 +30,11 @@ pub struct Archiver<D, L, A> {
     pub ambient: A,
 }
 
-/// How a batch went.
+/// How a batch ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Outcome {
-    /// The place of the first record that isn't delivered; from there the batch is to be delivered
-    /// again. `None`: all are.
+    /// The position of the first record that isn't delivered; from there Lambda has to deliver the
+    /// batch again. `None`: all are delivered.
     pub resume_at: Option<usize>,
     /// How many Firehose records the batch was packed into.
     pub packed: usize,
@@ -63,21 +43,21 @@ pub struct Outcome {
 }
 
 impl<D: Domain, L: Delivery, A: Ambient> Archiver<D, L, A> {
-    /// Delivers a batch. What fails, and nothing else, is sent again until all is delivered or the
-    /// budget is spent; then the batch is taken up again at the first record that is left, and what
-    /// was delivered behind it comes into the lake once more.
+    /// Delivers a batch. Failed records, and no others, are sent again until all are delivered or the
+    /// budget is spent. Then Lambda delivers the batch again from the first record that isn't
+    /// delivered, and the lake gets duplicates of the delivered records after it.
     pub async fn archive(&self, records: &[KinesisRecord], budget: Budget) -> Outcome {
         let lines = records.iter().flat_map(|record| {
             lines::<D>(record)
                 .into_iter()
                 .map(|line| (record.position, line))
         });
-        let mut left = pack(lines);
-        let packed = left.len();
+        let mut pending = pack(lines);
+        let packed = pending.len();
         let (mut retry, mut retries) = (0, 0);
         loop {
-            left = self.round(left, budget).await;
-            if left.is_empty() {
+            pending = self.round(pending, budget).await;
+            if pending.is_empty() {
                 break;
             }
             let wait = BACKOFF.delay(retry, &self.ambient);
@@ -86,28 +66,28 @@ impl<D: Domain, L: Delivery, A: Ambient> Archiver<D, L, A> {
             }
             tokio::time::sleep(wait).await;
             retry += 1;
-            retries += left.len();
+            retries += pending.len();
         }
         Outcome {
-            resume_at: left.iter().map(|record| record.first).min(),
+            resume_at: pending.iter().map(|record| record.first).min(),
             packed,
             retries,
         }
     }
 
-    /// Sends each record once, in as few calls as the limits allow. Answers with those that failed.
+    /// Sends each record once, in as few calls as the limits allow. Returns those that failed.
     async fn round(&self, records: Vec<Packed>, budget: Budget) -> Vec<Packed> {
         let mut records = VecDeque::from(records);
         let mut failed = Vec::new();
         while !records.is_empty() {
             let size = call_size(records.make_contiguous());
             let call: Vec<Packed> = records.drain(..size).collect();
-            // A call that doesn't end within the budget may have gone through; its records come
-            // into the lake again then.
+            // A call that doesn't end within the budget may have taken effect; then the lake gets
+            // duplicates of its records.
             match tokio::time::timeout(budget.left(), self.delivery.put(&call)).await {
                 Ok(Ok(entries)) => failed.extend(rejected(call, &entries)),
                 Ok(Err(error)) => {
-                    tracing::warn!(records = call.len(), error = %Chain(&error), "a call failed");
+                    tracing::warn!(records = call.len(), error = %Chain(&error), "a call failed; its records are sent again");
                     failed.extend(call);
                 }
                 Err(_elapsed) => {
@@ -120,7 +100,7 @@ impl<D: Domain, L: Delivery, A: Ambient> Archiver<D, L, A> {
     }
 }
 
-/// The records that were not taken. One without an entry in the answer was not.
+/// The records that Firehose didn't accept. A record without an entry in the response is one of them.
 fn rejected(call: Vec<Packed>, entries: &[Result<(), Rejected>]) -> Vec<Packed> {
     let sent = call.len();
     let rejected: Vec<Packed> = call
@@ -138,8 +118,13 @@ fn log_rejected(failed: usize, sent: usize, entries: &[Result<(), Rejected>]) {
         return;
     }
     let reason = entries.iter().find_map(|entry| entry.as_ref().err());
-    let reason = reason.map_or("not in the answer", |rejected| &rejected.code);
-    tracing::info!(failed, sent, reason, "records were not taken");
+    let reason = reason.map_or("not in the response", |rejected| &rejected.code);
+    tracing::info!(
+        failed,
+        sent,
+        reason,
+        "records were not accepted; they are sent again"
+    );
 }
 
 #[cfg(test)]
@@ -147,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_rejected_is_left() {
+    fn only_rejected_records_are_pending() {
         let record = |first| Packed {
             first,
             data: Vec::new(),

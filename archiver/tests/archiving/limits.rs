@@ -1,19 +1,20 @@
 //! Events around Firehose's limits: what is taken whole, and what becomes of the rest.
 
-use std::marker::PhantomData;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use millrace_archiver::archive::{Archiver, Outcome};
 use millrace_archiver::line::lines;
-use millrace_domain::Accounts;
+use millrace_archiver::service::Outcome;
+use millrace_archiver::testing::{MemoryDeliveryStream, Response};
+use millrace_domain::accounts::Accounts;
 use millrace_runtime::Budget;
 use millrace_runtime::kinesis::KinesisRecord;
+use millrace_runtime::testing::{TestAmbient, in_virtual_time};
 use proptest::prelude::*;
 use serde_json::Value;
 
-use crate::memory::{Lake, Still, blocking, record};
+use crate::accounts::{archiver, record};
 
 /// Records that a single record of the delivery stream, or a call, takes or doesn't.
 fn event_of(bytes: usize, position: usize) -> KinesisRecord {
@@ -23,10 +24,10 @@ fn event_of(bytes: usize, position: usize) -> KinesisRecord {
 }
 
 /// What a lake's lines say, in order: an event whole, or put together from its parts.
-fn archived(lake: &Lake) -> Vec<Vec<u8>> {
+fn archived(lake: &MemoryDeliveryStream) -> Vec<Vec<u8>> {
     let mut all: Vec<Vec<u8>> = Vec::new();
     let mut of = None;
-    for line in lake.lines.lock().expect("unpoisoned").iter() {
+    for line in &lake.lines() {
         let Value::Object(event) = serde_json::from_str(line).expect("JSON") else {
             panic!("a line is no object");
         };
@@ -48,13 +49,8 @@ fn archived(lake: &Lake) -> Vec<Vec<u8>> {
     all
 }
 
-async fn archive(lake: &Lake, records: &[KinesisRecord]) -> Outcome {
-    let archiver = Archiver {
-        domain: PhantomData::<Accounts>,
-        delivery: lake,
-        ambient: Still,
-    };
-    archiver
+async fn archive(lake: &MemoryDeliveryStream, records: &[KinesisRecord]) -> Outcome {
+    archiver(lake, &TestAmbient::default())
         .archive(records, Budget::lasting(Duration::from_mins(1)))
         .await
 }
@@ -67,9 +63,9 @@ async fn an_event_at_firehoses_limit_goes_in_as_it_is_and_a_larger_one_in_parts(
         event_of(1_024_000, 1),
         event_of(100, 2),
     ];
-    let lake = Lake::default();
+    let lake = MemoryDeliveryStream::default();
     assert_eq!(archive(&lake, &records).await.resume_at, None);
-    let lines = lake.lines.lock().expect("unpoisoned").clone();
+    let lines = lake.lines();
     let unreadable: Vec<bool> = lines
         .iter()
         .map(|line| line.contains("UnreadableRecord"))
@@ -86,9 +82,9 @@ async fn a_call_to_firehose_is_filled_to_its_limit_in_bytes_and_no_further() {
     for (last, calls) in [(rest, vec![5]), (rest + 1, vec![4, 1])] {
         let mut records: Vec<_> = (0..4).map(largest).collect();
         records.push(event_of(last - 1, 4));
-        let lake = Lake::default();
+        let lake = MemoryDeliveryStream::default();
         archive(&lake, &records).await;
-        assert_eq!(*lake.calls.lock().expect("unpoisoned"), calls, "{last}");
+        assert_eq!(lake.calls(), calls, "{last}");
     }
 }
 
@@ -118,10 +114,12 @@ proptest! {
             .enumerate()
             .map(|(position, size)| event_of(*size, position))
             .collect();
-        let lake = Lake::default();
+        let lake = MemoryDeliveryStream::default();
         let is_sound = answers.is_empty();
-        lake.answers.lock().expect("unpoisoned").extend(answers.into_iter().map(Some));
-        let outcome = blocking(archive(&lake, &records));
+        for entries in answers {
+            lake.respond(Response::Entries(entries));
+        }
+        let outcome = in_virtual_time(archive(&lake, &records));
         prop_assert_eq!(outcome.resume_at, None);
         let all: Vec<Vec<u8>> = records.iter().map(|record| record.data.clone()).collect();
         if is_sound {
@@ -131,7 +129,7 @@ proptest! {
                 .iter()
                 .map(|record| lines::<Accounts>(record).len())
                 .sum();
-            prop_assert_eq!(lake.lines.lock().expect("unpoisoned").len(), lines);
+            prop_assert_eq!(lake.lines().len(), lines);
         }
     }
 }

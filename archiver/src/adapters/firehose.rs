@@ -5,8 +5,7 @@ use aws_sdk_firehose::primitives::Blob;
 use aws_sdk_firehose::types::{PutRecordBatchResponseEntry, Record};
 use millrace_runtime::ServiceError;
 
-use crate::archive::{Delivery, Rejected};
-use crate::pack::Packed;
+use crate::ports::{Delivery, Packed, Rejected};
 
 const ACTION: &str = "PutRecordBatch on the delivery stream";
 
@@ -36,7 +35,7 @@ impl Delivery for DeliveryStream {
             })
             .collect::<Result<_, _>>()
             .map_err(|error| ServiceError::new(ACTION, error))?;
-        let answer = self
+        let response = self
             .client
             .put_record_batch()
             .delivery_stream_name(&self.name)
@@ -44,13 +43,13 @@ impl Delivery for DeliveryStream {
             .send()
             .await
             .map_err(|error| ServiceError::new(ACTION, error))?;
-        Ok(answer.request_responses.iter().map(taken).collect())
+        Ok(response.request_responses.iter().map(accepted).collect())
     }
 }
 
-/// Whether an entry of the answer says that its record is taken: it has an id and no error. The
-/// answer's status is 200 either way.
-fn taken(entry: &PutRecordBatchResponseEntry) -> Result<(), Rejected> {
+/// Whether an entry of the response says that Firehose has accepted its record: it has an id and no
+/// error. The response's status is 200 either way.
+fn accepted(entry: &PutRecordBatchResponseEntry) -> Result<(), Rejected> {
     match (&entry.error_code, &entry.record_id) {
         (None, Some(_)) => Ok(()),
         (Some(code), _) => Err(Rejected { code: code.clone() }),

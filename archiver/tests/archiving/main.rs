@@ -1,7 +1,7 @@
 //! The archiver over a delivery stream in memory, and its adapter over mocked responses.
 
-mod archiving;
-mod firehose;
-mod handling;
+mod accounts;
+mod adapters;
+mod behaviour;
+mod handler;
 mod limits;
-mod memory;

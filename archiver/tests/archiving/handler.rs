@@ -1,20 +1,17 @@
 //! Lambda's batches in, partial batch responses out.
 
-use std::marker::PhantomData;
-
 use aws_lambda_events::kinesis::KinesisEvent;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lambda_runtime::{Context, LambdaEvent};
-use millrace_archiver::archive::Archiver;
 use millrace_archiver::handler::handle;
-use millrace_core::Timestamp;
-use millrace_domain::Accounts;
+use millrace_archiver::testing::{MemoryDeliveryStream, Response};
 use millrace_runtime::Ambient as _;
 use millrace_runtime::metrics::Metric;
+use millrace_runtime::testing::TestAmbient;
 use serde_json::{Value, json};
 
-use crate::memory::{Lake, Measuring, Still, bytes, events};
+use crate::accounts::{archiver, bytes, events};
 
 fn event(ids: &[(&str, u64)]) -> LambdaEvent<KinesisEvent> {
     let records: Vec<Value> = ids
@@ -36,25 +33,22 @@ fn event(ids: &[(&str, u64)]) -> LambdaEvent<KinesisEvent> {
         .collect();
     let payload = serde_json::from_value(json!({ "Records": records })).expect("an event");
     let mut context = Context::default();
-    let now = Timestamp::unix_millis(Still.now());
+    let now = TestAmbient::default().now().unix_millis();
     context.deadline = u64::try_from(now).expect("after 1970") + 60_000;
     LambdaEvent::new(payload, context)
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_archiver_reports_the_same_way() {
-    let lake = Lake::default();
-    let archiver = Archiver {
-        domain: PhantomData::<Accounts>,
-        delivery: &lake,
-        ambient: Still,
-    };
+    let (lake, ambient) = (MemoryDeliveryStream::default(), TestAmbient::default());
+    let archiver = archiver(&lake, &ambient);
     let response = handle(&archiver, event(&[("a", 1)])).await;
     assert!(response.batch_item_failures.is_empty());
-    assert_eq!(lake.lines.lock().expect("unpoisoned").len(), 1);
+    assert_eq!(lake.lines().len(), 1);
 
-    let answers = std::iter::repeat_n(None, 1_000);
-    lake.answers.lock().expect("unpoisoned").extend(answers);
+    for _ in 0..1_000 {
+        lake.respond(Response::Lost);
+    }
     let response = handle(&archiver, event(&[("a", 2), ("a", 3)])).await;
     let failures = response.batch_item_failures;
     assert_eq!(failures.len(), 1);
@@ -62,14 +56,9 @@ async fn the_archiver_reports_the_same_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_archiver_measures_what_came_of_a_batch() {
-    let (lake, measuring) = (Lake::default(), Measuring::default());
-    let archiver = Archiver {
-        domain: PhantomData::<Accounts>,
-        delivery: &lake,
-        ambient: &measuring,
-    };
-    let measured = || std::mem::take(&mut *measuring.0.lock().expect("unpoisoned"));
+async fn the_archiver_measures_a_batchs_outcome() {
+    let lake = MemoryDeliveryStream::default();
+    let rejected = || Response::Entries(vec![false]);
     let of = |archived, retries, failures| {
         [
             (Metric::RecordsArchived, Some(archived)),
@@ -77,19 +66,19 @@ async fn the_archiver_measures_what_came_of_a_batch() {
             (Metric::ArchiveFailures, Some(failures)),
         ]
     };
-    let answer = |entries: Vec<bool>| {
-        let mut answers = lake.answers.lock().expect("unpoisoned");
-        answers.push_back(Some(entries));
-    };
-    answer(vec![false]);
-    handle(&archiver, event(&[("a", 1), ("a", 2)])).await;
-    assert_eq!(measured(), of(2, 1, 0));
+    let ambient = TestAmbient::default();
+    lake.respond(rejected());
+    handle(&archiver(&lake, &ambient), event(&[("a", 1), ("a", 2)])).await;
+    assert_eq!(ambient.measured(), of(2, 1, 0));
+
+    let ambient = TestAmbient::default();
     for _ in 0..10_000 {
-        answer(vec![false]);
+        lake.respond(rejected());
     }
-    let response = handle(&archiver, event(&[("a", 1), ("a", 2)])).await;
+    let batch = event(&[("a", 1), ("a", 2)]);
+    let response = handle(&archiver(&lake, &ambient), batch).await;
     assert_eq!(response.batch_item_failures.len(), 1);
-    let failed = measured();
+    let failed = ambient.measured();
     assert_eq!(failed[0], (Metric::RecordsArchived, Some(0)));
     assert_eq!(failed[2], (Metric::ArchiveFailures, Some(1)));
 }

@@ -1,0 +1,37 @@
+//! The service that the archiver calls, as a trait.
+
+use std::future::Future;
+
+use millrace_runtime::ServiceError;
+
+/// A Firehose record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Packed {
+    /// The position in the batch of the first line's stream record.
+    pub first: usize,
+    /// The lines.
+    pub data: Vec<u8>,
+}
+
+/// Firehose did not accept a record.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}")]
+pub struct Rejected {
+    /// Firehose's own error code.
+    pub code: String,
+}
+
+/// Sends records to the delivery stream.
+pub trait Delivery: Send + Sync {
+    /// Sends records in one call. The archiver keeps to Firehose's limits: 500 records, 1,000 KiB in
+    /// each and 4 MiB in all. The response has one entry per record, in order; only an `Ok` says that
+    /// Firehose has accepted the record.
+    ///
+    /// # Errors
+    /// [`ServiceError`] when the call failed as a whole. Firehose may have accepted the records all the
+    /// same.
+    fn put(
+        &self,
+        records: &[Packed],
+    ) -> impl Future<Output = Result<Vec<Result<(), Rejected>>, ServiceError>> + Send;
+}
