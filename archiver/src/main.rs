@@ -1,7 +1,7 @@
 //! The archiver's Lambda function for accounts.
 
 use anyhow::Context;
-use millrace_domain::accounts::Accounts;
+use millrace_domain::Accounts;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {

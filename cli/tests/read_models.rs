@@ -18,8 +18,9 @@ use millrace_core::{
 };
 use millrace_domain::money::Amount;
 use millrace_domain::{Accounts, Event};
-use millrace_projector::model::{REVISION, ReadModel, Saved};
-use millrace_projector::project::Projector;
+use millrace_projector::ports::{REVISION, ReadModel, Saved};
+use millrace_projector::service::Projector;
+use millrace_projector::testing::{Items, history_key};
 use millrace_runtime::kinesis::KinesisRecord;
 use millrace_runtime::{Ambient, Budget, ServiceError};
 use millrace_translator::cursor::{Block, Cursor};
@@ -34,8 +35,7 @@ type Damaging = fn(&mut World);
 #[derive(Default)]
 struct World {
     rows: BTreeMap<Row, Attributes>,
-    views: BTreeMap<String, Attributes>,
-    history: BTreeMap<(String, i64), Attributes>,
+    model: Items,
     /// Each aggregate's cursor; none: at its last event.
     cursors: BTreeMap<String, Result<Cursor, DecodeError>>,
     ids: u64,
@@ -94,24 +94,8 @@ impl World {
     }
 
     fn view(&mut self, id: &str) -> &mut Attributes {
-        self.views.get_mut(id).expect("there")
+        self.model.views.get_mut(id).expect("there")
     }
-}
-
-/// `Condition::unchanged` of the adapter.
-fn is_unchanged(item: Option<&Attributes>, read: Option<&Attributes>) -> bool {
-    let Some(read) = read else {
-        return item.is_none();
-    };
-    let same = |name| item.and_then(|item| item.get(name)) == read.get(name);
-    same(REVISION) && (read.contains_key(REVISION) || (same("Sequence") && same("StaleSequence")))
-}
-
-fn key(item: &Attributes) -> (String, i64) {
-    let Attribute::Text(id) = &item["Id"] else {
-        panic!("an id is a string");
-    };
-    (id.clone(), item["Sequence"].as_integer().expect("a number"))
 }
 
 impl Services {
@@ -215,14 +199,11 @@ impl EventLog for &Services {
 
 impl ReadModel for &Services {
     async fn view(&self, aggregate: &str) -> Result<Option<Attributes>, ServiceError> {
-        Ok(self.call().views.get(aggregate).cloned())
+        Ok(self.call().model.views.get(aggregate).cloned())
     }
 
     async fn put_history(&self, items: Vec<Attributes>) -> Result<Vec<Attributes>, ServiceError> {
-        let mut world = self.call();
-        for item in items {
-            world.history.insert(key(&item), item);
-        }
+        self.call().model.put_history(items);
         Ok(Vec::new())
     }
 
@@ -231,13 +212,7 @@ impl ReadModel for &Services {
         item: Attributes,
         read: Option<&Attributes>,
     ) -> Result<Saved, ServiceError> {
-        let mut world = self.call();
-        let (id, _) = key(&item);
-        if !is_unchanged(world.views.get(&id), read) {
-            return Ok(Saved::Moved);
-        }
-        world.views.insert(id, item);
-        Ok(Saved::Stored)
+        Ok(self.call().model.save_view(item, read))
     }
 
     async fn set_stale(
@@ -257,11 +232,12 @@ impl ReadModelRepair for &Services {
         after: Option<&Attributes>,
     ) -> Result<HistoryPage, ServiceError> {
         let world = self.call();
-        let from = after.map_or(i64::MIN, |after| key(after).1 + 1);
+        let after = after.map(history_key);
         let mut items = world
-            .history
-            .range((aggregate.to_owned(), from)..=(aggregate.to_owned(), i64::MAX))
-            .map(|(_, item)| item.clone());
+            .model
+            .history_of(aggregate)
+            .filter(|item| Some(history_key(item)) > after)
+            .cloned();
         let page: Vec<_> = items.by_ref().take(PAGE).collect();
         Ok(HistoryPage {
             last: items.next().and_then(|_| page.last().cloned()),
@@ -271,19 +247,20 @@ impl ReadModelRepair for &Services {
 
     async fn delete_view(&self, aggregate: &str, read: &Attributes) -> Result<Saved, ServiceError> {
         let mut world = self.call();
-        if !is_unchanged(world.views.get(aggregate), Some(read)) {
+        if !world.model.is_unchanged(aggregate, Some(read)) {
             return Ok(Saved::Moved);
         }
-        world.views.remove(aggregate);
+        world.model.views.remove(aggregate);
         Ok(Saved::Stored)
     }
 
     async fn delete_history(&self, read: &Attributes) -> Result<Saved, ServiceError> {
         let mut world = self.call();
-        if world.history.get(&key(read)) != Some(read) {
+        let key = history_key(read);
+        if world.model.history.get(&key) != Some(read) {
             return Ok(Saved::Moved);
         }
-        world.history.remove(&key(read));
+        world.model.history.remove(&key);
         Ok(Saved::Stored)
     }
 }
@@ -373,10 +350,14 @@ async fn what_is_missing_is_built_and_what_is_right_is_left_alone() {
     assert_eq!(transactions, right(25, 25));
     let accounts = services.rebuild(Model::Accounts, "a").await;
     assert_eq!(accounts, right(25, 1));
-    let view = services.world().views["a"].clone();
+    let view = services.world().model.views["a"].clone();
     assert_eq!(view["Balance"], Attribute::number(24 * 5));
     assert!(services.is_right("a", 25).await);
-    assert_eq!(services.world().views["a"], view, "not even its revision");
+    assert_eq!(
+        services.world().model.views["a"],
+        view,
+        "not even its revision"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -386,7 +367,13 @@ async fn a_view_is_never_ahead_of_its_history() {
     services.world().grow("a", 5);
     assert_eq!(services.rebuild(Model::Accounts, "a").await, right(5, 1));
     // The projector takes events 4 and 5 for duplicates now, and writes nothing of them.
-    let history: Vec<i64> = services.world().history.keys().map(|key| key.1).collect();
+    let history: Vec<i64> = services
+        .world()
+        .model
+        .history
+        .keys()
+        .map(|key| key.1)
+        .collect();
     assert_eq!(history, [1, 2, 3, 4, 5]);
 }
 
@@ -438,18 +425,26 @@ async fn a_lost_and_a_stray_history_item_are_repaired_where_the_view_is_right() 
     services.build("a").await;
     {
         let mut world = services.world();
-        let item = world.history.remove(&("a".to_owned(), 7)).expect("there");
+        let item = world
+            .model
+            .history
+            .remove(&("a".to_owned(), 7))
+            .expect("there");
         for stray in [-4, 0, 13, 99] {
             let mut item = item.clone();
             item.insert("Sequence".to_owned(), Attribute::number(stray));
-            world.history.insert(("a".to_owned(), stray), item);
+            world.model.history.insert(("a".to_owned(), stray), item);
         }
-        let other = world.history.get_mut(&("a".to_owned(), 2)).expect("there");
+        let other = world
+            .model
+            .history
+            .get_mut(&("a".to_owned(), 2))
+            .expect("there");
         other.insert("Balance".to_owned(), Attribute::number(1));
     }
     let outcome = services.rebuild(Model::Transactions, "a").await;
     assert_eq!(outcome, right(12, 6));
-    assert_eq!(services.world().history.len(), 12);
+    assert_eq!(services.world().model.history.len(), 12);
     assert!(services.is_right("a", 12).await);
 }
 
@@ -467,7 +462,7 @@ async fn read_models_of_no_events_are_removed() {
         Outcome::Removed(3)
     );
     let world = services.world();
-    assert!(world.views.is_empty() && world.history.is_empty());
+    assert!(world.model.views.is_empty() && world.model.history.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -517,7 +512,11 @@ async fn a_row_that_cannot_be_read_is_named_and_parity_is_claimed_up_to_it_alone
         };
         assert_eq!(outcome, missing);
         let world = services.world();
-        let view = world.views.get("a").map(|view| view["Sequence"].clone());
+        let view = world
+            .model
+            .views
+            .get("a")
+            .map(|view| view["Sequence"].clone());
         assert_eq!(view.is_some(), matches!(model, Model::Accounts));
         assert!(view.is_none_or(|sequence| sequence == Attribute::number(3)));
     }
@@ -527,13 +526,16 @@ async fn a_row_that_cannot_be_read_is_named_and_parity_is_claimed_up_to_it_alone
 async fn what_was_projected_before_a_row_was_damaged_is_left_as_it_is() {
     let services = Services::with(&[("a", 9)]);
     services.build("a").await;
-    let views = services.world().views.clone();
-    let history = services.world().history.clone();
+    let views = services.world().model.views.clone();
+    let history = services.world().model.history.clone();
     let version = sequence(4).version().expect("not 0").get();
     services.world().rows.remove(&("a".to_owned(), version));
     services.build("a").await;
     let world = services.world();
-    assert_eq!((&world.views, &world.history), (&views, &history));
+    assert_eq!(
+        (&world.model.views, &world.model.history),
+        (&views, &history)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -579,7 +581,11 @@ async fn a_long_account_is_rebuilt_while_events_come_and_are_projected() {
             world
                 .view("a")
                 .insert("Balance".to_owned(), Attribute::number(1));
-            let item = world.history.get_mut(&("a".to_owned(), 8)).expect("there");
+            let item = world
+                .model
+                .history
+                .get_mut(&("a".to_owned(), 8))
+                .expect("there");
             item.insert("Balance".to_owned(), Attribute::number(1));
             let grow = |world: &mut World| {
                 let events = world.rows.keys().map(|(_, version)| *version).max();
@@ -625,7 +631,7 @@ async fn a_view_that_was_moved_meanwhile_is_compared_again() {
             let Outcome::Right { through, .. } = outcome else {
                 panic!("{outcome:?}");
             };
-            let view = services.world().views["a"].clone();
+            let view = services.world().model.views["a"].clone();
             let balance = Attribute::number((through.get() - 1) * 5);
             assert_eq!(view["Balance"], balance, "after {calls} calls");
         }
@@ -670,19 +676,19 @@ async fn each_finding_of_a_read_model_is_repaired_by_its_command() {
             view.insert("StaleSequence".to_owned(), Attribute::text("x"));
         }),
         (Kind::HistoryMissing, |world| {
-            world.history.remove(&("a".to_owned(), 12));
+            world.model.history.remove(&("a".to_owned(), 12));
         }),
         (Kind::HistoryMissing, |world| {
-            world.history.remove(&("a".to_owned(), 1));
+            world.model.history.remove(&("a".to_owned(), 1));
         }),
         (Kind::HistoryDiffers, |world| {
-            let item = world.history.get_mut(&("a".to_owned(), 5));
+            let item = world.model.history.get_mut(&("a".to_owned(), 5));
             item.expect("there").remove("Balance");
         }),
         (Kind::HistoryStray, |world| {
-            let mut item = world.history[&("a".to_owned(), 12)].clone();
+            let mut item = world.model.history[&("a".to_owned(), 12)].clone();
             item.insert("Sequence".to_owned(), Attribute::number(13));
-            world.history.insert(("a".to_owned(), 13), item);
+            world.model.history.insert(("a".to_owned(), 13), item);
         }),
     ];
     for (kind, damage) in damages {

@@ -4,11 +4,11 @@ use millrace_runtime::variables::{self, Missing};
 
 /// The projector's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Config {
+pub(crate) struct Config {
     /// `VIEW_TABLE`: one item per aggregate.
-    pub view_table: String,
+    pub(crate) view_table: String,
     /// `HISTORY_TABLE`: one item per event.
-    pub history_table: String,
+    pub(crate) history_table: String,
 }
 
 impl Config {
@@ -16,7 +16,7 @@ impl Config {
     ///
     /// # Errors
     /// [`Missing`], which names the first variable that isn't set.
-    pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Missing> {
+    pub(crate) fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Missing> {
         Ok(Self {
             view_table: variables::required("VIEW_TABLE", &lookup)?,
             history_table: variables::required("HISTORY_TABLE", &lookup)?,

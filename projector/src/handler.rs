@@ -10,8 +10,8 @@ use millrace_runtime::kinesis::{from_batch, partial_batch_response};
 use millrace_runtime::metrics::{Metric, count};
 use millrace_runtime::{Ambient, Budget};
 
-use crate::model::ReadModel;
-use crate::project::Projector;
+use crate::ports::ReadModel;
+use crate::service::Projector;
 
 /// The part of the invocation's time that is reserved for the response.
 const RESERVE: Duration = Duration::from_secs(3);

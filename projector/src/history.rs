@@ -5,7 +5,7 @@ use std::time::Duration;
 use millrace_core::{Attribute, Attributes};
 use millrace_runtime::{Ambient, Backoff, ServiceError};
 
-use crate::model::{MAX_HISTORY_BYTES, MAX_HISTORY_ITEMS, ReadModel};
+use crate::ports::{MAX_HISTORY_BYTES, MAX_HISTORY_ITEMS, ReadModel};
 
 /// How often items that a call left unprocessed are sent again, with backoff as
 /// [`BatchWriteItem`](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html)'s

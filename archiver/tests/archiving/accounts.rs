@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use millrace_archiver::service::Archiver;
 use millrace_archiver::testing::MemoryDeliveryStream;
 use millrace_core::{AggregateId, Domain};
-use millrace_domain::accounts::Accounts;
+use millrace_domain::Accounts;
 use millrace_runtime::kinesis::KinesisRecord;
 use millrace_runtime::testing::TestAmbient;
 

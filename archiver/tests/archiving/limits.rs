@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use millrace_archiver::line::lines;
 use millrace_archiver::service::Outcome;
 use millrace_archiver::testing::{MemoryDeliveryStream, Response};
-use millrace_domain::accounts::Accounts;
+use millrace_domain::Accounts;
 use millrace_runtime::Budget;
 use millrace_runtime::kinesis::KinesisRecord;
 use millrace_runtime::testing::{TestAmbient, in_virtual_time};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow, bail};
 use aws_config::BehaviorVersion;
 use aws_sdk_dynamodb::config::ProvideCredentials as _;
-use millrace_projector::dynamodb::Tables;
+use millrace_projector::adapters::dynamodb::Tables;
 use millrace_runtime::System;
 use millrace_translator::adapters::dynamodb::{CursorTable, EventsTable};
 use millrace_translator::adapters::kinesis::DomainStream;

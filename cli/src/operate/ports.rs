@@ -6,7 +6,7 @@
 use std::future::Future;
 
 use millrace_core::{Attributes, DecodeError, Sequence};
-use millrace_projector::model::{ReadModel, Saved};
+use millrace_projector::ports::{ReadModel, Saved};
 use millrace_runtime::ServiceError;
 use millrace_translator::cursor::{Block, Cursor};
 use millrace_translator::ports::{CursorStore, EventRows};

@@ -16,7 +16,7 @@ use millrace_archiver::service::Archiver;
 use millrace_core::{Attribute, Attributes, row};
 use millrace_domain::Accounts;
 use millrace_projector::handler::handle as project;
-use millrace_projector::project::Projector;
+use millrace_projector::service::Projector;
 use millrace_translator::handler::handle as translate;
 use millrace_translator::service::Translator;
 use serde_json::{Value, json};

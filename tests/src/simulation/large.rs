@@ -291,8 +291,8 @@ fn lake(sim: &Sim) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use millrace_archiver::ports::{Delivery, Packed};
-    use millrace_domain::{Attribute, Attributes, Timestamp, Version};
-    use millrace_projector::model::ReadModel as _;
+    use millrace_core::{Attribute, Attributes, Timestamp, Version};
+    use millrace_projector::ports::ReadModel as _;
     use millrace_translator::ports::{Publisher, PutError};
     use millrace_writer::ports::{Append, Appended, EventStore as _};
 

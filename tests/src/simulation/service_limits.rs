@@ -3,7 +3,7 @@
 //! violation, because the function has to keep to the limit.
 
 use millrace_archiver::ports::Packed;
-use millrace_domain::{Attribute, Attributes};
+use millrace_core::{Attribute, Attributes};
 use millrace_translator::ports::Record;
 use millrace_writer::ports::Append;
 use serde_json::{Map, Value, json};

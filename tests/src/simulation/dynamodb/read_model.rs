@@ -1,7 +1,7 @@
 //! The view table and the history table.
 
 use millrace_core::{Attribute, Attributes, view};
-use millrace_projector::model::{REVISION, ReadModel, Saved};
+use millrace_projector::ports::{REVISION, ReadModel, Saved};
 use millrace_projector::stale;
 use millrace_runtime::ServiceError;
 

@@ -2,7 +2,7 @@
 
 use millrace_cli::operate::ports::{HistoryPage, ReadModelRepair};
 use millrace_core::{Attributes, view};
-use millrace_projector::model::Saved;
+use millrace_projector::ports::Saved;
 use millrace_runtime::ServiceError;
 
 use super::events::text;

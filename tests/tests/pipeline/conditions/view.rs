@@ -4,8 +4,8 @@ use anyhow::{Result, ensure};
 use aws_sdk_dynamodb::types::AttributeValue;
 use millrace_cli::operate::ports::ReadModelRepair as _;
 use millrace_core::{Attribute, Attributes};
-use millrace_projector::dynamodb::Tables;
-use millrace_projector::model::{ReadModel as _, Saved};
+use millrace_projector::adapters::dynamodb::Tables;
+use millrace_projector::ports::{ReadModel as _, Saved};
 use millrace_runtime::dynamodb::to_item;
 use uuid::Uuid;
 

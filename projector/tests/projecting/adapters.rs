@@ -13,8 +13,8 @@ use aws_sdk_dynamodb::types::error::{
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use aws_smithy_mocks::{RuleMode, mock, mock_client};
 use millrace_core::{Attribute, Attributes};
-use millrace_projector::dynamodb::{Condition, Tables};
-use millrace_projector::model::{ReadModel as _, Saved};
+use millrace_projector::adapters::dynamodb::{Condition, Tables};
+use millrace_projector::ports::{ReadModel as _, Saved};
 
 fn tables(client: Client) -> Tables {
     Tables::new(client, "views".to_owned(), "history".to_owned())

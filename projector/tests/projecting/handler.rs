@@ -1,20 +1,17 @@
 //! Lambda's batches in, partial batch responses out.
 
-use std::marker::PhantomData;
-
 use aws_lambda_events::kinesis::KinesisEvent;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lambda_runtime::{Context, LambdaEvent};
-use millrace_core::Timestamp;
-use millrace_domain::Accounts;
 use millrace_projector::handler::handle;
-use millrace_projector::project::Projector;
+use millrace_projector::testing::MemoryReadModel;
 use millrace_runtime::Ambient as _;
 use millrace_runtime::metrics::Metric;
+use millrace_runtime::testing::TestAmbient;
 use serde_json::{Value, json};
 
-use crate::memory::{Measuring, Memory, Still, bytes, events, sequence};
+use crate::accounts::{bytes, events, projector, sequence, view_of};
 
 fn event(ids: &[(&str, u64)]) -> LambdaEvent<KinesisEvent> {
     let records: Vec<Value> = ids
@@ -36,33 +33,25 @@ fn event(ids: &[(&str, u64)]) -> LambdaEvent<KinesisEvent> {
         .collect();
     let payload = serde_json::from_value(json!({ "Records": records })).expect("an event");
     let mut context = Context::default();
-    let now = Timestamp::unix_millis(Still.now());
+    let now = TestAmbient::default().now().unix_millis();
     context.deadline = u64::try_from(now).expect("after 1970") + 60_000;
     LambdaEvent::new(payload, context)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_that_is_through_reports_nothing() {
-    let memory = Memory::default();
-    let projector = Projector {
-        domain: PhantomData::<Accounts>,
-        model: &memory,
-        ambient: Still,
-    };
+    let (memory, ambient) = (MemoryReadModel::default(), TestAmbient::default());
+    let projector = projector(&memory, &ambient);
     let response = handle(&projector, event(&[("a", 1), ("a", 2)])).await;
     assert!(response.batch_item_failures.is_empty());
-    assert_eq!(memory.view_of("a").expect("there").sequence, sequence(2));
+    assert_eq!(view_of(&memory, "a").expect("there").sequence, sequence(2));
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_first_record_that_is_not_through_is_reported_and_no_other() {
-    let memory = Memory::default();
-    *memory.down.lock().expect("unpoisoned") = Some("b".to_owned());
-    let projector = Projector {
-        domain: PhantomData::<Accounts>,
-        model: &memory,
-        ambient: Still,
-    };
+    let (memory, ambient) = (MemoryReadModel::default(), TestAmbient::default());
+    memory.set_unavailable("b");
+    let projector = projector(&memory, &ambient);
     let batch = event(&[("a", 1), ("b", 1), ("c", 1), ("b", 2)]);
     let response = handle(&projector, batch).await;
     let failures: Vec<_> = response
@@ -75,18 +64,13 @@ async fn the_first_record_that_is_not_through_is_reported_and_no_other() {
 
 #[tokio::test(start_paused = true)]
 async fn the_projector_measures_what_came_of_a_batch() {
-    let (memory, measuring) = (Memory::default(), Measuring::default());
-    let projector = Projector {
-        domain: PhantomData::<Accounts>,
-        model: &memory,
-        ambient: &measuring,
-    };
+    let (memory, ambient) = (MemoryReadModel::default(), TestAmbient::default());
+    let projector = projector(&memory, &ambient);
     // Two are applied, one is a repeat, and one has a gap before it.
     handle(&projector, event(&[("a", 1), ("a", 2), ("a", 1), ("b", 3)])).await;
-    let lag = Still.now().unix_millis() - events("a", 1..=1)[0].time.unix_millis();
-    let measured = measuring.0.lock().expect("unpoisoned");
+    let lag = ambient.now().unix_millis() - events("a", 1..=1)[0].time.unix_millis();
     assert_eq!(
-        *measured,
+        ambient.measured(),
         [
             (Metric::EventsProjected, Some(2)),
             (Metric::ViewsStale, Some(1)),

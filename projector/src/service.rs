@@ -16,7 +16,7 @@ use millrace_runtime::kinesis::KinesisRecord;
 use millrace_runtime::{Ambient, Backoff, Budget, Chain, ServiceError};
 
 use crate::history;
-use crate::model::{REVISION, ReadModel, Saved};
+use crate::ports::{REVISION, ReadModel, Saved};
 use crate::stale::Stale;
 
 /// How many aggregates are projected at once.

@@ -1,4 +1,4 @@
-//! Where the read models are kept.
+//! The read models that the projector keeps, as a trait.
 
 use std::future::Future;
 
@@ -19,7 +19,7 @@ pub const MAX_HISTORY_ITEMS: usize = 25;
 /// The page doesn't say whether a MB has 10^6 or 2^20 bytes; this holds for both.
 pub const MAX_HISTORY_BYTES: usize = 16_000_000;
 
-/// What became of a conditional write.
+/// How a conditional write ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Saved {
     /// It is stored.

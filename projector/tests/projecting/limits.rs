@@ -1,27 +1,24 @@
 //! Events and items around DynamoDB's limits: what is taken whole, and what becomes of the rest.
 
-use std::marker::PhantomData;
 use std::time::Duration;
 
 use millrace_core::view::{ViewOf, apply};
 use millrace_domain::Accounts;
 use millrace_projector::history;
-use millrace_projector::project::{Outcome, Projector};
+use millrace_projector::service::Outcome;
+use millrace_projector::testing::{Fault, MemoryReadModel};
 use millrace_runtime::Budget;
 use millrace_runtime::item_size::{MAX_ITEM_BYTES, item_size};
 use millrace_runtime::kinesis::KinesisRecord;
+use millrace_runtime::testing::{TestAmbient, in_virtual_time};
 use proptest::prelude::*;
 
-use crate::memory::{Envelope, Fault, Memory, Still, batch, blocking, events, fold, sequence};
+use crate::accounts::{Envelope, batch, events, fold, history_of, projector, sequence, view_of};
 
-async fn project(memory: &Memory, records: Vec<KinesisRecord>) -> Outcome {
-    let projector = Projector {
-        domain: PhantomData::<Accounts>,
-        model: memory,
-        ambient: Still,
-    };
+async fn project(memory: &MemoryReadModel, records: Vec<KinesisRecord>) -> Outcome {
     let budget = Budget::lasting(Duration::from_mins(1));
-    projector.project(records, budget).await
+    let ambient = TestAmbient::default();
+    projector(memory, &ambient).project(records, budget).await
 }
 
 /// The event with a correlation id that gives its history item so many bytes.
@@ -38,21 +35,21 @@ async fn a_history_item_at_the_limit_is_stored_and_a_byte_more_marks_the_view_st
     let mut all = events("a", 1..=5);
     let view = fold(&all[..2]);
     all[2] = sized(all[2].clone(), view.as_ref(), MAX_ITEM_BYTES);
-    let memory = Memory::default();
+    let memory = MemoryReadModel::default();
     assert_eq!(project(&memory, batch(&all)).await.stale, 0);
-    assert_eq!(memory.view_of("a"), fold(&all));
-    assert_eq!(memory.history_of("a").len(), 5);
+    assert_eq!(view_of(&memory, "a"), fold(&all));
+    assert_eq!(history_of(&memory, "a").len(), 5);
 
     all[2] = sized(all[2].clone(), view.as_ref(), MAX_ITEM_BYTES + 1);
-    let memory = Memory::default();
+    let memory = MemoryReadModel::default();
     let mut both = all.clone();
     both.extend(events("b", 1..=3));
     let outcome = project(&memory, batch(&both)).await;
     // The batch goes on: nothing is delivered again, and the other account doesn't wait.
     assert_eq!((outcome.resume_at, outcome.stale), (None, 1));
-    assert_eq!(memory.view_of("b"), fold(&events("b", 1..=3)));
-    assert_eq!(memory.view_of("a"), view);
-    assert_eq!(memory.history_of("a").len(), 2);
+    assert_eq!(view_of(&memory, "b"), fold(&events("b", 1..=3)));
+    assert_eq!(view_of(&memory, "a"), view);
+    assert_eq!(history_of(&memory, "a").len(), 2);
     let mark = memory.stale("a").expect("marked");
     assert_eq!(mark.until, sequence(5));
     assert_eq!(
@@ -61,19 +58,19 @@ async fn a_history_item_at_the_limit_is_stored_and_a_byte_more_marks_the_view_st
     );
 
     // KinesisRecord again, it changes nothing.
-    let saves = *memory.saves.lock().expect("unpoisoned");
+    let saves = memory.saves();
     let outcome = project(&memory, batch(&all)).await;
     assert_eq!((outcome.resume_at, outcome.stale), (None, 1));
     assert_eq!(memory.stale("a"), Some(mark));
-    assert_eq!(*memory.saves.lock().expect("unpoisoned"), saves);
+    assert_eq!(memory.saves(), saves);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_opening_that_is_too_large_is_marked_where_no_view_is() {
     let opening = sized(events("a", 1..=1).remove(0), None, MAX_ITEM_BYTES + 1);
-    let memory = Memory::default();
+    let memory = MemoryReadModel::default();
     assert_eq!(project(&memory, batch(&[opening])).await.resume_at, None);
-    assert_eq!(memory.view_of("a"), None);
+    assert_eq!(view_of(&memory, "a"), None);
     let reason = memory.stale("a").expect("marked").reason;
     assert!(reason.starts_with("event 1 leads to a history item of 409601 bytes"));
 }
@@ -89,11 +86,11 @@ async fn a_call_that_would_be_too_large_is_two() {
             ..event
         })
         .collect();
-    let memory = Memory::default();
+    let memory = MemoryReadModel::default();
     project(&memory, batch(&all)).await;
-    assert_eq!(*memory.puts.lock().expect("unpoisoned"), [20, 5]);
-    assert_eq!(memory.history_of("a").len(), 25);
-    assert_eq!(memory.view_of("a"), fold(&all));
+    assert_eq!(memory.puts(), [20, 5]);
+    assert_eq!(history_of(&memory, "a").len(), 25);
+    assert_eq!(view_of(&memory, "a"), fold(&all));
 }
 
 fn item_bytes() -> impl Strategy<Value = usize> {
@@ -122,9 +119,9 @@ proptest! {
             items.push(entry);
         }
         let faults: Vec<_> = cut_short.into_iter().map(|it| Some(Fault::CutShort(it))).collect();
-        let memory = Memory::failing(&faults);
+        let memory = MemoryReadModel::with_faults(&faults);
         let attributes = items.iter().map(|it| it.to_item().expect("encodes")).collect();
-        blocking(history::put_all(&&memory, &Still, attributes)).expect("stored");
-        prop_assert!(memory.history_of("a") == items);
+        in_virtual_time(history::put_all(&&memory, &TestAmbient::default(), attributes)).expect("stored");
+        prop_assert!(history_of(&memory, "a") == items);
     }
 }

@@ -10,7 +10,7 @@ use millrace_core::{Attribute, Attributes, view};
 use millrace_runtime::ServiceError;
 use millrace_runtime::dynamodb::{from_item, to_item, to_value};
 
-use crate::model::{REVISION, ReadModel, Saved};
+use crate::ports::{REVISION, ReadModel, Saved};
 use crate::stale;
 
 const WRITE: &str = "BatchWriteItem on the history table";

@@ -1,0 +1,35 @@
+//! The Lambda function.
+
+use std::marker::PhantomData;
+
+use aws_sdk_dynamodb::Client;
+use lambda_runtime::service_fn;
+use millrace_core::Project;
+use millrace_runtime::aws::Timeouts;
+use millrace_runtime::{StartError, System, aws, telemetry, variables};
+
+use super::dynamodb::Tables;
+use crate::config::Config;
+use crate::handler::handle;
+use crate::service::Projector;
+
+/// Runs the projector as a Lambda function until the environment is shut down. The tables' names come
+/// from the environment variables `VIEW_TABLE` and `HISTORY_TABLE`.
+///
+/// # Errors
+/// [`StartError`] when the function can't start or Lambda's runtime API fails.
+pub async fn run<D: Project>() -> Result<(), StartError> {
+    telemetry::start();
+    let config = Config::read(variables::lookup)?;
+    let client = Client::new(&aws::config(Timeouts::BATCH).await);
+    let projector = Projector {
+        domain: PhantomData::<D>,
+        model: Tables::new(client, config.view_table, config.history_table),
+        ambient: System,
+    };
+    lambda_runtime::run(service_fn(async |event| {
+        Ok::<_, lambda_runtime::Error>(Box::pin(handle(&projector, event)).await)
+    }))
+    .await
+    .map_err(StartError::Runtime)
+}

@@ -1,0 +1,158 @@
+//! A domain whose types have no form as items: a fault that only the aggregates with such values have.
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use millrace_core::{Attribute, Domain, Project, Refusal};
+use millrace_projector::service::{Outcome, Projector};
+use millrace_projector::testing::MemoryReadModel;
+use millrace_runtime::Budget;
+use millrace_runtime::kinesis::KinesisRecord;
+use millrace_runtime::testing::TestAmbient;
+use serde::{Deserialize, Serialize};
+
+use crate::accounts::{record, sequence};
+
+/// Meters with readings. A reading is a float in the view and in the history.
+struct Meters;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+enum Event {
+    Installed {},
+    Read { value: u32, shown_in: Shown },
+}
+
+/// Where a reading is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+enum Shown {
+    Nowhere,
+    View,
+    History,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Reading {
+    reading: Option<f64>,
+}
+
+#[derive(Deserialize)]
+enum Command {}
+
+impl Domain for Meters {
+    const COLLECTION: &'static str = "meters";
+    const ID: &'static str = "meterId";
+    const OPENS: &'static str = "install";
+    const BEGINS: &'static str = "Installed";
+
+    type Command = Command;
+    type Event = Event;
+    type State = ();
+    type PublicEvent = Event;
+    type Context = ();
+    type Accepted = ();
+
+    fn decide(&self, _: Option<&()>, command: Command) -> Result<Vec<Event>, Refusal> {
+        match command {}
+    }
+
+    fn evolve(_: Option<()>, _: &Event) -> Option<()> {
+        Some(())
+    }
+
+    fn publish((): &mut (), event: &Event) -> Option<Event> {
+        Some(event.clone())
+    }
+
+    fn accepted((): &()) {}
+}
+
+impl Project for Meters {
+    type View = Reading;
+    type Entry = Reading;
+    const HISTORY: &'static str = "readings";
+
+    fn project(_: Option<&Reading>, event: &Event) -> (Reading, Reading) {
+        let shown_in = |place| match event {
+            Event::Read { value, shown_in } if *shown_in == place => Some(f64::from(*value)),
+            Event::Installed {} | Event::Read { .. } => None,
+        };
+        let shown = |place| Reading {
+            reading: shown_in(place),
+        };
+        (shown(Shown::View), shown(Shown::History))
+    }
+
+    fn not_found() -> Refusal {
+        Refusal::unknown("meter-not-found", "there is no such meter")
+    }
+}
+
+/// A meter's events: the installation, then readings that are shown nowhere but for the last one.
+fn meter(id: &str, events: u64, last: Shown) -> Vec<KinesisRecord> {
+    let event = |number| {
+        let event = match number {
+            1 => Event::Installed {},
+            _ => Event::Read {
+                value: 7,
+                shown_in: if number == events {
+                    last
+                } else {
+                    Shown::Nowhere
+                },
+            },
+        };
+        let envelope = millrace_core::Envelope {
+            subject: millrace_core::AggregateId::new(id).expect("an id"),
+            sequence: sequence(number),
+            time: millrace_core::Timestamp::from_unix_millis(0).expect("1970"),
+            correlation_id: None,
+            causation_id: None,
+            event,
+        };
+        record(0, id, &envelope.to_bytes::<Meters>().expect("encodes"))
+    };
+    (1..=events).map(event).collect()
+}
+
+async fn project(memory: &MemoryReadModel, mut records: Vec<KinesisRecord>) -> Outcome {
+    for (position, record) in records.iter_mut().enumerate() {
+        record.position = position;
+    }
+    let projector = Projector {
+        domain: PhantomData::<Meters>,
+        model: memory,
+        ambient: TestAmbient::default(),
+    };
+    let budget = Budget::lasting(Duration::from_mins(1));
+    projector.project(records, budget).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_whose_items_cannot_be_encoded_makes_its_view_stale_and_no_other() {
+    for shown_in in [Shown::View, Shown::History] {
+        let memory = MemoryReadModel::default();
+        let records = [meter("a", 3, shown_in), meter("b", 3, Shown::Nowhere)];
+        let outcome = project(&memory, records.concat()).await;
+        assert_eq!(
+            (outcome.resume_at, outcome.stale, outcome.applied),
+            (None, 1, 5)
+        );
+        let stale = memory.stale("a").expect("stale");
+        let reason = "event 3 leads to an item that can't be encoded: Reading: has a type that is \
+                      not supported";
+        assert_eq!((stale.until, stale.reason.as_str()), (sequence(3), reason));
+        let sequence_of = |id| memory.items().views[id]["Sequence"].clone();
+        assert_eq!(sequence_of("a"), Attribute::number(2));
+        assert_eq!(memory.items().history_of("a").count(), 2);
+        assert_eq!(
+            (sequence_of("b"), memory.stale("b")),
+            (Attribute::number(3), None)
+        );
+
+        // The same events again change nothing.
+        let outcome = project(&memory, meter("a", 3, shown_in)).await;
+        assert_eq!((outcome.resume_at, outcome.stale), (None, 1));
+        assert_eq!(memory.saves(), 2);
+    }
+}
