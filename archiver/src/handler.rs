@@ -9,9 +9,10 @@ use millrace_core::Domain;
 use millrace_runtime::kinesis::{from_batch, partial_batch_response};
 use millrace_runtime::metrics::{Metric, count};
 use millrace_runtime::{Ambient, Budget};
+use tracing::{Instrument as _, info_span};
 
 use crate::ports::Delivery;
-use crate::service::Archiver;
+use crate::service::{Archiver, Outcome};
 
 /// The part of the invocation's time that is reserved for the response.
 const RESERVE: Duration = Duration::from_secs(3);
@@ -23,17 +24,13 @@ pub async fn handle<D: Domain, L: Delivery, A: Ambient>(
 ) -> KinesisEventResponse {
     let LambdaEvent { payload, context } = event;
     let budget = Budget::of(&context, RESERVE, &archiver.ambient);
+    let span = info_span!("batch", request_id = context.request_id);
+    let records = from_batch(&payload.records);
     let outcome = archiver
-        .archive(&from_batch(&payload.records), budget)
+        .archive(&records, budget)
+        .instrument(span.clone())
         .await;
-    tracing::info!(
-        request_id = context.request_id,
-        records = payload.records.len(),
-        packed = outcome.packed,
-        retries = outcome.retries,
-        resume_at = outcome.resume_at,
-        "archived a batch"
-    );
+    span.in_scope(|| log(records.len(), outcome));
     let delivered = outcome.resume_at.unwrap_or(payload.records.len());
     archiver.ambient.measure(
         &context.request_id,
@@ -47,4 +44,14 @@ pub async fn handle<D: Domain, L: Delivery, A: Ambient>(
         ],
     );
     partial_batch_response(&payload.records, outcome.resume_at)
+}
+
+fn log(records: usize, outcome: Outcome) {
+    tracing::info!(
+        records,
+        packed = outcome.packed,
+        retries = outcome.retries,
+        resume_at = outcome.resume_at,
+        "archived a batch"
+    );
 }

@@ -9,9 +9,10 @@ use millrace_core::Project;
 use millrace_runtime::kinesis::{from_batch, partial_batch_response};
 use millrace_runtime::metrics::{Metric, count};
 use millrace_runtime::{Ambient, Budget};
+use tracing::{Instrument as _, info_span};
 
 use crate::ports::ReadModel;
-use crate::service::Projector;
+use crate::service::{Outcome, Projector};
 
 /// The part of the invocation's time that is reserved for the response.
 const RESERVE: Duration = Duration::from_secs(3);
@@ -23,17 +24,10 @@ pub async fn handle<D: Project, M: ReadModel, A: Ambient>(
 ) -> KinesisEventResponse {
     let LambdaEvent { payload, context } = event;
     let budget = Budget::of(&context, RESERVE, &projector.ambient);
-    let outcome = projector
-        .project(from_batch(&payload.records), budget)
-        .await;
-    tracing::info!(
-        request_id = context.request_id,
-        records = payload.records.len(),
-        aggregates = outcome.aggregates,
-        stale = outcome.stale,
-        resume_at = outcome.resume_at,
-        "projected a batch"
-    );
+    let span = info_span!("batch", request_id = context.request_id);
+    let projecting = projector.project(from_batch(&payload.records), budget);
+    let outcome = projecting.instrument(span.clone()).await;
+    span.in_scope(|| log(payload.records.len(), outcome));
     projector.ambient.measure(
         &context.request_id,
         &[
@@ -43,4 +37,14 @@ pub async fn handle<D: Project, M: ReadModel, A: Ambient>(
         ],
     );
     partial_batch_response(&payload.records, outcome.resume_at)
+}
+
+fn log(records: usize, outcome: Outcome) {
+    tracing::info!(
+        records,
+        aggregates = outcome.aggregates,
+        stale = outcome.stale,
+        resume_at = outcome.resume_at,
+        "projected a batch"
+    );
 }

@@ -14,6 +14,7 @@ use millrace_core::{
 use millrace_runtime::item_size::{MAX_ITEM_BYTES, item_size};
 use millrace_runtime::kinesis::KinesisRecord;
 use millrace_runtime::{Ambient, Backoff, Budget, Chain, ServiceError};
+use tracing::{Instrument as _, info_span};
 
 use crate::history;
 use crate::ports::{REVISION, ReadModel, Saved};
@@ -119,7 +120,11 @@ impl<D: Project, M: ReadModel, A: Ambient> Projector<D, M, A> {
         let delivered = by_aggregate::<D>(records);
         let aggregates = delivered.len();
         let results: Vec<(usize, Option<Completed>)> = stream::iter(delivered)
-            .map(async |delivered| (delivered.first, self.aggregate(&delivered, budget).await))
+            .map(async |delivered| {
+                let span = info_span!("aggregate", position = delivered.first);
+                let completed = self.aggregate(&delivered, budget).instrument(span).await;
+                (delivered.first, completed)
+            })
             .buffer_unordered(CONCURRENCY)
             .collect()
             .await;

@@ -25,7 +25,8 @@ pub fn start() {
         .json()
         .flatten_event(true)
         .with_current_span(true)
-        .with_span_list(false)
+        // An aggregate's span is within its batch's span, which contains the request id.
+        .with_span_list(true)
         .with_target(false)
         .with_env_filter(filter(variables::lookup(LEVEL).as_deref()))
         .init();
