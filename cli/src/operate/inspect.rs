@@ -90,8 +90,7 @@ pub(crate) async fn run(deployment: &Deployment, inspect: &Inspect, output: Outp
             &json!({ "cursor": null, "as": "now", "error": error.to_string() }),
         )?,
     }
-    let view = standing.view.as_ref().ok();
-    let view = view.map(|view| view.as_ref().map(answer::view::<Domain>));
+    let view = standing.readable_view().map(answer::view::<Domain>);
     output.result(
         format_args!("view   (now) {}", serde_json::to_string(&view)?),
         &json!({

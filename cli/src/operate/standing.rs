@@ -282,6 +282,11 @@ impl<D: Project, L: EventLog, C: CursorRepair, M: ReadModelRepair> Examiner<D, L
 }
 
 impl<V: Data> Standing<V> {
+    /// The view, if there is one that can be read.
+    pub(crate) fn readable_view(&self) -> Option<&View<V>> {
+        self.view.as_ref().ok()?.as_ref()
+    }
+
     fn find(&mut self, kind: Kind, detail: String) {
         self.findings.push(Finding { kind, detail });
     }

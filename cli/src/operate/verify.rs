@@ -319,8 +319,7 @@ fn show(standing: &Standing<<Domain as Project>::View>, output: Output) -> Resul
         .as_ref()
         .map(|cursor| cursor.published_through.get())
         .ok();
-    let view = standing.view.as_ref().ok();
-    let view = view.map(|view| view.as_ref().map(answer::view::<Domain>));
+    let view = standing.readable_view().map(answer::view::<Domain>);
     let expected = standing.expected.as_ref().map(answer::view::<Domain>);
     output.result(
         format_args!(
