@@ -87,7 +87,7 @@ impl<D: Domain, L: Delivery, A: Ambient> Archiver<D, L, A> {
             match tokio::time::timeout(budget.left(), self.delivery.put(&call)).await {
                 Ok(Ok(entries)) => failed.extend(rejected(call, &entries)),
                 Ok(Err(error)) => {
-                    tracing::warn!(records = call.len(), error = %Chain(&error), "a call failed; its records are sent again");
+                    tracing::warn!(records = call.len(), error = %Chain(&error), "a call failed; its records will be retried");
                     failed.extend(call);
                 }
                 Err(_elapsed) => {
@@ -123,7 +123,7 @@ fn log_rejected(failed: usize, sent: usize, entries: &[Result<(), Rejected>]) {
         failed,
         sent,
         reason,
-        "records were not accepted; they are sent again"
+        "records were not accepted and will be retried"
     );
 }
 

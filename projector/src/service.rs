@@ -122,7 +122,10 @@ impl<D: Project, M: ReadModel, A: Ambient> Projector<D, M, A> {
         let results: Vec<(usize, Option<Completed>)> = stream::iter(delivered)
             .map(async |delivered| {
                 let span = info_span!("aggregate", position = delivered.first);
-                let completed = self.aggregate(&delivered, budget).instrument(span).await;
+                let completed = self
+                    .project_aggregate(&delivered, budget)
+                    .instrument(span)
+                    .await;
                 (delivered.first, completed)
             })
             .buffer_unordered(CONCURRENCY)
@@ -148,7 +151,7 @@ impl<D: Project, M: ReadModel, A: Ambient> Projector<D, M, A> {
 
     /// Projects one aggregate's events, in several attempts if a service fails. `None` if it is
     /// incomplete after the last one.
-    async fn aggregate(
+    async fn project_aggregate(
         &self,
         delivered: &Delivered<D::PublicEvent>,
         budget: Budget,
@@ -159,7 +162,7 @@ impl<D: Project, M: ReadModel, A: Ambient> Projector<D, M, A> {
                 Ok(completed) => return Some(completed),
                 Err(error) => error,
             };
-            tracing::warn!(retry, error = %Chain(&error), "an aggregate is incomplete");
+            tracing::warn!(retry, error = %Chain(&error), "an aggregate is incomplete and will be retried");
             let wait = BACKOFF.delay(retry, &self.ambient);
             if !budget.allows(wait) {
                 return None;

@@ -10,9 +10,9 @@ use millrace_core::{Attribute, Attributes, Sequence, Timestamp};
 /// The attribute with the sequence that the view has to reach.
 pub const SEQUENCE: &str = "StaleSequence";
 /// The attribute with the reason.
-pub const REASON: &str = "StaleReason";
+const REASON: &str = "StaleReason";
 /// The attribute with the time.
-pub const SINCE: &str = "StaleSince";
+const SINCE: &str = "StaleSince";
 
 /// The most bytes of a reason that are kept. An error names attributes at any depth, and the item has
 /// little room left.

@@ -1,6 +1,7 @@
 //! Accounts' events as records of the domain stream, and their read models.
 
 use std::marker::PhantomData;
+use std::sync::LazyLock;
 
 use millrace_core::view::{HistoryEntryOf, ViewOf, apply};
 use millrace_core::{AggregateId, Attribute, Domain, HistoryEntry, Sequence, View};
@@ -13,6 +14,9 @@ use millrace_runtime::testing::TestAmbient;
 
 /// An account's event.
 pub(crate) type Envelope = millrace_core::Envelope<<Accounts as Domain>::PublicEvent>;
+
+/// One for all invocations, so that ids are unique across them.
+pub(crate) static AMBIENT: LazyLock<TestAmbient> = LazyLock::new(TestAmbient::default);
 
 /// The projector of accounts.
 pub(crate) fn projector<'a>(

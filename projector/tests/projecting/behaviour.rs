@@ -1,6 +1,5 @@
 //! What batches make of the read models.
 
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use millrace_core::Attribute;
@@ -12,14 +11,13 @@ use millrace_runtime::{Ambient as _, Budget};
 use proptest::prelude::*;
 
 use crate::accounts::{
-    batch, bytes, events, fold, history_of, projector, record, replace_view, sequence, view_of,
+    AMBIENT, batch, bytes, events, fold, history_of, projector, record, replace_view, sequence,
+    view_of,
 };
 
 const AMPLE: Duration = Duration::from_mins(1);
 
 async fn project(memory: &MemoryReadModel, records: Vec<KinesisRecord>) -> Outcome {
-    // Ids are unique across the invocations of a test.
-    static AMBIENT: LazyLock<TestAmbient> = LazyLock::new(TestAmbient::default);
     let projector = projector(memory, &AMBIENT);
     projector.project(records, Budget::lasting(AMPLE)).await
 }
