@@ -3,9 +3,11 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use millrace_core::{AggregateId, Sequence, Timestamp};
 
+use crate::application::Words;
 use crate::follower::Start;
 
 const EXIT_CODES: &str = "Exit codes: 0 it worked, 1 it failed, 2 the command line is wrong.";
@@ -21,19 +23,18 @@ pub struct Cli {
     pub json: bool,
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Subcommands,
 }
 
 /// What `millrace` can do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum Subcommands {
     /// Name what has to be installed, and what of it is missing
     #[command(after_help = EXIT_CODES)]
     Doctor,
     /// Show one record's trip through the whole pipeline, on a local stack of its own
     ///
-    /// Sets everything up, opens accounts, credits and withdraws, shows what is refused, and
-    /// follows one record hop by hop. Everything shown is checked. The stack is gone afterwards.
+    /// Sets everything up, sends commands, shows what is refused, and follows one record hop by hop. Everything shown is checked. The stack is gone afterwards.
     #[command(after_help = EXIT_CODES)]
     Demo,
     /// Run the local stack and follow its domain events until Ctrl-C
@@ -46,19 +47,19 @@ pub enum Command {
     #[command(after_help = EXIT_CODES)]
     Down(State),
     /// Follow the domain events, over all shards, until Ctrl-C
-    #[command(after_help = help("tail --type BalanceWithdrawn --from 2026-11-20T21:00:00Z", EXIT_CODES))]
+    #[command(after_help = help("tail --from 2026-11-20T21:00:00Z", EXIT_CODES))]
     Tail(Tail),
     /// Compare events, cursors, read models and lake
     ///
-    /// Reports each account that isn't right, once per cause, with the command that repairs it.
+    /// Reports each aggregate that isn't right, once per cause, with the command that repairs it.
     /// It waits some seconds for events that are still being processed, and reports what it could
     /// not check.
-    #[command(after_help = help("verify --account 0e5bab83-270a-48ba-8eb6-bca6046a03cb", FINDING_CODES))]
+    #[command(after_help = help("verify --id 0e5bab83-270a-48ba-8eb6-bca6046a03cb", FINDING_CODES))]
     Verify(Verify),
     /// Publish what the cursors have not passed, in order, from the events table
     ///
-    /// Without --account, --blocked and --behind it publishes all accounts that are blocked or whose
-    /// cursor isn't at their last event. A failure of one account doesn't end the run. A block is
+    /// Without --id, --blocked and --behind it publishes all aggregates that are blocked or whose
+    /// cursor isn't at their last event. A failure of one aggregate doesn't end the run. A block is
     /// lifted when its row can be read again. Safe at any time: consumers skip duplicates.
     #[command(after_help = help("redrive --blocked --dry-run", FINDING_CODES))]
     Redrive(Redrive),
@@ -66,17 +67,17 @@ pub enum Command {
     ///
     /// Also for a table that is older than its stream. Consumers skip duplicates. A run records its
     /// progress in the folder operations/ of the state folder (.millrace). If a run was stopped, or
-    /// could not complete an account, the next run fails unless it has --resume or --restart.
+    /// could not complete an aggregate, the next run fails unless it has --resume or --restart.
     #[command(after_help = help("republish --all", FINDING_CODES))]
     Republish(Republish),
     /// Compare a read model with the events table, and replace what differs
     ///
-    /// Readers and the projector continue meanwhile. Each account has an outcome of its own. Safe at
+    /// Readers and the projector continue meanwhile. Each aggregate has an outcome of its own. Safe at
     /// any time; a run that was stopped can be started again.
-    #[command(after_help = help("rebuild accounts", FINDING_CODES))]
+    #[command(after_help = help("rebuild views", FINDING_CODES))]
     Rebuild(Rebuild),
-    /// Show one account's rows, events, cursor and view side by side
-    #[command(after_help = help("inspect --account 0e5bab83-270a-48ba-8eb6-bca6046a03cb --at 2026-11-20T21:00:00Z", EXIT_CODES))]
+    /// Show one aggregate's rows, events, cursor and view side by side
+    #[command(after_help = help("inspect --id 0e5bab83-270a-48ba-8eb6-bca6046a03cb --at 2026-11-20T21:00:00Z", EXIT_CODES))]
     Inspect(Inspect),
 }
 
@@ -96,9 +97,9 @@ pub struct Target {
 /// The flags of `tail`.
 #[derive(Debug, Args)]
 pub struct Tail {
-    /// Of this account alone
-    #[arg(long, value_name = "ID", value_parser = account)]
-    pub account: Option<AggregateId>,
+    /// Of this aggregate alone
+    #[arg(long, value_name = "ID", value_parser = id)]
+    pub id: Option<AggregateId>,
     /// Of this type alone
     #[arg(long = "type", value_name = "TYPE")]
     pub event_type: Option<String>,
@@ -113,11 +114,11 @@ pub struct Tail {
 /// The flags of `verify`.
 #[derive(Debug, Args)]
 pub struct Verify {
-    /// This account alone, with its figures
-    #[arg(long, value_name = "ID", value_parser = account)]
-    pub account: Option<AggregateId>,
-    /// So many accounts, chosen by chance
-    #[arg(long, value_name = "N", conflicts_with = "account")]
+    /// This aggregate alone, with its figures
+    #[arg(long, value_name = "ID", value_parser = id)]
+    pub id: Option<AggregateId>,
+    /// So many aggregates, chosen by chance
+    #[arg(long, value_name = "N", conflicts_with = "id")]
     pub sample: Option<NonZeroUsize>,
     /// On which deployment.
     #[command(flatten)]
@@ -131,13 +132,13 @@ pub struct Verify {
     reason = "each is a flag of the command line"
 )]
 pub struct Redrive {
-    /// This account alone
-    #[arg(long, value_name = "ID", value_parser = account, conflicts_with_all = ["blocked", "behind"])]
-    pub account: Option<AggregateId>,
-    /// The accounts whose cursor says that they are blocked
+    /// This aggregate alone
+    #[arg(long, value_name = "ID", value_parser = id, conflicts_with_all = ["blocked", "behind"])]
+    pub id: Option<AggregateId>,
+    /// The aggregates whose cursor says that they are blocked
     #[arg(long)]
     pub blocked: bool,
-    /// The accounts whose cursor lags their events, is ahead of them, or is unreadable
+    /// The aggregates whose cursor lags their events, is ahead of them, or is unreadable
     #[arg(long)]
     pub behind: bool,
     /// Reset cursors that are unreadable or ahead of the events table, and publish from event 1
@@ -145,7 +146,7 @@ pub struct Redrive {
     /// After a restore of the events table, cursors may be ahead of it: read the runbook first.
     #[arg(long)]
     pub reset_cursor: bool,
-    /// Tell which accounts these are, and do nothing
+    /// Tell which aggregates these are, and do nothing
     #[arg(long)]
     pub dry_run: bool,
     /// On which deployment.
@@ -155,28 +156,28 @@ pub struct Redrive {
 
 /// The flags of `republish`.
 #[derive(Debug, Args)]
-#[group(id = "which", required = true, multiple = false, args = ["account", "all"])]
+#[group(id = "which", required = true, multiple = false, args = ["id", "all"])]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a flag of the command line"
 )]
 pub struct Republish {
-    /// This account alone
-    #[arg(long, value_name = "ID", value_parser = account)]
-    pub account: Option<AggregateId>,
-    /// All accounts
+    /// This aggregate alone
+    #[arg(long, value_name = "ID", value_parser = id)]
+    pub id: Option<AggregateId>,
+    /// All aggregates
     #[arg(long)]
     pub all: bool,
     /// From this sequence on; what was never published before it comes too
     #[arg(long, value_name = "SEQ", default_value = "1", value_parser = sequence)]
     pub from: Sequence,
-    /// Continue an unfinished run, also within an account
+    /// Continue an unfinished run, also within an aggregate
     #[arg(long, conflicts_with = "restart")]
     pub resume: bool,
     /// Discard what an unfinished run has recorded, and start over
     #[arg(long)]
     pub restart: bool,
-    /// Tell which accounts these are, and do nothing
+    /// Tell which aggregates these are, and do nothing
     #[arg(long)]
     pub dry_run: bool,
     /// On which deployment.
@@ -189,9 +190,9 @@ pub struct Republish {
 pub struct Rebuild {
     /// Which read model
     pub model: Model,
-    /// This account alone
-    #[arg(long, value_name = "ID", value_parser = account)]
-    pub account: Option<AggregateId>,
+    /// This aggregate alone
+    #[arg(long, value_name = "ID", value_parser = id)]
+    pub id: Option<AggregateId>,
     /// Tell what would be done, and do nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -203,18 +204,18 @@ pub struct Rebuild {
 /// A read model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Model {
-    /// The accounts as they are now.
-    Accounts,
-    /// Their transaction histories.
-    Transactions,
+    /// The aggregates as they are now.
+    Views,
+    /// The histories of their events.
+    History,
 }
 
 /// The flags of `inspect`.
 #[derive(Debug, Args)]
 pub struct Inspect {
-    /// Which account
-    #[arg(long, value_name = "ID", value_parser = account)]
-    pub account: AggregateId,
+    /// Which aggregate
+    #[arg(long, value_name = "ID", value_parser = id)]
+    pub id: AggregateId,
     /// As it was at this RFC 3339 time
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub at: Option<Timestamp>,
@@ -223,7 +224,42 @@ pub struct Inspect {
     pub target: Target,
 }
 
-fn account(text: &str) -> Result<AggregateId, String> {
+/// The command line, with the application's words as aliases: its noun of `--id`, and its read models'
+/// names of `rebuild`'s.
+#[must_use]
+pub fn command(words: Words) -> clap::Command {
+    let mut command = Cli::command();
+    let names: Vec<String> = command
+        .get_subcommands()
+        .map(|command| command.get_name().to_owned())
+        .collect();
+    for name in names {
+        command = command.mut_subcommand(name, |command| {
+            command.mut_args(|argument| match argument.get_id().as_str() {
+                "id" => argument.visible_alias(words.noun),
+                "model" => argument.value_parser(model(words)),
+                _ => argument,
+            })
+        });
+    }
+    command
+}
+
+fn model(words: Words) -> impl TypedValueParser<Value = Model> {
+    let names = [
+        PossibleValue::new("views").alias(words.collection),
+        PossibleValue::new("history").alias(words.history),
+    ];
+    PossibleValuesParser::new(names).map(move |name| {
+        if name == "history" || name == words.history {
+            Model::History
+        } else {
+            Model::Views
+        }
+    })
+}
+
+fn id(text: &str) -> Result<AggregateId, String> {
     AggregateId::new(text).map_err(|error| format!("it {error}"))
 }
 
@@ -270,14 +306,44 @@ pub struct State {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use clap::FromArgMatches as _;
     use proptest::prelude::*;
 
     use super::*;
 
+    fn parse<T: Into<std::ffi::OsString> + Clone>(
+        line: impl IntoIterator<Item = T>,
+    ) -> Result<Cli, clap::Error> {
+        let matches = command(Words::ACCOUNT).try_get_matches_from(line)?;
+        Cli::from_arg_matches(&matches)
+    }
+
+    #[test]
+    fn the_domains_words_are_aliases() {
+        for line in ["inspect --id a", "inspect --account a"] {
+            let cli = parse(format!("millrace {line}").split(' ')).expect(line);
+            let Subcommands::Inspect(inspect) = cli.command else {
+                panic!("{line}");
+            };
+            assert_eq!(inspect.id.as_str(), "a");
+        }
+        for (name, expected) in [
+            ("views", Model::Views),
+            ("accounts", Model::Views),
+            ("history", Model::History),
+            ("transactions", Model::History),
+        ] {
+            let cli = parse(["millrace", "rebuild", name]).expect(name);
+            let Subcommands::Rebuild(rebuild) = cli.command else {
+                panic!("{name}");
+            };
+            assert_eq!(rebuild.model, expected, "{name}");
+        }
+    }
+
     #[test]
     fn the_definition_is_sound() {
-        Cli::command().debug_assert();
+        command(Words::ACCOUNT).debug_assert();
     }
 
     #[test]
@@ -305,7 +371,7 @@ mod tests {
             "millrace inspect",
             "millrace inspect --account a --at noon",
         ] {
-            let error = Cli::try_parse_from(line.split(' ')).expect_err(line);
+            let error = parse(line.split(' ')).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");
         }
     }
@@ -313,10 +379,7 @@ mod tests {
     #[test]
     fn json_is_taken_before_and_after_the_command() {
         for line in ["millrace --json doctor", "millrace doctor --json"] {
-            assert!(
-                Cli::try_parse_from(line.split(' ')).expect("valid").json,
-                "{line}"
-            );
+            assert!(parse(line.split(' ')).expect("valid").json, "{line}");
         }
     }
 
@@ -330,7 +393,7 @@ mod tests {
             ),
         ) {
             let line = ["millrace".to_owned(), command].into_iter().chain(arguments);
-            if let Err(error) = Cli::try_parse_from(line) {
+            if let Err(error) = parse(line) {
                 prop_assert!([0, 2].contains(&error.exit_code()));
             }
         }

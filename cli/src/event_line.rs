@@ -6,7 +6,8 @@ use base64::engine::general_purpose::STANDARD;
 use millrace_archiver::line::UNREADABLE;
 use serde_json::{Value, json};
 
-use crate::output::Output;
+use crate::application::Words;
+use crate::output::{Format, Output};
 use crate::terminal;
 
 /// For people, an event's main members, or the record escaped. For programs, the event as it was
@@ -16,23 +17,23 @@ pub(crate) fn format(record: &[u8], output: Output) -> String {
         .ok()
         .filter(Value::is_object);
     let line = String::from_utf8_lossy(record);
-    match (output, event) {
-        (Output::Text, Some(envelope)) => members(&envelope),
-        (Output::Text, None) => format!("not an event: {}", terminal::on_one_line(&line)),
-        (Output::Json, Some(_)) => terminal::json(&line).into_owned(),
-        (Output::Json, None) => {
+    match (output.format, event) {
+        (Format::Text, Some(envelope)) => members(&envelope, output.words),
+        (Format::Text, None) => format!("not an event: {}", terminal::on_one_line(&line)),
+        (Format::Json, Some(_)) => terminal::json(&line).into_owned(),
+        (Format::Json, None) => {
             json!({ "type": UNREADABLE, "data_base64": STANDARD.encode(record) }).to_string()
         }
     }
 }
 
-fn members(envelope: &Value) -> String {
+fn members(envelope: &Value, words: Words) -> String {
     let text = |value: &Value| terminal::on_one_line(value.as_str().unwrap_or("?")).into_owned();
     let data = &envelope["data"];
     let mut line = vec![
         text(&envelope["time"]),
         format!("{:<16}", text(&envelope["type"])),
-        text(&data["accountId"]),
+        text(&data[words.id]),
         format!(
             "#{}",
             data["sequence"]
@@ -40,12 +41,12 @@ fn members(envelope: &Value) -> String {
                 .map_or_else(|| "?".to_owned(), |it| it.to_string())
         ),
     ];
-    line.extend(data["amount"].as_i64().map(|amount| amount.to_string()));
-    line.extend(
-        data["currency"]
-            .is_string()
-            .then(|| text(&data["currency"])),
-    );
+    let own = data.as_object().into_iter().flatten();
+    let own = own.filter(|(name, _)| *name != words.id && *name != "sequence");
+    line.extend(own.map(|(_, value)| match value {
+        Value::String(value) => terminal::on_one_line(value).into_owned(),
+        other => terminal::json(&other.to_string()).into_owned(),
+    }));
     line.join("  ")
 }
 
@@ -53,29 +54,38 @@ fn members(envelope: &Value) -> String {
 mod tests {
     use super::*;
 
+    const TEXT: Output = Output {
+        format: Format::Text,
+        words: Words::ACCOUNT,
+    };
+    const JSON: Output = Output {
+        format: Format::Json,
+        words: Words::ACCOUNT,
+    };
+
     #[test]
-    fn an_event_shows_time_type_account_sequence_and_amount() {
+    fn an_event_shows_time_type_id_sequence_and_the_domains_members() {
         let withdrawn = br#"{"specversion":"1.0","id":"a:7","source":"urn:millrace:accounts",
             "type":"BalanceWithdrawn","subject":"a","time":"2026-11-20T21:03:05.123Z",
             "data":{"accountId":"a","sequence":7,"amount":1000,"currency":"EUR"}}"#;
         assert_eq!(
-            format(withdrawn, Output::Text),
+            format(withdrawn, TEXT),
             "2026-11-20T21:03:05.123Z  BalanceWithdrawn  a  #7  1000  EUR"
         );
         let created = br#"{"type":"AccountCreated","time":"2026-11-20T21:03:05.123Z",
             "data":{"accountId":"a","sequence":1,"currency":"EUR"}}"#;
         assert_eq!(
-            format(created, Output::Text),
+            format(created, TEXT),
             "2026-11-20T21:03:05.123Z  AccountCreated    a  #1  EUR"
         );
     }
 
     #[test]
     fn what_is_no_event_shows_on_one_line_too() {
-        assert_eq!(format(b"a\nb", Output::Text), "not an event: a\\nb");
-        assert_eq!(format(b"[1]", Output::Text), "not an event: [1]");
+        assert_eq!(format(b"a\nb", TEXT), "not an event: a\\nb");
+        assert_eq!(format(b"[1]", TEXT), "not an event: [1]");
         for record in [&b"a\nb"[..], b"[1]", b"{\xff}"] {
-            let line: Value = serde_json::from_str(&format(record, Output::Json)).expect("JSON");
+            let line: Value = serde_json::from_str(&format(record, JSON)).expect("JSON");
             let data = STANDARD.encode(record);
             assert_eq!(
                 line,
@@ -95,12 +105,12 @@ mod tests {
             let event = json!({ "time": harmful, "type": harmful, "data": data, harmful: harmful });
             // Characters outside ASCII are as they are in the JSON.
             let record = serde_json::to_vec_pretty(&event).expect("JSON");
-            for output in [Output::Text, Output::Json] {
+            for output in [TEXT, JSON] {
                 let line = format(&record, output);
                 assert!(!line.contains(harmful), "{line:?}");
                 assert!(!line.contains('\n'), "{line:?}");
             }
-            let shown: Value = serde_json::from_str(&format(&record, Output::Json)).expect("JSON");
+            let shown: Value = serde_json::from_str(&format(&record, JSON)).expect("JSON");
             assert_eq!(shown, event);
         }
     }

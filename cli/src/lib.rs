@@ -6,14 +6,17 @@
 //!
 //! Invariant: how events are stored, published and projected is written nowhere here.
 
+pub mod application;
 pub mod args;
 pub mod athena;
 pub mod clients;
-pub mod commands;
-mod demo;
+mod commands;
 mod event_line;
 pub mod follower;
 pub mod operate;
-mod output;
+pub mod output;
 mod signals;
 mod terminal;
+
+pub use application::Application;
+pub use commands::run;

@@ -10,15 +10,25 @@ use std::ops::ControlFlow;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
+use crate::application::Words;
 use crate::terminal;
 
 /// Who reads the results.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Output {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
     /// People: text.
     Text,
     /// Programs: a JSON object per line.
     Json,
+}
+
+/// Where results go: who reads them, and the domain's words in them.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    /// Who reads them.
+    pub format: Format,
+    /// The domain's words.
+    pub words: Words,
 }
 
 impl Output {
@@ -26,14 +36,10 @@ impl Output {
     ///
     /// # Errors
     /// When stdout can't be written.
-    pub(crate) fn result(
-        self,
-        text: impl std::fmt::Display,
-        object: &impl Serialize,
-    ) -> Result<()> {
-        let line = match self {
-            Self::Text => terminal::lines(&text.to_string()).into_owned(),
-            Self::Json => terminal::json(&serde_json::to_string(object)?).into_owned(),
+    pub fn result(self, text: impl std::fmt::Display, object: &impl Serialize) -> Result<()> {
+        let line = match self.format {
+            Format::Text => terminal::lines(&text.to_string()).into_owned(),
+            Format::Json => terminal::json(&serde_json::to_string(object)?).into_owned(),
         };
         // A command that works and prints completes its work after its output was closed.
         line_to_reader(&line).map(drop)
@@ -43,10 +49,10 @@ impl Output {
     ///
     /// # Errors
     /// When stdout can't be written.
-    pub(crate) fn text(self, text: impl std::fmt::Display) -> Result<()> {
-        match self {
-            Self::Text => line_to_reader(&terminal::lines(&text.to_string())).map(drop),
-            Self::Json => Ok(()),
+    pub fn text(self, text: impl std::fmt::Display) -> Result<()> {
+        match self.format {
+            Format::Text => line_to_reader(&terminal::lines(&text.to_string())).map(drop),
+            Format::Json => Ok(()),
         }
     }
 }

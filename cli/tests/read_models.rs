@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
 use std::sync::Mutex;
 
+use millrace_cli::application::Words;
 use millrace_cli::args::Model;
 use millrace_cli::operate::fold::Damage;
 use millrace_cli::operate::ports::{
@@ -46,6 +47,13 @@ struct World {
 }
 
 struct Services(Mutex<World>);
+
+const WORDS: Words = Words {
+    noun: "aggregate",
+    id: "id",
+    collection: "views",
+    history: "history",
+};
 
 fn domain() -> Accounts {
     Accounts::read(|_| Some("EUR".to_owned())).expect("a listed currency")
@@ -132,14 +140,14 @@ impl Services {
 
     /// Both models, from nothing.
     async fn build(&self, id: &str) {
-        self.rebuild(Model::Accounts, id).await;
-        self.rebuild(Model::Transactions, id).await;
+        self.rebuild(Model::Views, id).await;
+        self.rebuild(Model::History, id).await;
     }
 
     /// Whether both models are right through this event, and nothing is left to change.
     async fn is_right(&self, id: &str, through: u64) -> bool {
-        self.rebuild(Model::Accounts, id).await == right(through, 0)
-            && self.rebuild(Model::Transactions, id).await == right(through, 0)
+        self.rebuild(Model::Views, id).await == right(through, 0)
+            && self.rebuild(Model::History, id).await == right(through, 0)
     }
 }
 
@@ -346,9 +354,9 @@ fn project(world: &mut World, through: u64) {
 #[tokio::test(start_paused = true)]
 async fn what_is_missing_is_built_and_what_is_right_is_left_alone() {
     let services = Services::with(&[("a", 25)]);
-    let transactions = services.rebuild(Model::Transactions, "a").await;
+    let transactions = services.rebuild(Model::History, "a").await;
     assert_eq!(transactions, right(25, 25));
-    let accounts = services.rebuild(Model::Accounts, "a").await;
+    let accounts = services.rebuild(Model::Views, "a").await;
     assert_eq!(accounts, right(25, 1));
     let view = services.world().model.views["a"].clone();
     assert_eq!(view["Balance"], Attribute::number(24 * 5));
@@ -365,7 +373,7 @@ async fn a_view_is_never_ahead_of_its_history() {
     let services = Services::with(&[("a", 3)]);
     services.build("a").await;
     services.world().grow("a", 5);
-    assert_eq!(services.rebuild(Model::Accounts, "a").await, right(5, 1));
+    assert_eq!(services.rebuild(Model::Views, "a").await, right(5, 1));
     // The projector takes events 4 and 5 for duplicates now, and writes nothing of them.
     let history: Vec<i64> = services
         .world()
@@ -390,7 +398,7 @@ async fn a_view_that_differs_is_replaced_whatever_is_wrong() {
         let services = Services::with(&[("a", 5)]);
         services.build("a").await;
         damage(services.world().view("a"));
-        assert_eq!(services.rebuild(Model::Accounts, "a").await, right(5, 1));
+        assert_eq!(services.rebuild(Model::Views, "a").await, right(5, 1));
         assert!(services.is_right("a", 5).await);
     }
 }
@@ -415,7 +423,7 @@ async fn a_stale_mark_that_no_event_explains_is_lifted() {
     let budget = Budget::lasting(std::time::Duration::from_mins(1));
     assert_eq!(projector.project(vec![foreign], budget).await.stale, 1);
     assert!(services.world().view("a").contains_key("StaleSequence"));
-    assert_eq!(services.rebuild(Model::Accounts, "a").await, right(5, 1));
+    assert_eq!(services.rebuild(Model::Views, "a").await, right(5, 1));
     assert!(!services.world().view("a").contains_key("StaleSequence"));
 }
 
@@ -442,7 +450,7 @@ async fn a_lost_and_a_stray_history_item_are_repaired_where_the_view_is_right() 
             .expect("there");
         other.insert("Balance".to_owned(), Attribute::number(1));
     }
-    let outcome = services.rebuild(Model::Transactions, "a").await;
+    let outcome = services.rebuild(Model::History, "a").await;
     assert_eq!(outcome, right(12, 6));
     assert_eq!(services.world().model.history.len(), 12);
     assert!(services.is_right("a", 12).await);
@@ -454,11 +462,11 @@ async fn read_models_of_no_events_are_removed() {
     services.build("a").await;
     services.world().rows.clear();
     assert_eq!(
-        services.rebuild(Model::Accounts, "a").await,
+        services.rebuild(Model::Views, "a").await,
         Outcome::Removed(1)
     );
     assert_eq!(
-        services.rebuild(Model::Transactions, "a").await,
+        services.rebuild(Model::History, "a").await,
         Outcome::Removed(3)
     );
     let world = services.world();
@@ -468,7 +476,7 @@ async fn read_models_of_no_events_are_removed() {
 #[tokio::test(start_paused = true)]
 async fn a_read_model_is_not_removed_when_its_account_is_opened_meanwhile() {
     for calls in 0..6 {
-        for model in [Model::Accounts, Model::Transactions] {
+        for model in [Model::Views, Model::History] {
             let services = Services::with(&[("a", 2)]);
             services.build("a").await;
             services.world().rows.clear();
@@ -489,7 +497,7 @@ async fn a_read_model_is_not_removed_when_its_account_is_opened_meanwhile() {
 
 #[tokio::test(start_paused = true)]
 async fn a_row_that_cannot_be_read_is_named_and_parity_is_claimed_up_to_it_alone() {
-    for model in [Model::Accounts, Model::Transactions] {
+    for model in [Model::Views, Model::History] {
         let services = Services::with(&[("a", 9)]);
         services
             .world()
@@ -517,7 +525,7 @@ async fn a_row_that_cannot_be_read_is_named_and_parity_is_claimed_up_to_it_alone
             .views
             .get("a")
             .map(|view| view["Sequence"].clone());
-        assert_eq!(view.is_some(), matches!(model, Model::Accounts));
+        assert_eq!(view.is_some(), matches!(model, Model::Views));
         assert!(view.is_none_or(|sequence| sequence == Attribute::number(3)));
     }
 }
@@ -549,7 +557,7 @@ async fn one_accounts_failure_is_its_own() {
         ambient: &services,
     };
     let ids: BTreeSet<String> = ["a", "b", "c"].map(str::to_owned).into();
-    for model in [Model::Transactions, Model::Accounts] {
+    for model in [Model::History, Model::Views] {
         let mut incomplete = Vec::new();
         let report = |id: &str, outcome: &Outcome| {
             if matches!(outcome, Outcome::Incomplete(_)) {
@@ -573,7 +581,7 @@ async fn one_accounts_failure_is_its_own() {
 /// Whenever a page is read there is one more event, and the projector has applied it.
 #[tokio::test(start_paused = true)]
 async fn a_long_account_is_rebuilt_while_events_come_and_are_projected() {
-    for model in [Model::Accounts, Model::Transactions] {
+    for model in [Model::Views, Model::History] {
         let services = Services::with(&[("a", 60)]);
         services.build("a").await;
         {
@@ -627,7 +635,7 @@ async fn a_view_that_was_moved_meanwhile_is_compared_again() {
                 world.others = vec![None; calls];
                 world.others.insert(0, Some(other));
             }
-            let outcome = services.rebuild(Model::Accounts, "a").await;
+            let outcome = services.rebuild(Model::Views, "a").await;
             let Outcome::Right { through, .. } = outcome else {
                 panic!("{outcome:?}");
             };
@@ -696,9 +704,9 @@ async fn each_finding_of_a_read_model_is_repaired_by_its_command() {
         services.build("a").await;
         damage(&mut services.world());
         assert_eq!(services.kinds("a").await, [kind]);
-        let model = match kind.command() {
-            "millrace rebuild accounts --account ID" => Model::Accounts,
-            "millrace rebuild transactions --account ID" => Model::Transactions,
+        let model = match kind.command(WORDS).as_str() {
+            "millrace rebuild views --aggregate ID" => Model::Views,
+            "millrace rebuild history --aggregate ID" => Model::History,
             other => panic!("{other}"),
         };
         services.rebuild(model, "a").await;

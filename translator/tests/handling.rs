@@ -17,8 +17,7 @@ use serde_json::{Value, json};
 type Services = TestServices<Accounts>;
 
 fn accounts() -> Accounts {
-    let accounts = Accounts::read(|_| Some("EUR".to_owned())).expect("a listed currency");
-    accounts
+    Accounts::read(|_| Some("EUR".to_owned())).expect("a listed currency")
 }
 
 fn services() -> Services {

@@ -5,26 +5,26 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use serde_json::json;
 
-use crate::demo;
+use crate::application::Application;
 use crate::output::Output;
 use crate::signals::StopSignal;
 use millrace_local_stack::Workspace;
 use millrace_local_stack::progress::Progress;
 use millrace_local_stack::stack::{LocalStack, Options, Packages};
 
-pub(super) async fn run(output: Output) -> Result<ExitCode> {
+pub(super) async fn run<A: Application>(output: Output) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
     let progress = Progress::on_stderr();
     let options = Options {
         state: workspace.local_folder().join("demo"),
         workspace,
         port: None,
-        packages: Packages::Functions,
+        packages: Packages::Of(A::PACKAGE),
         progress: progress.clone(),
     };
     let show = async {
         let stack = LocalStack::start(options).await?;
-        demo::run(stack.local(), output, &progress).await?;
+        A::walkthrough(stack.local(), output, &progress).await?;
         stack.stop()
     };
     let mut stop_signal = StopSignal::listen()?;

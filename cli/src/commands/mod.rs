@@ -10,27 +10,33 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Error, Result};
+use clap::FromArgMatches as _;
 
-use crate::args::{Cli, Command, State};
-use crate::output::Output;
+use crate::application::{Application, Words};
+use crate::args::{self, Cli, State, Subcommands};
+use crate::output::{Format, Output};
 use crate::terminal;
 use millrace_local_stack::Workspace;
 use millrace_local_stack::progress::line_on_stderr;
 
-/// Runs what the command line asks for. An error is printed here, once.
-pub async fn run(cli: Cli) -> ExitCode {
-    let output = if cli.json { Output::Json } else { Output::Text };
+/// Runs what the process's command line asks for. An error is printed here, once.
+pub async fn run<A: Application>() -> ExitCode {
+    let words = Words::of::<A>();
+    let matches = args::command(words).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let format = if cli.json { Format::Json } else { Format::Text };
+    let output = Output { format, words };
     let result = match cli.command {
-        Command::Doctor => doctor::run(output).await,
-        Command::Demo => demo::run(output).await,
-        Command::Up(up) => up::run(up, output).await,
-        Command::Down(state) => down::run(state, output).await,
-        Command::Tail(tail) => operate::tail(tail, output).await,
-        Command::Verify(verify) => operate::verify(verify, output).await,
-        Command::Redrive(redrive) => operate::redrive(redrive, output).await,
-        Command::Republish(republish) => operate::republish(republish, output).await,
-        Command::Rebuild(rebuild) => operate::rebuild(rebuild, output).await,
-        Command::Inspect(inspect) => operate::inspect(inspect, output).await,
+        Subcommands::Doctor => doctor::run(output).await,
+        Subcommands::Demo => demo::run::<A>(output).await,
+        Subcommands::Up(up) => up::run::<A>(up, output).await,
+        Subcommands::Down(state) => down::run(state, output).await,
+        Subcommands::Tail(tail) => operate::tail::<A>(tail, output).await,
+        Subcommands::Verify(verify) => operate::verify::<A>(verify, output).await,
+        Subcommands::Redrive(redrive) => operate::redrive::<A>(redrive, output).await,
+        Subcommands::Republish(republish) => operate::republish::<A>(republish, output).await,
+        Subcommands::Rebuild(rebuild) => operate::rebuild::<A>(rebuild, output).await,
+        Subcommands::Inspect(inspect) => operate::inspect::<A>(inspect, output).await,
     };
     result.unwrap_or_else(|error| {
         report(&error, output);
@@ -39,12 +45,12 @@ pub async fn run(cli: Cli) -> ExitCode {
 }
 
 fn report(error: &Error, output: Output) {
-    let text = match output {
-        Output::Json => {
+    let text = match output.format {
+        Format::Json => {
             let object = serde_json::json!({ "error": format!("{error:#}") });
             terminal::json(&object.to_string()).into_owned()
         }
-        Output::Text => {
+        Format::Text => {
             let causes = error.chain().skip(1);
             let causes = causes.map(|cause| format!("\n  because: {cause}"));
             let text = format!("error: {error}{}", causes.collect::<String>());

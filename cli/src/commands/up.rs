@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use crate::application::Application;
 use crate::args::Up;
 use crate::clients::Clients;
 use crate::event_line;
@@ -17,7 +18,7 @@ use millrace_local_stack::stack::{self, Ending, Lifetime, Local, LocalStack, Opt
 /// How long an emulator that no longer answers has to be gone.
 const SETTLE: Duration = Duration::from_secs(2);
 
-pub(super) async fn run(up: Up, output: Output) -> Result<ExitCode> {
+pub(super) async fn run<A: Application>(up: Up, output: Output) -> Result<ExitCode> {
     let (workspace, state) = super::place(up.state)?;
     let lifetime = if up.detach {
         Lifetime::Own
@@ -30,7 +31,7 @@ pub(super) async fn run(up: Up, output: Output) -> Result<ExitCode> {
             workspace,
             state,
             port: up.port,
-            packages: Packages::Functions,
+            packages: Packages::Of(A::PACKAGE),
             progress: Progress::on_stderr(),
         },
     );
@@ -41,11 +42,11 @@ pub(super) async fn run(up: Up, output: Output) -> Result<ExitCode> {
     };
     if up.detach {
         let local = stack.detach();
-        output.result(welcome(&local), &local)?;
+        output.result(welcome::<A>(&local), &local)?;
         output.text("\n`millrace down` stops it.")?;
         return Ok(ExitCode::SUCCESS);
     }
-    output.result(welcome(stack.local()), stack.local())?;
+    output.result(welcome::<A>(stack.local()), stack.local())?;
     output.text("\nDomain events as they are published (Ctrl-C stops everything):")?;
     follow(stack, stop_signal, output).await
 }
@@ -98,7 +99,7 @@ async fn print_events(
     }
 }
 
-fn welcome(local: &Local) -> String {
+fn welcome<A: Application>(local: &Local) -> String {
     let Local {
         api_url,
         endpoint_url,
@@ -109,17 +110,12 @@ fn welcome(local: &Local) -> String {
 
   API={api_url}
 
-Open an account, move money, look at it (paste as it is):
-
-  ID=$(curl -s -X POST $API/accounts -H 'content-type: application/json' -d '{{\"currency\":\"EUR\"}}' | sed 's/.*\"accountId\":\"\\([^\"]*\\)\".*/\\1/'); echo $ID
-  curl -s -X POST $API/accounts/$ID/credit -H 'content-type: application/json' -d '{{\"amount\":5000}}'
-  curl -s -X POST $API/accounts/$ID/withdraw -H 'content-type: application/json' -d '{{\"amount\":1250}}'
-  curl -s \"$API/accounts/$ID?minSequence=3\"
-
+{}
 What differs from AWS:
 
 {}
 {}",
+        A::first_commands(),
         stack::ATHENA_LIMITS,
         stack::NODE_LIMITS,
     )

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::try_join_all;
+use millrace_core::Project;
 use millrace_core::{Attributes, Sequence, row};
 use millrace_runtime::ServiceError;
 use millrace_runtime::dynamodb::from_item;
@@ -66,7 +67,10 @@ pub(crate) async fn ids(client: &Client, table: &str, step: &Step) -> Result<BTr
 }
 
 /// The ids of all aggregates that have rows.
-pub(crate) async fn all(deployment: &Deployment, step: &Step) -> Result<BTreeSet<String>> {
+pub(crate) async fn all<D: Project + Clone>(
+    deployment: &Deployment<D>,
+    step: &Step,
+) -> Result<BTreeSet<String>> {
     let client = &deployment.clients.dynamodb;
     ids(client, &deployment.names.events_table, step).await
 }
@@ -75,15 +79,24 @@ pub(crate) async fn all(deployment: &Deployment, step: &Step) -> Result<BTreeSet
 ///
 /// # Errors
 /// When it has no events.
-pub(crate) async fn one(deployment: &Deployment, id: &str) -> Result<BTreeSet<String>> {
+pub(crate) async fn one<D: Project + Clone>(
+    deployment: &Deployment<D>,
+    id: &str,
+) -> Result<BTreeSet<String>> {
     if newest(deployment, id).await?.is_none() {
-        bail!("the events table contains no account {id}");
+        bail!(
+            "the events table contains no {} {id}",
+            deployment.words.noun
+        );
     }
     Ok([id.to_owned()].into())
 }
 
 /// An aggregate's newest row that is no snapshot, read consistently; `None` where there is none.
-pub(crate) async fn newest(deployment: &Deployment, id: &str) -> Result<Option<Attributes>> {
+pub(crate) async fn newest<D: Project + Clone>(
+    deployment: &Deployment<D>,
+    id: &str,
+) -> Result<Option<Attributes>> {
     let newest = deployment.events().newest_event_row(id).await;
     newest.with_context(|| format!("could not query {}", deployment.names.events_table))
 }

@@ -115,7 +115,7 @@ impl Checkpoint {
         }
         if earlier == Earlier::Refuse {
             bail!(
-                "an earlier run, started at {} from event {} on, is unfinished: {} accounts are \
+                "an earlier run, started at {} from event {} on, is unfinished: {} aggregates are \
                  completed and {} more are started. Continue it with --resume, or start over with \
                  --restart ({})",
                 header.since,
@@ -303,7 +303,7 @@ mod tests {
         let told = refused.to_string();
         for part in [
             "2026-11-20T21:03:05",
-            "1 accounts are completed and 1 more",
+            "1 aggregates are completed and 1 more",
             "--resume",
             "--restart",
         ] {

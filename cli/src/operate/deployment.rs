@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow, bail};
 use aws_config::BehaviorVersion;
 use aws_sdk_dynamodb::config::ProvideCredentials as _;
+use millrace_core::Project;
 use millrace_projector::adapters::dynamodb::Tables;
 use millrace_runtime::System;
 use millrace_translator::adapters::dynamodb::{CursorTable, EventsTable};
@@ -12,9 +13,9 @@ use millrace_translator::adapters::kinesis::DomainStream;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Domain;
 use super::publish::Publication;
 use super::standing::Examiner;
+use crate::application::{Application, Words};
 use crate::clients::Clients;
 use millrace_local_stack::Workspace;
 use millrace_local_stack::stack::Local;
@@ -27,10 +28,14 @@ pub(crate) struct Names {
     pub(crate) events_table: String,
     #[serde(alias = "CursorTable")]
     pub(crate) cursor_table: String,
-    #[serde(alias = "AccountsTable")]
-    pub(crate) accounts_table: String,
-    #[serde(alias = "TransactionsTable")]
-    pub(crate) transactions_table: String,
+    #[serde(alias = "ViewTable", alias = "AccountsTable", alias = "accountsTable")]
+    pub(crate) view_table: String,
+    #[serde(
+        alias = "HistoryTable",
+        alias = "TransactionsTable",
+        alias = "transactionsTable"
+    )]
+    pub(crate) history_table: String,
     #[serde(alias = "StreamName")]
     pub(crate) stream_name: String,
     #[serde(alias = "GlueDatabase")]
@@ -39,29 +44,29 @@ pub(crate) struct Names {
     pub(crate) glue_table: String,
     #[serde(alias = "AthenaWorkGroup")]
     pub(crate) athena_work_group: String,
-    #[serde(alias = "DefaultCurrency")]
-    pub(crate) default_currency: String,
 }
 
 /// A deployment, ready to be worked on.
-pub(crate) struct Deployment {
+pub(crate) struct Deployment<D> {
     /// The file that describes it.
     pub(crate) file: PathBuf,
     pub(crate) names: Names,
     pub(crate) clients: Clients,
-    pub(crate) domain: Domain,
+    pub(crate) domain: D,
+    /// The domain's words.
+    pub(crate) words: Words,
     /// Whether it is a local stack, where nothing waits in a buffer on its way to the lake.
     pub(crate) is_local: bool,
 }
 
-impl Deployment {
+impl<D: Project + Clone> Deployment<D> {
     /// The deployment that `file` describes: a running local stack's `local.json`, or what `cdk
     /// deploy --outputs-file` wrote, which is reached as the environment says. Without a file, the
     /// local stack of the checkout.
     ///
     /// # Errors
     /// When the file isn't there or isn't complete, or there are no credentials.
-    pub(crate) async fn open(file: Option<PathBuf>) -> Result<Self> {
+    pub(crate) async fn open<A: Application<Domain = D>>(file: Option<PathBuf>) -> Result<Self> {
         let path = match file {
             Some(path) => path,
             None => running_stack()?,
@@ -87,20 +92,20 @@ impl Deployment {
             };
             (stack, of_the_environment().await?)
         };
-        let names: Names = serde_json::from_value(parts).with_context(not_as_agreed)?;
-        let currency = names.default_currency.clone();
-        let domain = Domain::read(|_| Some(currency.clone())).with_context(not_as_agreed)?;
+        let names = Names::deserialize(&parts).with_context(not_as_agreed)?;
+        let domain = A::domain(|variable| setting(&parts, variable)).with_context(not_as_agreed)?;
         Ok(Self {
             file: path,
             names,
             clients,
             domain,
+            words: Words::of::<A>(),
             is_local,
         })
     }
 
-    pub(crate) const fn domain(&self) -> Domain {
-        self.domain
+    pub(crate) fn domain(&self) -> D {
+        self.domain.clone()
     }
 
     pub(crate) fn events(&self) -> EventsTable {
@@ -113,12 +118,12 @@ impl Deployment {
     pub(crate) fn read_models(&self) -> Tables {
         Tables::new(
             self.clients.dynamodb.clone(),
-            self.names.accounts_table.clone(),
-            self.names.transactions_table.clone(),
+            self.names.view_table.clone(),
+            self.names.history_table.clone(),
         )
     }
 
-    pub(crate) fn examiner(&self) -> Examiner<Domain, EventsTable, CursorTable, Tables> {
+    pub(crate) fn examiner(&self) -> Examiner<D, EventsTable, CursorTable, Tables> {
         Examiner {
             domain: self.domain(),
             events: self.events(),
@@ -137,7 +142,7 @@ impl Deployment {
     /// What `redrive` and `republish` publish with: the translator's own services.
     pub(crate) fn publication(
         &self,
-    ) -> Publication<Domain, EventsTable, CursorTable, DomainStream, System> {
+    ) -> Publication<D, EventsTable, CursorTable, DomainStream, System> {
         Publication {
             domain: self.domain(),
             events: self.events(),
@@ -149,6 +154,24 @@ impl Deployment {
             ambient: System,
         }
     }
+}
+
+/// A setting of the domain, by its environment variable: `DEFAULT_CURRENCY` is the stack's output
+/// `DefaultCurrency`.
+fn setting(outputs: &Value, variable: &str) -> Option<String> {
+    let output: String = variable
+        .split('_')
+        .flat_map(|word| {
+            let letters = word.chars().enumerate();
+            letters.map(|(index, letter)| match index {
+                0 => letter,
+                _ => letter.to_ascii_lowercase(),
+            })
+        })
+        .collect();
+    let local = &outputs["settings"];
+    let value = outputs.get(&output).or_else(|| local.get(&output))?;
+    value.as_str().map(str::to_owned)
 }
 
 fn running_stack() -> Result<PathBuf> {
@@ -184,22 +207,34 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::application::TestApp;
 
     #[test]
     fn names_read_alike_from_a_local_stack_and_from_outputs() {
         let local = json!({
-            "eventsTable": "e", "cursorTable": "c", "accountsTable": "a", "transactionsTable": "t",
+            "eventsTable": "e", "cursorTable": "c", "viewTable": "a", "historyTable": "t",
             "streamName": "s", "glueDatabase": "d", "glueTable": "g", "athenaWorkGroup": "w",
-            "defaultCurrency": "EUR",
+            "settings": {"DefaultCurrency": "EUR"},
         });
         let outputs = json!({
-            "EventsTable": "e", "CursorTable": "c", "AccountsTable": "a", "TransactionsTable": "t",
+            "EventsTable": "e", "CursorTable": "c", "ViewTable": "a", "HistoryTable": "t",
             "StreamName": "s", "GlueDatabase": "d", "GlueTable": "g", "AthenaWorkGroup": "w",
             "DefaultCurrency": "EUR", "ApiUrl": "https://…",
         });
-        for described in [local, outputs] {
+        let mut previous = outputs.clone();
+        for (name, before) in [
+            ("ViewTable", "AccountsTable"),
+            ("HistoryTable", "TransactionsTable"),
+        ] {
+            let table = previous[name].take();
+            previous.as_object_mut().expect("an object").remove(name);
+            previous[before] = table;
+        }
+        for described in [local, outputs, previous] {
+            let currency = setting(&described, "DEFAULT_CURRENCY");
+            assert_eq!(currency.as_deref(), Some("EUR"));
             let names: Names = serde_json::from_value(described).expect("complete");
-            assert_eq!(names.transactions_table, "t");
+            assert_eq!(names.history_table, "t");
         }
         let error = serde_json::from_value::<Names>(json!({})).expect_err("incomplete");
         assert!(error.to_string().contains("eventsTable"), "{error}");
@@ -211,12 +246,12 @@ mod tests {
         let path = folder.path().join("outputs.json");
         for content in ["", "[]", "{}", "{\"A\":{},\"B\":{}}"] {
             std::fs::write(&path, content).expect("written");
-            let Err(error) = Deployment::open(Some(path.clone())).await else {
+            let Err(error) = Deployment::open::<TestApp>(Some(path.clone())).await else {
                 panic!("{content} was taken");
             };
             assert!(error.to_string().contains("outputs.json"), "{error:#}");
         }
-        let missing = Deployment::open(Some(folder.path().join("none.json"))).await;
+        let missing = Deployment::open::<TestApp>(Some(folder.path().join("none.json"))).await;
         let Err(error) = missing else {
             panic!("there is no file");
         };
@@ -230,7 +265,7 @@ mod tests {
             let path = folder.path().join("outputs.json");
             std::fs::write(&path, content).expect("written");
             let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-            prop_assert!(runtime.block_on(Deployment::open(Some(path))).is_err());
+            prop_assert!(runtime.block_on(Deployment::open::<TestApp>(Some(path))).is_err());
         }
     }
 }

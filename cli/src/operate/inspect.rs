@@ -1,24 +1,33 @@
 //! `millrace inspect`: one aggregate's rows, events, cursor and view side by side.
 
 use anyhow::{Result, bail};
+use millrace_core::Project;
 use millrace_core::answer;
 use millrace_core::row::{self, StoredRow};
 use millrace_core::{Attribute, Attributes, DecodeError, Sequence, StoredRowOf};
 use millrace_runtime::{Ambient as _, System};
+use millrace_translator::cursor::Cursor;
 use serde_json::{Map, Value, json};
 
+use super::aggregates;
 use super::deployment::Deployment;
 use super::fold::Fold;
-use super::{Domain, aggregates};
 use crate::args::Inspect;
 use crate::output::Output;
 
-pub(crate) async fn run(deployment: &Deployment, inspect: &Inspect, output: Output) -> Result<()> {
-    let id = inspect.account.as_str();
+pub(crate) async fn run<D: Project + Clone>(
+    deployment: &Deployment<D>,
+    inspect: &Inspect,
+    output: Output,
+) -> Result<()> {
+    let id = inspect.id.as_str();
     let client = &deployment.clients.dynamodb;
     let rows = aggregates::items(client, &deployment.names.events_table, id).await?;
     if rows.is_empty() {
-        bail!("the events table contains no account {id}");
+        bail!(
+            "the events table contains no {} {id}",
+            deployment.words.noun
+        );
     }
     let standing = deployment
         .examiner()
@@ -44,11 +53,11 @@ pub(crate) async fn run(deployment: &Deployment, inspect: &Inspect, output: Outp
         "version", "time", "type", "seq", "published", "row"
     ))?;
     for stored in &rows {
-        let read = StoredRowOf::<Domain>::read(&deployment.domain(), stored);
+        let read = StoredRowOf::<D>::read(&deployment.domain(), stored);
         if read.as_ref().is_ok_and(|row| !upto(row.time())) {
             break;
         }
-        show_row(stored, &read, published, output)?;
+        show_row::<D>(stored, &read, published, output)?;
     }
     let events = deployment.events();
     let domain = deployment.domain();
@@ -56,41 +65,22 @@ pub(crate) async fn run(deployment: &Deployment, inspect: &Inspect, output: Outp
     let mut last = None;
     while let Some(folded) = fold.next().await? {
         if upto(folded.envelope.time) {
-            let bytes =
-                String::from_utf8_lossy(&folded.envelope.to_bytes::<Domain>()?).into_owned();
+            let bytes = String::from_utf8_lossy(&folded.envelope.to_bytes::<D>()?).into_owned();
             output.result(
                 format_args!("event  {bytes}"),
                 &json!({ "event": serde_json::from_str::<Value>(&bytes)? }),
             )?;
         }
         if upto(folded.entry.effective_at) {
-            last = Some(answer::history_entry::<Domain>(folded.entry));
+            last = Some(answer::history_entry::<D>(folded.entry));
         }
     }
     output.result(
         format_args!("fold   ({at}) {}", serde_json::to_string(&last)?),
         &json!({ "fold": last, "as": at }),
     )?;
-    match &standing.cursor {
-        Ok(cursor) => {
-            let blocked = cursor.blocked.as_ref().map(|block| {
-                json!({
-                    "sequence": block.sequence, "reason": block.reason,
-                    "since": block.since, "row": block.row,
-                })
-            });
-            let object = json!({ "publishedThrough": published, "blocked": blocked });
-            output.result(
-                format_args!("cursor (now) {object}"),
-                &json!({ "cursor": object, "as": "now" }),
-            )?;
-        }
-        Err(error) => output.result(
-            format_args!("cursor (now) can't be read: {error}"),
-            &json!({ "cursor": null, "as": "now", "error": error.to_string() }),
-        )?,
-    }
-    let view = standing.readable_view().map(answer::view::<Domain>);
+    show_cursor(&standing.cursor, published, output)?;
+    let view = standing.readable_view().map(answer::view::<D>);
     output.result(
         format_args!("view   (now) {}", serde_json::to_string(&view)?),
         &json!({
@@ -98,7 +88,7 @@ pub(crate) async fn run(deployment: &Deployment, inspect: &Inspect, output: Outp
         }),
     )?;
     for finding in &standing.findings {
-        let command = finding.kind.command().replace("ID", id);
+        let command = finding.kind.command(output.words).replace("ID", id);
         output.result(
             format_args!(
                 "✗ (now) {}: {}: `{command}`",
@@ -114,9 +104,35 @@ pub(crate) async fn run(deployment: &Deployment, inspect: &Inspect, output: Outp
     Ok(())
 }
 
-fn show_row(
+fn show_cursor(
+    cursor: &Result<Cursor, DecodeError>,
+    published: Sequence,
+    output: Output,
+) -> Result<()> {
+    match cursor {
+        Ok(cursor) => {
+            let blocked = cursor.blocked.as_ref().map(|block| {
+                json!({
+                    "sequence": block.sequence, "reason": block.reason,
+                    "since": block.since, "row": block.row,
+                })
+            });
+            let object = json!({ "publishedThrough": published, "blocked": blocked });
+            output.result(
+                format_args!("cursor (now) {object}"),
+                &json!({ "cursor": object, "as": "now" }),
+            )
+        }
+        Err(error) => output.result(
+            format_args!("cursor (now) can't be read: {error}"),
+            &json!({ "cursor": null, "as": "now", "error": error.to_string() }),
+        ),
+    }
+}
+
+fn show_row<D: Project>(
     stored: &Attributes,
-    read: &Result<StoredRowOf<Domain>, DecodeError>,
+    read: &Result<StoredRowOf<D>, DecodeError>,
     published: Sequence,
     output: Output,
 ) -> Result<()> {

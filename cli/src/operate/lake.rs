@@ -5,6 +5,7 @@ use std::hash::BuildHasher;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use millrace_core::Project;
 use millrace_core::Sequence;
 
 use super::deployment::Deployment;
@@ -18,8 +19,8 @@ const PATIENCE: Duration = Duration::from_mins(10);
 /// How many different events there are doesn't say whether all that are due are among them: later
 /// ones may be there already. Where the highest sequence and the number differ, it asks for the
 /// number of those that are due.
-pub(crate) async fn lacking<S: BuildHasher>(
-    deployment: &Deployment,
+pub(crate) async fn lacking<D: Project + Clone, S: BuildHasher>(
+    deployment: &Deployment<D>,
     aggregate: Option<&str>,
     due: &HashMap<String, Sequence, S>,
 ) -> Result<Vec<(String, String)>> {
@@ -60,7 +61,11 @@ fn of_one(id: &str) -> String {
     format!(" AND subject = '{}'", id.replace('\'', "''"))
 }
 
-async fn query(deployment: &Deployment, columns: &str, which: &str) -> Result<Vec<Vec<String>>> {
+async fn query<D: Project + Clone>(
+    deployment: &Deployment<D>,
+    columns: &str,
+    which: &str,
+) -> Result<Vec<Vec<String>>> {
     let names = &deployment.names;
     let sql = format!(
         "SELECT {columns} FROM \"{}\" WHERE type <> '{}'{which}",

@@ -30,8 +30,5 @@ pub mod standing;
 pub(crate) mod tail;
 pub(crate) mod verify;
 
-/// The domain that the commands are instantiated with.
-pub(crate) type Domain = millrace_domain::Accounts;
-
 /// How many aggregates are worked on side by side.
 pub(crate) const CONCURRENCY: usize = 16;

@@ -13,42 +13,43 @@ pub(super) fn print(id: &str, outcome: &Outcome, output: Output) -> Result<()> {
     match outcome {
         Outcome::Published(sequence) => output.result(
             format_args!("✓ {id}: published through {sequence}"),
-            &json!({ "account": id, "publishedThrough": sequence }),
+            &json!({ (output.words.noun): id, "publishedThrough": sequence }),
         ),
         Outcome::Blocked(block) => {
             let (sequence, reason) = (block.sequence, &block.reason);
             output.result(
                 format_args!("✗ {id}: blocked at event {sequence}: {reason}"),
-                &json!({ "account": id, "blockedAt": sequence, "reason": reason }),
+                &json!({ (output.words.noun): id, "blockedAt": sequence, "reason": reason }),
             )
         }
         Outcome::Incomplete(reason) => output.result(
             format_args!("✗ {id}: incomplete: {reason}"),
-            &json!({ "account": id, "incomplete": true, "reason": reason }),
+            &json!({ (output.words.noun): id, "incomplete": true, "reason": reason }),
         ),
         Outcome::CursorFault(fault) => print_cursor_fault(id, fault, output),
         Outcome::TooFewEvents(events) => output.result(
             format_args!("✗ {id}: has only {events} events"),
-            &json!({ "account": id, "events": events }),
+            &json!({ (output.words.noun): id, "events": events }),
         ),
     }
 }
 
 pub(super) fn print_cursor_fault(id: &str, fault: &CursorFault, output: Output) -> Result<()> {
+    let noun = output.words.noun;
     let object = match fault {
         CursorFault::Unreadable(error) => {
-            json!({ "account": id, "cursorUnreadable": error.to_string() })
+            json!({ (output.words.noun): id, "cursorUnreadable": error.to_string() })
         }
         CursorFault::Ahead { cursor, events } => {
-            json!({ "account": id, "cursorAhead": cursor, "events": events })
+            json!({ (output.words.noun): id, "cursorAhead": cursor, "events": events })
         }
         CursorFault::WasAhead(reason) => {
-            json!({ "account": id, "cursorWasAhead": true, "reason": reason })
+            json!({ (output.words.noun): id, "cursorWasAhead": true, "reason": reason })
         }
     };
     output.result(
         format_args!(
-            "✗ {id}: {fault}; read the runbook, then run `millrace redrive --account {id} --reset-cursor`"
+            "✗ {id}: {fault}; read the runbook, then run `millrace redrive --{noun} {id} --reset-cursor`"
         ),
         &object,
     )
@@ -57,18 +58,19 @@ pub(super) fn print_cursor_fault(id: &str, fault: &CursorFault, output: Output) 
 pub(super) fn print_reset(id: &str, fault: &CursorFault, output: Output) -> Result<()> {
     output.result(
         format_args!("  {id}: the cursor was reset to 0: {fault}"),
-        &json!({ "account": id, "reset": fault.to_string() }),
+        &json!({ (output.words.noun): id, "reset": fault.to_string() }),
     )
 }
 
 pub(super) fn print_summary(summary: Summary, output: Output) -> Result<ExitCode> {
+    let collection = output.words.collection;
     let Summary {
         aggregates,
         published,
     } = summary;
     output.result(
-        format_args!("{published} of {aggregates} accounts are published."),
-        &json!({ "accounts": aggregates, "published": published }),
+        format_args!("{published} of {aggregates} {collection} are published."),
+        &json!({ (collection): aggregates, "published": published }),
     )?;
     Ok(if summary.is_complete() {
         ExitCode::SUCCESS

@@ -30,7 +30,7 @@ use super::fold::{Damage, Fold};
 use super::ports::{EventLog, ReadModelRepair};
 use super::roles::{self, Role};
 use super::verify::NOT_WELL;
-use super::{CONCURRENCY, Domain, aggregates};
+use super::{CONCURRENCY, aggregates};
 use crate::args::{Model, Rebuild};
 use crate::output::Output;
 use millrace_local_stack::progress::Progress;
@@ -162,8 +162,8 @@ impl<D: Project, L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<D, L, M,
         let mut retry = 0;
         loop {
             let outcome = match model {
-                Model::Accounts => self.view(aggregate).await,
-                Model::Transactions => self.history(aggregate).await,
+                Model::Views => self.view(aggregate).await,
+                Model::History => self.history(aggregate).await,
             };
             match outcome {
                 Ok(outcome) => return outcome,
@@ -408,26 +408,27 @@ impl<'a, M: ReadModelRepair> Items<'a, M> {
     }
 }
 
-pub(crate) async fn run(
-    deployment: &Deployment,
+pub(crate) async fn run<D: Project + Clone>(
+    deployment: &Deployment<D>,
     rebuild: &Rebuild,
     output: Output,
     progress: &Progress,
 ) -> Result<ExitCode> {
+    let collection = output.words.collection;
     let (written, table) = match rebuild.model {
         // The history has to include what a view includes, so it is repaired too.
-        Model::Accounts => (
+        Model::Views => (
             &[Role::Views, Role::History][..],
-            &deployment.names.accounts_table,
+            &deployment.names.view_table,
         ),
-        Model::Transactions => (&[Role::History][..], &deployment.names.transactions_table),
+        Model::History => (&[Role::History][..], &deployment.names.history_table),
     };
     roles::check(deployment, &[Role::Events]).await?;
     roles::check(deployment, written).await?;
-    let ids: BTreeSet<String> = if let Some(account) = &rebuild.account {
-        [account.to_string()].into()
+    let ids: BTreeSet<String> = if let Some(id) = &rebuild.id {
+        [id.to_string()].into()
     } else {
-        let step = progress.start("Listing accounts");
+        let step = progress.start(format!("Listing {collection}"));
         let mut ids = aggregates::all(deployment, &step).await?;
         ids.extend(aggregates::ids(&deployment.clients.dynamodb, table, &step).await?);
         step.done();
@@ -436,10 +437,10 @@ pub(crate) async fn run(
     if rebuild.dry_run {
         output.result(
             format_args!(
-                "would compare {} accounts with their events, and replace what differs",
+                "would compare {} {collection} with their events, and replace what differs",
                 ids.len()
             ),
-            &json!({ "accounts": ids.len() }),
+            &json!({ (collection): ids.len() }),
         )?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -457,8 +458,8 @@ pub(crate) async fn run(
     print_summary(summary, output).context("could not print the summary")
 }
 
-impl Deployment {
-    fn rebuilder(&self) -> Rebuilder<Domain, EventsTable, Tables, System> {
+impl<D: Project + Clone> Deployment<D> {
+    fn rebuilder(&self) -> Rebuilder<D, EventsTable, Tables, System> {
         Rebuilder {
             domain: self.domain(),
             events: self.events(),
@@ -473,19 +474,19 @@ fn print(id: &str, outcome: &Outcome, output: Output) -> Result<()> {
         Outcome::Right { changed: 0, .. } | Outcome::Removed(0) => Ok(()),
         Outcome::Right { through, changed } => output.result(
             format_args!("✓ {id}: rebuilt through event {through}; {changed} items changed"),
-            &json!({ "account": id, "through": through, "changed": changed }),
+            &json!({ (output.words.noun): id, "through": through, "changed": changed }),
         ),
         Outcome::Removed(items) => output.result(
             format_args!("✓ {id}: it has no events; {items} items removed"),
-            &json!({ "account": id, "removed": items }),
+            &json!({ (output.words.noun): id, "removed": items }),
         ),
         Outcome::Damaged { through, damage } => output.result(
             format_args!("✗ {id}: correct through event {through}, but {damage}"),
-            &json!({ "account": id, "through": through, "damage": damage.to_string() }),
+            &json!({ (output.words.noun): id, "through": through, "damage": damage.to_string() }),
         ),
         Outcome::Incomplete(reason) => output.result(
             format_args!("✗ {id}: incomplete: {reason}"),
-            &json!({ "account": id, "incomplete": true, "reason": reason }),
+            &json!({ (output.words.noun): id, "incomplete": true, "reason": reason }),
         ),
     }
 }
@@ -497,6 +498,7 @@ fn print_summary(summary: Summary, output: Output) -> Result<ExitCode> {
         changed,
         removed,
     } = summary;
+    let collection = output.words.collection;
     let verdict = if summary.is_complete() {
         "Parity"
     } else {
@@ -504,11 +506,11 @@ fn print_summary(summary: Summary, output: Output) -> Result<ExitCode> {
     };
     output.result(
         format_args!(
-            "{verdict}: {right} of {aggregates} accounts are the fold of their events; {changed} \
+            "{verdict}: {right} of {aggregates} {collection} are the fold of their events; {changed} \
              were changed, {removed} without events removed."
         ),
         &json!({
-            "parity": summary.is_complete(), "accounts": aggregates, "right": right,
+            "parity": summary.is_complete(), (collection): aggregates, "right": right,
             "changed": changed, "removed": removed,
         }),
     )?;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
+use millrace_core::Project;
 use serde_json::json;
 
 use super::deployment::Deployment;
@@ -16,8 +17,8 @@ use crate::args::Redrive;
 use crate::output::Output;
 use millrace_local_stack::progress::Progress;
 
-pub(crate) async fn run(
-    deployment: &Deployment,
+pub(crate) async fn run<D: Project + Clone>(
+    deployment: &Deployment<D>,
     redrive: &Redrive,
     output: Output,
     progress: &Progress,
@@ -45,8 +46,8 @@ pub(crate) async fn run(
 }
 
 /// Says what would be done: which aggregates, and what is wrong with their cursors.
-async fn plan(
-    deployment: &Deployment,
+async fn plan<D: Project + Clone>(
+    deployment: &Deployment<D>,
     redrive: &Redrive,
     ids: &BTreeSet<String>,
     output: Output,
@@ -61,13 +62,13 @@ async fn plan(
         {
             None => output.result(
                 format_args!("would redrive {id}"),
-                &json!({ "account": id }),
+                &json!({ (output.words.noun): id }),
             )?,
             Some(fault) if redrive.reset_cursor => output.result(
                 format_args!(
                     "would reset the cursor of {id} to 0, because {fault}; would redrive {id}"
                 ),
-                &json!({ "account": id, "reset": fault.to_string() }),
+                &json!({ (output.words.noun): id, "reset": fault.to_string() }),
             )?,
             Some(fault) => {
                 unusable += 1;
@@ -75,7 +76,11 @@ async fn plan(
             }
         }
     }
-    output.text(format_args!("{} accounts; nothing was done.", ids.len()))?;
+    let collection = output.words.collection;
+    output.text(format_args!(
+        "{} {collection}; nothing was done.",
+        ids.len()
+    ))?;
     Ok(if unusable == 0 {
         ExitCode::SUCCESS
     } else {
@@ -83,13 +88,13 @@ async fn plan(
     })
 }
 
-async fn select(
-    deployment: &Deployment,
+async fn select<D: Project + Clone>(
+    deployment: &Deployment<D>,
     redrive: &Redrive,
     progress: &Progress,
 ) -> Result<BTreeSet<String>> {
-    if let Some(account) = &redrive.account {
-        let id = account.as_str();
+    if let Some(id) = &redrive.id {
+        let id = id.as_str();
         let names = &deployment.names;
         let position = deployment.publication().position(id).await;
         let position = position.with_context(|| {
@@ -97,11 +102,15 @@ async fn select(
             format!("could not read {id} in {cursors} and {events}")
         })?;
         if position.is_unknown() {
-            bail!("the events table contains no account {id}, and it has no cursor");
+            let noun = deployment.words.noun;
+            bail!("the events table contains no {noun} {id}, and it has no cursor");
         }
         return Ok([id.to_owned()].into());
     }
-    let step = progress.start("Looking for accounts that are not caught up");
+    let step = progress.start(format!(
+        "Looking for {} that are not caught up",
+        deployment.words.collection
+    ));
     let both = !redrive.blocked && !redrive.behind;
     let selection = Selection {
         blocked: redrive.blocked || both,

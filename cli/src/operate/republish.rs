@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
+use millrace_core::Project;
 use millrace_runtime::{Ambient as _, System};
 use serde_json::json;
 
@@ -16,17 +17,18 @@ use crate::args::Republish;
 use crate::output::Output;
 use millrace_local_stack::progress::Progress;
 
-pub(crate) async fn run(
-    deployment: &Deployment,
+pub(crate) async fn run<D: Project + Clone>(
+    deployment: &Deployment<D>,
     republish: &Republish,
     output: Output,
     progress: &Progress,
     state: &Path,
 ) -> Result<ExitCode> {
-    let all = if let Some(account) = &republish.account {
-        aggregates::one(deployment, account.as_str()).await?
+    let collection = output.words.collection;
+    let all = if let Some(id) = &republish.id {
+        aggregates::one(deployment, id.as_str()).await?
     } else {
-        let step = progress.start("Listing accounts");
+        let step = progress.start(format!("Listing {}", deployment.words.collection));
         let ids = aggregates::all(deployment, &step).await?;
         step.done();
         ids
@@ -44,7 +46,7 @@ pub(crate) async fn run(
     let checkpoint = Checkpoint::open(&folder, &scope, earlier, System.now())?;
     if republish.resume {
         output.text(format_args!(
-            "Continuing: {} accounts are completed already.",
+            "Continuing: {} {collection} are completed already.",
             checkpoint.completed()
         ))?;
     }
@@ -67,7 +69,9 @@ pub(crate) async fn run(
     if ids.iter().all(|id| checkpoint.is_completed(id)) {
         checkpoint.finish()?;
     } else {
-        output.text("Some accounts are incomplete. Run the command again with --resume.")?;
+        output.text(format_args!(
+            "Some {collection} are incomplete. Run the command again with --resume."
+        ))?;
     }
     outcome::print_summary(summary, output)
 }
@@ -76,14 +80,21 @@ fn plan(ids: &BTreeSet<String>, output: Output) -> Result<ExitCode> {
     for id in ids {
         output.result(
             format_args!("would republish {id}"),
-            &json!({ "account": id }),
+            &json!({ (output.words.noun): id }),
         )?;
     }
-    output.text(format_args!("{} accounts; nothing was done.", ids.len()))?;
+    let collection = output.words.collection;
+    output.text(format_args!(
+        "{} {collection}; nothing was done.",
+        ids.len()
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn scope(deployment: &Deployment, republish: &Republish) -> Result<Scope> {
+async fn scope<D: Project + Clone>(
+    deployment: &Deployment<D>,
+    republish: &Republish,
+) -> Result<Scope> {
     let table = &deployment.names.events_table;
     let described = deployment
         .clients
@@ -102,9 +113,6 @@ async fn scope(deployment: &Deployment, republish: &Republish) -> Result<Scope> 
         table_id: described.and_then(|described| described.table_id),
         stream: deployment.names.stream_name.clone(),
         from: republish.from.get(),
-        aggregate: republish
-            .account
-            .as_ref()
-            .map(|account| account.as_str().to_owned()),
+        aggregate: republish.id.as_ref().map(|id| id.as_str().to_owned()),
     })
 }

@@ -5,6 +5,7 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{KeySchemaElement, KeyType};
+use millrace_core::Project;
 use millrace_core::{row, view};
 
 use super::deployment::Deployment;
@@ -36,13 +37,13 @@ impl Role {
         }
     }
 
-    const fn table(self, deployment: &Deployment) -> &String {
+    const fn table<D: Project + Clone>(self, deployment: &Deployment<D>) -> &String {
         let names = &deployment.names;
         match self {
             Self::Events => &names.events_table,
             Self::Cursors => &names.cursor_table,
-            Self::Views => &names.accounts_table,
-            Self::History => &names.transactions_table,
+            Self::Views => &names.view_table,
+            Self::History => &names.history_table,
         }
     }
 }
@@ -51,7 +52,10 @@ impl Role {
 ///
 /// # Errors
 /// The first table that hasn't, or that could not be described.
-pub(crate) async fn check(deployment: &Deployment, roles: &[Role]) -> Result<()> {
+pub(crate) async fn check<D: Project + Clone>(
+    deployment: &Deployment<D>,
+    roles: &[Role],
+) -> Result<()> {
     for role in roles {
         let table = role.table(deployment);
         check_one(&deployment.clients.dynamodb, table, *role)

@@ -20,6 +20,8 @@ use serde::Serialize;
 use strum::{IntoStaticStr, VariantArray};
 
 use super::fold::{Damage, Fold, Folded};
+use crate::application::Words;
+
 use super::ports::{CursorRepair, EventLog, ReadModelRepair};
 use super::rebuild::{Items, sequence_of};
 
@@ -115,23 +117,29 @@ impl Kind {
         self.into()
     }
 
-    /// The command that repairs the cause, for the account `ID`. An operator repairs rows first, as
+    /// The command that repairs the cause, for the aggregate `ID`. An operator repairs rows first, as
     /// the runbook says.
     #[must_use]
-    pub const fn command(self) -> &'static str {
+    pub fn command(self, words: Words) -> String {
+        let Words {
+            noun,
+            collection,
+            history,
+            ..
+        } = words;
         match self {
             Self::Blocked | Self::Row | Self::Snapshot | Self::Unpublished => {
-                "millrace redrive --account ID"
+                format!("millrace redrive --{noun} ID")
             }
             Self::CursorAhead | Self::CursorUnreadable => {
-                "millrace redrive --account ID --reset-cursor"
+                format!("millrace redrive --{noun} ID --reset-cursor")
             }
-            Self::ViewBehind | Self::Lake => "millrace republish --account ID",
+            Self::ViewBehind | Self::Lake => format!("millrace republish --{noun} ID"),
             Self::ViewStale | Self::ViewDiffers | Self::ViewWithoutEvents => {
-                "millrace rebuild accounts --account ID"
+                format!("millrace rebuild {collection} --{noun} ID")
             }
             Self::HistoryMissing | Self::HistoryDiffers | Self::HistoryStray => {
-                "millrace rebuild transactions --account ID"
+                format!("millrace rebuild {history} --{noun} ID")
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use millrace_core::Project;
 use serde_json::Value;
 
 use super::deployment::Deployment;
@@ -12,7 +13,11 @@ use crate::follower::{self, Follower};
 use crate::output::{self, Output};
 use crate::signals::StopSignal;
 
-pub(crate) async fn run(deployment: &Deployment, tail: &Tail, output: Output) -> Result<ExitCode> {
+pub(crate) async fn run<D: Project + Clone>(
+    deployment: &Deployment<D>,
+    tail: &Tail,
+    output: Output,
+) -> Result<ExitCode> {
     let stream = &deployment.names.stream_name;
     let mut follower = Follower::starting(deployment.clients.kinesis.clone(), stream, tail.from);
     let mut stop_signal = StopSignal::listen()?;
@@ -36,7 +41,7 @@ pub(crate) async fn run(deployment: &Deployment, tail: &Tail, output: Output) ->
 }
 
 fn matches(tail: &Tail, record: &[u8]) -> bool {
-    if tail.account.is_none() && tail.event_type.is_none() {
+    if tail.id.is_none() && tail.event_type.is_none() {
         return true;
     }
     let event: Value = serde_json::from_slice(record).unwrap_or_default();
@@ -45,8 +50,6 @@ fn matches(tail: &Tail, record: &[u8]) -> bool {
     };
     is(
         "subject",
-        tail.account
-            .as_ref()
-            .map(millrace_core::AggregateId::as_str),
+        tail.id.as_ref().map(millrace_core::AggregateId::as_str),
     ) && is("type", tail.event_type.as_deref())
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::deployment::Deployment;
 use super::standing::{Finding, Kind, Standing};
-use super::{CONCURRENCY, Domain, aggregates, lake};
+use super::{CONCURRENCY, aggregates, lake};
 use crate::args::Verify;
 use crate::follower::{self, Follower, Start};
 use crate::output::Output;
@@ -51,8 +51,8 @@ struct Report {
     due: HashMap<String, Sequence>,
 }
 
-pub(crate) async fn run(
-    deployment: &Deployment,
+pub(crate) async fn run<D: Project + Clone>(
+    deployment: &Deployment<D>,
     verify: &Verify,
     output: Output,
     progress: &Progress,
@@ -88,8 +88,8 @@ pub(crate) async fn run(
 
 /// Examines each aggregate, and again those that lack events. In a later examination, these have to
 /// include the events that there were in the first one.
-async fn examine_all(
-    deployment: &Deployment,
+async fn examine_all<D: Project + Clone>(
+    deployment: &Deployment<D>,
     verify: &Verify,
     scope: &Scope,
     settled_before: Timestamp,
@@ -119,8 +119,8 @@ async fn examine_all(
                 }
                 Ok(standing) => {
                     report.add(&standing)?;
-                    if verify.account.is_some() {
-                        show(&standing, report.output)?;
+                    if verify.id.is_some() {
+                        show::<D>(&standing, report.output)?;
                     }
                 }
                 Err(error) => report.not_checked(&id, &Chain(&error).to_string())?,
@@ -151,7 +151,7 @@ impl Report {
     fn find(&mut self, id: &str, finding: &Finding) -> Result<()> {
         let Finding { kind, detail } = finding;
         *self.kinds.entry(*kind).or_default() += 1;
-        let command = kind.command().replace("ID", id);
+        let command = kind.command(self.output.words).replace("ID", id);
         let first = if kind.needs_row_repair() {
             "repair the row as the runbook says, then "
         } else {
@@ -160,7 +160,7 @@ impl Report {
         self.output.result(
             format_args!("✗ {id}: {}: {detail}: {first}`{command}`", kind.name()),
             &json!({
-                "account": id, "finding": kind, "detail": detail, "command": command,
+                (self.output.words.noun): id, "finding": kind, "detail": detail, "command": command,
             }),
         )
     }
@@ -185,9 +185,10 @@ impl Report {
     }
 
     fn verdict(&self, scope: &Scope) -> String {
+        let collection = self.output.words.collection;
         let what = match scope.sampled_of {
-            None => format!("{} accounts", scope.ids.len()),
-            Some(all) => format!("a sample of {} of {all} accounts", scope.ids.len()),
+            None => format!("{} {collection}", scope.ids.len()),
+            Some(all) => format!("a sample of {} of {all} {collection}", scope.ids.len()),
         };
         let found: Vec<String> = self
             .kinds
@@ -208,7 +209,7 @@ impl Report {
     fn summary(&self, scope: &Scope) -> Value {
         let is_all = self.not_checked == 0 && scope.sampled_of.is_none();
         json!({
-            "accounts": scope.ids.len(), "sampledOf": scope.sampled_of, "events": self.events,
+            (self.output.words.collection): scope.ids.len(), "sampledOf": scope.sampled_of, "events": self.events,
             "findings": self.kinds, "notChecked": self.not_checked,
             "well": self.kinds.is_empty() && is_all,
         })
@@ -216,18 +217,18 @@ impl Report {
 }
 
 /// Compares the lake with the events, last, since the lake comes last.
-async fn check_lake(
-    deployment: &Deployment,
+async fn check_lake<D: Project + Clone>(
+    deployment: &Deployment<D>,
     verify: &Verify,
     started: Timestamp,
     report: &mut Report,
     progress: &Progress,
 ) -> Result<()> {
     let step = progress.start("Asking Athena");
-    let account = verify.account.as_ref().map(AggregateId::as_str);
+    let aggregate = verify.id.as_ref().map(AggregateId::as_str);
     let asked = Instant::now();
     let lacking = loop {
-        let lacking = match lake::lacking(deployment, account, &report.due).await {
+        let lacking = match lake::lacking(deployment, aggregate, &report.due).await {
             Ok(lacking) => lacking,
             Err(error) => return report.not_checked("the lake", &format!("{error:#}")),
         };
@@ -248,7 +249,7 @@ async fn check_lake(
     step.done();
     for (id, detail) in lacking {
         if on_their_way.contains(&id) {
-            let reason = "events of the account were published less than 15 minutes ago and may \
+            let reason = "events were published less than 15 minutes ago and may \
                           not have reached the lake yet; run `verify` again later";
             report.not_checked(&format!("{id}: lake"), reason)?;
         } else {
@@ -261,7 +262,10 @@ async fn check_lake(
 
 /// The aggregates of which the stream received events since a time: an event that was published late
 /// (by `redrive`, or after an outage) is due in the lake that much later.
-async fn published_since(deployment: &Deployment, since: Timestamp) -> Result<HashSet<String>> {
+async fn published_since<D: Project + Clone>(
+    deployment: &Deployment<D>,
+    since: Timestamp,
+) -> Result<HashSet<String>> {
     let kinesis = deployment.clients.kinesis.clone();
     let stream = &deployment.names.stream_name;
     let mut follower = Follower::starting(kinesis, stream, Start::At(since));
@@ -281,20 +285,24 @@ async fn published_since(deployment: &Deployment, since: Timestamp) -> Result<Ha
 }
 
 /// The aggregates to examine. Those that have no events but a cursor or a read model are among them.
-async fn select(deployment: &Deployment, verify: &Verify, progress: &Progress) -> Result<Scope> {
-    if let Some(account) = &verify.account {
+async fn select<D: Project + Clone>(
+    deployment: &Deployment<D>,
+    verify: &Verify,
+    progress: &Progress,
+) -> Result<Scope> {
+    if let Some(id) = &verify.id {
         return Ok(Scope {
-            ids: aggregates::one(deployment, account.as_str()).await?,
+            ids: aggregates::one(deployment, id.as_str()).await?,
             sampled_of: None,
         });
     }
-    let step = progress.start("Listing accounts");
+    let step = progress.start(format!("Listing {}", deployment.words.collection));
     let (client, names) = (&deployment.clients.dynamodb, &deployment.names);
     let (mut ids, cursors, views, history) = tokio::try_join!(
         aggregates::all(deployment, &step),
         aggregates::ids(client, &names.cursor_table, &step),
-        aggregates::ids(client, &names.accounts_table, &step),
-        aggregates::ids(client, &names.transactions_table, &step),
+        aggregates::ids(client, &names.view_table, &step),
+        aggregates::ids(client, &names.history_table, &step),
     )?;
     ids.extend(cursors);
     ids.extend(views);
@@ -313,14 +321,14 @@ async fn select(deployment: &Deployment, verify: &Verify, progress: &Progress) -
     })
 }
 
-fn show(standing: &Standing<<Domain as Project>::View>, output: Output) -> Result<()> {
+fn show<D: Project>(standing: &Standing<D::View>, output: Output) -> Result<()> {
     let published = standing
         .cursor
         .as_ref()
         .map(|cursor| cursor.published_through.get())
         .ok();
-    let view = standing.readable_view().map(answer::view::<Domain>);
-    let expected = standing.expected.as_ref().map(answer::view::<Domain>);
+    let view = standing.readable_view().map(answer::view::<D>);
+    let expected = standing.expected.as_ref().map(answer::view::<D>);
     output.result(
         format_args!(
             "{}: {} events, published through {}, view {}",
@@ -330,7 +338,7 @@ fn show(standing: &Standing<<Domain as Project>::View>, output: Output) -> Resul
             serde_json::to_string(&view)?,
         ),
         &json!({
-            "account": standing.id, "events": standing.through, "publishedThrough": published,
+            (output.words.noun): standing.id, "events": standing.through, "publishedThrough": published,
             "view": view, "expected": expected,
         }),
     )
@@ -339,10 +347,15 @@ fn show(standing: &Standing<<Domain as Project>::View>, output: Output) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::application::Words;
+    use crate::output::Format;
 
     fn report(kinds: &[(Kind, usize)], not_checked: usize) -> Report {
         Report {
-            output: Output::Json,
+            output: Output {
+                format: Format::Json,
+                words: Words::ACCOUNT,
+            },
             kinds: kinds.iter().copied().collect(),
             events: 9,
             not_checked,
@@ -408,7 +421,7 @@ mod tests {
             .collect();
         let expected: Vec<(&str, String)> = Kind::ALL
             .iter()
-            .map(|kind| (kind.name(), format!("`{}`", kind.command())))
+            .map(|kind| (kind.name(), format!("`{}`", kind.command(Words::ACCOUNT))))
             .collect();
         assert_eq!(rows.len(), expected.len());
         for ((kind, cell), (name, command)) in rows.iter().zip(&expected) {

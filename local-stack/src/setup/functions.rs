@@ -15,23 +15,12 @@ use crate::{Workspace, tool};
 /// The functions: each is a binary of this name.
 const FUNCTIONS: [&str; 5] = ["writer", "translator", "projector", "archiver", "reader"];
 
-/// The packages whose features cargo unifies with: this one is among them, because its own
-/// dependencies were compiled with the features that it asks for too.
-const PACKAGES: [&str; 6] = [
-    "millrace-cli",
-    "millrace-writer",
-    "millrace-translator",
-    "millrace-projector",
-    "millrace-archiver",
-    "millrace-reader",
-];
-
 /// Which packages cargo selects. A dependency's features depend on the selection, so the one that
 /// was used before compiles nothing anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packages {
-    /// The functions and this package, as `cargo run` has them.
-    Functions,
+    /// The one whose binaries the functions are, as `cargo run` has it.
+    Of(&'static str),
     /// All, as `cargo test --workspace` has them.
     Workspace,
 }
@@ -73,7 +62,7 @@ async fn compile(workspace: &Workspace, packages: Packages, step: &Step) -> Resu
         cargo.arg("--release");
     }
     match packages {
-        Packages::Functions => cargo.args(PACKAGES.iter().flat_map(|name| ["--package", name])),
+        Packages::Of(package) => cargo.args(["--package", package]),
         Packages::Workspace => cargo.arg("--workspace"),
     };
     cargo.args(FUNCTIONS.iter().flat_map(|name| ["--bin", name]));

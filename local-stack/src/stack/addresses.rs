@@ -1,5 +1,6 @@
 //! Where the parts of a running stack are, for programs: `local.json` in its state folder.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -27,10 +28,12 @@ pub struct Local {
     pub idempotency_table: String,
     /// The publication cursors.
     pub cursor_table: String,
-    /// The read model of accounts.
-    pub accounts_table: String,
-    /// The read model of their transactions.
-    pub transactions_table: String,
+    /// The views, one item per aggregate.
+    #[serde(alias = "accountsTable")]
+    pub view_table: String,
+    /// The histories, one item per event.
+    #[serde(alias = "transactionsTable")]
+    pub history_table: String,
     /// The Kinesis stream of domain events.
     pub stream_name: String,
     /// What carries them to the lake.
@@ -45,8 +48,9 @@ pub struct Local {
     pub glue_database: String,
     /// The lake's table.
     pub glue_table: String,
-    /// The currency of accounts that name none.
-    pub default_currency: String,
+    /// The domain's settings: the stack's outputs that aren't the pipeline's own, such as
+    /// `DefaultCurrency`.
+    pub settings: BTreeMap<String, String>,
 }
 
 /// What the CDK app answers with.
@@ -57,8 +61,10 @@ struct Outputs {
     events_table: String,
     idempotency_table: String,
     cursor_table: String,
-    accounts_table: String,
-    transactions_table: String,
+    #[serde(alias = "AccountsTable")]
+    view_table: String,
+    #[serde(alias = "TransactionsTable")]
+    history_table: String,
     stream_name: String,
     delivery_stream: String,
     lake_bucket: String,
@@ -66,7 +72,11 @@ struct Outputs {
     glue_database: String,
     glue_table: String,
     athena_work_group: String,
-    default_currency: String,
+    /// For other programs.
+    #[serde(rename = "ApiUrl")]
+    _api_url: String,
+    #[serde(flatten)]
+    settings: BTreeMap<String, String>,
 }
 
 /// The file that `cdk deploy` writes.
@@ -90,8 +100,8 @@ impl Local {
             events_table: outputs.events_table,
             idempotency_table: outputs.idempotency_table,
             cursor_table: outputs.cursor_table,
-            accounts_table: outputs.accounts_table,
-            transactions_table: outputs.transactions_table,
+            view_table: outputs.view_table,
+            history_table: outputs.history_table,
             stream_name: outputs.stream_name,
             delivery_stream: outputs.delivery_stream,
             lake_bucket: outputs.lake_bucket,
@@ -99,7 +109,7 @@ impl Local {
             athena_work_group: outputs.athena_work_group,
             glue_database: outputs.glue_database,
             glue_table: outputs.glue_table,
-            default_currency: outputs.default_currency,
+            settings: outputs.settings,
         })
     }
 
@@ -127,7 +137,7 @@ mod tests {
         json!({ "Millrace": {
             "ApiId": "api", "ApiUrl": "https://elsewhere/", "EventsTable": "events",
             "IdempotencyTable": "idempotency", "CursorTable": "cursors",
-            "AccountsTable": "accounts", "TransactionsTable": "transactions",
+            "ViewTable": "views", "HistoryTable": "history",
             "StreamName": "stream", "DeliveryStream": "delivery", "LakeBucket": "lake",
             "FailureBucket": "failures", "GlueDatabase": "database", "GlueTable": "table",
             "AthenaWorkGroup": "group", "DefaultCurrency": "EUR",
@@ -150,11 +160,11 @@ mod tests {
                 "endpointUrl": "http://127.0.0.1:4566", "region": "us-east-1",
                 "apiUrl": "http://127.0.0.1:4566/_aws/execute-api/api",
                 "eventsTable": "events", "idempotencyTable": "idempotency",
-                "cursorTable": "cursors", "accountsTable": "accounts",
-                "transactionsTable": "transactions", "streamName": "stream",
+                "cursorTable": "cursors", "viewTable": "views",
+                "historyTable": "history", "streamName": "stream",
                 "deliveryStream": "delivery", "lakeBucket": "lake", "failureBucket": "failures",
                 "athenaWorkGroup": "group", "glueDatabase": "database", "glueTable": "table",
-                "defaultCurrency": "EUR",
+                "settings": {"DefaultCurrency": "EUR"},
             })
         );
         assert_eq!(

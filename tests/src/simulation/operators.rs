@@ -269,12 +269,12 @@ async fn rebuild(sim: &Arc<Sim>, id: &str, model: Model) -> Option<Rebuilt> {
     let mut world = sim.world();
     if let Rebuilt::Right { through, .. } = &outcome {
         let is_right = match model {
-            Model::Accounts => {
+            Model::Views => {
                 let item = world.views.get(id);
                 let sequence = item.and_then(|item| item.get(view::SEQUENCE)?.as_integer());
                 sequence.and_then(|sequence| u64::try_from(sequence).ok()) >= Some(through.get())
             }
-            Model::Transactions => (1..=through.get())
+            Model::History => (1..=through.get())
                 .all(|sequence| world.lines.contains_key(&(id.to_owned(), sequence))),
         };
         if !is_right {

@@ -230,11 +230,11 @@ impl Workload {
             },
             2 => Operation::Rebuild {
                 account,
-                model: Model::Accounts,
+                model: Model::Views,
             },
             _ => Operation::Rebuild {
                 account,
-                model: Model::Transactions,
+                model: Model::History,
             },
         }
     }

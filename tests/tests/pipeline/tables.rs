@@ -13,8 +13,8 @@ pub(crate) async fn a_tag_on_each_table_contains_its_role(pipeline: &Pipeline) -
         (&local.events_table, "events"),
         (&local.idempotency_table, "idempotency"),
         (&local.cursor_table, "cursors"),
-        (&local.accounts_table, "views"),
-        (&local.transactions_table, "history"),
+        (&local.view_table, "views"),
+        (&local.history_table, "history"),
     ] {
         let described = client.describe_table().table_name(table).send().await?;
         let arn = described.table.and_then(|table| table.table_arn);

@@ -353,10 +353,8 @@ async fn a_record_that_a_transaction_is_writing_is_a_conflict() {
 
 #[tokio::test]
 async fn settings_are_stored_once_and_compared_from_then_on() {
-    let accounts = |code: &str| {
-        let accounts = Accounts::read(|_| Some(code.to_owned())).expect("a listed currency");
-        accounts
-    };
+    let accounts =
+        |code: &str| Accounts::read(|_| Some(code.to_owned())).expect("a listed currency");
     let stored =
         |code: &str| millrace_runtime::dynamodb::to_item(settings::to_row(&accounts(code)));
     // What the read finds, what a racing writer has put, and the currency that starts.

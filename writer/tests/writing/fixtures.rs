@@ -33,8 +33,7 @@ pub(crate) fn at(millis: i64) -> Timestamp {
 }
 
 pub(crate) fn accounts() -> Accounts {
-    let accounts = Accounts::read(|_| Some("EUR".to_owned())).expect("a listed currency");
-    accounts
+    Accounts::read(|_| Some("EUR".to_owned())).expect("a listed currency")
 }
 
 /// Another command's credit of 1.

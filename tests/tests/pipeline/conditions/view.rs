@@ -22,7 +22,7 @@ struct Item {
 impl Item {
     fn new(pipeline: &Pipeline) -> Self {
         let (client, local) = (pipeline.clients.dynamodb.clone(), &pipeline.local);
-        let (views, history) = (&local.accounts_table, &local.transactions_table);
+        let (views, history) = (&local.view_table, &local.history_table);
         Self {
             tables: Tables::new(client, views.clone(), history.clone()),
             id: format!("condition-{}", Uuid::new_v4()),

@@ -5,16 +5,17 @@
 
 mod account;
 mod api;
-mod hops;
+mod commands;
+mod follow;
 mod lake;
-mod story;
-mod trip;
+mod record;
+mod stages;
 
 use anyhow::Result;
 
-use crate::clients::Clients;
-use crate::output::Output;
 use api::Api;
+use millrace_cli::clients::Clients;
+use millrace_cli::output::Output;
 use millrace_local_stack::progress::Progress;
 use millrace_local_stack::stack::Local;
 
@@ -24,10 +25,10 @@ use millrace_local_stack::stack::Local;
 /// When something shown is wrong or missing; the error names it.
 pub(crate) async fn run(local: &Local, output: Output, progress: &Progress) -> Result<()> {
     let api = Api::new(&local.api_url)?;
-    let account = story::tell(&api, output).await?;
+    let account = commands::tell(&api, output).await?;
     let clients = Clients::of(local);
     // Boxed: it holds a call to every service, and all that holds it would be as large.
-    Box::pin(trip::follow(
+    Box::pin(follow::follow(
         &api, local, &clients, account, output, progress,
     ))
     .await

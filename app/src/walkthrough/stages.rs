@@ -7,8 +7,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Map, Value};
 
 use super::api::Api;
-use super::trip::{Found, Record};
-use crate::follower::Follower;
+use super::record::{Found, Record};
+use millrace_cli::follower::Follower;
 use millrace_local_stack::stack::Local;
 
 /// Far more than a hop takes, even on a busy machine.

@@ -6,9 +6,9 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use super::hops::{self, wait};
-use super::trip::{Found, Record};
-use crate::athena;
+use super::record::{Found, Record};
+use super::stages::{self, wait};
+use millrace_cli::athena;
 use millrace_local_stack::stack::Local;
 
 /// The event's line in an object of the lake.
@@ -38,7 +38,7 @@ pub(super) async fn line(
     })
     .await?;
     let at = Instant::now();
-    hops::is_event(&line, record)?;
+    stages::is_event(&line, record)?;
     Ok(Found {
         at,
         place: format!("s3://{bucket}/{key}"),

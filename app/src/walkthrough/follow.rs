@@ -3,34 +3,18 @@
 use std::time::Instant;
 
 use anyhow::{Result, anyhow};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::account::Account;
 use super::api::Api;
-use super::{hops, lake, story};
-use crate::clients::Clients;
-use crate::output::Output;
+use super::record::{Found, Record};
+use super::{commands, lake, stages};
+use millrace_cli::clients::Clients;
+use millrace_cli::output::Output;
 use millrace_local_stack::progress::Progress;
 use millrace_local_stack::stack::{self, Local};
 
 const WITHDRAWN: i64 = 1250;
-
-/// The record that is followed, and what every hop must show of it.
-pub(super) struct Record {
-    pub(super) account: String,
-    pub(super) currency: String,
-    pub(super) sequence: u64,
-    pub(super) amount: i64,
-    pub(super) balance: i64,
-    pub(super) correlation_id: String,
-}
-
-/// Where the record was found.
-pub(super) struct Found {
-    pub(super) at: Instant,
-    pub(super) place: String,
-    pub(super) data: Value,
-}
 
 /// A hop of the trip.
 struct Hop {
@@ -38,13 +22,6 @@ struct Hop {
     /// The hop that leads to it; `None` for the first.
     follows: Option<usize>,
     found: Result<Found>,
-}
-
-impl Record {
-    /// The event's id.
-    pub(super) fn event_id(&self) -> String {
-        format!("{}:{}", self.account, self.sequence)
-    }
 }
 
 /// Withdraws, and shows every hop once all were reached or given up.
@@ -66,10 +43,10 @@ pub(super) async fn follow(
     let exchange = api
         .post(&path, headers, &json!({ "amount": WITHDRAWN }))
         .await?;
-    let account = story::accepted(&exchange, account, -WITHDRAWN)?;
+    let account = commands::accepted(&exchange, account, -WITHDRAWN)?;
     let record = Record {
         account: account.id,
-        currency: story::CURRENCY.to_owned(),
+        currency: commands::CURRENCY.to_owned(),
         sequence: account.sequence,
         amount: WITHDRAWN,
         balance: account.balance,
@@ -78,9 +55,9 @@ pub(super) async fn follow(
 
     let step = progress.start("Waiting for the record at every hop");
     let (row, event, view, line) = tokio::join!(
-        hops::row(&clients.dynamodb, local, &record),
-        hops::event(&clients.kinesis, local, &record),
-        hops::view(api, &record),
+        stages::row(&clients.dynamodb, local, &record),
+        stages::event(&clients.kinesis, local, &record),
+        stages::view(api, &record),
         lake::line(&clients.s3, local, &record),
     );
     let line = line.and_then(|line| same_as(&event, line));
@@ -170,6 +147,8 @@ fn show(hops: &[Hop], sent: Instant, output: Output) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     fn found(data: Value) -> Found {

@@ -428,7 +428,7 @@ async fn what_was_never_delivered_is_brought(operator: &Operator) -> Result<()> 
     // The projector has never seen the account's first event, and now it sees the second.
     dynamodb
         .delete_item()
-        .table_name(&operator.local.accounts_table)
+        .table_name(&operator.local.view_table)
         .key("Id", key(&gap))
         .send()
         .await?;
@@ -585,7 +585,7 @@ async fn a_read_model_is_built_anew(operator: &Operator) -> Result<()> {
     operator.settled().await.context("the older accounts lag")?;
 
     // Damage to be mended: a view that lies, one that is gone, and one of nobody's.
-    let views = &operator.local.accounts_table;
+    let views = &operator.local.view_table;
     let key = |id: &str| AttributeValue::S(id.to_owned());
     let dynamodb = &operator.clients.dynamodb;
     dynamodb
@@ -697,7 +697,7 @@ async fn a_new_consumer_gets_the_whole_history(operator: &Operator) -> Result<()
 async fn a_table_of_another_role_is_refused(operator: &Operator) -> Result<()> {
     let local: Value = serde_json::to_value(&operator.local)?;
     for (command, name, wrong, role) in [
-        (&["redrive"][..], "cursorTable", "accountsTable", "cursors"),
+        (&["redrive"][..], "cursorTable", "viewTable", "cursors"),
         (
             &["republish", "--all"],
             "cursorTable",
@@ -706,19 +706,19 @@ async fn a_table_of_another_role_is_refused(operator: &Operator) -> Result<()> {
         ),
         (
             &["rebuild", "accounts"],
-            "accountsTable",
+            "viewTable",
             "cursorTable",
             "views",
         ),
         (
             &["rebuild", "accounts"],
-            "transactionsTable",
+            "historyTable",
             "eventsTable",
             "history",
         ),
         (
             &["rebuild", "transactions"],
-            "transactionsTable",
+            "historyTable",
             "eventsTable",
             "history",
         ),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::account::Account;
 use super::api::{Api, Exchange};
-use crate::output::Output;
+use millrace_cli::output::Output;
 
 const PROBLEM_TYPE: &str = "urn:millrace:problem:";
 const CREDITED: i64 = 5000;

@@ -1,10 +1,10 @@
 //! The projector's Lambda function for accounts.
 
-use anyhow::Context;
+use anyhow::{Context as _, Result};
 use millrace_domain::Accounts;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> Result<()> {
     millrace_projector::run::<Accounts>()
         .await
         .context("the projector ended")

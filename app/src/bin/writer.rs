@@ -1,11 +1,11 @@
 //! The writer's Lambda function for accounts.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, Result};
 use millrace_domain::Accounts;
 use millrace_runtime::variables;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> Result<()> {
     let accounts = Accounts::read(variables::lookup).context("the writer can't start")?;
     millrace_writer::run(accounts)
         .await

@@ -1,10 +1,10 @@
 //! The archiver's Lambda function for accounts.
 
-use anyhow::Context;
+use anyhow::{Context as _, Result};
 use millrace_domain::Accounts;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> Result<()> {
     millrace_archiver::run::<Accounts>()
         .await
         .context("the archiver ended")
