@@ -3,10 +3,16 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use aws_lambda_events::kinesis::KinesisEvent;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use lambda_runtime::{Context, LambdaEvent};
 use millrace_core::Timestamp;
+use serde_json::{Value, json};
 
 use crate::ambient::Ambient;
 use crate::error::ServiceError;
+use crate::kinesis::KinesisRecord;
 use crate::metrics::Metric;
 
 /// A clock and a source of randomness that a test sets, and the measurements that it reads. Ids
@@ -103,4 +109,61 @@ pub fn in_virtual_time<T>(case: impl Future<Output = T>) -> T {
 #[must_use]
 pub fn lost_call() -> ServiceError {
     ServiceError::new("a call", "it was lost")
+}
+
+/// A stream record with an aggregate's id as its partition key, at its position in a batch.
+#[must_use]
+pub fn kinesis_record(position: usize, aggregate: &str, data: &[u8]) -> KinesisRecord {
+    KinesisRecord {
+        position,
+        stream_id: format!("shard:{position}"),
+        partition_key: aggregate.to_owned(),
+        arrival: None,
+        data: data.to_vec(),
+    }
+}
+
+/// A Kinesis mapping's batch as Lambda delivers it: records of these sequence numbers, partition keys
+/// and data.
+///
+/// # Panics
+/// If Lambda's type of it has changed.
+#[must_use]
+pub fn kinesis_event<'a>(
+    records: impl IntoIterator<Item = (u64, &'a str, &'a [u8])>,
+) -> KinesisEvent {
+    let records: Vec<Value> = records
+        .into_iter()
+        .map(|(sequence_number, partition_key, data)| {
+            json!({
+                "eventID": format!("shardId-000000000000:{sequence_number}"),
+                "kinesis": {
+                    "kinesisSchemaVersion": "1.0",
+                    "partitionKey": partition_key,
+                    "sequenceNumber": sequence_number.to_string(),
+                    "data": STANDARD.encode(data),
+                    "approximateArrivalTimestamp": 1_545_084_650.987,
+                },
+            })
+        })
+        .collect();
+    serde_json::from_value(json!({ "Records": records })).expect("it has every member")
+}
+
+/// An invocation of a consumer, which has a minute left on this clock: records of these partition keys
+/// and data, whose sequence numbers are their positions in the batch.
+///
+/// # Panics
+/// Like [`kinesis_event`].
+#[must_use]
+pub fn kinesis_invocation(
+    ambient: &TestAmbient,
+    records: &[(&str, Vec<u8>)],
+) -> LambdaEvent<KinesisEvent> {
+    let numbered = (0..).zip(records);
+    let payload = kinesis_event(numbered.map(|(number, (key, data))| (number, *key, &data[..])));
+    let mut context = Context::default();
+    let now = u64::try_from(ambient.now().unix_millis()).expect("after 1970");
+    context.deadline = now + 60_000;
+    LambdaEvent::new(payload, context)
 }

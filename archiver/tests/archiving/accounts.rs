@@ -4,13 +4,14 @@ use std::marker::PhantomData;
 
 use millrace_archiver::service::Archiver;
 use millrace_archiver::testing::MemoryDeliveryStream;
-use millrace_core::{AggregateId, Domain};
-use millrace_domain::Accounts;
+use millrace_core::{AggregateId, Sequence, Timestamp};
+use millrace_domain::money::{Amount, Currency};
+use millrace_domain::{Accounts, PublicEvent};
 use millrace_runtime::kinesis::KinesisRecord;
-use millrace_runtime::testing::TestAmbient;
+use millrace_runtime::testing::{TestAmbient, kinesis_record};
 
 /// An account's event.
-pub(crate) type Envelope = millrace_core::Envelope<<Accounts as Domain>::PublicEvent>;
+pub(crate) type Envelope = millrace_core::Envelope<PublicEvent>;
 
 /// The archiver of accounts.
 pub(crate) fn archiver<'a>(
@@ -31,23 +32,24 @@ pub(crate) fn bytes(event: &Envelope) -> Vec<u8> {
 
 /// An account's events: an opening, then credits of 10.
 pub(crate) fn events(id: &str, sequences: std::ops::RangeInclusive<u64>) -> Vec<Envelope> {
+    let currency = Currency::stored("EUR").expect("a code");
+    let amount = Amount::new(10).expect("positive");
+    let first = Timestamp::parse("2026-11-20T21:03:05Z").expect("a time");
+    let time = |sequence: u64| {
+        let millis = first.unix_millis() + sequence.cast_signed();
+        Timestamp::from_unix_millis(millis).expect("a time")
+    };
     sequences
-        .map(|sequence| {
-            let (of, amount) = if sequence == 1 {
-                ("AccountCreated", "")
-            } else {
-                ("BalanceCredited", "\"amount\":10,")
-            };
-            let json = format!(
-                "{{\"specversion\":\"1.0\",\"id\":\"{id}:{sequence}\",\
-                 \"source\":\"urn:millrace:accounts\",\"type\":\"{of}\",\"subject\":\"{id}\",\
-                 \"time\":\"2026-11-20T21:03:05.{sequence:03}Z\",\
-                 \"datacontenttype\":\"application/json\",\
-                 \"dataschema\":\"urn:millrace:schema:{of}:1\",\
-                 \"data\":{{\"accountId\":\"{id}\",\"sequence\":{sequence},{amount}\
-                 \"currency\":\"EUR\"}}}}"
-            );
-            Envelope::parse::<Accounts>(json.as_bytes()).expect("an event")
+        .map(|sequence| Envelope {
+            subject: AggregateId::new(id).expect("an id"),
+            sequence: Sequence::new(sequence).expect("a sequence"),
+            time: time(sequence),
+            correlation_id: None,
+            causation_id: None,
+            event: match sequence {
+                1 => PublicEvent::AccountCreated { currency },
+                _ => PublicEvent::BalanceCredited { amount, currency },
+            },
         })
         .collect()
 }
@@ -57,17 +59,6 @@ pub(crate) fn batch(events: &[Envelope]) -> Vec<KinesisRecord> {
     events
         .iter()
         .enumerate()
-        .map(|(position, event)| record(position, event.subject.as_str(), &bytes(event)))
+        .map(|(position, event)| kinesis_record(position, event.subject.as_str(), &bytes(event)))
         .collect()
-}
-
-pub(crate) fn record(position: usize, key: &str, data: &[u8]) -> KinesisRecord {
-    AggregateId::new(key).expect("an id");
-    KinesisRecord {
-        position,
-        stream_id: format!("shard:{position}"),
-        partition_key: key.to_owned(),
-        arrival: None,
-        data: data.to_vec(),
-    }
 }

@@ -6,9 +6,9 @@ use millrace_archiver::service::Outcome;
 use millrace_archiver::testing::{MemoryDeliveryStream, Response};
 use millrace_runtime::Budget;
 use millrace_runtime::kinesis::KinesisRecord;
-use millrace_runtime::testing::TestAmbient;
+use millrace_runtime::testing::{TestAmbient, kinesis_record};
 
-use crate::accounts::{archiver, batch, bytes, events, record};
+use crate::accounts::{archiver, batch, bytes, events};
 
 async fn archive(
     lake: &MemoryDeliveryStream,
@@ -28,7 +28,7 @@ fn large(count: usize) -> Vec<KinesisRecord> {
         .map(|position| {
             let filler = "x".repeat(590 * 1024);
             let event = format!("{{\"id\":\"{position}\",\"type\":\"T\",\"filler\":\"{filler}\"}}");
-            record(position, "a", event.as_bytes())
+            kinesis_record(position, "a", event.as_bytes())
         })
         .collect()
 }
@@ -99,7 +99,7 @@ async fn an_answer_that_is_too_short_counts_as_failed() {
 #[tokio::test(start_paused = true)]
 async fn what_is_no_event_goes_in_too_and_stops_nobody() {
     let lake = MemoryDeliveryStream::default();
-    let mut records = vec![record(0, "a", b"\xff\n")];
+    let mut records = vec![kinesis_record(0, "a", b"\xff\n")];
     records.extend(batch(&events("b", 1..=1)));
     let outcome = archive(&lake, &records, AMPLE).await;
     assert_eq!(outcome.resume_at, None);

@@ -1,55 +1,34 @@
 //! Lambda's batches in, partial batch responses out.
 
 use aws_lambda_events::kinesis::KinesisEvent;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use lambda_runtime::{Context, LambdaEvent};
+use lambda_runtime::LambdaEvent;
 use millrace_archiver::handler::handle;
 use millrace_archiver::testing::{MemoryDeliveryStream, Response};
-use millrace_runtime::Ambient as _;
 use millrace_runtime::metrics::Metric;
-use millrace_runtime::testing::TestAmbient;
-use serde_json::{Value, json};
+use millrace_runtime::testing::{TestAmbient, kinesis_invocation};
 
 use crate::accounts::{archiver, bytes, events};
 
-fn event(ids: &[(&str, u64)]) -> LambdaEvent<KinesisEvent> {
-    let records: Vec<Value> = ids
+fn invocation(ids: &[(&str, u64)]) -> LambdaEvent<KinesisEvent> {
+    let records: Vec<(&str, Vec<u8>)> = ids
         .iter()
-        .enumerate()
-        .map(|(position, (id, sequence))| {
-            let event = events(id, *sequence..=*sequence).remove(0);
-            json!({
-                "eventID": format!("shardId-000000000000:{position}"),
-                "kinesis": {
-                    "kinesisSchemaVersion": "1.0",
-                    "partitionKey": id,
-                    "sequenceNumber": position.to_string(),
-                    "data": STANDARD.encode(bytes(&event)),
-                    "approximateArrivalTimestamp": 1_545_084_650.987,
-                },
-            })
-        })
+        .map(|(id, sequence)| (*id, bytes(&events(id, *sequence..=*sequence)[0])))
         .collect();
-    let payload = serde_json::from_value(json!({ "Records": records })).expect("an event");
-    let mut context = Context::default();
-    let now = TestAmbient::default().now().unix_millis();
-    context.deadline = u64::try_from(now).expect("after 1970") + 60_000;
-    LambdaEvent::new(payload, context)
+    kinesis_invocation(&TestAmbient::default(), &records)
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_archiver_reports_the_same_way() {
     let (lake, ambient) = (MemoryDeliveryStream::default(), TestAmbient::default());
     let archiver = archiver(&lake, &ambient);
-    let response = handle(&archiver, event(&[("a", 1)])).await;
+    let response = handle(&archiver, invocation(&[("a", 1)])).await;
     assert!(response.batch_item_failures.is_empty());
     assert_eq!(lake.lines().len(), 1);
 
     for _ in 0..1_000 {
         lake.respond(Response::Lost);
     }
-    let response = handle(&archiver, event(&[("a", 2), ("a", 3)])).await;
+    let response = handle(&archiver, invocation(&[("a", 2), ("a", 3)])).await;
     let failures = response.batch_item_failures;
     assert_eq!(failures.len(), 1);
     assert_eq!(failures[0].item_identifier.as_deref(), Some("0"));
@@ -68,14 +47,18 @@ async fn the_archiver_measures_a_batchs_outcome() {
     };
     let ambient = TestAmbient::default();
     lake.respond(rejected());
-    handle(&archiver(&lake, &ambient), event(&[("a", 1), ("a", 2)])).await;
+    handle(
+        &archiver(&lake, &ambient),
+        invocation(&[("a", 1), ("a", 2)]),
+    )
+    .await;
     assert_eq!(ambient.measured(), of(2, 1, 0));
 
     let ambient = TestAmbient::default();
     for _ in 0..10_000 {
         lake.respond(rejected());
     }
-    let batch = event(&[("a", 1), ("a", 2)]);
+    let batch = invocation(&[("a", 1), ("a", 2)]);
     let response = handle(&archiver(&lake, &ambient), batch).await;
     assert_eq!(response.batch_item_failures.len(), 1);
     let failed = ambient.measured();

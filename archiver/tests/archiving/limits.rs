@@ -10,17 +10,17 @@ use millrace_archiver::testing::{MemoryDeliveryStream, Response};
 use millrace_domain::Accounts;
 use millrace_runtime::Budget;
 use millrace_runtime::kinesis::KinesisRecord;
-use millrace_runtime::testing::{TestAmbient, in_virtual_time};
+use millrace_runtime::testing::{TestAmbient, in_virtual_time, kinesis_record};
 use proptest::prelude::*;
 use serde_json::Value;
 
-use crate::accounts::{archiver, record};
+use crate::accounts::archiver;
 
 /// Records that a single record of the delivery stream, or a call, takes or doesn't.
 fn event_of(bytes: usize, position: usize) -> KinesisRecord {
     let event = |filler: &str| format!(r#"{{"id":"{position}","type":"T","filler":"{filler}"}}"#);
     let filler = "x".repeat(bytes - event("").len());
-    record(position, "a", event(&filler).as_bytes())
+    kinesis_record(position, "a", event(&filler).as_bytes())
 }
 
 /// What a lake's lines say, in order: an event whole, or put together from its parts.

@@ -6,13 +6,12 @@ use millrace_core::Attribute;
 use millrace_projector::service::Outcome;
 use millrace_projector::testing::{Fault, Items, MemoryReadModel};
 use millrace_runtime::kinesis::KinesisRecord;
-use millrace_runtime::testing::{TestAmbient, in_virtual_time};
+use millrace_runtime::testing::{TestAmbient, in_virtual_time, kinesis_record};
 use millrace_runtime::{Ambient as _, Budget};
 use proptest::prelude::*;
 
 use crate::accounts::{
-    AMBIENT, batch, bytes, events, fold, history_of, projector, record, replace_view, sequence,
-    view_of,
+    AMBIENT, batch, bytes, events, fold, history_of, projector, replace_view, sequence, view_of,
 };
 
 const AMPLE: Duration = Duration::from_mins(1);
@@ -103,7 +102,10 @@ async fn a_record_that_cannot_be_read_marks_its_aggregate_alone() {
     ] {
         let memory = MemoryReadModel::default();
         project(&memory, batch(&events("a", 1..=2))).await;
-        let records = vec![record(0, "a", data), batch(&events("c", 1..=1)).remove(0)];
+        let records = vec![
+            kinesis_record(0, "a", data),
+            batch(&events("c", 1..=1)).remove(0),
+        ];
         let outcome = project(&memory, records).await;
         assert_eq!((outcome.resume_at, outcome.stale), (None, 1));
         let mark = memory.stale("a").expect("marked");
@@ -122,7 +124,7 @@ async fn an_unknown_type_is_never_passed_over() {
     project(&memory, batch(&events("a", 1..=2))).await;
     let known = String::from_utf8(bytes(&events("a", 3..=3)[0])).expect("text");
     let unknown = known.replace("BalanceCredited", "AccountFrozen");
-    project(&memory, vec![record(0, "a", unknown.as_bytes())]).await;
+    project(&memory, vec![kinesis_record(0, "a", unknown.as_bytes())]).await;
     let mark = memory.stale("a").expect("marked");
     assert!(mark.reason.contains("type"), "{}", mark.reason);
     assert_eq!(view_of(&memory, "a").expect("there").sequence, sequence(2));
@@ -328,8 +330,8 @@ proptest! {
     ) {
         in_virtual_time(async {
             let memory = MemoryReadModel::default();
-            let mut records: Vec<_> = data.iter().map(|data| record(0, "a", data)).collect();
-            records.push(record(0, "a", json.as_bytes()));
+            let mut records: Vec<_> = data.iter().map(|data| kinesis_record(0, "a", data)).collect();
+            records.push(kinesis_record(0, "a", json.as_bytes()));
             let outcome = project(&memory, records).await;
             assert_eq!((outcome.resume_at, outcome.stale), (None, 1));
         });

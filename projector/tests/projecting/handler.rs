@@ -1,48 +1,28 @@
 //! Lambda's batches in, partial batch responses out.
 
 use aws_lambda_events::kinesis::KinesisEvent;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use lambda_runtime::{Context, LambdaEvent};
+use lambda_runtime::LambdaEvent;
 use millrace_projector::handler::handle;
 use millrace_projector::testing::MemoryReadModel;
 use millrace_runtime::Ambient as _;
 use millrace_runtime::metrics::Metric;
-use millrace_runtime::testing::TestAmbient;
-use serde_json::{Value, json};
+use millrace_runtime::testing::{TestAmbient, kinesis_invocation};
 
 use crate::accounts::{bytes, events, projector, sequence, view_of};
 
-fn event(ids: &[(&str, u64)]) -> LambdaEvent<KinesisEvent> {
-    let records: Vec<Value> = ids
+fn invocation(ids: &[(&str, u64)]) -> LambdaEvent<KinesisEvent> {
+    let records: Vec<(&str, Vec<u8>)> = ids
         .iter()
-        .enumerate()
-        .map(|(position, (id, sequence))| {
-            let event = events(id, *sequence..=*sequence).remove(0);
-            json!({
-                "eventID": format!("shardId-000000000000:{position}"),
-                "kinesis": {
-                    "kinesisSchemaVersion": "1.0",
-                    "partitionKey": id,
-                    "sequenceNumber": position.to_string(),
-                    "data": STANDARD.encode(bytes(&event)),
-                    "approximateArrivalTimestamp": 1_545_084_650.987,
-                },
-            })
-        })
+        .map(|(id, sequence)| (*id, bytes(&events(id, *sequence..=*sequence)[0])))
         .collect();
-    let payload = serde_json::from_value(json!({ "Records": records })).expect("an event");
-    let mut context = Context::default();
-    let now = TestAmbient::default().now().unix_millis();
-    context.deadline = u64::try_from(now).expect("after 1970") + 60_000;
-    LambdaEvent::new(payload, context)
+    kinesis_invocation(&TestAmbient::default(), &records)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_that_is_through_reports_nothing() {
     let (memory, ambient) = (MemoryReadModel::default(), TestAmbient::default());
     let projector = projector(&memory, &ambient);
-    let response = handle(&projector, event(&[("a", 1), ("a", 2)])).await;
+    let response = handle(&projector, invocation(&[("a", 1), ("a", 2)])).await;
     assert!(response.batch_item_failures.is_empty());
     assert_eq!(view_of(&memory, "a").expect("there").sequence, sequence(2));
 }
@@ -52,7 +32,7 @@ async fn the_first_record_that_is_not_through_is_reported_and_no_other() {
     let (memory, ambient) = (MemoryReadModel::default(), TestAmbient::default());
     memory.set_unavailable("b");
     let projector = projector(&memory, &ambient);
-    let batch = event(&[("a", 1), ("b", 1), ("c", 1), ("b", 2)]);
+    let batch = invocation(&[("a", 1), ("b", 1), ("c", 1), ("b", 2)]);
     let response = handle(&projector, batch).await;
     let failures: Vec<_> = response
         .batch_item_failures
@@ -67,7 +47,11 @@ async fn the_projector_measures_what_came_of_a_batch() {
     let (memory, ambient) = (MemoryReadModel::default(), TestAmbient::default());
     let projector = projector(&memory, &ambient);
     // Two are applied, one is a repeat, and one has a gap before it.
-    handle(&projector, event(&[("a", 1), ("a", 2), ("a", 1), ("b", 3)])).await;
+    handle(
+        &projector,
+        invocation(&[("a", 1), ("a", 2), ("a", 1), ("b", 3)]),
+    )
+    .await;
     let lag = ambient.now().unix_millis() - events("a", 1..=1)[0].time.unix_millis();
     assert_eq!(
         ambient.measured(),

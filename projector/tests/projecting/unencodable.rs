@@ -8,9 +8,10 @@ use millrace_projector::service::{Outcome, Projector};
 use millrace_projector::testing::MemoryReadModel;
 use millrace_runtime::Budget;
 use millrace_runtime::kinesis::KinesisRecord;
+use millrace_runtime::testing::kinesis_record;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::accounts::{AMBIENT, record, sequence};
+use crate::accounts::{AMBIENT, sequence};
 
 /// Meters with readings. A reading is a float in the view and in the history.
 struct Meters;
@@ -114,7 +115,7 @@ fn meter(id: &str, events: u64, last: Shown) -> Vec<KinesisRecord> {
             causation_id: None,
             event,
         };
-        record(0, id, &envelope.to_bytes::<Meters>().expect("encodes"))
+        kinesis_record(0, id, &envelope.to_bytes::<Meters>().expect("encodes"))
     };
     (1..=events).map(event).collect()
 }

@@ -8,8 +8,6 @@ use std::marker::PhantomData;
 use aws_lambda_events::dynamodb::Event as TableEvent;
 use aws_lambda_events::kinesis::KinesisEvent;
 use aws_lambda_events::streams::KinesisEventResponse;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use lambda_runtime::{Context, LambdaEvent};
 use millrace_archiver::handler::handle as archive;
 use millrace_archiver::service::Archiver;
@@ -17,6 +15,7 @@ use millrace_core::{Attribute, Attributes, row};
 use millrace_domain::Accounts;
 use millrace_projector::handler::handle as project;
 use millrace_projector::service::Projector;
+use millrace_runtime::testing;
 use millrace_translator::handler::handle as translate;
 use millrace_translator::service::Translator;
 use serde_json::{Value, json};
@@ -224,20 +223,13 @@ fn image(row: &Attributes) -> Value {
 }
 
 fn kinesis_event(batch: &[Stored<Event>]) -> KinesisEvent {
-    let records: Vec<Value> = batch
-        .iter()
-        .map(|Stored { number, record, .. }| {
-            json!({
-                "eventID": format!("shardId-000000000000:{number}"),
-                "kinesis": {
-                    "kinesisSchemaVersion": "1.0",
-                    "partitionKey": record.partition_key,
-                    "sequenceNumber": number.to_string(),
-                    "data": STANDARD.encode(&record.data),
-                    "approximateArrivalTimestamp": 1_795_208_400.5,
-                },
-            })
-        })
-        .collect();
-    serde_json::from_value(json!({ "Records": records })).expect("a Kinesis event")
+    let records = batch.iter().map(|Stored { number, record, .. }| {
+        let Event {
+            partition_key,
+            data,
+            ..
+        } = record;
+        (*number, partition_key.as_str(), &data[..])
+    });
+    testing::kinesis_event(records)
 }
