@@ -44,6 +44,8 @@ struct World {
     others: Vec<Option<fn(&mut World)>>,
     /// An aggregate of which no row can be read.
     down: Option<&'static str>,
+    /// How many reads of rows fail before one succeeds.
+    failing_reads: u32,
 }
 
 struct Services(Mutex<World>);
@@ -176,7 +178,11 @@ impl EventRows for &Services {
         after: Option<Version>,
         _: Option<Version>,
     ) -> Result<Page, ServiceError> {
-        let world = self.call();
+        let mut world = self.call();
+        if let Some(left) = world.failing_reads.checked_sub(1) {
+            world.failing_reads = left;
+            return Err(down());
+        }
         if world.down == Some(aggregate) {
             return Err(down());
         }
@@ -425,6 +431,19 @@ async fn a_stale_mark_that_no_event_explains_is_lifted() {
     assert!(services.world().view("a").contains_key("StaleSequence"));
     assert_eq!(services.rebuild(Model::Views, "a").await, right(5, 1));
     assert!(!services.world().view("a").contains_key("StaleSequence"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_error_is_retried_four_times() {
+    for (failures, is_right) in [(1, true), (4, true), (5, false)] {
+        for model in [Model::Views, Model::History] {
+            let services = Services::with(&[("a", 5)]);
+            services.world().failing_reads = failures;
+            let outcome = services.rebuild(model, "a").await;
+            let is_incomplete = matches!(outcome, Outcome::Incomplete(_));
+            assert_eq!(is_incomplete, !is_right, "{failures}: {outcome:?}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

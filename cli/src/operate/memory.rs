@@ -260,7 +260,13 @@ impl CursorStore for Memory {
         Ok(())
     }
 
-    async fn mark(&self, _: &str, _: &Block) -> Result<(), ServiceError> {
+    async fn mark(&self, aggregate: &str, block: &Block) -> Result<(), ServiceError> {
+        let marked = Cursor {
+            blocked: Some(block.clone()),
+            ..Cursor::default()
+        };
+        let mut world = self.world();
+        world.cursors.insert(aggregate.to_owned(), Ok(marked));
         Ok(())
     }
 }

@@ -511,6 +511,11 @@ mod tests {
         let (summary, ended) = redrive_all(&memory, false).await;
         assert_eq!((summary.aggregates, summary.published), (4, 2));
         assert!(!summary.is_complete());
+        let all_published = Summary {
+            aggregates: 2,
+            published: 2,
+        };
+        assert!(all_published.is_complete());
         let outcome = |id: &str| ended[id].outcome.clone();
         assert_eq!(outcome("lost"), Outcome::Published(sequence(11)));
         assert_eq!(outcome("well"), Outcome::Published(sequence(11)));

@@ -520,3 +520,37 @@ fn print_summary(summary: Summary, output: Output) -> Result<ExitCode> {
         ExitCode::from(NOT_WELL)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_counts_what_is_right_changed_and_removed() {
+        let right = |changed| Outcome::Right {
+            through: Sequence::FIRST,
+            changed,
+        };
+        let mut summary = Summary::default();
+        for outcome in [
+            right(0),
+            right(1),
+            right(2),
+            Outcome::Removed(0),
+            Outcome::Removed(3),
+        ] {
+            summary.count(&outcome);
+        }
+        let expected = Summary {
+            aggregates: 5,
+            right: 5,
+            changed: 3,
+            removed: 2,
+        };
+        assert_eq!(summary, expected);
+        assert!(summary.is_complete());
+        summary.count(&Outcome::Incomplete("a reason".to_owned()));
+        assert_eq!((summary.aggregates, summary.right), (6, 5));
+        assert!(!summary.is_complete());
+    }
+}

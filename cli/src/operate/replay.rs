@@ -115,3 +115,26 @@ impl<C: CursorStore, R: RunProgress> CursorStore for ReplayCursors<'_, C, R> {
         self.stored.mark(aggregate, block).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory::Memory;
+    use super::super::ports::NotKept;
+    use super::*;
+
+    /// A cursor may become unreadable while events are published again.
+    #[tokio::test]
+    async fn a_block_of_an_unreadable_cursor_is_stored() {
+        let memory = Memory::default();
+        let cursors = ReplayCursors::new(memory.clone(), Sequence::NONE, &NotKept);
+        let block = Block {
+            sequence: Sequence::NONE,
+            row: None,
+            reason: "the cursor can't be read".to_owned(),
+            since: millrace_core::Timestamp::from_unix_millis(0).expect("valid"),
+        };
+        cursors.mark("a", &block).await.expect("stored");
+        let stored = memory.world().cursors["a"].clone().expect("readable");
+        assert_eq!(stored.blocked, Some(block));
+    }
+}
