@@ -22,7 +22,6 @@ export class Commands extends Construct {
     this.writer = new RustFunction(this, 'Writer', {
       settings,
       name: 'writer',
-      description: 'Decides commands and appends their events',
       environment: {
         EVENTS_TABLE: eventLog.events.tableName,
         IDEMPOTENCY_TABLE: eventLog.idempotency.tableName,

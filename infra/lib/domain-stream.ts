@@ -46,7 +46,6 @@ export class DomainStream extends Construct {
     this.translator = new RustFunction(this, 'Translator', {
       settings,
       name: 'translator',
-      description: 'Turns rows of the events table into domain events on Kinesis, in order per account',
       environment: {
         EVENTS_TABLE: eventLog.events.tableName,
         CURSOR_TABLE: this.cursors.tableName,

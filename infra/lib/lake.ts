@@ -70,7 +70,6 @@ export class Lake extends Construct {
     this.archiver = new RustFunction(this, 'Archiver', {
       settings,
       name: 'archiver',
-      description: 'Hands domain events to Firehose, many lines to a record',
       environment: { DELIVERY_STREAM: this.deliveryStream.deliveryStreamName },
       timeout: Duration.seconds(60),
       memoryMB: 512,

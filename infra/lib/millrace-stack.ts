@@ -12,6 +12,7 @@ import { Lake } from './lake.ts';
 import { PrivateBucket } from './private-bucket.ts';
 import { Projection } from './projection.ts';
 import { Queries } from './queries.ts';
+import { OUTPUT_NAMES, type OutputName, OUTPUTS } from './names.ts';
 import { Observability } from './observability.ts';
 import type { Settings } from './settings.ts';
 import { STAGES } from './stage.ts';
@@ -53,15 +54,14 @@ export class MillraceStack extends Stack {
       reason: 'The Firehose construct brings a table of addresses along, which a delivery to S3 has no use for.',
     });
 
-    // Names that programs read from the stack, the `millrace` command among them.
-    const outputs = {
+    const outputs: Readonly<Record<OutputName, string>> = {
       ApiId: http.api.apiId,
       ApiUrl: http.stage.url,
       EventsTable: eventLog.events.tableName,
       IdempotencyTable: eventLog.idempotency.tableName,
       CursorTable: domainStream.cursors.tableName,
-      AccountsTable: projection.accounts.tableName,
-      TransactionsTable: projection.transactions.tableName,
+      ViewTable: projection.views.tableName,
+      HistoryTable: projection.history.tableName,
       StreamName: domainStream.stream.streamName,
       DeliveryStream: lake.deliveryStream.deliveryStreamName,
       LakeBucket: lake.bucket.bucketName,
@@ -69,8 +69,8 @@ export class MillraceStack extends Stack {
       GlueDatabase: lake.catalog.databaseName,
       GlueTable: lake.catalog.tableName,
       AthenaWorkGroup: lake.workGroup.name,
-      DefaultCurrency: settings.defaultCurrency,
     };
-    for (const [key, value] of Object.entries(outputs)) new CfnOutput(this, key, { value });
+    for (const name of OUTPUT_NAMES) new CfnOutput(this, name, { value: outputs[name], description: OUTPUTS[name] });
+    new CfnOutput(this, 'DefaultCurrency', { value: settings.defaultCurrency });
   }
 }

@@ -18,10 +18,10 @@ export interface ProjectionProps {
 }
 
 export class Projection extends Construct {
-  /** An account as it stands now: `Id`. */
-  readonly accounts: Table;
-  /** What happened to an account, newest last: `Id`, `Sequence`. */
-  readonly transactions: Table;
+  /** The current view of each aggregate: `Id`. */
+  readonly views: Table;
+  /** One item per event of an aggregate, oldest first: `Id`, `Sequence`. */
+  readonly history: Table;
   readonly projector: RustFunction;
   /** What hands events to the projector. */
   readonly mapping: KinesisEventSource;
@@ -29,12 +29,14 @@ export class Projection extends Construct {
   constructor(scope: Construct, id: string, { settings, domainStream, discarded }: ProjectionProps) {
     super(scope, id);
 
-    this.accounts = new Table(this, 'Accounts', {
+    // The ids of these two are older than the names: with another id, CloudFormation would create a
+    // new table without data.
+    this.views = new Table(this, 'Accounts', {
       settings,
       role: 'views',
       partitionKey: { name: 'Id', type: dynamodb.AttributeType.STRING },
     });
-    this.transactions = new Table(this, 'Transactions', {
+    this.history = new Table(this, 'Transactions', {
       settings,
       role: 'history',
       partitionKey: { name: 'Id', type: dynamodb.AttributeType.STRING },
@@ -44,20 +46,19 @@ export class Projection extends Construct {
     this.projector = new RustFunction(this, 'Projector', {
       settings,
       name: 'projector',
-      description: 'Applies domain events to the read models, each once',
       environment: {
-        VIEW_TABLE: this.accounts.tableName,
-        HISTORY_TABLE: this.transactions.tableName,
+        VIEW_TABLE: this.views.tableName,
+        HISTORY_TABLE: this.history.tableName,
       },
       timeout: Duration.seconds(60),
       memoryMB: 512,
     });
-    this.accounts.grant(this.projector.handler, 'dynamodb:GetItem', 'dynamodb:PutItem', 'dynamodb:UpdateItem');
-    this.transactions.grant(this.projector.handler, 'dynamodb:BatchWriteItem');
+    this.views.grant(this.projector.handler, 'dynamodb:GetItem', 'dynamodb:PutItem', 'dynamodb:UpdateItem');
+    this.history.grant(this.projector.handler, 'dynamodb:BatchWriteItem');
 
     this.mapping = consume(domainStream, this.projector, discarded, {
       batchSize: 1000,
-      // Above 1, Lambda still keeps the order per partition key, which is the account.
+      // Above 1, Lambda still keeps the order per partition key, which is the aggregate's id.
       // https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html
       parallelizationFactor: STAGES[settings.stage].projectorParallelization,
     });

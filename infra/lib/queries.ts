@@ -22,17 +22,16 @@ export class Queries extends Construct {
     this.reader = new RustFunction(this, 'Reader', {
       settings,
       name: 'reader',
-      description: 'Answers queries from the read models',
       environment: {
-        VIEW_TABLE: projection.accounts.tableName,
-        HISTORY_TABLE: projection.transactions.tableName,
+        VIEW_TABLE: projection.views.tableName,
+        HISTORY_TABLE: projection.history.tableName,
       },
       // As the writer's; it holds a query back for a moment when asked for a sequence not yet seen.
       timeout: Duration.seconds(15),
       memoryMB: 512,
     });
-    projection.accounts.grant(this.reader.handler, 'dynamodb:GetItem');
-    projection.transactions.grant(this.reader.handler, 'dynamodb:GetItem', 'dynamodb:Query');
+    projection.views.grant(this.reader.handler, 'dynamodb:GetItem');
+    projection.history.grant(this.reader.handler, 'dynamodb:GetItem', 'dynamodb:Query');
 
     http.routes('Queries', this.reader, HttpRouteKey.with('/{proxy+}', HttpMethod.GET), {
       Account: [HttpMethod.GET, '/accounts/{accountId}'],

@@ -9,13 +9,13 @@ import * as iam from 'aws-cdk-lib/aws-iam';
 import * as lambda from 'aws-cdk-lib/aws-lambda';
 import * as logs from 'aws-cdk-lib/aws-logs';
 import { Construct } from 'constructs';
-import type { FunctionName, Settings } from './settings.ts';
+import { type FunctionName, FUNCTIONS } from './names.ts';
+import type { Settings } from './settings.ts';
 
 export interface RustFunctionProps {
   readonly settings: Settings;
   /** Which artifact folder holds the bootstrap. */
   readonly name: FunctionName;
-  readonly description: string;
   /** Everything the function reads from its environment, besides what Lambda itself sets. */
   readonly environment: Readonly<Record<string, string>>;
   readonly timeout: Duration;
@@ -49,7 +49,7 @@ export class RustFunction extends Construct {
     this.logGroup.grantWrite(role);
 
     this.handler = new lambda.Function(this, 'Function', {
-      description: props.description,
+      description: FUNCTIONS[props.name],
       runtime: lambda.Runtime.PROVIDED_AL2023,
       architecture: settings.architecture === 'arm64' ? lambda.Architecture.ARM_64 : lambda.Architecture.X86_64,
       handler: 'bootstrap',

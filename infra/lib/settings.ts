@@ -9,13 +9,10 @@
 import { closeSync, existsSync, openSync, readFileSync, readSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { RetentionDays } from 'aws-cdk-lib/aws-logs';
+import { FUNCTION_NAMES } from './names.ts';
 
 /** Where the stack is deployed to: AWS itself, or the local emulator (see `stage.ts`). */
 export type Stage = 'aws' | 'local';
-
-/** The functions, by the name of their crate binary and of their artifact folder. */
-export const FUNCTIONS = ['writer', 'translator', 'projector', 'archiver', 'reader'] as const;
-export type FunctionName = (typeof FUNCTIONS)[number];
 
 /** Capacity of the domain stream. */
 export type StreamCapacity =
@@ -223,7 +220,8 @@ function artifacts(lookup: Lookup, architecture: Settings['architecture']): stri
     throw refused('artifacts', value, 'a folder, absolute or relative to infra/');
   }
   const folder = resolve(INFRA, value);
-  const missing = FUNCTIONS.map((name) => resolve(folder, name, 'bootstrap')).filter((file) => !existsSync(file));
+  const bootstraps = FUNCTION_NAMES.map((name) => resolve(folder, name, 'bootstrap'));
+  const missing = bootstraps.filter((file) => !existsSync(file));
   if (missing.length > 0) {
     throw new SettingError(
       `Setting "artifacts" is ${JSON.stringify(value)}, but there is no ${missing.join(', no ')}. ` +
@@ -231,7 +229,7 @@ function artifacts(lookup: Lookup, architecture: Settings['architecture']): stri
         'repository, or name another folder with "-c artifacts=<folder>".',
     );
   }
-  for (const file of FUNCTIONS.map((name) => resolve(folder, name, 'bootstrap'))) {
+  for (const file of bootstraps) {
     const builtFor = programArchitecture(file);
     if (builtFor !== undefined && builtFor !== architecture) {
       throw new SettingError(

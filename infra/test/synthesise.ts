@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { App } from 'aws-cdk-lib';
 import { Template } from 'aws-cdk-lib/assertions';
 import { MillraceStack } from '../lib/millrace-stack.ts';
-import { FUNCTIONS, readSettings } from '../lib/settings.ts';
+import { FUNCTION_NAMES } from '../lib/names.ts';
+import { readSettings } from '../lib/settings.ts';
 
 const FLAGS = (JSON.parse(readFileSync(join(import.meta.dirname, '../cdk.json'), 'utf8')) as { context: object }).context;
 
@@ -15,7 +16,7 @@ export const EMULATOR = { AWS_ENDPOINT_URL: 'http://127.0.0.1:4566' };
 /** A folder of bootstraps; what they hold is of no matter to a synthesis. */
 export function fakeArtifacts(): string {
   const folder = mkdtempSync(join(tmpdir(), 'millrace-artifacts-'));
-  for (const name of FUNCTIONS) {
+  for (const name of FUNCTION_NAMES) {
     mkdirSync(join(folder, name));
     writeFileSync(join(folder, name, 'bootstrap'), name);
   }
