@@ -2,6 +2,7 @@
 import { Duration } from 'aws-cdk-lib';
 import { HttpMethod, HttpRouteKey } from 'aws-cdk-lib/aws-apigatewayv2';
 import { Construct } from 'constructs';
+import { aggregatePath, collectionPath, type Domain } from './domain.ts';
 import type { EventLog } from './event-log.ts';
 import type { HttpApi } from './http-api.ts';
 import { RustFunction } from './rust-function.ts';
@@ -9,6 +10,8 @@ import type { Settings } from './settings.ts';
 
 export interface CommandsProps {
   readonly settings: Settings;
+  /** Its commands are the routes, and its settings are in the writer's environment. */
+  readonly domain: Domain;
   readonly eventLog: EventLog;
   readonly http: HttpApi;
 }
@@ -16,16 +19,16 @@ export interface CommandsProps {
 export class Commands extends Construct {
   readonly writer: RustFunction;
 
-  constructor(scope: Construct, id: string, { settings, eventLog, http }: CommandsProps) {
+  constructor(scope: Construct, id: string, { settings, domain, eventLog, http }: CommandsProps) {
     super(scope, id);
 
     this.writer = new RustFunction(this, 'Writer', {
       settings,
       name: 'writer',
       environment: {
+        ...domain.environment,
         EVENTS_TABLE: eventLog.events.tableName,
         IDEMPOTENCY_TABLE: eventLog.idempotency.tableName,
-        DEFAULT_CURRENCY: settings.defaultCurrency,
       },
       // With Lambda's 10 s for a start, below the 30 s after which the API stops waiting; and longer
       // than two calls of a service that time out, so that the client gets the writer's own answer.
@@ -43,10 +46,9 @@ export class Commands extends Construct {
 
     // Unknown paths and methods come here too: the writer answers them with problem+json, where
     // the API itself would say {"message":"Not Found"}.
-    http.routes('Commands', this.writer, HttpRouteKey.DEFAULT, {
-      Open: [HttpMethod.POST, '/accounts'],
-      Credit: [HttpMethod.POST, '/accounts/{accountId}/credit'],
-      Withdraw: [HttpMethod.POST, '/accounts/{accountId}/withdraw'],
+    http.routes('Commands', this.writer, HttpRouteKey.DEFAULT, HttpMethod.POST, {
+      [domain.opens]: collectionPath(domain),
+      ...Object.fromEntries(domain.commands.map((command) => [command, aggregatePath(domain, command)])),
     });
   }
 }

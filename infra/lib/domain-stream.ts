@@ -10,6 +10,7 @@ import * as lambda from 'aws-cdk-lib/aws-lambda';
 import { DynamoEventSource } from 'aws-cdk-lib/aws-lambda-event-sources';
 import { Construct } from 'constructs';
 import type { DiscardedBatches } from './discarded-batches.ts';
+import type { Domain } from './domain.ts';
 import type { EventLog } from './event-log.ts';
 import { mappingDefaults } from './mapping.ts';
 import { RustFunction } from './rust-function.ts';
@@ -19,20 +20,22 @@ import { Table } from './table.ts';
 
 export interface DomainStreamProps {
   readonly settings: Settings;
+  /** Its settings are in the translator's environment. */
+  readonly domain: Domain;
   readonly eventLog: EventLog;
   readonly discarded: DiscardedBatches;
 }
 
 export class DomainStream extends Construct {
-  /** One CloudEvent per event, partition key = account id. */
+  /** One CloudEvent per event; the partition key is the aggregate's id. */
   readonly stream: kinesis.Stream;
-  /** How far each account is published, one item per account: `Id`. */
+  /** The publication cursors, one item per aggregate: `Id`. */
   readonly cursors: Table;
   readonly translator: RustFunction;
   /** What hands rows to the translator. */
   readonly mapping: DynamoEventSource;
 
-  constructor(scope: Construct, id: string, { settings, eventLog, discarded }: DomainStreamProps) {
+  constructor(scope: Construct, id: string, { settings, domain, eventLog, discarded }: DomainStreamProps) {
     super(scope, id);
 
     this.stream = domainStream(this, settings);
@@ -47,10 +50,10 @@ export class DomainStream extends Construct {
       settings,
       name: 'translator',
       environment: {
+        ...domain.environment,
         EVENTS_TABLE: eventLog.events.tableName,
         CURSOR_TABLE: this.cursors.tableName,
         STREAM_NAME: this.stream.streamName,
-        DEFAULT_CURRENCY: settings.defaultCurrency,
       },
       // Long enough to sit out throttling and to fill a gap of a few thousand rows; what isn't
       // through by then is reported, and comes again.
@@ -84,7 +87,7 @@ function domainStream(scope: Construct, settings: Settings): kinesis.Stream {
   const stream = new kinesis.Stream(scope, 'Stream', {
     retentionPeriod: Duration.hours(settings.retentionHours),
     removalPolicy: settings.removalPolicy === 'retain' ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
-    // The key AWS manages for Kinesis. A consumer in another account needs a customer key instead,
+    // The key AWS manages for Kinesis. A consumer in another AWS account needs a customer key instead,
     // because that one can't be shared.
     // https://docs.aws.amazon.com/streams/latest/dev/what-is-sse.html
     encryption: kinesis.StreamEncryption.MANAGED,
@@ -118,7 +121,7 @@ const NEW_EVENT_ROWS = JSON.parse(
  *
  * It takes two: `anything-but` matches only where there is a string to compare, so by itself it
  * would drop, without a trace, a row whose `Type` is missing or isn't a string. Such a row has to
- * reach the translator, which then reports that the account is blocked, and where.
+ * reach the translator, which then blocks the aggregate and reports the row.
  *
  * `exists` looks at leaves only, hence at `Type.S` and never at `Type`. On `Type`, which is no
  * leaf, `exists: false` would hold for every record.

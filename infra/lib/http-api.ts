@@ -10,21 +10,21 @@ import { HttpIamAuthorizer } from 'aws-cdk-lib/aws-apigatewayv2-authorizers';
 import { HttpLambdaIntegration } from 'aws-cdk-lib/aws-apigatewayv2-integrations';
 import * as logs from 'aws-cdk-lib/aws-logs';
 import { Construct } from 'constructs';
+import type { Domain } from './domain.ts';
 import type { RustFunction } from './rust-function.ts';
 import type { Settings } from './settings.ts';
 
 /**
  * How much the API lets in. Above it callers get 429, before any function is started: it bounds
- * what a runaway client can cost. An account's own limit is 10,000/s with a burst of 5,000.
+ * what a runaway client can cost. An AWS account's own limit is 10,000/s with a burst of 5,000.
  * https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-throttling.html
  */
 const THROTTLE: apigatewayv2.ThrottleSettings = { rateLimit: 2000, burstLimit: 1000 };
 
-/** Routes by their ids in the stack. */
-export type NamedRoutes = Readonly<Record<string, readonly [method: apigatewayv2.HttpMethod, path: string]>>;
-
 export interface HttpApiProps {
   readonly settings: Settings;
+  /** Its collection is part of the API's label. */
+  readonly domain: Domain;
 }
 
 export class HttpApi extends Construct {
@@ -33,15 +33,15 @@ export class HttpApi extends Construct {
   readonly accessLog: logs.LogGroup;
   private readonly authorizer: apigatewayv2.IHttpRouteAuthorizer;
 
-  constructor(scope: Construct, id: string, { settings }: HttpApiProps) {
+  constructor(scope: Construct, id: string, { settings, domain }: HttpApiProps) {
     super(scope, id);
 
     this.authorizer = settings.authorization === 'iam' ? new HttpIamAuthorizer() : new apigatewayv2.HttpNoneAuthorizer();
 
     this.api = new apigatewayv2.HttpApi(this, 'Api', {
       // A label, not a unique name; it tells the stacks apart in the console.
-      apiName: `${Stack.of(this).stackName}-accounts`,
-      description: 'Accounts: commands to the writer, queries to the reader',
+      apiName: `${Stack.of(this).stackName}-${domain.collection}`,
+      description: 'Commands to the writer, queries to the reader',
       createDefaultStage: false,
     });
 
@@ -64,7 +64,7 @@ export class HttpApi extends Construct {
             sourceIp: '$context.identity.sourceIp',
             caller: '$context.identity.userArn',
             method: '$context.httpMethod',
-            // Not the path: it contains the account's id, and no log does. The route says which
+            // Not the path: it contains the aggregate's id, and no log does. The route says which
             // command or query it is.
             route: '$context.routeKey',
             status: '$context.status',
@@ -79,10 +79,16 @@ export class HttpApi extends Construct {
 
   /**
    * Sends requests that match a route to `target`, payload format 2.0, after the API's authorization.
-   * `rest` matches every request that matches no other route; `named` routes are treated like `rest`,
-   * but the access log contains their names.
+   * `rest` matches every request that matches no other route. Each of `paths` is treated like `rest`, but
+   * the access log contains its route; they are by name, and a route's id is made of its name.
    */
-  routes(id: string, target: RustFunction, rest: apigatewayv2.HttpRouteKey, named: NamedRoutes): void {
+  routes(
+    id: string,
+    target: RustFunction,
+    rest: apigatewayv2.HttpRouteKey,
+    method: apigatewayv2.HttpMethod,
+    paths: Readonly<Record<string, string>>,
+  ): void {
     const integration = new HttpLambdaIntegration(id, target.handler);
     const route = (routeId: string, routeKey: apigatewayv2.HttpRouteKey) =>
       new apigatewayv2.HttpRoute(this, routeId, {
@@ -92,8 +98,13 @@ export class HttpApi extends Construct {
         authorizer: this.authorizer,
       });
     route(`${id}Route`, rest);
-    for (const [name, [method, path]] of Object.entries(named)) {
-      route(`${name}Route`, apigatewayv2.HttpRouteKey.with(path, method));
+    for (const [name, path] of Object.entries(paths)) {
+      route(`${pascalCase(name)}Route`, apigatewayv2.HttpRouteKey.with(path, method));
     }
   }
+}
+
+/** `AddItem` for `add-item`, as CDK's ids are written. */
+function pascalCase(name: string): string {
+  return name.replace(/(?:^|-)(\w)/g, (_, first: string) => first.toUpperCase());
 }

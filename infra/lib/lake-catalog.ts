@@ -6,6 +6,7 @@ import { Names, Stack } from 'aws-cdk-lib';
 import * as glue from 'aws-cdk-lib/aws-glue';
 import type * as s3 from 'aws-cdk-lib/aws-s3';
 import { Construct } from 'constructs';
+import type { Domain, LakeColumn } from './domain.ts';
 import type { Settings } from './settings.ts';
 import { STAGES } from './stage.ts';
 
@@ -23,16 +24,13 @@ const ENVELOPE = [
   'causationid',
 ] as const;
 
-/** The fields of `data`, in Hive's types and in Athena's. */
-const DATA = [
-  { name: 'accountId', hive: 'string', presto: 'varchar' },
-  { name: 'sequence', hive: 'bigint', presto: 'bigint' },
-  { name: 'amount', hive: 'bigint', presto: 'bigint' },
-  { name: 'currency', hive: 'string', presto: 'varchar' },
-] as const;
+/** Hive's types, which Glue knows, in those of a view's SQL. */
+const PRESTO = { string: 'varchar', bigint: 'bigint' } as const;
 
 export interface LakeCatalogProps {
   readonly settings: Settings;
+  /** Its members of public data have a column each, next to the aggregate's id and the sequence. */
+  readonly domain: Domain;
   readonly bucket: s3.IBucket;
 }
 
@@ -43,9 +41,14 @@ export class LakeCatalog extends Construct {
   readonly database: glue.CfnDatabase;
   readonly table: glue.CfnTable;
 
-  constructor(scope: Construct, id: string, { settings, bucket }: LakeCatalogProps) {
+  constructor(scope: Construct, id: string, { settings, domain, bucket }: LakeCatalogProps) {
     super(scope, id);
     const catalogId = Stack.of(this).account;
+    const data: readonly LakeColumn[] = [
+      { name: domain.id, type: 'string' },
+      { name: 'sequence', type: 'bigint' },
+      ...domain.lake,
+    ];
 
     this.databaseName = Names.uniqueResourceName(this, { maxLength: 100, separator: '_' }).toLowerCase();
     this.database = new glue.CfnDatabase(this, 'Database', {
@@ -87,7 +90,7 @@ export class LakeCatalog extends Construct {
           },
           columns: [
             ...ENVELOPE.map((name) => ({ name, type: 'string' })),
-            { name: 'data', type: `struct<${DATA.map((field) => `${field.name}:${field.hive}`).join(',')}>` },
+            { name: 'data', type: hiveStruct(data) },
             {
               name: 'data_base64',
               type: 'string',
@@ -99,7 +102,7 @@ export class LakeCatalog extends Construct {
     });
     this.table.addResourceDependency(this.database);
 
-    if (STAGES[settings.stage].lakeView) this.domainEvents(catalogId);
+    if (STAGES[settings.stage].lakeView) this.domainEvents(catalogId, data);
   }
 
   /**
@@ -109,12 +112,12 @@ export class LakeCatalog extends Construct {
    * the earliest is shown. A query on a few days is cheaper on `events`: the view has to look at
    * every day to know which line came first.
    */
-  private domainEvents(catalogId: string): void {
+  private domainEvents(catalogId: string, data: readonly LakeColumn[]): void {
     const columns = [
       ...ENVELOPE.map((name) => ({ name, type: 'varchar' })),
       {
         name: 'data',
-        type: `row(${DATA.map((field) => `${field.name.toLowerCase()} ${field.presto}`).join(', ')})`,
+        type: `row(${data.map((field) => `${field.name.toLowerCase()} ${PRESTO[field.type]}`).join(', ')})`,
       },
       { name: 'dt', type: 'varchar' },
     ];
@@ -141,11 +144,15 @@ export class LakeCatalog extends Construct {
           serdeInfo: {},
           columns: columns.map(({ name, type }) => ({
             name,
-            type: type === 'varchar' ? 'string' : `struct<${DATA.map((f) => `${f.name}:${f.hive}`).join(',')}>`,
+            type: type === 'varchar' ? 'string' : hiveStruct(data),
           })),
         },
       },
     });
     view.addResourceDependency(this.table);
   }
+}
+
+function hiveStruct(fields: readonly LakeColumn[]): string {
+  return `struct<${fields.map(({ name, type }) => `${name}:${type}`).join(',')}>`;
 }

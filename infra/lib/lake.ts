@@ -16,6 +16,7 @@ import { Construct } from 'constructs';
 import type { DiscardedBatches } from './discarded-batches.ts';
 import { consume } from './domain-stream-consumer.ts';
 import type { DomainStream } from './domain-stream.ts';
+import type { Domain } from './domain.ts';
 import { LakeCatalog } from './lake-catalog.ts';
 import { PrivateBucket } from './private-bucket.ts';
 import { RustFunction } from './rust-function.ts';
@@ -37,6 +38,8 @@ const RESULT_DAYS = 30;
 
 export interface LakeProps {
   readonly settings: Settings;
+  /** Its members of public data that the lake's table has columns for. */
+  readonly domain: Domain;
   readonly domainStream: DomainStream;
   readonly discarded: DiscardedBatches;
   readonly accessLogs: s3.IBucket;
@@ -64,7 +67,7 @@ export class Lake extends Construct {
       ],
     });
     this.deliveryStream = this.delivery(settings);
-    this.catalog = new LakeCatalog(this, 'Catalog', { settings, bucket: this.bucket });
+    this.catalog = new LakeCatalog(this, 'Catalog', { settings, domain: props.domain, bucket: this.bucket });
     this.workGroup = this.queries(settings);
 
     this.archiver = new RustFunction(this, 'Archiver', {
@@ -98,7 +101,7 @@ export class Lake extends Construct {
     // delete the whole bucket.
     // https://docs.aws.amazon.com/firehose/latest/dev/controlling-access.html#using-iam-s3
     const role = new iam.Role(this, 'DeliveryRole', {
-      // On behalf of this account only: otherwise another account's delivery stream could be made to
+      // On behalf of this AWS account only: otherwise another one's delivery stream could be made to
       // write here. The stream's own ARN would be a circle, because the stream refers to the role.
       // https://docs.aws.amazon.com/firehose/latest/dev/confused-deputy.html
       assumedBy: new iam.ServicePrincipal('firehose.amazonaws.com', {

@@ -6,6 +6,7 @@ import { Construct } from 'constructs';
 import { Commands } from './commands.ts';
 import { DiscardedBatches } from './discarded-batches.ts';
 import { DomainStream } from './domain-stream.ts';
+import type { Domain } from './domain.ts';
 import { EventLog } from './event-log.ts';
 import { HttpApi } from './http-api.ts';
 import { Lake } from './lake.ts';
@@ -22,10 +23,12 @@ const ACCESS_LOG_DAYS = 90;
 
 export interface MillraceStackProps extends StackProps {
   readonly settings: Settings;
+  /** The domain whose functions `settings.artifacts` contains. */
+  readonly domain: Domain;
 }
 
 export class MillraceStack extends Stack {
-  constructor(scope: Construct, id: string, { settings, ...props }: MillraceStackProps) {
+  constructor(scope: Construct, id: string, { settings, domain, ...props }: MillraceStackProps) {
     const { account } = STAGES[settings.stage];
     super(scope, id, {
       description: 'Millrace: an event log made into a stream of domain events',
@@ -39,13 +42,13 @@ export class MillraceStack extends Stack {
     });
     const discarded = new DiscardedBatches(this, 'DiscardedBatches', { settings, accessLogs });
 
-    const http = new HttpApi(this, 'HttpApi', { settings });
+    const http = new HttpApi(this, 'HttpApi', { settings, domain });
     const eventLog = new EventLog(this, 'EventLog', { settings });
-    const commands = new Commands(this, 'Commands', { settings, eventLog, http });
-    const domainStream = new DomainStream(this, 'DomainStream', { settings, eventLog, discarded });
+    const commands = new Commands(this, 'Commands', { settings, domain, eventLog, http });
+    const domainStream = new DomainStream(this, 'DomainStream', { settings, domain, eventLog, discarded });
     const projection = new Projection(this, 'Projection', { settings, domainStream, discarded });
-    const queries = new Queries(this, 'Queries', { settings, projection, http });
-    const lake = new Lake(this, 'Lake', { settings, domainStream, discarded, accessLogs });
+    const queries = new Queries(this, 'Queries', { settings, domain, projection, http });
+    const lake = new Lake(this, 'Lake', { settings, domain, domainStream, discarded, accessLogs });
 
     new Observability(this, 'Observability', { settings, http, commands, domainStream, projection, queries, lake });
 
@@ -71,6 +74,6 @@ export class MillraceStack extends Stack {
       AthenaWorkGroup: lake.workGroup.name,
     };
     for (const name of OUTPUT_NAMES) new CfnOutput(this, name, { value: outputs[name], description: OUTPUTS[name] });
-    new CfnOutput(this, 'DefaultCurrency', { value: settings.defaultCurrency });
+    for (const [name, output] of Object.entries(domain.outputs)) new CfnOutput(this, name, output);
   }
 }

@@ -64,15 +64,16 @@ export class Observability extends Construct {
 
   private alarms({ http, commands, domainStream, projection, queries, lake }: ObservabilityProps): void {
     const { translator } = domainStream;
+    // The alarm's id is also the heading of its paragraph in the runbook.
     this.alarm('AccountsBlocked', {
       metric: own(translator, 'AggregatesBlocked'),
       threshold: 1,
-      means: 'Rows that cannot be translated hold their accounts back.',
+      means: 'Publication of at least one aggregate is suspended.',
     });
     this.alarm('ViewsStale', {
       metric: own(projection.projector, 'ViewsStale'),
       threshold: 1,
-      means: 'Views are behind the events that their accounts have.',
+      means: 'At least one view is known to miss events of its aggregate.',
     });
     for (const [name, function_, mapping] of [
       ['Translator', translator, domainStream.mapping],

@@ -2,6 +2,7 @@
 import { Duration } from 'aws-cdk-lib';
 import { HttpMethod, HttpRouteKey } from 'aws-cdk-lib/aws-apigatewayv2';
 import { Construct } from 'constructs';
+import { aggregatePath, type Domain } from './domain.ts';
 import type { HttpApi } from './http-api.ts';
 import type { Projection } from './projection.ts';
 import { RustFunction } from './rust-function.ts';
@@ -9,6 +10,8 @@ import type { Settings } from './settings.ts';
 
 export interface QueriesProps {
   readonly settings: Settings;
+  /** Its queries are the routes. */
+  readonly domain: Domain;
   readonly projection: Projection;
   readonly http: HttpApi;
 }
@@ -16,7 +19,7 @@ export interface QueriesProps {
 export class Queries extends Construct {
   readonly reader: RustFunction;
 
-  constructor(scope: Construct, id: string, { settings, projection, http }: QueriesProps) {
+  constructor(scope: Construct, id: string, { settings, domain, projection, http }: QueriesProps) {
     super(scope, id);
 
     this.reader = new RustFunction(this, 'Reader', {
@@ -33,10 +36,11 @@ export class Queries extends Construct {
     projection.views.grant(this.reader.handler, 'dynamodb:GetItem');
     projection.history.grant(this.reader.handler, 'dynamodb:GetItem', 'dynamodb:Query');
 
-    http.routes('Queries', this.reader, HttpRouteKey.with('/{proxy+}', HttpMethod.GET), {
-      Account: [HttpMethod.GET, '/accounts/{accountId}'],
-      Transactions: [HttpMethod.GET, '/accounts/{accountId}/transactions'],
-      Balance: [HttpMethod.GET, '/accounts/{accountId}/balance'],
+    const { aggregate, history, viewAt } = domain;
+    http.routes('Queries', this.reader, HttpRouteKey.with('/{proxy+}', HttpMethod.GET), HttpMethod.GET, {
+      [aggregate]: aggregatePath(domain),
+      [history]: aggregatePath(domain, history),
+      ...(viewAt !== undefined && { [viewAt]: aggregatePath(domain, viewAt) }),
     });
   }
 }

@@ -3,11 +3,12 @@
  *
  * `bin/millrace.ts` reads these once, from CDK context (`-c name=value`, or the
  * `context` of cdk.json). Constructs get the result and never look at context or
- * environment themselves, so this file is the whole list. The environment decides one thing only:
- * whether the stage `local` may be used.
+ * environment themselves, so this file is the whole list, next to the domain's own settings
+ * (`../domain/accounts.ts`). The environment decides one thing only: whether the stage `local` may be
+ * used.
  */
-import { closeSync, existsSync, openSync, readFileSync, readSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { closeSync, existsSync, openSync, readSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { RetentionDays } from 'aws-cdk-lib/aws-logs';
 import { FUNCTION_NAMES } from './names.ts';
 
@@ -64,12 +65,6 @@ export interface Settings {
    */
   readonly authorization: 'iam' | 'none';
 
-  /**
-   * `defaultCurrency`: ISO 4217 code of an account opened without one, and of rows older than
-   * the attribute. Default `EUR`. On a table that already holds such rows it must not change.
-   */
-  readonly defaultCurrency: string;
-
   /** `logRetentionDays`: how long log groups keep a line; a value CloudWatch offers, default 30. */
   readonly logRetentionDays: RetentionDays;
 
@@ -102,12 +97,6 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 
 const INFRA = resolve(import.meta.dirname, '..');
 
-/**
- * The ISO 4217 codes that the functions accept. A test holds the file equal to their list
- * (`tests/tests/infra.rs`), because functions with another default currency fail at start.
- */
-const CURRENCIES = JSON.parse(readFileSync(join(import.meta.dirname, 'currencies.json'), 'utf8')) as string[];
-
 /** Reads every setting, and refuses the first that isn't usable. */
 export function readSettings(lookup: Lookup, environment: Environment): Settings {
   const stage = oneOf(lookup, 'stage', ['aws', 'local'], 'aws');
@@ -123,7 +112,6 @@ export function readSettings(lookup: Lookup, environment: Environment): Settings
     retentionHours: integer(lookup, 'retentionHours', 24, 8760, 168),
     capacity: capacity(lookup),
     authorization: oneOf(lookup, 'authorization', ['iam', 'none'], local ? 'none' : 'iam'),
-    defaultCurrency: currency(lookup),
     logRetentionDays: logRetention(lookup),
     alarmTopic: topic(lookup),
     runbook: text(lookup, 'runbook', 'docs/runbook.md'),
@@ -143,14 +131,6 @@ function capacity(lookup: Lookup): StreamCapacity {
     throw refused('shards', lookup('shards'), 'no value while shardMode is on-demand');
   }
   return { mode };
-}
-
-function currency(lookup: Lookup): string {
-  const value = lookup('defaultCurrency') ?? 'EUR';
-  if (typeof value !== 'string' || !CURRENCIES.includes(value)) {
-    throw refused('defaultCurrency', value, 'a currency code that ISO 4217 lists, three capital letters such as EUR');
-  }
-  return value;
 }
 
 /**
@@ -278,7 +258,8 @@ function isUnset(value: unknown): value is null | undefined {
   return value === undefined || value === null;
 }
 
-function refused(name: string, value: unknown, allowed: string): SettingError {
+/** The error about a setting whose value can't be used; `allowed` says which values can. */
+export function refused(name: string, value: unknown, allowed: string): SettingError {
   const given = isUnset(value) ? 'is missing' : `is ${JSON.stringify(value)}`;
   return new SettingError(`Setting "${name}" ${given}; allowed: ${allowed}.`);
 }

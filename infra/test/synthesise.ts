@@ -4,9 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { App } from 'aws-cdk-lib';
 import { Template } from 'aws-cdk-lib/assertions';
+import { accounts } from '../domain/accounts.ts';
+import type { Domain } from '../lib/domain.ts';
 import { MillraceStack } from '../lib/millrace-stack.ts';
 import { FUNCTION_NAMES } from '../lib/names.ts';
-import { readSettings } from '../lib/settings.ts';
+import { type Lookup, readSettings } from '../lib/settings.ts';
 
 const FLAGS = (JSON.parse(readFileSync(join(import.meta.dirname, '../cdk.json'), 'utf8')) as { context: object }).context;
 
@@ -23,16 +25,21 @@ export function fakeArtifacts(): string {
   return folder;
 }
 
-/** The app with these settings, which come as they do from the command line. */
-export function app(settings: Record<string, unknown> = {}): { app: App; stack: MillraceStack } {
+/**
+ * The app with these settings, which come as they do from the command line, and of the domain that is
+ * deployed or of another one.
+ */
+export function app(
+  settings: Record<string, unknown> = {},
+  domain: (lookup: Lookup) => Domain = accounts,
+): { app: App; stack: MillraceStack } {
   const app = new App({ context: { ...FLAGS, artifacts: fakeArtifacts(), ...settings } });
-  const stack = new MillraceStack(app, 'Millrace', {
-    settings: readSettings((name) => app.node.tryGetContext(name), EMULATOR),
-  });
+  const lookup: Lookup = (name) => app.node.tryGetContext(name);
+  const stack = new MillraceStack(app, 'Millrace', { settings: readSettings(lookup, EMULATOR), domain: domain(lookup) });
   return { app, stack };
 }
 
 /** Its template. */
-export function template(settings: Record<string, unknown> = {}): Template {
-  return Template.fromStack(app(settings).stack);
+export function template(...settings: Parameters<typeof app>): Template {
+  return Template.fromStack(app(...settings).stack);
 }

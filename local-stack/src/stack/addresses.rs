@@ -61,9 +61,7 @@ struct Outputs {
     events_table: String,
     idempotency_table: String,
     cursor_table: String,
-    #[serde(alias = "AccountsTable")]
     view_table: String,
-    #[serde(alias = "TransactionsTable")]
     history_table: String,
     stream_name: String,
     delivery_stream: String,

@@ -1,0 +1,67 @@
+/**
+ * What the stack has to know about the domain: the part of the Rust trait `Domain` that shows in routes,
+ * in the environment and in the lake. `../domain/accounts.ts` describes the bank account.
+ */
+
+export interface Domain {
+  /** First segment of each path, `Domain::COLLECTION` in Rust: `orders`. */
+  readonly collection: string;
+
+  /** What one aggregate is called: `order`. The id of the view's route is made of it. */
+  readonly aggregate: string;
+
+  /**
+   * Member of public data that contains the aggregate's id, `Domain::ID` in Rust: `orderId`. The paths'
+   * parameter has the same name.
+   */
+  readonly id: string;
+
+  /** The command that `POST /{collection}` is, `Domain::OPENS` in Rust: `place`. */
+  readonly opens: string;
+
+  /** The other commands. Each is the last segment of its path: `ship`. */
+  readonly commands: readonly string[];
+
+  /** Last segment of the history's path, `Project::HISTORY` in Rust: `history`. */
+  readonly history: string;
+
+  /**
+   * Last segment of the path of the view at a time, `Project::VIEW_AT` in Rust.
+   * @default - there is no such query
+   */
+  readonly viewAt?: string;
+
+  /** The domain's own members of public data that have a column in the lake, `Domain::LAKE` in Rust. */
+  readonly lake: readonly LakeColumn[];
+
+  /**
+   * The domain's own settings, as environment variables of the functions that read them: the writer and
+   * the translator.
+   */
+  readonly environment: Readonly<Record<string, string>>;
+
+  /** Outputs that the stack has next to those of `names.json`. */
+  readonly outputs: Readonly<Record<string, DomainOutput>>;
+}
+
+/** A field of the lake's column `data`. */
+export interface LakeColumn {
+  readonly name: string;
+  /** In Hive's types; `bigint` is an integer of 64 bits. */
+  readonly type: 'string' | 'bigint';
+}
+
+export interface DomainOutput {
+  readonly value: string;
+  readonly description: string;
+}
+
+/** `/orders`. */
+export function collectionPath({ collection }: Domain): string {
+  return `/${collection}`;
+}
+
+/** `/orders/{orderId}`, or with a last segment `/orders/{orderId}/ship`. */
+export function aggregatePath({ collection, id }: Domain, segment?: string): string {
+  return [`/${collection}/{${id}}`, segment].filter((it) => it !== undefined).join('/');
+}
