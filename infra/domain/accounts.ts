@@ -9,7 +9,7 @@ import { type Lookup, refused } from '../lib/settings.ts';
  * (`tests/tests/infra.rs`), because functions with another default currency fail at start.
  */
 const CURRENCIES = JSON.parse(
-  readFileSync(join(import.meta.dirname, '../lib/currencies.json'), 'utf8'),
+  readFileSync(join(import.meta.dirname, 'currencies.json'), 'utf8'),
 ) as string[];
 
 /**

@@ -7,6 +7,7 @@
 
 pub mod files;
 mod lock;
+pub mod names;
 pub mod prerequisites;
 pub mod progress;
 pub mod setup;

@@ -8,15 +8,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use millrace_domain::money::Currency;
 use millrace_local_stack::Workspace;
+use millrace_local_stack::names;
 use millrace_local_stack::progress::Progress;
 use millrace_local_stack::setup::{node, python};
 use millrace_runtime::aws::Timeouts;
 use millrace_runtime::metrics::{Metric, NAMESPACE};
 use serde_json::Value;
 use tokio::sync::OnceCell;
-
-/// The functions as the app takes them; synthesising doesn't look inside.
-const FUNCTIONS: [&str; 5] = ["writer", "translator", "projector", "archiver", "reader"];
 
 fn workspace() -> Result<Workspace> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
@@ -40,9 +38,10 @@ fn run(command: &mut Command) -> Result<Output> {
 /// Synthesises the app, and answers with the template.
 fn synthesise(infra: &Path, folder: &Path, stage: &str) -> Result<PathBuf> {
     let artifacts = folder.join("lambda");
-    for function in FUNCTIONS {
-        std::fs::create_dir_all(artifacts.join(function))?;
-        std::fs::write(artifacts.join(function).join("bootstrap"), function)?;
+    // Synthesising doesn't look inside.
+    for function in names::functions() {
+        std::fs::create_dir_all(artifacts.join(&function))?;
+        std::fs::write(artifacts.join(&function).join("bootstrap"), &function)?;
     }
     let assembly = folder.join(stage);
     run(Command::new("node")
@@ -200,7 +199,7 @@ fn the_app_accepts_the_currencies_that_the_functions_accept() -> Result<()> {
         .map(String::from_iter)
         .filter(|code| Currency::listed(code).is_ok())
         .collect();
-    let file = workspace()?.infra().join("lib/currencies.json");
+    let file = workspace()?.infra().join("domain/currencies.json");
     let listed: Vec<String> = serde_json::from_slice(&std::fs::read(&file)?)?;
     ensure!(
         listed == accepted,

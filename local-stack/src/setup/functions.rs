@@ -10,10 +10,7 @@ use tokio::process::Command;
 
 use crate::progress::{Progress, Step};
 use crate::stamp::{Inputs, Stamp};
-use crate::{Workspace, tool};
-
-/// The functions: each is a binary of this name.
-const FUNCTIONS: [&str; 5] = ["writer", "translator", "projector", "archiver", "reader"];
+use crate::{Workspace, names, tool};
 
 /// Which packages cargo selects. A dependency's features depend on the selection, so the one that
 /// was used before compiles nothing anew.
@@ -34,12 +31,13 @@ pub(crate) async fn build(
     progress: &Progress,
 ) -> Result<String> {
     let step = progress.start("Lambda functions");
-    let built = compile(workspace, packages, &step).await?;
+    let functions = names::functions();
+    let built = compile(workspace, packages, &functions, &step).await?;
     let mut all = Inputs::default();
-    for name in FUNCTIONS {
+    for name in &functions {
         let executable = built
             .iter()
-            .find(|built| built.name == name)
+            .find(|built| built.name == *name)
             .with_context(|| format!("cargo built no binary called {name}"))?;
         step.detail(name);
         let hash = lay_out(&executable.path, &folder.join(name), &step).await?;
@@ -49,7 +47,12 @@ pub(crate) async fn build(
     Ok(all.hash())
 }
 
-async fn compile(workspace: &Workspace, packages: Packages, step: &Step) -> Result<Vec<Built>> {
+async fn compile(
+    workspace: &Workspace,
+    packages: Packages,
+    functions: &[String],
+    step: &Step,
+) -> Result<Vec<Built>> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(workspace.root())
@@ -65,7 +68,7 @@ async fn compile(workspace: &Workspace, packages: Packages, step: &Step) -> Resu
         Packages::Of(package) => cargo.args(["--package", package]),
         Packages::Workspace => cargo.arg("--workspace"),
     };
-    cargo.args(FUNCTIONS.iter().flat_map(|name| ["--bin", name]));
+    cargo.args(functions.iter().flat_map(|name| ["--bin", name]));
     Ok(executables(&tool::output(step, &mut cargo).await?))
 }
 

@@ -174,6 +174,25 @@ mod tests {
     }
 
     #[test]
+    fn every_output_of_the_app_is_read_and_the_others_are_the_domains() {
+        let mut expected = crate::names::outputs();
+        expected.push("DefaultCurrency".to_owned());
+        expected.sort();
+        let outputs = outputs();
+        let names: Vec<&String> = outputs["Millrace"]
+            .as_object()
+            .expect("an object")
+            .keys()
+            .collect();
+        assert_eq!(names, expected.iter().collect::<Vec<_>>());
+        let settings = local(&outputs).expect("readable").settings;
+        assert_eq!(
+            settings.into_keys().collect::<Vec<_>>(),
+            ["DefaultCurrency"]
+        );
+    }
+
+    #[test]
     fn an_output_that_is_missing_is_named() {
         let mut outputs = outputs();
         outputs["Millrace"]

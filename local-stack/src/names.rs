@@ -1,0 +1,34 @@
+//! The names that the CDK app and the Rust code share: `infra/lib/names.json`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+const NAMES: &str = include_str!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../infra/lib/names.json"
+));
+
+/// Each name with its description.
+#[derive(Deserialize)]
+struct Names {
+    #[cfg_attr(not(test), expect(dead_code, reason = "a test compares them"))]
+    outputs: BTreeMap<String, String>,
+    functions: BTreeMap<String, String>,
+}
+
+fn read() -> Names {
+    serde_json::from_str(NAMES).expect("the CDK app's tests read it too")
+}
+
+/// The functions. Each is a binary of this name.
+#[must_use]
+pub fn functions() -> Vec<String> {
+    read().functions.into_keys().collect()
+}
+
+/// The stack's outputs, without the domain's.
+#[cfg(test)]
+pub(crate) fn outputs() -> Vec<String> {
+    read().outputs.into_keys().collect()
+}
