@@ -42,6 +42,17 @@ pub fn named(name: &str) -> Result<Case> {
     case(&folder().join(name))
 }
 
+/// The items of one kind that previous versions have stored (`tests/stored/items.json`).
+///
+/// # Errors
+/// When they can't be read.
+pub fn stored(kind: &str) -> Result<Vec<Attributes>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("stored/items.json");
+    let all: Value = serde_json::from_slice(&fs::read(path)?)?;
+    let items = all[kind].as_array().with_context(|| format!("no {kind}"))?;
+    items.iter().map(item).collect()
+}
+
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus")
 }
@@ -64,15 +75,18 @@ fn case(folder: &Path) -> Result<Case> {
 }
 
 /// Reads an item in DynamoDB's JSON.
-fn item(item: &Value) -> Result<Attributes> {
-    let attributes = item.as_object().context("an item is an object")?;
+fn item(stored: &Value) -> Result<Attributes> {
+    let attributes = stored.as_object().context("an item is an object")?;
     attributes
         .iter()
         .map(|(name, value)| {
-            let attribute = match (value["S"].as_str(), value["N"].as_str()) {
-                (Some(text), None) => Attribute::Text(text.to_owned()),
-                (None, Some(number)) => Attribute::Number(number.to_owned()),
-                _ => bail!("{name} is neither S nor N"),
+            let attribute = match (&value["S"], &value["N"], &value["M"]) {
+                (Value::String(text), Value::Null, Value::Null) => Attribute::Text(text.clone()),
+                (Value::Null, Value::String(number), Value::Null) => {
+                    Attribute::Number(number.clone())
+                }
+                (Value::Null, Value::Null, map @ Value::Object(_)) => Attribute::Map(item(map)?),
+                _ => bail!("{name} is neither S nor N nor M"),
             };
             Ok((name.clone(), attribute))
         })

@@ -209,6 +209,39 @@ mod tests {
         assert_ne!(long(1025).stored(), long(1026).stored());
     }
 
+    /// As the version stored it before the functions became generic over the domain.
+    #[test]
+    fn a_stored_record_is_honoured_under_the_callers_key_and_under_the_key_alone() {
+        let caller = Caller::new("arn:aws:iam::000000000000:user/ann".to_owned());
+        let request: [&[u8]; 4] = [b"POST", b"/accounts/a-1/credit", b"", br#"{"amount":1250}"#];
+        let key = Key::of(caller.as_ref(), "k", &request);
+        let body = r#"{"accountId":"a-1","sequence":2,"balance":1250}"#;
+        for stored_key in ["arn:aws:iam::000000000000:user/ann\nk", "k"] {
+            let record: Attributes = [
+                ("Key", Attribute::text(stored_key)),
+                (
+                    "RequestHash",
+                    Attribute::text(
+                        "5753465aeca772603ede76b23e2b1b35e60f66f1cd634d5888a3c6fc76f2fb8d",
+                    ),
+                ),
+                ("Status", Attribute::number(200)),
+                ("Body", Attribute::text(body)),
+                ("ETag", Attribute::text("\"2\"")),
+                ("ExpiresAt", Attribute::number(1_800_086_400)),
+            ]
+            .map(|(name, value)| (name.to_owned(), value))
+            .into();
+            assert!([key.stored(), key.previous()].contains(&stored_key));
+            let now = Timestamp::from_unix_millis(1_800_000_000_000).expect("valid");
+            let outcome = key.recorded(&record, now).expect("readable");
+            let outcome = outcome.expect("not expired");
+            assert_eq!((outcome.status, &*outcome.body), (200, body));
+            let etag = ("etag", "\"2\"".to_owned());
+            assert!(outcome.headers.contains(&etag), "{:?}", outcome.headers);
+        }
+    }
+
     #[test]
     fn another_request_is_refused() {
         let record = Key::of(None, "k", &[b"ab", b"c"]).record(&outcome(), at(0));
