@@ -37,6 +37,9 @@ struct Operator {
     clients: Clients,
     http: reqwest::Client,
     state: PathBuf,
+    /// Where the commands run: outside the checkout, so that what a run records of its progress is not
+    /// found by the next one.
+    folder: tempfile::TempDir,
 }
 
 struct Said {
@@ -52,7 +55,7 @@ impl Operator {
             .arg("--json")
             .args(arguments)
             .env("MILLRACE_DEPLOYMENT", self.state.join("local.json"))
-            .current_dir(&self.state);
+            .current_dir(self.folder.path());
         command
     }
 
@@ -240,6 +243,7 @@ async fn operators_see_and_mend_a_deployment() -> Result<()> {
         http: reqwest::Client::builder().no_proxy().build()?,
         local,
         state,
+        folder: tempfile::tempdir()?,
     };
     kills_leave_nothing_wrong(&operator)
         .await

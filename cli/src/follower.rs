@@ -147,7 +147,7 @@ impl Follower {
     }
 
     /// Opens the shards that are new. One that came out of another waits until that one was read
-    /// to its end, else an account's later events would be seen before its earlier ones.
+    /// to its end, else an aggregate's later events would be seen before its earlier ones.
     async fn open_shards(&mut self) -> Result<()> {
         let listed = self.list().await?;
         if self.listed.is_none() && self.shards.is_empty() {

@@ -25,6 +25,8 @@ const EFFECTIVE_AT: &str = "EffectiveAt";
 const OPENED_AT: &str = "OpenedAt";
 const UPDATED_AT: &str = "UpdatedAt";
 const CORRELATION_ID: &str = "CorrelationId";
+/// Core's columns of a history item, but its hash key.
+pub const HISTORY_COLUMNS: [&str; 5] = [SEQUENCE, TYPE, TIME, EFFECTIVE_AT, CORRELATION_ID];
 /// What the projector keeps in a view's item: the value that its conditional writes change, and why
 /// the view is stale.
 const PROJECTORS: [&str; 4] = ["Revision", "StaleSequence", "StaleReason", "StaleSince"];

@@ -197,19 +197,6 @@ impl CursorRepair for CursorTable {
     }
 }
 
-/// The attributes of a history item that are compared before it is removed: those of
-/// [`HistoryEntry`](millrace_core::view::HistoryEntry), which every write of an item sets or leaves out.
-const HISTORY_ATTRIBUTES: [&str; 8] = [
-    view::SEQUENCE,
-    "Type",
-    "Amount",
-    "Balance",
-    "Currency",
-    "Time",
-    "EffectiveAt",
-    "CorrelationId",
-];
-
 impl ReadModelRepair for Tables {
     async fn history_page(
         &self,
@@ -250,7 +237,12 @@ impl ReadModelRepair for Tables {
             .filter(|(name, _)| [view::ID, view::SEQUENCE].contains(&name.as_str()))
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
-        let condition = Condition::same(read, &HISTORY_ATTRIBUTES);
+        // What was read, and core's attributes, if they weren't there.
+        let mut attributes: Vec<&str> = view::HISTORY_COLUMNS.to_vec();
+        let own = read.keys().map(String::as_str);
+        attributes
+            .extend(own.filter(|name| *name != view::ID && !view::HISTORY_COLUMNS.contains(name)));
+        let condition = Condition::same(read, &attributes);
         delete(self.client(), self.history(), key, condition).await
     }
 }

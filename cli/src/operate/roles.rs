@@ -1,6 +1,6 @@
 //! Whether a deployment's tables are what the deployment file says. A command that writes checks
 //! every table that it writes to or folds from, before it writes anything: with the cursor table in
-//! the accounts table's place, `rebuild` would replace every cursor by a view.
+//! the view table's place, `rebuild` would replace every cursor by a view.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aws_sdk_dynamodb::Client;
@@ -21,9 +21,9 @@ pub(crate) enum Role {
     Events,
     /// The publication cursors.
     Cursors,
-    /// The accounts' views.
+    /// The views.
     Views,
-    /// The accounts' transaction history.
+    /// The histories.
     History,
 }
 

@@ -37,7 +37,7 @@ const EMPTY_READS: u32 = 5;
 /// What is verified.
 struct Scope {
     ids: BTreeSet<String>,
-    /// How many accounts there are, where this is a sample of them.
+    /// How many aggregates there are, where this is a sample of them.
     sampled_of: Option<usize>,
 }
 

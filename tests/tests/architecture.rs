@@ -1,0 +1,119 @@
+//! The rules of docs/ARCHITECTURE.md that a compiler doesn't check.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const FUNCTIONS: [&str; 5] = ["writer", "translator", "projector", "archiver", "reader"];
+
+/// Crates that know no domain. Tests of theirs may use accounts.
+const NEUTRAL: [&str; 9] = [
+    "core",
+    "runtime",
+    "writer",
+    "translator",
+    "projector",
+    "archiver",
+    "reader",
+    "cli",
+    "local-stack",
+];
+
+fn root() -> PathBuf {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().expect("the workspace").to_owned()
+}
+
+/// Every source file below `folder`, with its path from there and its text up to its tests.
+fn sources(folder: &Path) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(&next).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).expect("a source file");
+                let name = path.strip_prefix(folder).expect("below it");
+                let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+                found.push((name.to_string_lossy().into_owned(), code.to_owned()));
+            }
+        }
+    }
+    assert!(!found.is_empty(), "{}", folder.display());
+    found
+}
+
+#[test]
+fn every_function_has_the_same_files() {
+    for function in FUNCTIONS {
+        let source = root().join(function).join("src");
+        for file in [
+            "lib.rs",
+            "config.rs",
+            "handler.rs",
+            "service.rs",
+            "ports.rs",
+            "testing.rs",
+            "adapters/lambda.rs",
+        ] {
+            assert!(source.join(file).is_file(), "{function}/src/{file}");
+        }
+        assert!(!source.join("main.rs").exists(), "{function}");
+    }
+}
+
+#[test]
+fn aws_types_are_in_adapters_and_lambda_types_in_handlers() {
+    for function in FUNCTIONS {
+        for (file, code) in sources(&root().join(function).join("src")) {
+            let is_adapter = file.starts_with("adapters/");
+            let is_handler = file == "handler.rs" || file == "adapters/lambda.rs";
+            for (package, is_allowed) in [
+                ("aws_sdk_", is_adapter),
+                ("aws_config", is_adapter),
+                ("lambda_runtime", is_handler),
+                ("aws_lambda_events", is_handler),
+            ] {
+                let is_used = code.lines().any(|line| {
+                    let line = line.trim_start();
+                    !line.starts_with("//") && line.contains(package)
+                });
+                assert!(is_allowed || !is_used, "{function}/src/{file}: {package}");
+            }
+        }
+    }
+}
+
+#[test]
+fn only_the_domain_and_its_application_know_accounts() {
+    let words = [
+        "accounts",
+        "transactions",
+        "balance",
+        "withdraw",
+        "millrace_domain",
+    ];
+    // The previous names of the read models' tables, in deployment files that are still read.
+    let aliases = [
+        "accountsTable",
+        "transactionsTable",
+        "AccountsTable",
+        "TransactionsTable",
+    ];
+    for folder in NEUTRAL {
+        for (file, code) in sources(&root().join(folder).join("src")) {
+            // Test doubles that a module declares for its own tests.
+            if file.ends_with("memory.rs") {
+                continue;
+            }
+            let code = aliases
+                .iter()
+                .fold(code, |code, alias| code.replace(alias, ""))
+                .to_lowercase();
+            for word in words {
+                assert!(!code.contains(word), "{folder}/src/{file}: {word}");
+            }
+        }
+    }
+}
