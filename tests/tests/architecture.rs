@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 const FUNCTIONS: [&str; 5] = ["writer", "translator", "projector", "archiver", "reader"];
 
 /// Crates that know no domain. Tests of theirs may use accounts.
-const NEUTRAL: [&str; 9] = [
+const NEUTRAL: [&str; 10] = [
     "core",
     "runtime",
     "writer",
@@ -16,6 +16,7 @@ const NEUTRAL: [&str; 9] = [
     "reader",
     "cli",
     "local-stack",
+    "simulation",
 ];
 
 fn root() -> PathBuf {

@@ -1,0 +1,173 @@
+//! The view table and the history table.
+
+use millrace_core::{Attribute, Attributes, view};
+use millrace_projector::ports::{REVISION, ReadModel, Saved};
+use millrace_projector::stale;
+use millrace_runtime::ServiceError;
+
+use super::events::text;
+use crate::check::view_is_fold;
+use crate::faults::Fault;
+use crate::sabotage::Sabotage;
+use crate::service_limits;
+use crate::services::Services;
+use crate::upgrade::previous_view;
+use crate::world::World;
+
+impl ReadModel for Services {
+    async fn view(&self, aggregate: &str) -> Result<Option<Attributes>, ServiceError> {
+        let mut item = self
+            .read("GetItem of a view", |world| {
+                world.views.get(aggregate).cloned()
+            })
+            .await?;
+        if self.is_sabotaged(Sabotage::GateForgotten)
+            && let Some(item) = &mut item
+            && let Some(first) = self.first_sequence(aggregate).filter(|first| *first > 1)
+        {
+            item.insert(view::SEQUENCE.to_owned(), Attribute::number(first - 1));
+        }
+        Ok(if self.is_previous {
+            item.map(previous_view)
+        } else {
+            item
+        })
+    }
+
+    async fn put_history(&self, items: Vec<Attributes>) -> Result<Vec<Attributes>, ServiceError> {
+        const ACTION: &str = "BatchWriteItem of history lines";
+        let is_cut_short = self.strikes(Fault::BatchCutShort);
+        self.write(ACTION, move |world, _| {
+            if let Err(what) = service_limits::batch_write_item(&items) {
+                world.violated("3", &what);
+                return Err(ServiceError::new(ACTION, what));
+            }
+            let mut items = items;
+            let unprocessed = if is_cut_short {
+                let stored = world.rng.usize(0..=items.len());
+                items.split_off(stored)
+            } else {
+                Vec::new()
+            };
+            for item in items {
+                let sequence = text(&item, view::SEQUENCE).parse().expect("a sequence");
+                world.lines.insert((text(&item, view::ID), sequence), item);
+            }
+            Ok(unprocessed)
+        })
+        .await?
+    }
+
+    async fn save_view(
+        &self,
+        item: Attributes,
+        read: Option<&Attributes>,
+    ) -> Result<Saved, ServiceError> {
+        const ACTION: &str = "PutItem of a view";
+        let read = read.cloned();
+        let is_previous = self.is_previous;
+        let is_repeated = self.strikes(Fault::CallRepeated);
+        self.write(ACTION, move |world, _| {
+            if let Err(what) = service_limits::put_item(&item) {
+                world.violated("3", &what);
+                return Err(ServiceError::new(ACTION, what));
+            }
+            let saved = save(world, item.clone(), read.as_ref(), is_previous);
+            Ok(if is_repeated {
+                save(world, item, read.as_ref(), is_previous)
+            } else {
+                saved
+            })
+        })
+        .await?
+    }
+
+    async fn set_stale(
+        &self,
+        aggregate: &str,
+        attributes: Attributes,
+        read: &Attributes,
+    ) -> Result<Saved, ServiceError> {
+        let (aggregate, read) = (aggregate.to_owned(), read.clone());
+        let is_previous = self.is_previous;
+        self.write("UpdateItem of a stale view", move |world, _| {
+            // The previous version set it whatever was there, and no revision.
+            if !is_previous && !is_same(world.views.get(&aggregate), Some(&read)) {
+                return Saved::Moved;
+            }
+            let mut item = world.views.get(&aggregate).cloned().unwrap_or_default();
+            item.extend(if is_previous {
+                previous_view(attributes)
+            } else {
+                attributes
+            });
+            put(world, &aggregate, item, is_previous);
+            Saved::Stored
+        })
+        .await
+    }
+}
+
+fn save(
+    world: &mut World,
+    item: Attributes,
+    read: Option<&Attributes>,
+    is_previous: bool,
+) -> Saved {
+    let id = text(&item, view::ID);
+    let stored = world.views.get(&id);
+    let is_same = if world.is_sabotaged(Sabotage::GateForgotten)
+        || world.is_sabotaged(Sabotage::ViewConditionForgotten)
+    {
+        true
+    } else if is_previous || world.is_sabotaged(Sabotage::RevisionIgnored) {
+        is_same_sequence(stored, read)
+    } else {
+        is_same(stored, read)
+    };
+    if !is_same {
+        return Saved::Moved;
+    }
+    let sequence = |item: &Attributes| item[view::SEQUENCE].as_integer();
+    if stored.is_some_and(|stored| sequence(stored) > sequence(&item)) {
+        world.violated("3", format!("{id}: the view went back in sequence"));
+    }
+    let item = if is_previous {
+        previous_view(item)
+    } else {
+        item
+    };
+    put(world, &id, item, is_previous);
+    view_is_fold(world, &id);
+    Saved::Stored
+}
+
+/// Puts a view's item. Every write of this version gives it a revision that none had before.
+fn put(world: &mut World, id: &str, item: Attributes, is_previous: bool) {
+    let revision = text(&item, REVISION);
+    if !is_previous && (revision.is_empty() || !world.revisions.insert(revision)) {
+        world.violated(
+            "3",
+            format!("{id}: a view was written without a revision of its own"),
+        );
+    }
+    world.views.insert(id.to_owned(), item);
+}
+
+/// `Condition::unchanged` of the adapter: the revision that was read; where none was read, no
+/// revision, and the same sequence and mark.
+pub(super) fn is_same(stored: Option<&Attributes>, read: Option<&Attributes>) -> bool {
+    let Some(read) = read else {
+        return stored.is_none();
+    };
+    let same = |name| stored.and_then(|item| item.get(name)) == read.get(name);
+    same(REVISION) && (read.contains_key(REVISION) || is_same_sequence(stored, Some(read)))
+}
+
+/// The previous version's condition: whether there is an item, its sequence, its mark.
+fn is_same_sequence(stored: Option<&Attributes>, read: Option<&Attributes>) -> bool {
+    let of = |item: Option<&Attributes>, name| item.and_then(|item| item.get(name)).cloned();
+    stored.is_some() == read.is_some()
+        && of(stored, view::SEQUENCE) == of(read, view::SEQUENCE)
+        && of(stored, stale::SEQUENCE) == of(read, stale::SEQUENCE)
+}

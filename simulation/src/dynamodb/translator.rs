@@ -1,0 +1,164 @@
+//! The events table and the cursor table as the translator sees them.
+
+use millrace_core::{Attributes, Sequence, Version};
+use millrace_runtime::ServiceError;
+use millrace_translator::cursor::{Block, Cursor};
+use millrace_translator::ports::{CursorStore, EventRows, Loaded, MAX_LOADED, Page};
+
+use super::events::halves;
+use super::operators::unreadable;
+use crate::faults::Fault;
+use crate::sabotage::Sabotage;
+use crate::services::Services;
+use crate::world::World;
+
+impl EventRows for Services {
+    async fn page(
+        &self,
+        aggregate: &str,
+        after: Option<Version>,
+        before: Option<Version>,
+    ) -> Result<Page, ServiceError> {
+        let page = self
+            .read("Query of a range of rows", |world| {
+                // A page ends wherever it comes to 1 MB.
+                let most = world.rng.usize(1..30);
+                let after = after.map_or(0, |after| 2 * after.get());
+                let before = before.map_or(u64::MAX, |before| 2 * before.get());
+                let range = after + 1..before;
+                let mut rows = world
+                    .visible_rows(aggregate)
+                    .filter(|(halves, _)| range.contains(halves))
+                    .map(|(_, row)| row.clone());
+                Page {
+                    rows: rows.by_ref().take(most).collect(),
+                    more: rows.next().is_some(),
+                }
+            })
+            .await?;
+        self.refuse_poison(&page.rows)?;
+        Ok(page)
+    }
+
+    async fn row(
+        &self,
+        aggregate: &str,
+        version: &str,
+    ) -> Result<Option<Attributes>, ServiceError> {
+        let row = self
+            .read("GetItem of a row", |world| {
+                let halves = halves(version);
+                let mut rows = world.visible_rows(aggregate);
+                let row = rows.find(|(it, _)| *it == halves);
+                row.map(|(_, row)| row.clone())
+            })
+            .await?;
+        self.refuse_poison(row.as_slice())?;
+        Ok(row)
+    }
+}
+
+impl Services {
+    fn refuse_poison(&self, rows: &[Attributes]) -> Result<(), ServiceError> {
+        if self.is_sabotaged(Sabotage::PoisonTriedAgain) {
+            let world = self.sim.world();
+            if !rows.iter().all(|row| world.is_readable(row)) {
+                return Err(ServiceError::new("reading a row", "it can't be read"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl CursorStore for Services {
+    async fn load(&self, aggregates: &[&str]) -> Result<Loaded, ServiceError> {
+        let is_cut_short = self.strikes(Fault::BatchCutShort);
+        self.read("BatchGetItem of cursors", |world| {
+            if aggregates.len() > MAX_LOADED {
+                world.violated("4", "a BatchGetItem is beyond its limit");
+            }
+            let mut loaded = Loaded::default();
+            for id in aggregates {
+                let id = (*id).to_owned();
+                if is_cut_short && world.rng.bool() {
+                    loaded.unprocessed.push(id);
+                } else if world.unreadable_cursors.contains(&id) {
+                    loaded.found.insert(id, Err(unreadable()));
+                } else if let Some(cursor) = world.cursors.get(&id) {
+                    loaded.found.insert(id, Ok(cursor.clone()));
+                }
+            }
+            loaded
+        })
+        .await
+    }
+
+    async fn save(
+        &self,
+        aggregate: &str,
+        cursor: &Cursor,
+        read: &Cursor,
+    ) -> Result<(), ServiceError> {
+        let aggregate = aggregate.to_owned();
+        let mut cursor = cursor.clone();
+        let read = read.blocked.clone();
+        self.write("UpdateItem of a cursor", move |world, now| {
+            if world.is_sabotaged(Sabotage::CursorAhead) {
+                cursor.published_through = cursor.published_through.next();
+            }
+            if world.is_sabotaged(Sabotage::BlockForgotten) {
+                cursor.blocked = None;
+            }
+            if world.unreadable_cursors.contains(&aggregate) {
+                return Err(ServiceError::new("UpdateItem of a cursor", "no number"));
+            }
+            let stored = world.cursors.get(&aggregate).cloned().unwrap_or_default();
+            let has_moved = cursor.published_through > stored.published_through;
+            let through = cursor.published_through;
+            let reason = cursor.blocked.as_ref().map(|block| &block.reason);
+            let line = format_args!("  {aggregate}: through {through}, blocked {reason:?}");
+            world.trace.note(now, line);
+            let is_as_far = stored.published_through >= through;
+            let is_as_read = stored.blocked == read || world.is_sabotaged(Sabotage::BlockWiped);
+            let is_ahead = cursor.blocked.as_ref().is_some_and(Block::is_cursor_ahead);
+            let may_be_saved = if is_ahead {
+                stored.published_through == through
+            } else {
+                stored.published_through <= through
+            };
+            if may_be_saved && is_as_read {
+                if has_moved {
+                    check(world, &aggregate, through);
+                }
+                world.cursors.insert(aggregate, cursor);
+            } else if cursor.blocked.is_some() || !is_as_far {
+                return Err(ServiceError::new("UpdateItem of a cursor", "it has moved"));
+            }
+            Ok(())
+        })
+        .await?
+    }
+
+    async fn mark(&self, aggregate: &str, block: &Block) -> Result<(), ServiceError> {
+        let aggregate = aggregate.to_owned();
+        let block = block.clone();
+        self.write("UpdateItem of a cursor's mark", move |world, _| {
+            world.cursors.entry(aggregate).or_default().blocked = Some(block);
+        })
+        .await
+    }
+}
+
+/// Property 2, at the moment at which it could be broken.
+fn check(world: &mut World, aggregate: &str, through: Sequence) {
+    let missing = (1..=through.get()).find(|sequence| {
+        !world
+            .acknowledged
+            .contains(&(aggregate.to_owned(), *sequence))
+    });
+    if let Some(sequence) = missing {
+        let what =
+            format!("{aggregate}: the cursor is at {through}, and {sequence} wasn't acknowledged");
+        world.violated("2", what);
+    }
+}

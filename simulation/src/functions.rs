@@ -1,0 +1,480 @@
+//! The functions and the operators' commands, with the scenario's domain: the one place where the
+//! engine is generic over it. Everything else sees [`Simulated`].
+//!
+//! For those behind event source mappings also: which log each reads, which of its records, and how
+//! the mapping delivers them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
+use aws_lambda_events::dynamodb::Event as TableEvent;
+use aws_lambda_events::kinesis::KinesisEvent;
+use aws_lambda_events::streams::{DynamoDbEventResponse, KinesisEventResponse};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::future::BoxFuture;
+use lambda_runtime::{Context, LambdaEvent};
+use millrace_archiver::service::Archiver;
+use millrace_cli::args::Model;
+use millrace_cli::operate::publish::{Outcome, Publication, Redriven, Selection};
+use millrace_cli::operate::rebuild::{Outcome as Rebuilt, Rebuilder};
+use millrace_core::{Attributes, Domain, Project, Sequence, row, settings};
+use millrace_projector::service::Projector;
+use millrace_reader::service::Reader;
+use millrace_runtime::ServiceError;
+use millrace_translator::service::Translator;
+use millrace_writer::service::Writer;
+use serde_json::{Value, json};
+
+use super::dynamodb::operators::Scanned;
+use super::expected::sequence_in;
+use super::log::{Log, Stored};
+use super::operators::{ReadModel, Run};
+use super::scenario::{Command, Fold, Scenario};
+use super::service_limits::members;
+use super::services::Services;
+use super::world::{Change, Event, World};
+
+/// What the engine writes of a domain's names into requests and expects in answers and events.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Names {
+    pub(crate) collection: &'static str,
+    /// The member with the aggregate's id.
+    pub(crate) id: &'static str,
+    pub(crate) history: &'static str,
+    pub(crate) view_at: Option<&'static str>,
+    /// The schema version of rows.
+    pub(crate) schema: u32,
+}
+
+impl Names {
+    pub(crate) fn opening_path(&self) -> String {
+        format!("/{}", self.collection)
+    }
+
+    pub(crate) fn command_path(&self, id: &str, command: &Command) -> String {
+        format!("/{}/{id}/{}", self.collection, command.name)
+    }
+}
+
+/// A scenario whose domain's type the engine doesn't know.
+pub(crate) trait Simulated: Scenario {
+    fn names(&self) -> Names;
+
+    /// The settings item, as the writer creates it before anything else.
+    fn settings_row(&self) -> Attributes;
+
+    /// The expectation of an aggregate without rows.
+    fn fold(&self) -> Box<dyn Fold>;
+
+    fn write(
+        &self,
+        services: Services,
+        event: LambdaEvent<ApiGatewayV2httpRequest>,
+    ) -> BoxFuture<'static, ApiGatewayV2httpResponse>;
+
+    fn read(
+        &self,
+        services: Services,
+        event: LambdaEvent<ApiGatewayV2httpRequest>,
+    ) -> BoxFuture<'static, ApiGatewayV2httpResponse>;
+
+    fn translate(
+        &self,
+        services: Services,
+        event: LambdaEvent<TableEvent>,
+    ) -> BoxFuture<'static, DynamoDbEventResponse>;
+
+    fn project(
+        &self,
+        services: Services,
+        event: LambdaEvent<KinesisEvent>,
+    ) -> BoxFuture<'static, KinesisEventResponse>;
+
+    fn archive(
+        &self,
+        services: Services,
+        event: LambdaEvent<KinesisEvent>,
+    ) -> BoxFuture<'static, KinesisEventResponse>;
+
+    /// `redrive` of one aggregate, or of all that aren't caught up.
+    fn redrive(
+        &self,
+        services: Services,
+        id: Option<String>,
+        reset_cursor: bool,
+    ) -> BoxFuture<'static, Result<BTreeMap<String, Redriven>, ServiceError>>;
+
+    fn republish(
+        &self,
+        services: Services,
+        id: String,
+        from: Sequence,
+        run: Run,
+    ) -> BoxFuture<'static, Outcome>;
+
+    fn rebuild(
+        &self,
+        services: Services,
+        model: ReadModel,
+        id: String,
+    ) -> BoxFuture<'static, Rebuilt>;
+}
+
+impl<S: Scenario> Simulated for S {
+    fn names(&self) -> Names {
+        Names {
+            collection: S::Domain::COLLECTION,
+            id: S::Domain::ID,
+            history: S::Domain::HISTORY,
+            view_at: S::Domain::VIEW_AT,
+            schema: S::Domain::SCHEMA,
+        }
+    }
+
+    fn settings_row(&self) -> Attributes {
+        settings::to_row(&self.domain())
+    }
+
+    fn fold(&self) -> Box<dyn Fold> {
+        Box::new(self.expectation())
+    }
+
+    fn write(
+        &self,
+        services: Services,
+        event: LambdaEvent<ApiGatewayV2httpRequest>,
+    ) -> BoxFuture<'static, ApiGatewayV2httpResponse> {
+        let writer = Writer {
+            domain: self.domain(),
+            store: services.clone(),
+            ambient: services,
+        };
+        Box::pin(async move { millrace_writer::handler::handle(&writer, event).await })
+    }
+
+    fn read(
+        &self,
+        services: Services,
+        event: LambdaEvent<ApiGatewayV2httpRequest>,
+    ) -> BoxFuture<'static, ApiGatewayV2httpResponse> {
+        let reader = Reader {
+            domain: PhantomData::<S::Domain>,
+            model: services.clone(),
+            ambient: services,
+        };
+        Box::pin(async move { millrace_reader::handler::handle(&reader, event).await })
+    }
+
+    fn translate(
+        &self,
+        services: Services,
+        event: LambdaEvent<TableEvent>,
+    ) -> BoxFuture<'static, DynamoDbEventResponse> {
+        let translator = Translator {
+            domain: self.domain(),
+            rows: services.clone(),
+            cursors: services.clone(),
+            publisher: services.clone(),
+            ambient: services,
+        };
+        Box::pin(async move { millrace_translator::handler::handle(&translator, event).await })
+    }
+
+    fn project(
+        &self,
+        services: Services,
+        event: LambdaEvent<KinesisEvent>,
+    ) -> BoxFuture<'static, KinesisEventResponse> {
+        let projector = Projector {
+            domain: PhantomData::<S::Domain>,
+            model: services.clone(),
+            ambient: services,
+        };
+        Box::pin(async move { millrace_projector::handler::handle(&projector, event).await })
+    }
+
+    fn archive(
+        &self,
+        services: Services,
+        event: LambdaEvent<KinesisEvent>,
+    ) -> BoxFuture<'static, KinesisEventResponse> {
+        let archiver = Archiver {
+            domain: PhantomData::<S::Domain>,
+            delivery: services.clone(),
+            ambient: services,
+        };
+        Box::pin(async move { millrace_archiver::handler::handle(&archiver, event).await })
+    }
+
+    fn redrive(
+        &self,
+        services: Services,
+        id: Option<String>,
+        reset_cursor: bool,
+    ) -> BoxFuture<'static, Result<BTreeMap<String, Redriven>, ServiceError>> {
+        Box::pin(redriven(self.domain(), services, id, reset_cursor))
+    }
+
+    fn republish(
+        &self,
+        services: Services,
+        id: String,
+        from: Sequence,
+        run: Run,
+    ) -> BoxFuture<'static, Outcome> {
+        let publication = publication(self.domain(), &services);
+        Box::pin(async move { publication.republish(&id, from, &run).await })
+    }
+
+    fn rebuild(
+        &self,
+        services: Services,
+        model: ReadModel,
+        id: String,
+    ) -> BoxFuture<'static, Rebuilt> {
+        let rebuilder = Rebuilder {
+            domain: self.domain(),
+            events: services.clone(),
+            model: services.clone(),
+            ambient: services,
+        };
+        let model = match model {
+            ReadModel::View => Model::Views,
+            ReadModel::History => Model::History,
+        };
+        Box::pin(async move { rebuilder.rebuild(model, &id).await })
+    }
+}
+
+fn publication<D: Project + Clone>(
+    domain: D,
+    services: &Services,
+) -> Publication<D, Services, Services, Services, Services> {
+    Publication {
+        events: services.clone(),
+        cursors: services.clone(),
+        publisher: services.clone(),
+        ambient: services.clone(),
+        domain,
+    }
+}
+
+async fn redriven<D: Project + Clone>(
+    domain: D,
+    services: Services,
+    id: Option<String>,
+    reset_cursor: bool,
+) -> Result<BTreeMap<String, Redriven>, ServiceError> {
+    let publication = publication(domain, &services);
+    let ids: BTreeSet<String> = if let Some(id) = id {
+        [id].into()
+    } else {
+        let selection = Selection {
+            blocked: true,
+            behind: true,
+        };
+        let all = Scanned::Events(services.clone());
+        let blocked = Scanned::Blocked(services);
+        publication
+            .select(selection, &all, &blocked, |_, _| ())
+            .await?
+    };
+    let mut redriven = BTreeMap::new();
+    let report = |id: &str, ended: &Redriven| {
+        redriven.insert(id.to_owned(), ended.clone());
+        Ok(())
+    };
+    let summary = publication.redrive_all(&ids, reset_cursor, report).await;
+    summary.expect("nothing is printed");
+    Ok(redriven)
+}
+
+/// A function that reads a log.
+pub(crate) trait Function: Copy + Send + Sync + 'static {
+    /// What its log contains.
+    type Record: Clone + Send + Sync + 'static;
+    /// Its name.
+    const NAME: &'static str;
+
+    fn log(world: &World) -> &Log<Self::Record>;
+
+    /// Whether the mapping's filter lets a record pass; a mapping without one lets all pass.
+    fn passes(_record: &Self::Record) -> bool {
+        true
+    }
+
+    /// What a record's lane is chosen by.
+    fn key(record: &Self::Record) -> &str;
+
+    /// The first sequence that the batch contains of each aggregate.
+    fn first_sequences(_batch: &[Stored<Self::Record>]) -> BTreeMap<String, u64> {
+        BTreeMap::new()
+    }
+
+    /// Handles a batch; returns the sequence numbers that it reports.
+    fn handle(
+        services: Services,
+        context: Context,
+        batch: Vec<Stored<Self::Record>>,
+    ) -> impl Future<Output = Vec<String>> + Send;
+}
+
+/// The translator.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TranslatorFunction;
+
+/// The projector.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ProjectorFunction;
+
+/// The archiver.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ArchiverFunction;
+
+impl Function for TranslatorFunction {
+    type Record = Change;
+    const NAME: &'static str = "translator";
+
+    fn log(world: &World) -> &Log<Change> {
+        &world.table_stream
+    }
+
+    fn passes(change: &Change) -> bool {
+        change.passes_filter
+    }
+
+    fn key(change: &Change) -> &str {
+        &change.aggregate
+    }
+
+    async fn handle(
+        services: Services,
+        context: Context,
+        batch: Vec<Stored<Change>>,
+    ) -> Vec<String> {
+        let records: Vec<Value> = batch
+            .iter()
+            .map(|Stored { number, record, .. }| table_record(record.name, &record.row, *number))
+            .collect();
+        let event: TableEvent =
+            serde_json::from_value(json!({ "Records": records })).expect("a stream event");
+        let scenario = Arc::clone(&services.sim.scenario);
+        let event = LambdaEvent::new(event, context);
+        let response = scenario.translate(services, event).await;
+        let failures = response.batch_item_failures.into_iter();
+        failures
+            .map(|failure| failure.item_identifier.unwrap_or_default())
+            .collect()
+    }
+}
+
+impl Function for ProjectorFunction {
+    type Record = Event;
+    const NAME: &'static str = "projector";
+
+    fn log(world: &World) -> &Log<Event> {
+        &world.domain_stream
+    }
+
+    fn key(event: &Event) -> &str {
+        &event.partition_key
+    }
+
+    fn first_sequences(batch: &[Stored<Event>]) -> BTreeMap<String, u64> {
+        let mut first = BTreeMap::new();
+        for Stored { record, .. } in batch {
+            if let Some(sequence) = sequence_in(&record.data) {
+                first
+                    .entry(record.partition_key.clone())
+                    .or_insert(sequence);
+            }
+        }
+        first
+    }
+
+    async fn handle(
+        services: Services,
+        context: Context,
+        batch: Vec<Stored<Event>>,
+    ) -> Vec<String> {
+        let scenario = Arc::clone(&services.sim.scenario);
+        let event = LambdaEvent::new(kinesis_event(&batch), context);
+        reported(scenario.project(services, event).await)
+    }
+}
+
+impl Function for ArchiverFunction {
+    type Record = Event;
+    const NAME: &'static str = "archiver";
+
+    fn log(world: &World) -> &Log<Event> {
+        &world.domain_stream
+    }
+
+    fn key(event: &Event) -> &str {
+        &event.partition_key
+    }
+
+    async fn handle(
+        services: Services,
+        context: Context,
+        batch: Vec<Stored<Event>>,
+    ) -> Vec<String> {
+        let scenario = Arc::clone(&services.sim.scenario);
+        let event = LambdaEvent::new(kinesis_event(&batch), context);
+        reported(scenario.archive(services, event).await)
+    }
+}
+
+/// The sequence numbers that a consumer reports.
+fn reported(response: KinesisEventResponse) -> Vec<String> {
+    let failures = response.batch_item_failures.into_iter();
+    failures
+        .map(|failure| failure.item_identifier.unwrap_or_default())
+        .collect()
+}
+
+/// A change as the table's stream shows it to Lambda.
+pub(crate) fn table_record(name: &str, row: &Attributes, number: u64) -> Value {
+    let image = members(row);
+    let number = number.to_string();
+    json!({
+        "eventID": format!("event-{number}"),
+        "eventName": name,
+        "eventVersion": "1.1",
+        "eventSource": "aws:dynamodb",
+        "awsRegion": "eu-north-1",
+        "eventSourceARN": "arn:aws:dynamodb:eu-north-1:000000000000:table/events/stream/1",
+        "dynamodb": {
+            "ApproximateCreationDateTime": 1_800_000_000,
+            "Keys": {"Id": image[row::ID], "Version": image[row::VERSION]},
+            "NewImage": image,
+            "SequenceNumber": number,
+            "SizeBytes": 100,
+            "StreamViewType": "NEW_IMAGE",
+        },
+    })
+}
+
+fn kinesis_event(batch: &[Stored<Event>]) -> KinesisEvent {
+    let records: Vec<Value> = batch
+        .iter()
+        .map(|Stored { number, record, .. }| {
+            json!({
+                "eventID": format!("shardId-000000000000:{number}"),
+                "kinesis": {
+                    "kinesisSchemaVersion": "1.0",
+                    "partitionKey": record.partition_key,
+                    "sequenceNumber": number.to_string(),
+                    "data": STANDARD.encode(&record.data),
+                    "approximateArrivalTimestamp": 1_795_208_400.5,
+                },
+            })
+        })
+        .collect();
+    serde_json::from_value(json!({ "Records": records })).expect("a Kinesis event")
+}

@@ -1,0 +1,215 @@
+//! Named histories: what somebody has seen a service do, or what no seed draws, written down step by
+//! step, for any domain. No faults are injected next to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use fastrand::Rng;
+use millrace_core::row;
+
+use super::check::{self, Quiescence};
+use super::clients::{Request, send};
+use super::dynamodb::events::{EventsTable, halves, text};
+use super::expected::sequence_in;
+use super::functions::{ArchiverFunction, ProjectorFunction, TranslatorFunction};
+use super::log::Log;
+use super::mapping::LIMITS;
+use super::sim::Sim;
+use super::size_limits::whatever_is_too_large_stops_itself_alone;
+use super::world::{Answer, Change, World};
+use super::{Options, Simulation, in_virtual_time, map, until_quiescent, world};
+
+/// A named history.
+#[derive(Debug, Clone, Copy)]
+pub struct History {
+    /// Its name, as a test's.
+    pub name: &'static str,
+    run: fn(&Simulation) -> Result<(), String>,
+}
+
+impl History {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// What doesn't hold.
+    pub fn run(&self, simulation: &Simulation) -> Result<(), String> {
+        (self.run)(simulation)
+    }
+}
+
+/// All of them.
+pub const HISTORIES: [History; 2] = [
+    History {
+        name: "dynamodb_streams_deliver_out_of_order",
+        run: dynamodb_streams_deliver_out_of_order,
+    },
+    History {
+        name: "whatever_is_too_large_stops_itself_alone",
+        run: whatever_is_too_large_stops_itself_alone,
+    },
+];
+
+/// How many further events each aggregate gets: several snapshots, so several transactions of two
+/// rows.
+const EVENTS: usize = 30;
+
+/// `DynamoDB` Streams orders the changes of one item, and nothing else: under load, the items of one
+/// partition key, and those of one transaction, were delivered in another order than they were
+/// written in ([jet/equinox#403](https://github.com/jet/equinox/issues/403), found in
+/// [#401](https://github.com/jet/equinox/pull/401)).
+///
+/// Here each order is taken in turn, over one shard and over several, in batches that cut through it.
+fn dynamodb_streams_deliver_out_of_order(simulation: &Simulation) -> Result<(), String> {
+    for shards in [1, 4] {
+        for (order, arrange) in ORDERS {
+            let outcome = in_virtual_time(deliver(simulation, shards, arrange));
+            outcome.map_err(|what| format!("{order}, {shards} shards: {what}"))?;
+        }
+    }
+    Ok(())
+}
+
+type Arrange = fn(&mut [Change]);
+
+const ORDERS: [(&str, Arrange); 4] = [
+    ("the items of each transaction swapped", swap_transactions),
+    ("runs of three reversed", |changes| {
+        for run in changes.chunks_mut(3) {
+            run.reverse();
+        }
+    }),
+    ("runs of seven reversed", |changes| {
+        for run in changes.chunks_mut(7) {
+            run.reverse();
+        }
+    }),
+    ("everything reversed", |changes| changes.reverse()),
+];
+
+/// Swaps each event with the snapshot that was written in the same transaction.
+fn swap_transactions(changes: &mut [Change]) {
+    for first in 0..changes.len().saturating_sub(1) {
+        let [one, other] = &changes[first..=first + 1] else {
+            continue;
+        };
+        if one.aggregate == other.aggregate && one.passes_filter && !other.passes_filter {
+            changes.swap(first, first + 1);
+        }
+    }
+}
+
+async fn deliver(simulation: &Simulation, shards: u32, arrange: Arrange) -> Result<(), String> {
+    let options = Options {
+        most_faults: 0,
+        ..Options::default()
+    };
+    let mut rng = Rng::with_seed(0);
+    let sim = Sim::new(World {
+        events: EventsTable::new(shards > 1),
+        table_stream: Log::new(shards),
+        ..world(&simulation.scenario, &mut rng, options)
+    });
+    let ids = open_and_continue(&sim).await?;
+    let mut changes = written(&mut sim.world());
+    arrange(&mut changes);
+    let inversions = inversions(&changes);
+    if inversions == 0 {
+        return Err("nothing was delivered out of order".to_owned());
+    }
+    map::<TranslatorFunction>(&sim, &mut rng, 1, LIMITS);
+    map::<ProjectorFunction>(&sim, &mut rng, 2, LIMITS);
+    map::<ArchiverFunction>(&sim, &mut rng, 2, LIMITS);
+    for change in changes {
+        sim.apply(|world, now| {
+            let key = world.events.shard_key(&change);
+            world.table_stream.append(&key, now, change);
+        });
+        sim.pause(0, 40).await;
+    }
+    until_quiescent(&sim).await;
+    let mut world = sim.world();
+    check::check(&mut world, Quiescence::AfterNews);
+    if let Some(violation) = world.violation.take() {
+        return Err(violation.to_string());
+    }
+    for id in ids {
+        let published: Vec<u64> = world
+            .domain_stream
+            .in_order()
+            .iter()
+            .filter(|stored| stored.record.partition_key == id)
+            .filter_map(|stored| sequence_in(&stored.record.data))
+            .collect();
+        let first: BTreeSet<u64> = published.iter().copied().collect();
+        let all: BTreeSet<u64> = (1..=u64::try_from(EVENTS).expect("few") + 1).collect();
+        // One shard is read by one invocation at a time, which publishes nothing twice.
+        if first != all || (shards == 1 && published.len() != all.len()) {
+            return Err(format!("{id}: published {published:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// Opens two aggregates, and continues them in turn.
+async fn open_and_continue(sim: &Arc<Sim>) -> Result<Vec<String>, String> {
+    let mut ids = Vec::new();
+    for number in 0..2 {
+        let command = sim.scenario.draw_opening(&mut Rng::with_seed(number));
+        let request = Request {
+            correlation_id: format!("open-{number}"),
+            ..Request::opening(&sim.scenario.names(), command)
+        };
+        let body = accepted(sim, &request).await?;
+        let id = body[sim.scenario.names().id].as_str().unwrap_or_default();
+        ids.push(id.to_owned());
+    }
+    for event in 0..EVENTS {
+        for id in &ids {
+            let request = Request {
+                correlation_id: format!("event-{event}-{id}"),
+                ..Request::to(&sim.scenario.names(), id, sim.scenario.accepted_command())
+            };
+            accepted(sim, &request).await?;
+        }
+    }
+    Ok(ids)
+}
+
+async fn accepted(sim: &Arc<Sim>, request: &Request) -> Result<serde_json::Value, String> {
+    match send(sim, request, 1).await.swap_remove(0) {
+        Answer::Definite {
+            status: 200 | 201,
+            body,
+            ..
+        } => serde_json::from_str(&body).map_err(|error| error.to_string()),
+        other => Err(format!("{}: {other:?}", request.correlation_id)),
+    }
+}
+
+/// Takes everything that was written off its way to the stream, in the order of the writes.
+fn written(world: &mut World) -> Vec<Change> {
+    let outbox = std::mem::take(&mut world.outbox);
+    let mut changes: Vec<_> = outbox
+        .into_iter()
+        .map(|((arrives, _), change)| (arrives, version(&change), change))
+        .collect();
+    // The rows of one transaction arrive at once.
+    changes.sort_by_key(|(arrives, version, _)| (*arrives, *version));
+    changes.into_iter().map(|(_, _, change)| change).collect()
+}
+
+fn version(change: &Change) -> u64 {
+    halves(&text(&change.row, row::VERSION))
+}
+
+/// How many changes come after one of a later row of their aggregate.
+fn inversions(changes: &[Change]) -> usize {
+    let mut last: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut inversions = 0;
+    for change in changes {
+        let last = last.entry(&change.aggregate).or_default();
+        inversions += usize::from(version(change) < *last);
+        *last = version(change).max(*last);
+    }
+    inversions
+}

@@ -1,0 +1,427 @@
+//! Deterministic simulation testing of a domain on Millrace: the real writer, translator, projector,
+//! archiver, reader and operators' commands, over simulated services that do everything that AWS
+//! documents them to do, at the worst moment.
+//!
+//! A seed decides everything: what clients and other writers do (`workload`, `clients`,
+//! `other_writers`), how long each call takes and how it fails (`services`, [`faults`]), where an
+//! invocation ends (`invocation`), how the streams are sharded and read (`log`, `mapping`). The same
+//! seed is the same history, to the byte. Time is virtual: nothing waits.
+//!
+//! # Use
+//!
+//! A domain implements [`Scenario`]: how its commands are drawn, which rows they lead to, what
+//! undecodable rows and the rows of other writers look like, and what should come of its rows
+//! ([`scenario::Expectation`]; [`scenario::FoldByDomain`] computes it with the domain's own
+//! functions). `tests/simulation.rs`, with `harness = false` in the package's manifest, runs the
+//! campaign:
+//!
+//! ```ignore
+//! fn main() -> std::process::ExitCode {
+//!     millrace_simulation::harness::main(Orders)
+//! }
+//! ```
+//!
+//! [`harness`] has the tests, [`campaign`] many seeds and the search for the shortest prefix of a
+//! history that still fails, [`histories`] the named histories that run for every domain, and
+//! [`sabotage`] the deliberate breaks, which prove that the checks can fail.
+//!
+//! # Properties
+//!
+//! When the faults are over and the simulation is quiescent, `check` compares the world with what
+//! `expected` computes from the rows, apart from the code under test:
+//!
+//! * 1: the first occurrences of an aggregate's events on the domain stream are 1, 2, 3, …, and
+//!   duplicates are byte-identical;
+//! * 2: a cursor never passes what Kinesis has acknowledged (checked at every save of a cursor);
+//! * 3: a view is the fold of its events and never goes back (checked at every save of a view, and of
+//!   every answer of the reader), and the history has an entry for each of them;
+//! * 4: every committed event reaches the stream, the read models and the lake, or its absence is
+//!   reported;
+//! * 5: one aggregate's trouble stays its own, and no batch is discarded once the faults are over;
+//! * W: the writer's promises: an accepted command has exactly its events, a refused one has none;
+//!   equal answers for one idempotency key; no refusal once the command's events were committed; no
+//!   event time far from its writer's clock; an answer before the function's time-out; snapshots that
+//!   are folds; [`Scenario::invariant`];
+//! * O: the operators' commands: a report is true, and nothing is changed that nobody asked for;
+//! * E: nothing panics.
+//!
+//! A call that is over a service's limit violates the property that the calling function is
+//! responsible for.
+//!
+//! Left out on purpose: the adapters to the AWS SDK, which have tests of their own with mocked
+//! answers, and what an emulator shows.
+
+pub mod campaign;
+mod check;
+mod clients;
+mod days;
+mod dynamodb;
+mod event_filter;
+mod expected;
+pub mod faults;
+mod firehose;
+mod functions;
+pub mod harness;
+pub mod histories;
+mod invocation;
+mod kinesis;
+mod log;
+mod mapping;
+mod operators;
+mod other_writers;
+mod queries;
+pub mod sabotage;
+pub mod scenario;
+mod service_limits;
+mod services;
+#[cfg(test)]
+mod shelves;
+mod sim;
+mod size_limits;
+mod upgrade;
+mod workload;
+pub mod world;
+
+pub use scenario::Scenario;
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use check::Quiescence;
+use clients::{Request, send};
+use dynamodb::events::EventsTable;
+use faults::{Fault, Plan, Tally};
+use functions::{ArchiverFunction, ProjectorFunction, Simulated, TranslatorFunction};
+use log::Log;
+use mapping::{LIMITS, Limits, Mapping, is_through};
+use sabotage::Sabotage;
+use sim::Sim;
+use upgrade::Upgrade;
+use workload::Workload;
+use world::{Answer, Trace, Violation, World};
+
+/// How long after the last action everything has to be quiescent, in virtual milliseconds. Faults last
+/// two minutes at most, and waits between tries some seconds.
+const PATIENCE: u64 = 2 * 60 * 60 * 1_000;
+
+/// How a seed is run.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// What is broken on purpose.
+    pub sabotage: Option<Sabotage>,
+    /// How many of the workload's actions are done.
+    pub most_actions: usize,
+    /// How many faults are injected.
+    pub most_faults: u64,
+    /// Whether the trace is kept as text.
+    pub keep_trace: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            sabotage: None,
+            most_actions: usize::MAX,
+            most_faults: u64::MAX,
+            keep_trace: false,
+        }
+    }
+}
+
+/// How a seed went.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The first property that didn't hold.
+    pub violation: Option<Violation>,
+    /// How many actions were done.
+    pub actions: usize,
+    /// How many faults of each kind were injected.
+    pub faults: BTreeMap<Fault, u64>,
+    /// What was done, by name.
+    pub tally: Tally,
+    /// The same for the same history.
+    pub hash: u64,
+    /// The history, where it was to be kept.
+    pub trace: Vec<String>,
+}
+
+/// The simulation of a scenario.
+#[derive(Clone)]
+pub struct Simulation {
+    scenario: Arc<dyn Simulated>,
+}
+
+impl Simulation {
+    /// The simulation of this scenario.
+    pub fn new(scenario: impl Scenario) -> Self {
+        Self {
+            scenario: Arc::new(scenario),
+        }
+    }
+
+    /// Runs a seed.
+    #[must_use]
+    pub fn run(&self, seed: u64, options: Options) -> Outcome {
+        in_virtual_time(run(&self.scenario, seed, options))
+    }
+}
+
+fn in_virtual_time<T>(history: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime can be built");
+    runtime.block_on(history)
+}
+
+async fn run(scenario: &Arc<dyn Simulated>, seed: u64, options: Options) -> Outcome {
+    let mut rng = Rng::with_seed(seed);
+    let workload = Workload::draw(&**scenario, &mut rng);
+    let mut actions = workload.actions;
+    actions.truncate(options.most_actions);
+    let done = actions.len();
+
+    let mut rng = rng.fork();
+    let sim = Sim::new(world(scenario, &mut rng, options));
+    // What the CDK app sets; in a few seeds so little that batches are given up on.
+    let limits = match rng.u8(0..40) {
+        0 => Limits {
+            retries: 2,
+            ..LIMITS
+        },
+        1 => Limits {
+            age: 20_000,
+            ..LIMITS
+        },
+        _ => LIMITS,
+    };
+    if workload.is_large || rng.u8(0..4) == 0 {
+        // With a window, so that what comes one by one is gathered.
+        map_as_deployed(&sim, if workload.is_large { 2_000 } else { 0 });
+    } else {
+        map::<TranslatorFunction>(&sim, &mut rng, 1, limits);
+        let lanes = rng.u32(1..4);
+        map::<ProjectorFunction>(&sim, &mut rng, lanes, limits);
+        let lanes = rng.u32(1..4);
+        map::<ArchiverFunction>(&sim, &mut rng, lanes, limits);
+    }
+    tokio::spawn(carry(Arc::clone(&sim)));
+
+    clients::work(&sim, actions, workload.clients).await;
+    if until_quiescent(&sim).await {
+        clients::repeat(&sim).await;
+    }
+    if until_quiescent(&sim).await {
+        check::check(&mut sim.world(), Quiescence::AfterFaults);
+        spread_news(&sim).await;
+        if until_quiescent(&sim).await {
+            check::check(&mut sim.world(), Quiescence::AfterNews);
+            operators::repair_everything(&sim).await;
+            if until_quiescent(&sim).await {
+                check::check(&mut sim.world(), Quiescence::Repaired);
+            }
+        }
+    }
+    let mut world = sim.world();
+    let (hash, trace) = std::mem::replace(&mut world.trace, Trace::new(false)).finish();
+    Outcome {
+        violation: world.violation.take(),
+        actions: done,
+        faults: std::mem::take(&mut world.plan.injected),
+        tally: std::mem::take(&mut world.tally),
+        hash,
+        trace,
+    }
+}
+
+fn world(scenario: &Arc<dyn Simulated>, rng: &mut Rng, options: Options) -> World {
+    let events = EventsTable::new(rng.u8(0..4) == 0);
+    let mut world = World {
+        scenario: Arc::clone(scenario),
+        names: scenario.names(),
+        plan: Plan::draw(rng, options.most_faults),
+        upgrade: Upgrade::draw(rng),
+        sabotage: options.sabotage,
+        tally: Tally::new(),
+        trace: Trace::new(options.keep_trace),
+        events,
+        outbox: BTreeMap::new(),
+        table_stream: Log::new(rng.u32(1..4)),
+        outcomes: BTreeMap::new(),
+        transactions: BTreeMap::new(),
+        pending: BTreeMap::new(),
+        committed: BTreeMap::new(),
+        cursors: BTreeMap::new(),
+        domain_stream: Log::new(rng.u32(1..5)),
+        views: BTreeMap::new(),
+        revisions: std::collections::BTreeSet::new(),
+        damaged_views: std::collections::BTreeSet::new(),
+        ever_damaged_views: std::collections::BTreeSet::new(),
+        lines: BTreeMap::new(),
+        lake: Vec::new(),
+        discarded: Vec::new(),
+        missed: std::collections::BTreeSet::new(),
+        is_news_spread: false,
+        missed_news: std::collections::BTreeSet::new(),
+        unreadable_cursors: std::collections::BTreeSet::new(),
+        damaged_cursors: BTreeMap::new(),
+        ever_damaged_cursors: std::collections::BTreeSet::new(),
+        republished_to_lake: std::collections::BTreeSet::new(),
+        republished: BTreeMap::new(),
+        disabled: std::collections::BTreeSet::new(),
+        acknowledged: std::collections::BTreeSet::new(),
+        aggregates: BTreeMap::new(),
+        damaged: std::collections::BTreeSet::new(),
+        disturbed: std::collections::BTreeSet::new(),
+        commands: Vec::new(),
+        progress: BTreeMap::new(),
+        invocations: 0,
+        in_flight: 0,
+        violation: None,
+        rng: rng.fork(),
+    };
+    world.put_row(scenario.settings_row(), 0);
+    world
+}
+
+fn map<F: functions::Function>(sim: &Arc<Sim>, rng: &mut Rng, lanes: u32, limits: Limits) {
+    let mapping = Mapping::<F> {
+        batch_size: [1, 3, 10, 100][rng.usize(0..4)],
+        window: [1, 50, 1_000][rng.usize(0..3)],
+        // The CDK app sets a minute; with less, more invocations run out of time. What they keep in
+        // reserve at the end is part of it.
+        time: Duration::from_secs([6, 10, 60][rng.usize(0..3)]),
+        lanes,
+        limits,
+        function: PhantomData,
+    };
+    tokio::spawn(mapping.run(Arc::clone(sim)));
+}
+
+/// The mappings with the batch sizes, windows, lanes, time-outs and limits that the CDK app sets
+/// (`infra/lib/domain-stream.ts`, `projection.ts`, `lake.ts` and `mapping.ts`).
+fn map_as_deployed(sim: &Arc<Sim>, window: u64) {
+    fn start<F: functions::Function>(sim: &Arc<Sim>, batch_size: usize, window: u64, lanes: u32) {
+        let mapping = Mapping::<F> {
+            batch_size,
+            window,
+            time: Duration::from_mins(1),
+            lanes,
+            limits: LIMITS,
+            function: PhantomData,
+        };
+        tokio::spawn(mapping.run(Arc::clone(sim)));
+    }
+    start::<TranslatorFunction>(sim, 1_000, window, 1);
+    start::<ProjectorFunction>(sim, 1_000, window, 4);
+    start::<ArchiverFunction>(sim, 10_000, 60_000, 1);
+}
+
+/// Brings the table's changes onto its stream, for ever.
+async fn carry(sim: Arc<Sim>) {
+    loop {
+        let changed = sim.changed.notified();
+        let now = sim.elapsed();
+        let (any, next) = sim.world().carry(now);
+        if any {
+            sim.changed.notify_waiters();
+        }
+        if let Some(next) = next {
+            let wait = Duration::from_millis(next - now);
+            // Whichever comes first; the time that is over changes nothing.
+            drop(tokio::time::timeout(wait, changed).await);
+        } else {
+            changed.await;
+        }
+    }
+}
+
+/// Waits until the faults are over and nothing moves any more; says whether it came to that.
+async fn until_quiescent(sim: &Arc<Sim>) -> bool {
+    let deadline = sim.elapsed() + PATIENCE;
+    loop {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let now = sim.elapsed();
+        let mut world = sim.world();
+        let is_quiescent = world.plan.is_over(now)
+            && world.in_flight == 0
+            && world.outbox.is_empty()
+            && is_through::<TranslatorFunction>(&world)
+            && is_through::<ProjectorFunction>(&world)
+            && is_through::<ArchiverFunction>(&world);
+        if is_quiescent || world.violation.is_some() {
+            return is_quiescent;
+        }
+        if now > deadline {
+            world.violated("4", "it never becomes quiescent");
+            return false;
+        }
+    }
+}
+
+/// Sends every aggregate that can be continued a command that it accepts, so that each has an event
+/// after whatever was repaired.
+async fn spread_news(sim: &Arc<Sim>) {
+    sim.world().is_news_spread = true;
+    let ids = sim.world().events.ids();
+    for id in ids {
+        let is_in_trouble = expected::aggregate(&sim.world(), &id).is_in_trouble;
+        let command = sim.scenario.accepted_command();
+        let request = Request {
+            correlation_id: format!("news-{id}"),
+            ..Request::to(&sim.world().names, &id, command)
+        };
+        let answers = send(sim, &request, 1).await;
+        if !is_in_trouble && !matches!(answers[0], Answer::Definite { status: 200, .. }) {
+            let what = format!("{id}: a sound aggregate can't be continued: {answers:?}");
+            sim.world().violated("W", what);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shelves::Shelves;
+    use super::*;
+
+    #[test]
+    fn the_same_seed_is_the_same_history() {
+        for seed in 0..5 {
+            let run = || {
+                Simulation::new(Shelves).run(
+                    seed,
+                    Options {
+                        keep_trace: true,
+                        ..Options::default()
+                    },
+                )
+            };
+            let (first, second) = (run(), run());
+            assert_eq!(first.trace, second.trace, "seed {seed}");
+            assert_eq!(first.hash, second.hash);
+            assert_eq!(first.faults, second.faults);
+        }
+    }
+
+    #[test]
+    fn every_property_holds_for_a_domain_with_commands_of_no_event_and_of_two() {
+        let simulation = Simulation::new(Shelves);
+        for seed in 0..40 {
+            let outcome = simulation.run(seed, Options::default());
+            assert_eq!(outcome.violation, None, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn every_named_history_goes_well_for_any_domain() {
+        let simulation = Simulation::new(Shelves);
+        for history in histories::HISTORIES {
+            assert_eq!(history.run(&simulation), Ok(()), "{}", history.name);
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! Operators: they run the commands of `millrace` next to the live functions. The commands' own code
+//! runs over the simulated services, with their faults, and ends between any two calls.
+//!
+//! What a command reports has to be true, and it changes nothing that it wasn't asked to change. The
+//! aggregates that it completes are complete for whoever reads the stream from then on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use millrace_cli::operate::ports::RunProgress;
+use millrace_cli::operate::publish::{CursorFault, Outcome, Redriven};
+use millrace_cli::operate::rebuild::Outcome as Rebuilt;
+use millrace_core::{Sequence, view};
+use millrace_runtime::ServiceError;
+use millrace_translator::cursor::Cursor;
+
+use super::expected::{self, sequence_in};
+use super::invocation::invoke;
+use super::sabotage::Sabotage;
+use super::sim::Sim;
+use super::world::World;
+
+/// How long an operator lets a command run.
+const TIME: Duration = Duration::from_hours(1);
+/// How often a command is run again where a service failed.
+const ATTEMPTS: usize = 5;
+
+/// What an operator does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operation {
+    /// `millrace redrive` of all aggregates that aren't caught up, or of one.
+    Redrive {
+        aggregate: Option<usize>,
+        reset_cursor: bool,
+    },
+    /// `millrace republish --id`, from this sequence on, and `--resume` of a run before.
+    Republish {
+        aggregate: usize,
+        from: u64,
+        is_resumed: bool,
+    },
+    /// `millrace rebuild` of one read model, here of one aggregate.
+    Rebuild { aggregate: usize, model: ReadModel },
+}
+
+/// A read model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReadModel {
+    View,
+    History,
+}
+
+/// How a cursor gets damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CursorDamage {
+    /// Its position isn't a number any more.
+    Unreadable,
+    /// The item is gone.
+    Lost,
+    /// It is far ahead of the events, as where the table was restored to an earlier state.
+    ///
+    /// One that is ahead by less than the events that come until somebody looks can't be told from
+    /// one that is right.
+    Ahead,
+}
+
+/// The kinds of damage.
+pub(crate) const CURSOR_DAMAGES: [CursorDamage; 3] = [
+    CursorDamage::Unreadable,
+    CursorDamage::Lost,
+    CursorDamage::Ahead,
+];
+
+/// How far a cursor is put ahead.
+const FAR: u64 = 1_000_000;
+
+/// A run of `republish` for one aggregate, and those that resumed it.
+#[derive(Debug, Clone)]
+pub(crate) struct Run {
+    /// The number that the domain stream's next record had when it began: a new consumer reads from
+    /// there.
+    begin: u64,
+    reached: Arc<Mutex<Option<Sequence>>>,
+}
+
+impl RunProgress for Run {
+    fn reached(&self, _: &str) -> Option<Sequence> {
+        *self.reached.lock().expect("nobody panics")
+    }
+
+    fn record(&self, _: &str, reached: Sequence) -> Result<(), ServiceError> {
+        *self.reached.lock().expect("nobody panics") = Some(reached);
+        Ok(())
+    }
+
+    fn complete(&self, _: &str) -> Result<(), ServiceError> {
+        Ok(())
+    }
+}
+
+/// Damages an aggregate's cursor.
+pub(crate) fn damage_cursor(world: &mut World, id: &str, damage: CursorDamage) {
+    // An item has one damage at a time, and is there as a rule.
+    if world.damaged_cursors.contains_key(id) || !world.cursors.contains_key(id) {
+        return;
+    }
+    world.count("cursors damaged", 1);
+    match damage {
+        CursorDamage::Unreadable => drop(world.unreadable_cursors.insert(id.to_owned())),
+        CursorDamage::Lost => drop(world.cursors.remove(id)),
+        CursorDamage::Ahead => {
+            let cursor: &mut Cursor = world.cursors.entry(id.to_owned()).or_default();
+            let ahead = cursor.published_through.get() + FAR;
+            cursor.published_through = Sequence::new(ahead).expect("a sequence");
+        }
+    }
+    world.ever_damaged_cursors.insert(id.to_owned());
+    world.damaged_cursors.insert(id.to_owned(), damage);
+}
+
+/// Whether an aggregate's cursor is damaged, and that explains what isn't published of it. Once there is
+/// news of the aggregate, a cursor that is unreadable or ahead is reported by its mark; until then
+/// nothing looks, unless an operator runs `redrive`.
+pub(crate) fn is_excused(world: &World, id: &str, has_no_news: bool) -> bool {
+    match world.damaged_cursors.get(id) {
+        None => false,
+        Some(CursorDamage::Lost) => has_no_news,
+        Some(CursorDamage::Unreadable | CursorDamage::Ahead) => {
+            let is_marked = |cursor: &Cursor| {
+                let mut reasons = cursor.blocked.iter().map(|block| &block.reason);
+                reasons.any(|reason| !reason.is_empty())
+            };
+            has_no_news || world.cursors.get(id).is_some_and(is_marked)
+        }
+    }
+}
+
+/// Runs a command; `id` is its aggregate, where it names one.
+pub(crate) async fn operate(sim: &Arc<Sim>, operation: Operation, id: Option<String>) {
+    match (operation, id) {
+        (Operation::Redrive { reset_cursor, .. }, id) => {
+            drop(redrive(sim, id, reset_cursor).await);
+        }
+        (
+            Operation::Republish {
+                from, is_resumed, ..
+            },
+            Some(id),
+        ) => {
+            republish(sim, &id, from, is_resumed).await;
+        }
+        (Operation::Rebuild { model, .. }, Some(id)) => drop(rebuild(sim, &id, model).await),
+        (Operation::Republish { .. } | Operation::Rebuild { .. }, None) => {}
+    }
+}
+
+/// Runs `redrive`; returns what it reports of each aggregate, unless it ended before.
+async fn redrive(
+    sim: &Arc<Sim>,
+    id: Option<String>,
+    reset_cursor: bool,
+) -> Option<BTreeMap<String, Redriven>> {
+    let committed = committed(&sim.world());
+    let resets = reset_cursor || sim.world().is_sabotaged(Sabotage::CursorResetUnasked);
+    let run = invoke(sim, "redrive", TIME, BTreeMap::new(), |services, _| {
+        let scenario = Arc::clone(&services.sim.scenario);
+        scenario.redrive(services, id, resets)
+    });
+    let redriven = run.await.ok()?.ok()?;
+    let mut world = sim.world();
+    for (id, redriven) in &redriven {
+        if redriven.reset.is_some() && !reset_cursor {
+            let what = format!("{id}: its cursor was reset, and nobody asked for it");
+            world.violated("O", what);
+        }
+        is_true(&mut world, id, &redriven.outcome, committed.get(id));
+    }
+    Some(redriven)
+}
+
+/// Runs `republish` for an aggregate.
+async fn republish(sim: &Arc<Sim>, id: &str, from: u64, is_resumed: bool) -> Option<Outcome> {
+    let from = Sequence::new(from).expect("a sequence");
+    let run = {
+        let mut world = sim.world();
+        let begin = world.domain_stream.next_number();
+        let runs = &mut world.republished;
+        let key = (id.to_owned(), from.get());
+        let fresh = || Run {
+            begin,
+            reached: Arc::default(),
+        };
+        if !is_resumed {
+            runs.insert(key.clone(), fresh());
+        }
+        runs.entry(key).or_insert_with(fresh).clone()
+    };
+    let committed = committed(&sim.world());
+    let (begin, aggregate) = (run.begin, id.to_owned());
+    let command = invoke(sim, "republish", TIME, BTreeMap::new(), |services, _| {
+        let scenario = Arc::clone(&services.sim.scenario);
+        scenario.republish(services, aggregate, from, run)
+    });
+    let outcome = command.await.ok()?;
+    let mut world = sim.world();
+    is_true(&mut world, id, &outcome, committed.get(id));
+    if let Outcome::Published(through) = &outcome {
+        let received = received(&world, id, begin, from.get() - 1);
+        if received < through.get() {
+            let what = format!("{id}: a new consumer got {received} of {through} events");
+            world.violated("O", what);
+        }
+    }
+    Some(outcome)
+}
+
+/// Runs `rebuild` for an aggregate.
+async fn rebuild(sim: &Arc<Sim>, id: &str, model: ReadModel) -> Option<Rebuilt> {
+    let aggregate = id.to_owned();
+    let command = invoke(sim, "rebuild", TIME, BTreeMap::new(), |services, _| {
+        let scenario = Arc::clone(&services.sim.scenario);
+        scenario.rebuild(services, model, aggregate)
+    });
+    let outcome = command.await.ok()?;
+    let mut world = sim.world();
+    if let Rebuilt::Right { through, .. } = &outcome {
+        let is_right = match model {
+            ReadModel::View => {
+                let item = world.views.get(id);
+                let sequence = item.and_then(|item| item.get(view::SEQUENCE)?.as_integer());
+                sequence.and_then(|sequence| u64::try_from(sequence).ok()) >= Some(through.get())
+            }
+            ReadModel::History => (1..=through.get())
+                .all(|sequence| world.lines.contains_key(&(id.to_owned(), sequence))),
+        };
+        if !is_right {
+            let what = format!("{id}: {model:?} {outcome:?} was reported");
+            world.violated("O", what);
+        }
+    }
+    Some(outcome)
+}
+
+/// How many events each aggregate has that can be published now.
+fn committed(world: &World) -> BTreeMap<String, u64> {
+    let ids = world.events.ids().into_iter();
+    ids.map(|id| {
+        let events = expected::aggregate(world, &id).events.len();
+        (id, u64::try_from(events).expect("few"))
+    })
+    .collect()
+}
+
+/// The last event that a consumer applies who reads the stream from `begin` on, and has applied
+/// those up to `last`.
+fn received(world: &World, id: &str, begin: u64, mut last: u64) -> u64 {
+    for stored in world.domain_stream.in_order() {
+        let event = &stored.record;
+        let is_own = stored.number >= begin && !event.is_strange && event.partition_key == id;
+        if is_own && sequence_in(&event.data) == Some(last + 1) {
+            last += 1;
+        }
+    }
+    last
+}
+
+/// What a command reports of an aggregate has to be so.
+fn is_true(world: &mut World, id: &str, outcome: &Outcome, committed: Option<&u64>) {
+    let was_damaged = world.ever_damaged_cursors.contains(id);
+    let wrong = match outcome {
+        Outcome::Published(through) => {
+            let is_acknowledged = |sequence| {
+                let event = (id.to_owned(), sequence);
+                world.acknowledged.contains(&event)
+            };
+            !(1..=through.get()).all(is_acknowledged)
+                || committed.is_some_and(|committed| through.get() < *committed)
+        }
+        Outcome::Blocked(_) => !world.damaged.contains(id) && !was_damaged,
+        Outcome::CursorFault(_) => !was_damaged,
+        Outcome::TooFewEvents(_) | Outcome::Incomplete(_) => false,
+    };
+    if wrong {
+        let what = format!("{id}: {outcome:?} was reported, of {committed:?} events before");
+        world.violated("O", what);
+    }
+}
+
+/// Has an operator repair everything, once nothing else moves: what is wrong is reported by a command
+/// that changes none of it, and then repaired by those that it names.
+pub(crate) async fn repair_everything(sim: &Arc<Sim>) {
+    let Some(reported) = again(sim, async || redrive(sim, None, false).await).await else {
+        return;
+    };
+    {
+        let mut world = sim.world();
+        for (id, damage) in world.damaged_cursors.clone() {
+            let is_reported = match reported.get(&id).map(|redriven| &redriven.outcome) {
+                Some(Outcome::CursorFault(CursorFault::Unreadable(_))) => {
+                    damage == CursorDamage::Unreadable
+                }
+                Some(Outcome::CursorFault(CursorFault::Ahead { .. })) => {
+                    damage == CursorDamage::Ahead
+                }
+                // A newest row whose version can't be read hides how many events there are. The
+                // aggregate is reported all the same.
+                Some(Outcome::Blocked(_)) if damage == CursorDamage::Ahead => {
+                    expected::aggregate(&world, &id).is_in_trouble
+                }
+                _ => damage == CursorDamage::Lost,
+            };
+            if !is_reported {
+                let what = format!("{id}: {damage:?}, and `redrive` doesn't say so");
+                world.violated("O", what);
+            }
+        }
+    }
+    let Some(redriven) = again(sim, async || redrive(sim, None, true).await).await else {
+        return;
+    };
+    for (id, redriven) in redriven {
+        if let Outcome::CursorFault(_) | Outcome::Incomplete(_) = redriven.outcome {
+            let what = format!("{id}: isn't repaired: {redriven:?}");
+            sim.world().violated("O", what);
+        }
+    }
+    // What consumers missed comes to them once more; of a blocked aggregate nothing does, which
+    // `republish` reports.
+    let mut missed: BTreeSet<String> = {
+        let world = sim.world();
+        let discarded = world.discarded.iter().map(|it| it.aggregate.clone());
+        let missed = world.missed.iter().map(|(_, id)| id.clone());
+        discarded.chain(missed).collect()
+    };
+    let ids = missed.clone();
+    for id in ids {
+        let outcome = again(sim, async || republish(sim, &id, 1, false).await).await;
+        if matches!(outcome, Some(Outcome::Blocked(_))) {
+            missed.remove(&id);
+        }
+    }
+    let mut world = sim.world();
+    world.discarded.retain(|it| !missed.contains(&it.aggregate));
+    world.missed.retain(|(_, id)| !missed.contains(id));
+    world.republished_to_lake = missed;
+    world.damaged_cursors.clear();
+}
+
+/// Runs a command until it comes to its end.
+async fn again<T>(sim: &Arc<Sim>, command: impl AsyncFn() -> Option<T>) -> Option<T> {
+    for _ in 0..ATTEMPTS {
+        if let Some(done) = command().await {
+            return Some(done);
+        }
+    }
+    let what = "a command doesn't end, and no service fails";
+    sim.world().violated("O", what);
+    None
+}

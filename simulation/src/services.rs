@@ -1,0 +1,152 @@
+//! One invocation's way to the services. Every call goes through here: it takes virtual time, it may
+//! fail in every way that a call over a network can, and the invocation may end before it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use millrace_core::Timestamp;
+use millrace_runtime::{Ambient, ServiceError};
+
+use super::faults::Fault;
+use super::invocation::Invocation;
+use super::sabotage::Sabotage;
+use super::sim::Sim;
+use super::world::World;
+
+/// What a function is given in place of the services.
+#[derive(Clone)]
+pub(crate) struct Services {
+    pub(crate) sim: Arc<Sim>,
+    pub(crate) invocation: Arc<Invocation>,
+    pub(crate) sabotage: Option<Sabotage>,
+    /// Whether the function is the one of the previous version.
+    pub(crate) is_previous: bool,
+    /// The first sequence that the batch contains of each aggregate; for a sabotage alone.
+    pub(crate) first: Arc<BTreeMap<String, u64>>,
+}
+
+/// What a call meets with.
+enum Fate {
+    Fine,
+    Lost,
+    AnswerLost,
+    Late(u64),
+}
+
+impl Services {
+    /// A call that only reads.
+    pub(crate) async fn read<T>(
+        &self,
+        action: &'static str,
+        look: impl FnOnce(&mut World) -> T + Send,
+    ) -> Result<T, ServiceError> {
+        match self.set_out(action).await {
+            Fate::Fine => {
+                let now = self.sim.elapsed();
+                let seen = {
+                    let mut world = self.sim.world();
+                    world.reveal(now);
+                    look(&mut world)
+                };
+                self.sim.pause(1, 12).await;
+                Ok(seen)
+            }
+            Fate::Lost | Fate::AnswerLost | Fate::Late(_) => Err(lost(action)),
+        }
+    }
+
+    /// A call that has an effect.
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        action: &'static str,
+        effect: impl FnOnce(&mut World, u64) -> T + Send + 'static,
+    ) -> Result<T, ServiceError> {
+        match self.set_out(action).await {
+            Fate::Fine => {
+                let answer = self.sim.apply(effect);
+                self.sim.pause(1, 12).await;
+                Ok(answer)
+            }
+            Fate::Lost => Err(lost(action)),
+            Fate::AnswerLost => {
+                drop(self.sim.apply(effect));
+                self.sim.pause(1, 2_000).await;
+                Err(lost(action))
+            }
+            Fate::Late(after) => {
+                self.sim.land_later(after, |world, now| {
+                    drop(effect(world, now));
+                });
+                Err(lost(action))
+            }
+        }
+    }
+
+    /// The way there.
+    async fn set_out(&self, action: &'static str) -> Fate {
+        self.invocation.step().await;
+        self.sim.pause(1, 12).await;
+        let (fate, slow) = {
+            let mut world = self.sim.world();
+            let now = self.sim.elapsed();
+            let slow = world
+                .strikes(Fault::CallSlow, now)
+                .then(|| world.rng.u64(1_000..15_000));
+            let fate = if world.strikes(Fault::CallLost, now) {
+                Fate::Lost
+            } else if world.strikes(Fault::AnswerLost, now) {
+                Fate::AnswerLost
+            } else if world.strikes(Fault::CallLate, now) {
+                Fate::Late(world.rng.u64(1..20_000))
+            } else {
+                Fate::Fine
+            };
+            let shown = match &fate {
+                Fate::Fine => "",
+                Fate::Lost => ": lost",
+                Fate::AnswerLost => ": its answer lost",
+                Fate::Late(_) => ": late",
+            };
+            let of = &self.invocation;
+            world.trace.note(now, format_args!("{of} {action}{shown}"));
+            world.count("calls", 1);
+            (fate, slow)
+        };
+        if let Some(slow) = slow {
+            tokio::time::sleep(Duration::from_millis(slow)).await;
+        }
+        fate
+    }
+
+    pub(crate) fn strikes(&self, fault: Fault) -> bool {
+        let now = self.sim.elapsed();
+        self.sim.world().strikes(fault, now)
+    }
+
+    pub(crate) fn is_sabotaged(&self, by: Sabotage) -> bool {
+        self.sabotage == Some(by)
+    }
+
+    pub(crate) fn first_sequence(&self, aggregate: &str) -> Option<u64> {
+        self.first.get(aggregate).copied()
+    }
+}
+
+fn lost(action: &'static str) -> ServiceError {
+    ServiceError::new(action, "the simulation let it fail")
+}
+
+impl Ambient for Services {
+    fn now(&self) -> Timestamp {
+        self.invocation.now(&self.sim)
+    }
+
+    fn unique_id(&self) -> String {
+        format!("id-{:016x}", self.sim.world().rng.u64(..))
+    }
+
+    fn fraction(&self) -> f64 {
+        self.sim.world().rng.f64()
+    }
+}

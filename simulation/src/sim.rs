@@ -1,0 +1,89 @@
+//! Virtual time, and the world that changes in it.
+//!
+//! Everything runs on one thread, in Tokio's paused time: when all wait, time jumps to the earliest
+//! deadline. Who is woken first follows from the deadlines, and those from the seed.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use millrace_core::Timestamp;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::functions::Simulated;
+use super::world::World;
+
+/// When every simulation begins: 2026-11-20T21:00:00Z.
+const BEGINNING: i64 = 1_795_208_400_000;
+
+/// The simulation.
+pub(crate) struct Sim {
+    me: std::sync::Weak<Self>,
+    pub(crate) scenario: Arc<dyn Simulated>,
+    world: Mutex<World>,
+    began: Instant,
+    /// Something has changed that a reader may wait for.
+    pub(crate) changed: Notify,
+}
+
+impl Sim {
+    pub(crate) fn new(world: World) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            scenario: Arc::clone(&world.scenario),
+            world: Mutex::new(world),
+            began: Instant::now(),
+            changed: Notify::new(),
+        })
+    }
+
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().expect("no effect panics")
+    }
+
+    /// Milliseconds from the start.
+    pub(crate) fn elapsed(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).expect("a simulation is short")
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        let elapsed = i64::try_from(self.elapsed()).expect("a simulation is short");
+        Timestamp::from_unix_millis(BEGINNING + elapsed).expect("within this century")
+    }
+
+    /// Waits for so many milliseconds, drawn evenly.
+    pub(crate) async fn pause(&self, from: u64, to: u64) {
+        let wait = self.world().rng.u64(from..=to);
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+    }
+
+    /// Lets an effect happen now.
+    pub(crate) fn apply<T>(&self, effect: impl FnOnce(&mut World, u64) -> T) -> T {
+        let now = self.elapsed();
+        let done = {
+            let mut world = self.world();
+            world.reveal(now);
+            effect(&mut world, now)
+        };
+        self.changed.notify_waiters();
+        done
+    }
+
+    /// Lets an effect happen in so many milliseconds, whatever becomes of the one who caused it.
+    pub(crate) fn land_later(
+        &self,
+        after: u64,
+        effect: impl FnOnce(&mut World, u64) + Send + 'static,
+    ) {
+        let sim = self.me.upgrade().expect("it is at work");
+        self.world().in_flight += 1;
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(after)).await;
+            sim.apply(|world, now| {
+                world.trace.note(now, format_args!("a late call lands"));
+                effect(world, now);
+                world.in_flight -= 1;
+            });
+        });
+    }
+}

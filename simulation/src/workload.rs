@@ -1,0 +1,293 @@
+//! What a seed's clients and other writers do, drawn before anything runs, so that a prefix of it is a
+//! shorter history of the same kind.
+
+use fastrand::Rng;
+
+use super::days::MAPPINGS;
+use super::operators::{CURSOR_DAMAGES, CursorDamage, Operation, ReadModel};
+use super::queries::Question;
+use super::scenario::{Command, RowDamage, Scenario};
+
+/// Something that somebody does.
+#[derive(Debug, Clone)]
+pub(crate) enum Action {
+    /// Open an aggregate, with an `Idempotency-Key` or without.
+    Open {
+        aggregate: usize,
+        command: Command,
+        has_key: bool,
+        /// Who sends it, where the API authenticates its callers.
+        caller: Option<u8>,
+    },
+    /// Send any other command.
+    Send {
+        aggregate: usize,
+        command: Command,
+        has_key: bool,
+        /// Whether it is to count for the state that the client saw last.
+        is_conditional: bool,
+        /// Whether it says what has caused it.
+        has_cause: bool,
+        /// Who sends it, where the API authenticates its callers.
+        caller: Option<u8>,
+        /// Whether another caller uses the same key at the same time for another command.
+        is_key_shared: bool,
+        /// How often it is sent at once.
+        copies: usize,
+    },
+    /// A writer other than Millrace's continues an aggregate of its own.
+    Other { aggregate: usize, events: usize },
+    /// Somebody damages an aggregate, and writes some rows behind the damage.
+    Poison {
+        aggregate: usize,
+        damage: Damage,
+        behind: usize,
+    },
+    /// Somebody damages a view, and an operator replaces it soon after.
+    DamageView { aggregate: usize },
+    /// Somebody fixes what is damaged.
+    Repair { aggregate: usize },
+    /// Somebody puts on the domain stream what isn't an event of the aggregate.
+    Intrude { aggregate: usize, foreign: bool },
+    /// A stream's shards change.
+    Reshard { table: bool, split: bool },
+    /// A long aggregate of another writer is there before the stream.
+    Legacy {
+        aggregate: usize,
+        events: u64,
+        is_notified: bool,
+    },
+    /// Another writer opens many aggregates at once.
+    Crowd { aggregates: usize },
+    /// A client asks the reader.
+    Query {
+        aggregate: usize,
+        question: Question,
+    },
+    /// An operator runs a command.
+    Operate(Operation),
+    /// An aggregate's cursor gets damaged.
+    DamageCursor {
+        aggregate: usize,
+        damage: CursorDamage,
+    },
+    /// Somebody disables a mapping, until days have passed or all is done.
+    Disable { mapping: usize },
+    /// So many days pass.
+    Days(u64),
+    /// Nobody does anything for so many milliseconds.
+    Pause(u64),
+}
+
+/// How a row is damaged.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Damage {
+    /// In the domain's columns.
+    Own(RowDamage),
+    NoType,
+    NumberType,
+    UnknownType,
+    NoTimestamp,
+    WrongSequence,
+    FutureSchema,
+    FractionalVersion,
+    /// The row isn't there, and the one behind it is.
+    Hole,
+}
+
+/// What can be wrong with a row of any domain.
+const DAMAGES: [Damage; 8] = [
+    Damage::NoType,
+    Damage::NumberType,
+    Damage::UnknownType,
+    Damage::NoTimestamp,
+    Damage::WrongSequence,
+    Damage::FutureSchema,
+    Damage::FractionalVersion,
+    Damage::Hole,
+];
+
+/// How many callers there are, where the API authenticates them.
+pub(crate) const CALLERS: u8 = 3;
+
+/// How many aggregates another writer may have. They come after the others.
+const OTHERS: usize = 3;
+
+/// A seed's workload.
+#[derive(Debug)]
+pub(crate) struct Workload {
+    pub(crate) actions: Vec<Action>,
+    /// How many take from the actions side by side.
+    pub(crate) clients: usize,
+    /// Whether there is more of something than fits one page, call or batch.
+    pub(crate) is_large: bool,
+}
+
+impl Workload {
+    pub(crate) fn draw(scenario: &dyn Scenario, rng: &mut Rng) -> Self {
+        let hot = rng.usize(1..4);
+        let aggregates = hot + rng.usize(2..10);
+        let is_open = rng.bool();
+        let mut actions = Vec::new();
+        for aggregate in 0..aggregates {
+            if aggregate < hot || rng.bool() {
+                actions.push(Self::opening(scenario, rng, aggregate, is_open));
+            }
+        }
+        for _ in 0..rng.usize(15..90) {
+            let aggregate = if rng.u8(0..10) < 7 {
+                rng.usize(0..hot)
+            } else {
+                rng.usize(0..aggregates + OTHERS)
+            };
+            actions.push(Self::action(scenario, rng, aggregate, aggregates, is_open));
+        }
+        // What is damaged is fixed sooner or later, more often than not.
+        for index in (0..actions.len()).rev() {
+            if let Action::Poison { aggregate, .. } = actions[index]
+                && rng.u8(0..3) > 0
+            {
+                let later = rng.usize(index + 1..=actions.len());
+                actions.insert(later, Action::Repair { aggregate });
+            }
+        }
+        for _ in 0..rng.usize(0..8) {
+            let query = Action::Query {
+                aggregate: rng.usize(0..aggregates),
+                question: Self::question(rng),
+            };
+            actions.insert(rng.usize(0..=actions.len()), query);
+        }
+        let is_large = rng.u8(0..20) == 0;
+        if is_large {
+            let large = if rng.bool() {
+                Action::Legacy {
+                    aggregate: aggregates + OTHERS,
+                    events: rng.u64(1_200..3_000),
+                    is_notified: rng.bool(),
+                }
+            } else {
+                Action::Crowd {
+                    aggregates: rng.usize(101..700),
+                }
+            };
+            actions.insert(0, large);
+        }
+        if rng.u8(0..6) == 0 {
+            let days = rng.usize(0..=actions.len());
+            actions.insert(days, Action::Days(rng.u64(1..9)));
+            if rng.u8(0..3) > 0 {
+                let mapping = rng.usize(0..MAPPINGS.len());
+                actions.insert(rng.usize(0..=days), Action::Disable { mapping });
+            }
+        }
+        Self {
+            actions,
+            clients: rng.usize(1..6),
+            is_large,
+        }
+    }
+
+    fn question(rng: &mut Rng) -> Question {
+        match rng.u8(0..3) {
+            0 => Question::View {
+                at_least: rng.bool().then(|| rng.u64(0..3)),
+            },
+            1 => Question::History {
+                limit: rng.u64(1..8),
+            },
+            _ => Question::ViewAt {
+                ago: rng.i64(0..60_000),
+            },
+        }
+    }
+
+    fn opening(scenario: &dyn Scenario, rng: &mut Rng, aggregate: usize, is_open: bool) -> Action {
+        Action::Open {
+            aggregate,
+            command: scenario.draw_opening(rng),
+            has_key: rng.bool(),
+            caller: (!is_open).then(|| rng.u8(0..CALLERS)),
+        }
+    }
+
+    fn damage(scenario: &dyn Scenario, rng: &mut Rng) -> Damage {
+        let own = scenario.row_damages();
+        let drawn = rng.usize(0..own.len() + DAMAGES.len());
+        match own.get(drawn) {
+            Some(damage) => Damage::Own(*damage),
+            None => DAMAGES[drawn - own.len()],
+        }
+    }
+
+    fn operation(rng: &mut Rng, aggregate: usize) -> Operation {
+        match rng.u8(0..4) {
+            0 => Operation::Redrive {
+                aggregate: rng.bool().then_some(aggregate),
+                reset_cursor: rng.bool(),
+            },
+            1 => Operation::Republish {
+                aggregate,
+                from: rng.u64(1..6),
+                is_resumed: rng.bool(),
+            },
+            2 => Operation::Rebuild {
+                aggregate,
+                model: ReadModel::View,
+            },
+            _ => Operation::Rebuild {
+                aggregate,
+                model: ReadModel::History,
+            },
+        }
+    }
+
+    fn action(
+        scenario: &dyn Scenario,
+        rng: &mut Rng,
+        aggregate: usize,
+        aggregates: usize,
+        is_open: bool,
+    ) -> Action {
+        match rng.u8(0..100) {
+            0..70 => {
+                let has_key = rng.u8(0..3) == 0;
+                Action::Send {
+                    aggregate,
+                    command: scenario.draw_command(rng),
+                    has_key,
+                    is_conditional: rng.u8(0..5) == 0,
+                    has_cause: rng.u8(0..4) == 0,
+                    caller: (!is_open).then(|| rng.u8(0..CALLERS)),
+                    is_key_shared: has_key && !is_open && rng.u8(0..3) == 0,
+                    copies: if has_key { rng.usize(1..4) } else { 1 },
+                }
+            }
+            70..76 => Self::opening(scenario, rng, aggregate, is_open),
+            76..80 => Action::Other {
+                aggregate: aggregates + rng.usize(0..OTHERS),
+                events: rng.usize(1..25),
+            },
+            80..84 => Action::Poison {
+                aggregate: rng.usize(0..aggregates),
+                damage: Self::damage(scenario, rng),
+                behind: rng.usize(0..6),
+            },
+            84..88 => Action::Intrude {
+                aggregate,
+                foreign: rng.bool(),
+            },
+            88..94 => Action::Reshard {
+                table: rng.bool(),
+                split: rng.u8(0..3) > 0,
+            },
+            94..96 => Action::Operate(Self::operation(rng, aggregate)),
+            96 => Action::DamageCursor {
+                aggregate,
+                damage: CURSOR_DAMAGES[rng.usize(0..CURSOR_DAMAGES.len())],
+            },
+            97..99 => Action::DamageView { aggregate },
+            _ => Action::Pause(rng.u64(1..20_000)),
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! Everything that outlives an invocation: the tables, the streams, the lake, and what the checks
+//! need to know about how it all came about.
+//!
+//! It is changed by effects alone, which happen at one point in time each; what lies between two
+//! effects is [`Sim`](super::sim::Sim)'s business.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::hash::Hasher as _;
+use std::sync::Arc;
+
+use fastrand::Rng;
+use millrace_core::Attributes;
+use millrace_translator::cursor::Cursor;
+
+use super::clients::Request;
+use super::dynamodb::events::EventsTable;
+use super::dynamodb::writer::{Item, Transaction};
+use super::faults::{Fault, Plan, Tally};
+use super::functions::{Names, Simulated};
+use super::log::Log;
+use super::operators::{CursorDamage, Run};
+use super::sabotage::Sabotage;
+use super::upgrade::Upgrade;
+
+/// A change of the events table, as its stream tells it.
+#[derive(Debug, Clone)]
+pub(crate) struct Change {
+    pub(crate) name: &'static str,
+    pub(crate) aggregate: String,
+    pub(crate) item: String,
+    pub(crate) row: Attributes,
+    /// Whether the filter of the translator's mapping passes it on.
+    pub(crate) passes_filter: bool,
+}
+
+/// A record of the domain stream.
+#[derive(Debug, Clone)]
+pub(crate) struct Event {
+    pub(crate) partition_key: String,
+    pub(crate) data: Vec<u8>,
+    /// Whether somebody else than the translator has put it.
+    pub(crate) is_strange: bool,
+}
+
+/// A record that a mapping has given up on and put to its failure destination.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Discarded {
+    pub(crate) function: &'static str,
+    pub(crate) aggregate: String,
+    /// When, in milliseconds from the start.
+    pub(crate) at: u64,
+}
+
+/// A property that doesn't hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The design's number for it, `W` for the writer's promises, `E` for the simulation's own end.
+    pub property: &'static str,
+    /// What was seen.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "property {}: {}", self.property, self.what)
+    }
+}
+
+/// What a client was told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// An answer that says what became of the command.
+    Definite {
+        status: u16,
+        body: String,
+        etag: Option<String>,
+        location: Option<String>,
+        /// When the invocation had its last answer from the events table. A refusal comes after
+        /// another look at the key's record.
+        looked_at: u64,
+    },
+    /// None, or one that says that it isn't known.
+    Unknown,
+}
+
+/// A command, with all the answers to its copies and repeats.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    pub(crate) request: Request,
+    /// When it was sent first, in milliseconds from the start.
+    pub(crate) at: u64,
+    /// Whether the previous version has executed it, which doesn't store who sent it.
+    pub(crate) is_previous: bool,
+    pub(crate) answers: Vec<Answer>,
+}
+
+/// What happened, in order: as a hash always, as text on demand.
+pub(crate) struct Trace {
+    hash: std::hash::DefaultHasher,
+    lines: Option<Vec<String>>,
+}
+
+impl Trace {
+    pub(crate) fn new(keep: bool) -> Self {
+        Self {
+            hash: std::hash::DefaultHasher::new(),
+            lines: keep.then(Vec::new),
+        }
+    }
+
+    pub(crate) fn note(&mut self, now: u64, line: fmt::Arguments<'_>) {
+        let line = format!("{now:>8} ms  {line}");
+        self.hash.write(line.as_bytes());
+        if let Some(lines) = &mut self.lines {
+            lines.push(line);
+        }
+    }
+
+    pub(crate) fn finish(self) -> (u64, Vec<String>) {
+        (self.hash.finish(), self.lines.unwrap_or_default())
+    }
+}
+
+/// The world.
+pub(crate) struct World {
+    pub(crate) scenario: Arc<dyn Simulated>,
+    pub(crate) names: Names,
+    pub(crate) rng: Rng,
+    pub(crate) plan: Plan,
+    pub(crate) upgrade: Upgrade,
+    pub(crate) sabotage: Option<Sabotage>,
+    pub(crate) tally: Tally,
+    pub(crate) trace: Trace,
+
+    pub(crate) events: EventsTable,
+    /// Changes on their way to the table's stream, by when they arrive.
+    pub(crate) outbox: BTreeMap<(u64, u64), Change>,
+    pub(crate) table_stream: Log<Change>,
+    pub(crate) outcomes: BTreeMap<String, Attributes>,
+    /// Transactions by their token.
+    pub(crate) transactions: BTreeMap<String, Transaction>,
+    /// What a committed transaction has written and plain reads don't show yet, and until when.
+    pub(crate) pending: BTreeMap<Item, u64>,
+    /// When the first event of each command was committed, by correlation id.
+    pub(crate) committed: BTreeMap<String, u64>,
+    pub(crate) cursors: BTreeMap<String, Cursor>,
+    pub(crate) domain_stream: Log<Event>,
+    pub(crate) views: BTreeMap<String, Attributes>,
+    /// The revisions that views have had.
+    pub(crate) revisions: BTreeSet<String>,
+    /// Aggregates whose view is damaged and not yet replaced.
+    pub(crate) damaged_views: BTreeSet<String>,
+    /// Aggregates whose view was ever damaged.
+    pub(crate) ever_damaged_views: BTreeSet<String>,
+    pub(crate) lines: BTreeMap<(String, u64), Attributes>,
+    pub(crate) lake: Vec<Vec<u8>>,
+    pub(crate) discarded: Vec<Discarded>,
+    /// By function, the aggregates of which a record was trimmed, or became too old, before it was
+    /// read.
+    pub(crate) missed: BTreeSet<(&'static str, String)>,
+    /// Whether every aggregate that can be continued has a further event.
+    pub(crate) is_news_spread: bool,
+    /// The functions to which even a record of such an event, or one after it, was never delivered, by
+    /// aggregate.
+    pub(crate) missed_news: BTreeSet<(&'static str, String)>,
+    /// The aggregates whose cursor's position isn't a number.
+    pub(crate) unreadable_cursors: BTreeSet<String>,
+    /// The aggregates whose cursor is damaged and not repaired, and those where it ever was.
+    pub(crate) damaged_cursors: BTreeMap<String, CursorDamage>,
+    pub(crate) ever_damaged_cursors: BTreeSet<String>,
+    /// The aggregates of which the archiver missed a record, and whose events were republished. What
+    /// was no event can't be.
+    pub(crate) republished_to_lake: BTreeSet<String>,
+    /// The runs of `republish`, by aggregate and first sequence.
+    pub(crate) republished: BTreeMap<(String, u64), Run>,
+    /// The functions whose mapping is disabled.
+    pub(crate) disabled: BTreeSet<&'static str>,
+
+    /// Which events Kinesis has acknowledged to the one who put them.
+    pub(crate) acknowledged: BTreeSet<(String, u64)>,
+    /// The aggregates by the number that the workload knows them by.
+    pub(crate) aggregates: BTreeMap<usize, String>,
+    /// Aggregates of which a row was ever damaged or left out.
+    pub(crate) damaged: BTreeSet<String>,
+    /// Aggregates under whose key somebody has put something.
+    pub(crate) disturbed: BTreeSet<String>,
+    pub(crate) commands: Vec<Sent>,
+    /// How far each reader is: by function and shard, the next record of each lane.
+    pub(crate) progress: BTreeMap<(&'static str, usize), Vec<usize>>,
+    pub(crate) invocations: u64,
+    /// Invocations, zombies and late effects that are under way.
+    pub(crate) in_flight: usize,
+    pub(crate) violation: Option<Violation>,
+}
+
+impl World {
+    pub(crate) fn count(&mut self, what: &str, by: usize) {
+        let by = u64::try_from(by).expect("a count");
+        if let Some(count) = self.tally.get_mut(what) {
+            *count += by;
+        } else {
+            self.tally.insert(what.to_owned(), by);
+        }
+    }
+
+    pub(crate) fn strikes(&mut self, fault: Fault, now: u64) -> bool {
+        self.plan.strikes(fault, now, &mut self.rng)
+    }
+
+    pub(crate) fn is_sabotaged(&self, by: Sabotage) -> bool {
+        self.sabotage == Some(by)
+    }
+
+    /// Notes that a property doesn't hold. The first counts; the others follow from it.
+    pub(crate) fn violated(&mut self, property: &'static str, what: impl Into<String>) {
+        let what = what.into();
+        self.violation.get_or_insert(Violation { property, what });
+    }
+
+    /// Whether the function may never have seen a record of this aggregate: it is in the failure
+    /// destination, or was gone before it was read. Nothing reports the latter as long as no
+    /// further event of the aggregate arrives.
+    pub(crate) fn is_discarded(&self, function: &'static str, aggregate: &str) -> bool {
+        let is_discarded = |it: &Discarded| it.function == function && it.aggregate == aggregate;
+        self.discarded.iter().any(is_discarded)
+            || self.missed.contains(&(function, aggregate.to_owned()))
+    }
+
+    /// Notes that a function will never see a record of an aggregate.
+    pub(crate) fn lose(&mut self, function: &'static str, aggregate: &str) {
+        if self.is_news_spread {
+            self.missed_news.insert((function, aggregate.to_owned()));
+        }
+    }
+
+    /// Whether no later event could show the function that it misses one of the aggregate.
+    pub(crate) fn is_news_missed(&self, function: &'static str, aggregate: &str) -> bool {
+        self.missed_news.contains(&(function, aggregate.to_owned()))
+    }
+
+    /// Shows what transactions have written by now.
+    pub(crate) fn reveal(&mut self, now: u64) {
+        self.pending.retain(|_, visible_at| *visible_at > now);
+    }
+
+    pub(crate) fn is_pending(&self, item: &Item) -> bool {
+        self.pending.contains_key(item)
+    }
+
+    /// An aggregate's rows as a plain read shows them, oldest first.
+    pub(crate) fn visible_rows<'a>(
+        &'a self,
+        id: &'a str,
+    ) -> impl DoubleEndedIterator<Item = (u64, &'a Attributes)> + 'a {
+        self.events.of(id).filter(|(halves, _)| {
+            self.pending.is_empty() || !self.is_pending(&Item::Row(id.to_owned(), *halves))
+        })
+    }
+
+    /// Puts a row, and its change onto the way to the stream.
+    pub(crate) fn put_row(&mut self, row: Attributes, now: u64) {
+        let change = self.events.put(row);
+        self.emit(change, now);
+    }
+
+    pub(crate) fn emit(&mut self, change: Change, now: u64) {
+        // The order of one item's changes is kept, and no other.
+        let mut arrives = now + 20;
+        if self.strikes(Fault::ChangeOvertaken, now) {
+            arrives += self.rng.u64(1..400);
+        }
+        let latest = self.events.last_arrival.entry(change.item.clone());
+        let latest = latest.or_default();
+        *latest = arrives.max(*latest);
+        // Two changes of one item that arrive at once stay in order.
+        let mut same = self.outbox.range((*latest, 0)..=(*latest, u64::MAX));
+        let before = same.rfind(|(_, other)| other.item == change.item);
+        let place =
+            before.map_or_else(|| self.rng.u64(..u64::MAX / 2), |((_, place), _)| place + 1);
+        let key = (*latest, place);
+        self.outbox.insert(key, change);
+    }
+
+    /// Brings what has arrived onto the table's stream; says whether anything has, and when the next
+    /// will.
+    pub(crate) fn carry(&mut self, now: u64) -> (bool, Option<u64>) {
+        let mut any = false;
+        while let Some(entry) = self.outbox.first_entry() {
+            let due = entry.key().0;
+            if due > now {
+                return (any, Some(due));
+            }
+            let change = entry.remove();
+            self.count("stream records", 1);
+            let key = self.events.shard_key(&change);
+            self.table_stream.append(&key, now, change);
+            any = true;
+        }
+        (any, None)
+    }
+}

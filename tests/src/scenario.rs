@@ -1,0 +1,232 @@
+//! The account in the fault simulation. What should come of its rows is computed here apart from the
+//! domain's code: the balances are added up, and columns and members are written down as the layout
+//! and the contract are.
+
+use fastrand::Rng;
+use millrace_core::{Attribute, Attributes};
+use millrace_domain::Accounts;
+use millrace_simulation::scenario::{Command, Expectation, Expected, RowDamage, Scenario};
+use serde_json::{Value, json};
+
+use crate::accounts_in_euro;
+
+/// The account's scenario.
+#[derive(Debug, Clone, Copy)]
+pub struct AccountScenario;
+
+/// The currency of an account whose rows don't name one.
+const DEFAULT_CURRENCY: &str = "EUR";
+
+/// What clients ask for. Most take the default.
+const CURRENCIES: [Option<&str>; 6] = [None, None, None, Some("EUR"), Some("USD"), Some("JPY")];
+
+impl Scenario for AccountScenario {
+    type Domain = Accounts;
+    type Expectation = Account;
+
+    fn domain(&self) -> Accounts {
+        accounts_in_euro()
+    }
+
+    fn expectation(&self) -> Account {
+        Account::default()
+    }
+
+    fn draw_opening(&self, rng: &mut Rng) -> Command {
+        let currency = CURRENCIES[rng.usize(0..CURRENCIES.len())];
+        Command {
+            name: "open",
+            body: currency.map_or(Value::Null, |code| json!({ "currency": code })),
+        }
+    }
+
+    fn draw_command(&self, rng: &mut Rng) -> Command {
+        let is_withdrawal = rng.u8(0..3) == 0;
+        let name = if is_withdrawal { "withdraw" } else { "credit" };
+        moving(name, rng.u64(1..500))
+    }
+
+    fn variation_of(&self, command: &Command) -> Command {
+        moving(command.name, amount(command).unwrap_or(0) + 1)
+    }
+
+    fn accepted_command(&self) -> Command {
+        moving("credit", 1)
+    }
+
+    fn leads_to(&self, command: &Command, rows: &[&Attributes]) -> Result<(), String> {
+        let [row] = rows else {
+            return Err("it isn't one event".to_owned());
+        };
+        let (expected_type, is_right) = match command.name {
+            "open" => {
+                let currency = command.body["currency"].as_str();
+                let currency = currency.unwrap_or(DEFAULT_CURRENCY);
+                ("CREATED", text(row, "Currency") == currency)
+            }
+            name => {
+                let is_right = text(row, "Amount").parse().ok() == amount(command);
+                (
+                    if name == "credit" {
+                        "CREDIT"
+                    } else {
+                        "WITHDRAW"
+                    },
+                    is_right,
+                )
+            }
+        };
+        if text(row, "Type") != expected_type {
+            return Err("it is another command's".to_owned());
+        }
+        if !is_right {
+            return Err("another amount or currency".to_owned());
+        }
+        Ok(())
+    }
+
+    fn is_readable(&self, row: &Attributes) -> bool {
+        let is_integer =
+            |name| matches!(row.get(name), Some(Attribute::Number(n)) if !n.contains('.'));
+        match text(row, "Type") {
+            "CREATED" => true,
+            "SNAPSHOT" => is_integer("Balance"),
+            "CREDIT" | "WITHDRAW" => is_integer("Amount"),
+            _ => false,
+        }
+    }
+
+    fn row_damages(&self) -> &'static [RowDamage] {
+        &[
+            RowDamage {
+                name: "TextAmount",
+                apply: |row| set(row, "Amount", Attribute::text("12")),
+            },
+            RowDamage {
+                name: "FractionalAmount",
+                apply: |row| set(row, "Amount", Attribute::Number("1.5".to_owned())),
+            },
+            RowDamage {
+                name: "BoolAmount",
+                apply: |row| set(row, "Amount", Attribute::Bool(true)),
+            },
+            RowDamage {
+                name: "NoAmount",
+                apply: |row| drop(row.remove("Amount")),
+            },
+        ]
+    }
+
+    /// The legacy layout: no currency, which is the default then.
+    fn other_opening(&self) -> Attributes {
+        item([("Type", Attribute::text("CREATED"))])
+    }
+
+    fn other_event(&self, version: u64) -> Attributes {
+        item([
+            ("Type", Attribute::text("CREDIT")),
+            ("Amount", Attribute::number(version + 100)),
+        ])
+    }
+
+    /// The legacy writer knows the default currency alone.
+    fn other_snapshot(&self, state: &Attributes) -> Attributes {
+        let mut snapshot = state.clone();
+        if text(state, "Currency") == DEFAULT_CURRENCY {
+            snapshot.remove("Currency");
+        }
+        snapshot
+    }
+
+    fn is_snapshot_of(&self, row: &Attributes, state: &Attributes) -> bool {
+        let currency = match text(row, "Currency") {
+            "" => DEFAULT_CURRENCY,
+            currency => currency,
+        };
+        row.get("Balance") == state.get("Balance") && currency == text(state, "Currency")
+    }
+
+    fn invariant(&self, state: &Attributes) -> Result<(), String> {
+        let balance = state.get("Balance").and_then(Attribute::as_integer);
+        if balance.is_some_and(|balance| balance < 0) {
+            return Err("below zero".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// What should come of an account's events.
+#[derive(Debug, Clone, Default)]
+pub struct Account {
+    currency: String,
+    balance: i64,
+}
+
+impl Expectation for Account {
+    fn apply(&mut self, row: &Attributes) -> Expected {
+        if self.currency.is_empty() {
+            let currency = match text(row, "Currency") {
+                "" => DEFAULT_CURRENCY,
+                currency => currency,
+            };
+            currency.clone_into(&mut self.currency);
+        }
+        let amount: i64 = text(row, "Amount").parse().unwrap_or(0);
+        let (name, amount) = match text(row, "Type") {
+            "CREATED" => ("AccountCreated", None),
+            "CREDIT" => {
+                self.balance += amount;
+                ("BalanceCredited", Some(amount))
+            }
+            _ => {
+                self.balance -= amount;
+                ("BalanceWithdrawn", Some(amount))
+            }
+        };
+        let balance = ("Balance", Attribute::number(self.balance));
+        let account = item([
+            balance.clone(),
+            ("Currency", Attribute::text(&self.currency)),
+        ]);
+        let mut entry = account.clone();
+        if let Some(amount) = amount {
+            set(&mut entry, "Amount", Attribute::number(amount));
+        }
+        let amount = amount.map_or_else(String::new, |amount| format!(r#""amount":{amount},"#));
+        Expected {
+            name: name.to_owned(),
+            data: format!(r#"{amount}"currency":"{}""#, self.currency),
+            state: account.clone(),
+            view: account,
+            entry,
+            accepted: item([balance]),
+        }
+    }
+}
+
+fn moving(name: &'static str, amount: u64) -> Command {
+    Command {
+        name,
+        body: json!({ "amount": amount }),
+    }
+}
+
+fn amount(command: &Command) -> Option<u64> {
+    command.body["amount"].as_u64()
+}
+
+fn item<const N: usize>(columns: [(&str, Attribute); N]) -> Attributes {
+    columns.map(|(name, value)| (name.to_owned(), value)).into()
+}
+
+fn set(row: &mut Attributes, name: &str, value: Attribute) {
+    row.insert(name.to_owned(), value);
+}
+
+/// A string or a number; empty for anything else.
+fn text<'a>(row: &'a Attributes, name: &str) -> &'a str {
+    match row.get(name) {
+        Some(Attribute::Text(text) | Attribute::Number(text)) => text,
+        _ => "",
+    }
+}
