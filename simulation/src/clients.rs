@@ -139,16 +139,7 @@ async fn act(sim: &Arc<Sim>, number: usize, action: Action) {
                 send(sim, &request, copies).await;
             }
         }
-        Action::Other { aggregate, events } => {
-            let id = format!("older-{aggregate}");
-            for _ in 0..events {
-                sim.apply(|world, now| {
-                    world.aggregates.insert(aggregate, id.clone());
-                    other_writers::append_other(world, &id, now);
-                });
-                sim.pause(0, 50).await;
-            }
-        }
+        Action::Other { aggregate, events } => append_other(sim, aggregate, events).await,
         Action::Poison {
             aggregate,
             damage,
@@ -251,6 +242,18 @@ fn of_another(request: &Request, command: Command) -> Request {
         correlation_id: format!("{}-of-another", request.correlation_id),
         caller: Some(role(CALLERS)),
         ..request.clone()
+    }
+}
+
+/// Lets another writer append so many events.
+async fn append_other(sim: &Sim, aggregate: usize, events: usize) {
+    let id = format!("older-{aggregate}");
+    for _ in 0..events {
+        sim.apply(|world, now| {
+            world.aggregates.insert(aggregate, id.clone());
+            other_writers::append_other(world, &id, now);
+        });
+        sim.pause(0, 50).await;
     }
 }
 

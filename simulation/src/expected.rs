@@ -169,7 +169,16 @@ pub(crate) fn public_bytes(
     let ids: String = ids
         .iter()
         .filter(|(_, value)| !value.is_empty())
-        .map(|(member, value)| format!(r#""{member}":{},"#, Value::from(*value)))
+        .flat_map(|(member, value)| {
+            let json = Value::from(*value).to_string();
+            [
+                "\"".to_owned(),
+                (*member).to_owned(),
+                "\":".to_owned(),
+                json,
+                ",".to_owned(),
+            ]
+        })
         .collect();
     let comma = if data.is_empty() { "" } else { "," };
     let bytes = format!(

@@ -43,7 +43,7 @@
 //!   event time far from its writer's clock; an answer before the function's time-out; snapshots that
 //!   are folds; [`Scenario::invariant`];
 //! * O: the operators' commands: a report is true, and nothing is changed that nobody asked for;
-//! * E: nothing panics.
+//! * E: nothing panics, and the scenario's damages do damage.
 //!
 //! A call that is over a service's limit violates the property that the calling function is
 //! responsible for.
@@ -82,14 +82,13 @@ mod upgrade;
 mod workload;
 pub mod world;
 
+pub use fastrand::Rng;
 pub use scenario::Scenario;
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
-
-use fastrand::Rng;
 
 use check::Quiescence;
 use clients::{Request, send};
@@ -411,10 +410,44 @@ mod tests {
     #[test]
     fn every_property_holds_for_a_domain_with_commands_of_no_event_and_of_two() {
         let simulation = Simulation::new(Shelves);
-        for seed in 0..40 {
+        for seed in 0..20 {
             let outcome = simulation.run(seed, Options::default());
             assert_eq!(outcome.violation, None, "seed {seed}");
         }
+    }
+
+    #[test]
+    fn a_break_is_caught_for_any_domain() {
+        let simulation = Simulation::new(Shelves);
+        for (sabotage, expected) in [
+            (Sabotage::GateForgotten, "3"),
+            (Sabotage::RowConditionForgotten, "W"),
+        ] {
+            let options = Options {
+                sabotage: Some(sabotage),
+                ..Options::default()
+            };
+            let properties = (0..200).find_map(|seed| simulation.run(seed, options).violation);
+            let property = properties.map(|violation| violation.property);
+            assert_eq!(property, Some(expected), "{sabotage:?}");
+        }
+    }
+
+    #[test]
+    fn a_damage_that_leaves_a_row_readable_is_an_error_of_the_scenario() {
+        let simulation = Simulation::new(Shelves);
+        let mut rng = Rng::with_seed(0);
+        let mut world = world(&simulation.scenario, &mut rng, Options::default());
+        let harmless = scenario::RowDamage {
+            name: "Harmless",
+            apply: |_| (),
+        };
+        for _ in 0..3 {
+            other_writers::append_other(&mut world, "a", 0);
+        }
+        other_writers::poison(&mut world, "a", workload::Damage::Own(harmless), 0);
+        let violation = world.violation.map(|violation| violation.property);
+        assert_eq!(violation, Some("E"));
     }
 
     #[test]

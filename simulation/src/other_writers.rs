@@ -121,13 +121,14 @@ pub(crate) fn poison(world: &mut World, id: &str, damage: Damage, now: u64) {
     }
     let scenario = Arc::clone(&world.scenario);
     let mut row = event(&*scenario, id, version);
+    let later_schema = world.names.schema + 8;
     let mut set = |name: &str, value| row.insert(name.to_owned(), value);
     match damage {
         Damage::Own(damage) => (damage.apply)(&mut row),
         Damage::NumberType => drop(set(row::TYPE, Attribute::number(3))),
         Damage::UnknownType => drop(set(row::TYPE, Attribute::text("UNKNOWN"))),
         Damage::WrongSequence => drop(set("Sequence", Attribute::number(version + 7))),
-        Damage::FutureSchema => drop(set("SchemaVersion", Attribute::number(9))),
+        Damage::FutureSchema => drop(set("SchemaVersion", Attribute::number(later_schema))),
         Damage::FractionalVersion => {
             drop(set(
                 row::VERSION,
@@ -142,6 +143,10 @@ pub(crate) fn poison(world: &mut World, id: &str, damage: Damage, now: u64) {
             }
             row = event(&*scenario, id, version + 1);
         }
+    }
+    if !matches!(damage, Damage::Hole) && world.is_readable(&row) {
+        let what = format!("{id}: {damage:?} leaves a row that the scenario can read");
+        world.violated("E", what);
     }
     world.count("damaged rows", 1);
     world.damaged.insert(id.to_owned());

@@ -1,9 +1,10 @@
 //! What the engine can't know of a domain, and what should come of its rows.
 
-use fastrand::Rng;
 use millrace_core::envelope::Envelope;
 use millrace_core::{Attribute, Attributes, Project, StoredRow, encode};
 use serde_json::{Map, Value};
+
+use super::Rng;
 
 /// A command as a client sends it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,11 +1,11 @@
 //! A small domain, for the engine's own tests: a shelf of one article, with a command that has no
 //! event or two.
 
-use fastrand::Rng;
 use millrace_core::{Attribute, Attributes, Domain, Project, Refusal, StoredRow};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::Rng;
 use super::scenario::{Command as Sent, FoldByDomain, RowDamage, Scenario};
 
 #[derive(Debug, Clone, Copy)]
@@ -59,14 +59,14 @@ impl Domain for Shelves {
     type Context = ();
     type Accepted = Shelf;
 
-    fn decide(&self, shelf: Option<&Shelf>, command: Command) -> Result<Vec<Event>, Refusal> {
-        match (command, shelf) {
+    fn decide(&self, state: Option<&Shelf>, command: Command) -> Result<Vec<Event>, Refusal> {
+        match (command, state) {
             (Command::Stock { articles }, None) => Ok(vec![Event::Stocked { articles }]),
             (Command::Stock { .. }, Some(_)) => {
                 Err(Refusal::conflict("shelf-stocked", "it is stocked already"))
             }
             (Command::Take { .. } | Command::Clear {}, None) => Err(Self::not_found()),
-            (Command::Take { articles }, Some(shelf)) if articles > shelf.articles => Err(
+            (Command::Take { articles }, Some(state)) if articles > state.articles => Err(
                 Refusal::rule("not-enough-articles", "there are not so many"),
             ),
             (Command::Take { articles }, Some(_)) => Ok(vec![Event::Taken { articles }]),
@@ -80,16 +80,16 @@ impl Domain for Shelves {
         }
     }
 
-    fn evolve(shelf: Option<Shelf>, event: &Event) -> Option<Shelf> {
-        match (event, shelf) {
+    fn evolve(state: Option<Shelf>, event: &Event) -> Option<Shelf> {
+        match (event, state) {
             (Event::Stocked { articles }, None) => Some(Shelf {
                 articles: *articles,
             }),
-            (Event::Taken { articles }, Some(shelf)) => Some(Shelf {
-                articles: shelf.articles.saturating_sub(*articles),
+            (Event::Taken { articles }, Some(state)) => Some(Shelf {
+                articles: state.articles.saturating_sub(*articles),
             }),
-            (Event::Stocked { .. } | Event::Counted {}, shelf)
-            | (Event::Taken { .. }, shelf @ None) => shelf,
+            (Event::Stocked { .. } | Event::Counted {}, state)
+            | (Event::Taken { .. }, state @ None) => state,
         }
     }
 

@@ -2,9 +2,9 @@
 //! domain's code: the balances are added up, and columns and members are written down as the layout
 //! and the contract are.
 
-use fastrand::Rng;
 use millrace_core::{Attribute, Attributes};
 use millrace_domain::Accounts;
+use millrace_simulation::Rng;
 use millrace_simulation::scenario::{Command, Expectation, Expected, RowDamage, Scenario};
 use serde_json::{Value, json};
 
