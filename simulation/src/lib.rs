@@ -417,19 +417,23 @@ mod tests {
     }
 
     #[test]
-    fn a_break_is_caught_for_any_domain() {
+    fn breaks_are_caught_for_any_domain() {
         let simulation = Simulation::new(Shelves);
-        for (sabotage, expected) in [
+        for (sabotage, property) in [
+            (Sabotage::AcknowledgedTooEarly, "1"),
+            (Sabotage::CursorAhead, "2"),
             (Sabotage::GateForgotten, "3"),
-            (Sabotage::RowConditionForgotten, "W"),
+            (Sabotage::RejectedDeliveriesIgnored, "4"),
+            (Sabotage::OutcomeForgotten, "W"),
+            (Sabotage::CursorResetUnasked, "O"),
         ] {
             let options = Options {
                 sabotage: Some(sabotage),
                 ..Options::default()
             };
-            let properties = (0..200).find_map(|seed| simulation.run(seed, options).violation);
-            let property = properties.map(|violation| violation.property);
-            assert_eq!(property, Some(expected), "{sabotage:?}");
+            let caught = (0..200).find_map(|seed| simulation.run(seed, options).violation);
+            let caught = caught.map(|violation| violation.property);
+            assert_eq!(caught, Some(property), "{sabotage:?}");
         }
     }
 
