@@ -123,9 +123,16 @@ pub fn main(scenario: impl Scenario) -> ExitCode {
     }));
     trials.extend(SABOTAGES.map(|(sabotage, properties)| {
         let simulation = simulation.clone();
+        // About one seed in a hundred has an event between a view's damage and its replacement.
+        let is_rare = sabotage == Sabotage::RevisionIgnored;
+        let within = if is_rare {
+            RARE_CAUGHT_WITHIN
+        } else {
+            CAUGHT_WITHIN
+        };
         trial(
             format!("simulation::catches::{sabotage:?}"),
-            Box::new(move || catches(&simulation, 0..CAUGHT_WITHIN, sabotage, properties)),
+            Box::new(move || catches(&simulation, 0..within, sabotage, properties)),
         )
     }));
     let conclusion = libtest_mimic::run(&arguments, trials);
