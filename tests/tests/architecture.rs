@@ -19,6 +19,43 @@ const NEUTRAL: [&str; 10] = [
     "simulation",
 ];
 
+/// Which crates each library may use, as docs/ARCHITECTURE.md says.
+const ARROWS: [(&str, &[&str]); 11] = [
+    ("core", &[]),
+    ("domain", &["core"]),
+    ("runtime", &["core"]),
+    ("writer", &["core", "runtime"]),
+    ("translator", &["core", "runtime"]),
+    ("projector", &["core", "runtime"]),
+    ("archiver", &["core", "runtime"]),
+    ("reader", &["core", "runtime"]),
+    ("local-stack", &[]),
+    (
+        "cli",
+        &[
+            "archiver",
+            "core",
+            "local-stack",
+            "projector",
+            "runtime",
+            "translator",
+        ],
+    ),
+    (
+        "simulation",
+        &[
+            "archiver",
+            "cli",
+            "core",
+            "projector",
+            "reader",
+            "runtime",
+            "translator",
+            "writer",
+        ],
+    ),
+];
+
 fn root() -> PathBuf {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
     tests.parent().expect("the workspace").to_owned()
@@ -110,5 +147,23 @@ fn only_the_domain_and_its_application_know_accounts() {
                 assert!(!code.contains(word), "{folder}/src/{file}: {word}");
             }
         }
+    }
+}
+
+#[test]
+fn crates_use_those_that_the_architecture_names() {
+    for (folder, allowed) in ARROWS {
+        let manifest = fs::read_to_string(root().join(folder).join("Cargo.toml")).expect("there");
+        let dependencies = manifest
+            .split("\n[")
+            .find_map(|table| table.strip_prefix("dependencies]"))
+            .unwrap_or_default();
+        let mut used: Vec<&str> = dependencies
+            .lines()
+            .filter_map(|line| line.strip_prefix("millrace-"))
+            .filter_map(|line| line.split(['.', ' ', '=']).next())
+            .collect();
+        used.sort_unstable();
+        assert_eq!(used, allowed, "{folder}");
     }
 }
