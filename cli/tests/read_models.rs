@@ -787,6 +787,11 @@ async fn each_cause_is_one_finding() {
     let row = services.world().rows.remove(&("a".to_owned(), version - 1));
     assert!(row.is_some());
     assert_eq!(services.kinds("a").await, [Kind::Row]);
+    assert!(!services.examine("a").await.is_lagging);
+    // Where the cursor is before it, the translator may be about to block.
+    services.set_cursor("a", 7, None);
+    assert_eq!(services.kinds("a").await[0], Kind::Row);
+    assert!(services.examine("a").await.is_lagging);
     services.set_cursor("a", 7, Some(8));
     assert_eq!(services.kinds("a").await, [Kind::Blocked]);
 }

@@ -325,6 +325,8 @@ impl<V: Data> Standing<V> {
             self.find(kind, detail);
         } else if let Some(damage) = damage {
             self.find(Kind::Row, damage.to_string());
+            // The translator may be about to block the aggregate there.
+            self.is_lagging |= published <= through;
         } else if published > through {
             let detail =
                 format!("the cursor is at event {published}, but there are only {through} events");
