@@ -1,8 +1,8 @@
-//! What is deployed and run: the functions and the `millrace` command, instantiated with accounts.
+//! The programs of Millrace: the functions and the `millrace` command, instantiated with the account.
 //!
 //! The binaries `writer`, `translator`, `projector`, `archiver` and `reader` are the Lambda functions, and
-//! `millrace` is the command; each is one call of its library. This library contains what the command
-//! shows of accounts: [`AccountsApp`], with the end-to-end walkthrough of `millrace demo`.
+//! `millrace` is the command. Each binary is one call of its library. This library contains the command's
+//! code that is specific to accounts: [`AccountsApp`], with the end-to-end walkthrough of `millrace demo`.
 
 mod walkthrough;
 
@@ -13,7 +13,7 @@ use millrace_domain::{Accounts, SettingError};
 use millrace_local_stack::progress::Progress;
 use millrace_local_stack::stack::Local;
 
-/// The `millrace` command of accounts.
+/// The `millrace` command's application with the account as its domain.
 #[derive(Debug, Clone, Copy)]
 pub struct AccountsApp;
 

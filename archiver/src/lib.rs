@@ -1,18 +1,19 @@
 //! The archiver: a consumer of the domain stream that sends events to Firehose for the lake.
 //!
-//! Like any other consumer, it knows domain events only. It is a function apart from the projector, so
-//! that an outage of one sink never causes redeliveries to the other. Delivery is at least once: the lake
-//! keeps duplicates, and `id` identifies them.
+//! Like any other consumer, it knows domain events only. It and the projector are separate
+//! functions, so that an outage of one sink never causes redeliveries to the other. Delivery is at least
+//! once: the lake keeps duplicates, and `id` identifies them.
 //!
-//! * [`handler`]: Lambda's batches to [records](millrace_runtime::kinesis), and the outcome to the
-//!   response;
+//! * [`handler`]: converts Lambda's batches to [records](millrace_runtime::kinesis), and the outcome to
+//!   the response;
 //! * [`service`]: the steps of a batch;
-//! * [`line`](mod@line) and `pack`: records to lines, and lines to Firehose records;
-//! * [`ports`]: the delivery stream as a trait; [`adapters`]: AWS behind it, and [`run`], the Lambda
-//!   function.
+//! * [`line`](mod@line): converts records of the domain stream to lake records, each one JSON line;
+//! * `pack`: packs lake records into Firehose records;
+//! * [`ports`]: the delivery stream as a trait;
+//! * [`adapters`]: the trait's implementation on AWS, and [`run`], the Lambda function.
 //!
-//! Left out on purpose: repairing a gap. Missing events come through the stream again
-//! (`millrace republish`), for all consumers alike.
+//! The archiver doesn't repair a gap. `millrace republish` puts the missing events on the stream again,
+//! for all consumers.
 //!
 //! Invariant: a batch is acknowledged only up to the first record that Firehose has not acknowledged.
 

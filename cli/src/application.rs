@@ -1,4 +1,4 @@
-//! What a domain brings to the `millrace` command.
+//! What a domain provides to the `millrace` command.
 
 use std::error::Error;
 use std::future::Future;
@@ -10,33 +10,35 @@ use millrace_local_stack::stack::Local;
 
 use crate::output::Output;
 
-/// What a domain brings to the `millrace` command; [`run`](crate::run) runs it.
+/// What a domain provides to the `millrace` command; [`run`](crate::run) runs the command.
 pub trait Application: Send + Sync + 'static {
     /// The domain.
     type Domain: Project + Clone;
-    /// Why the domain's settings can't be read.
+    /// The error of a domain's setting that can't be read.
     type SettingError: Error + Send + Sync + 'static;
 
     /// The package whose binaries are the Lambda functions and this command.
     const PACKAGE: &'static str;
-    /// The noun for one aggregate: `account`. `--account` is an alias of `--id`, and results contain it.
+    /// The noun for one aggregate, such as `account`. The option `--account` is then an alias of `--id`,
+    /// and results contain the noun.
     const NOUN: &'static str;
 
-    /// The domain of a deployment. `setting` looks up a setting by its environment variable.
+    /// The domain with a deployment's settings. `setting` returns the setting with this environment
+    /// variable's name.
     ///
     /// # Errors
-    /// When a setting is missing or wrong; the error names it.
+    /// If a setting is missing or invalid; the error names the setting.
     fn domain(setting: impl Fn(&str) -> Option<String>)
     -> Result<Self::Domain, Self::SettingError>;
 
-    /// Commands for a shell, in which `$API` is the API's address, that show a new user what the API
-    /// does. `millrace up` prints them.
+    /// Shell commands that show a new user what the API does. They use `$API` as the API's address.
+    /// `millrace up` prints them.
     fn first_commands() -> String;
 
-    /// The end-to-end walkthrough that `millrace demo` shows, on a local stack that nobody has used.
+    /// The end-to-end walkthrough that `millrace demo` shows, on a local stack without any data.
     ///
     /// # Errors
-    /// When something that it shows is wrong or missing; the error names it.
+    /// If a result that the walkthrough shows is wrong or missing; the error names the result.
     fn walkthrough(
         local: &Local,
         output: Output,
@@ -47,13 +49,13 @@ pub trait Application: Send + Sync + 'static {
 /// The domain's words in the command line and in results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Words {
-    /// One aggregate: [`Application::NOUN`].
+    /// The noun for one aggregate: [`Application::NOUN`].
     pub noun: &'static str,
     /// The member of a public event's data that contains the aggregate's id: [`Domain::ID`].
     pub id: &'static str,
-    /// The aggregates: [`Domain::COLLECTION`], which also names the views.
+    /// The noun for several aggregates, which also names the views: [`Domain::COLLECTION`].
     pub collection: &'static str,
-    /// The read model of an aggregate's events: [`Project::HISTORY`].
+    /// The name of the read model that contains an aggregate's events: [`Project::HISTORY`].
     pub history: &'static str,
 }
 
@@ -72,11 +74,11 @@ impl Words {
 
 #[cfg(test)]
 impl Words {
-    /// The account's.
+    /// The words of the account.
     pub(crate) const ACCOUNT: Self = Self::of::<TestApp>();
 }
 
-/// An application of accounts without a walkthrough.
+/// An application with the account as its domain, and without a walkthrough.
 #[cfg(test)]
 pub(crate) struct TestApp;
 

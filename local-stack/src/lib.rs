@@ -1,9 +1,10 @@
-//! The local stack: an AWS emulator with the CDK app deployed to it, on this machine.
+//! The local stack: an AWS emulator on this machine, with the CDK app deployed to it.
 //!
-//! * [`prerequisites`]: what has to be installed;
+//! * [`prerequisites`]: the programs that have to be installed;
 //! * [`setup`]: the Python and Node environments and the Lambda functions, each set up once;
 //! * [`stack`]: the emulator and the deployment; [`Workspace`]: the checkout that they are built from;
-//! * [`progress`]: what is shown while that lasts; [`files`]: files that a kill can't cut short.
+//! * [`progress`]: the progress that is shown during set-up and deployment;
+//! * [`files`]: writes files so that a killed process never leaves an incomplete file.
 
 pub mod files;
 mod lock;

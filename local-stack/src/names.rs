@@ -9,7 +9,7 @@ const NAMES: &str = include_str!(concat!(
     "/../infra/lib/names.json"
 ));
 
-/// Each name with its description.
+/// The file's content: each name with its description.
 #[derive(Deserialize)]
 struct Names {
     #[cfg_attr(not(test), expect(dead_code, reason = "a test compares them"))]
@@ -21,13 +21,13 @@ fn read() -> Names {
     serde_json::from_str(NAMES).expect("the CDK app's tests read it too")
 }
 
-/// The functions. Each is a binary of this name.
+/// The names of the functions, which are also the names of their binaries.
 #[must_use]
 pub fn functions() -> Vec<String> {
     read().functions.into_keys().collect()
 }
 
-/// The stack's outputs, without the domain's.
+/// The names of the stack's outputs, without the outputs that the domain adds.
 #[cfg(test)]
 pub(crate) fn outputs() -> Vec<String> {
     read().outputs.into_keys().collect()

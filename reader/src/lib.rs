@@ -1,26 +1,28 @@
 //! The reader: HTTP queries over the read model, the query side of CQRS.
 //!
-//! It stands at the end of the flow: the projector writes the read model from the domain stream,
-//! the reader shows it. It never sees the events table, so a query costs the writer nothing and
-//! may be a moment behind it; a client that can't have that says how far the answer has to reach
-//! (`minSequence`).
+//! The projector writes the read model from the domain stream, and the reader answers queries from it.
+//! The reader never reads the events table, so a query puts no load on the writer. The read model may
+//! lag the events table by a moment; a client that needs an event's effect names the event's sequence in
+//! its query (`minSequence`).
 //!
-//! * [`handler`]: API Gateway's events in and out.
-//! * [`service`]: a request to a response, statuses and headers; in modules of its own, the view once
-//!   it is as new as the client needs it (`fresh`), and the two queries over the history (`page`,
-//!   `view_at`).
-//! * `query`: what a request asks for.
-//! * [`ports`]: the read model as a trait; [`adapters`]: the tables, and the Lambda function.
+//! * [`handler`]: converts API Gateway's events to requests, and responses back.
+//! * [`service`]: handles a request and returns the response, with status and headers.
+//! * `fresh`: reads the view when it has reached the sequence that the client needs.
+//! * `page`, `view_at`: the two queries over the history.
+//! * `query`: decodes a request into a query.
+//! * [`ports`]: the read model as a trait.
+//! * [`adapters`]: the trait's implementation on DynamoDB, and the Lambda function.
 //! * `testing` (feature `testing`): the read model in memory.
 //!
-//! Invariant: an answer tells of events up to the view's sequence and of none behind it. The
-//! projector writes history first, so entries may be there early; the queries agree because all of
-//! them start from the view.
+//! Invariant: a response contains only events up to the view's sequence. The projector writes the
+//! history before the view, so the history may already contain later entries. Every query reads the
+//! view first, so the responses agree.
 //!
-//! Invariant: every read is consistent, so a later query never knows less than an earlier one.
+//! Invariant: every read is consistent, so a later query never returns an older state than an earlier
+//! query.
 //!
-//! Left out on purpose: what an aggregate is and how it looks in JSON (the domain), and who may ask
-//! (API Gateway's authorizer).
+//! The domain determines what an aggregate is and its form in JSON. API Gateway's authorizer determines
+//! who may send queries.
 
 pub mod adapters;
 mod config;

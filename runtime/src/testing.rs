@@ -15,8 +15,8 @@ use crate::error::ServiceError;
 use crate::kinesis::KinesisRecord;
 use crate::metrics::Metric;
 
-/// A clock and a source of randomness that a test sets, and the measurements that it reads. Ids
-/// count up: `id-0`, `id-1`, ….
+/// A clock and a source of randomness whose values a test sets. It keeps the measurements, which the
+/// test reads. Ids count up: `id-0`, `id-1`, ….
 #[derive(Debug)]
 pub struct TestAmbient {
     unix_millis: AtomicI64,
@@ -26,7 +26,7 @@ pub struct TestAmbient {
 }
 
 impl Default for TestAmbient {
-    /// The time is 2027-01-15T08:00:00Z, and every fraction 0.5.
+    /// The clock shows 2027-01-15T08:00:00Z, and every [`Ambient::fraction`] is 0.5.
     fn default() -> Self {
         Self {
             unix_millis: AtomicI64::new(1_800_000_000_000),
@@ -38,7 +38,7 @@ impl Default for TestAmbient {
 }
 
 impl TestAmbient {
-    /// One whose clock shows this time.
+    /// The default, except that the clock shows this time.
     #[must_use]
     pub fn at(time: Timestamp) -> Self {
         let ambient = Self::default();
@@ -46,7 +46,7 @@ impl TestAmbient {
         ambient
     }
 
-    /// One whose every [`Ambient::fraction`] is this.
+    /// The default, except that every [`Ambient::fraction`] is this value.
     #[must_use]
     pub fn with_fraction(fraction: f64) -> Self {
         Self {
@@ -61,7 +61,7 @@ impl TestAmbient {
             .store(time.unix_millis(), Ordering::Relaxed);
     }
 
-    /// What was measured so far, in order.
+    /// The measurements up to now, in order.
     #[must_use]
     pub fn measured(&self) -> Vec<(Metric, Option<u64>)> {
         self.lock().clone()
@@ -91,8 +91,8 @@ impl Ambient for TestAmbient {
     }
 }
 
-/// Runs a future in virtual time, for tests whose cases are no async functions: waits take no real
-/// time.
+/// Runs a future in virtual time, in which waits take no real time. It is for tests that are not async
+/// functions.
 ///
 /// # Panics
 /// If the runtime can't be built.
@@ -105,13 +105,13 @@ pub fn in_virtual_time<T>(case: impl Future<Output = T>) -> T {
         .block_on(case)
 }
 
-/// The error of a call whose answer was lost: it may have taken effect.
+/// The error of a call whose response was lost; the call may have taken effect.
 #[must_use]
 pub fn lost_call() -> ServiceError {
     ServiceError::new("a call", "it was lost")
 }
 
-/// A stream record with an aggregate's id as its partition key, at its position in a batch.
+/// A record of the domain stream at this position in a batch, with the aggregate's id as partition key.
 #[must_use]
 pub fn kinesis_record(position: usize, aggregate: &str, data: &[u8]) -> KinesisRecord {
     KinesisRecord {
@@ -123,11 +123,11 @@ pub fn kinesis_record(position: usize, aggregate: &str, data: &[u8]) -> KinesisR
     }
 }
 
-/// A Kinesis mapping's batch as Lambda delivers it: records of these sequence numbers, partition keys
-/// and data.
+/// A batch of a Kinesis mapping as Lambda delivers it. Each record is given by its sequence number, its
+/// partition key and its data.
 ///
 /// # Panics
-/// If Lambda's type of it has changed.
+/// If the batch doesn't fit Lambda's event type, because that type has changed.
 #[must_use]
 pub fn kinesis_event<'a>(
     records: impl IntoIterator<Item = (u64, &'a str, &'a [u8])>,
@@ -150,11 +150,11 @@ pub fn kinesis_event<'a>(
     serde_json::from_value(json!({ "Records": records })).expect("it has every member")
 }
 
-/// An invocation of a consumer, which has a minute left on this clock: records of these partition keys
-/// and data, whose sequence numbers are their positions in the batch.
+/// An invocation of a consumer whose deadline is one minute after this clock's time. Each record is given
+/// by its partition key and its data; its sequence number is its position in the batch.
 ///
 /// # Panics
-/// Like [`kinesis_event`].
+/// If [`kinesis_event`] panics.
 #[must_use]
 pub fn kinesis_invocation(
     ambient: &TestAmbient,

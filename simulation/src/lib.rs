@@ -1,19 +1,19 @@
 //! Deterministic simulation testing of a domain on Millrace: the real writer, translator, projector,
-//! archiver, reader and operators' commands, over simulated services that do everything that AWS
-//! documents them to do, at the worst moment.
+//! archiver, reader and operators' commands run with simulated services. The services do everything
+//! that AWS documents, at the worst moment.
 //!
-//! A seed decides everything: what clients and other writers do (`workload`, `clients`,
+//! A seed determines everything: what clients and other writers do (`workload`, `clients`,
 //! `other_writers`), how long each call takes and how it fails (`services`, [`faults`]), where an
 //! invocation ends (`invocation`), how the streams are sharded and read (`log`, `mapping`). The same
-//! seed is the same history, to the byte. Time is virtual: nothing waits.
+//! seed produces the same history, to the byte. Time is virtual: no test waits in real time.
 //!
 //! # Use
 //!
 //! A domain implements [`Scenario`]: how its commands are drawn, which rows they lead to, what
-//! undecodable rows and the rows of other writers look like, and what should come of its rows
-//! ([`scenario::Expectation`]; [`scenario::FoldByDomain`] computes it with the domain's own
+//! undecodable rows and the rows of other writers look like, and which values are expected from its
+//! rows ([`scenario::Expectation`]; [`scenario::FoldByDomain`] computes them with the domain's own
 //! functions). `tests/simulation.rs`, with `harness = false` in the package's manifest, runs the
-//! campaign:
+//! simulation:
 //!
 //! ```ignore
 //! fn main() -> std::process::ExitCode {
@@ -21,35 +21,39 @@
 //! }
 //! ```
 //!
-//! [`harness`] has the tests, [`campaign`] many seeds and the search for the shortest prefix of a
-//! history that still fails, [`histories`] the named histories that run for every domain, and
-//! [`sabotage`] the deliberate breaks, which prove that the checks can fail.
+//! * [`harness`]: the tests;
+//! * [`campaign`]: runs many seeds, and searches for the shortest prefix of a history that still fails;
+//! * [`histories`]: the named histories, which run for every domain;
+//! * [`sabotage`]: the deliberate breaks, which prove that the checks can fail.
 //!
 //! # Properties
 //!
-//! When the faults are over and the simulation is quiescent, `check` compares the world with what
-//! `expected` computes from the rows, apart from the code under test:
+//! When the faults are over and the simulation is quiescent, `check` compares the simulated tables,
+//! streams and lake with the values that `expected` computes from the rows, independently of the code
+//! under test:
 //!
 //! * 1: the first occurrences of an aggregate's events on the domain stream are 1, 2, 3, …, and
 //!   duplicates are byte-identical;
 //! * 2: a cursor never passes what Kinesis has acknowledged (checked at every save of a cursor);
-//! * 3: a view is the fold of its events and never goes back (checked at every save of a view, and of
-//!   every answer of the reader), and the history has an entry for each of them;
+//! * 3: a view is the fold of its events and never goes back (checked at every save of a view and in
+//!   every response of the reader), and the history has an entry for each event;
 //! * 4: every committed event reaches the stream, the read models and the lake, or its absence is
 //!   reported;
-//! * 5: one aggregate's trouble stays its own, and no batch is discarded once the faults are over;
-//! * W: the writer's promises: an accepted command has exactly its events, a refused one has none;
-//!   equal answers for one idempotency key; no refusal once the command's events were committed; no
-//!   event time far from its writer's clock; an answer before the function's time-out; snapshots that
+//! * 5: an error of one aggregate doesn't affect other aggregates, and no batch is discarded once the
+//!   faults are over;
+//! * W: the writer's promises: an accepted command has exactly its events, a refused command has none;
+//!   equal responses for one idempotency key; no refusal once the command's events were committed; no
+//!   event time far from its writer's clock; a response before the function's timeout; snapshots that
 //!   are folds; [`Scenario::invariant`];
-//! * O: the operators' commands: a report is true, and nothing is changed that nobody asked for;
-//! * E: nothing panics, and the scenario's damages do damage.
+//! * O: the operators' commands: a report is true, and a command changes only what it was asked to
+//!   change;
+//! * E: nothing panics, and each of the scenario's damages makes its row undecodable.
 //!
-//! A call that is over a service's limit violates the property that the calling function is
+//! A call that exceeds a service's limit violates the property that the calling function is
 //! responsible for.
 //!
-//! Left out on purpose: the adapters to the AWS SDK, which have tests of their own with mocked
-//! answers, and what an emulator shows.
+//! The simulation doesn't cover the adapters to the AWS SDK, which have their own tests with mocked
+//! responses, and doesn't repeat the tests that run on the emulator.
 
 pub mod campaign;
 mod check;
@@ -103,20 +107,20 @@ use upgrade::Upgrade;
 use workload::Workload;
 use world::{Answer, Trace, Violation, World};
 
-/// How long after the last action everything has to be quiescent, in virtual milliseconds. Faults last
-/// two minutes at most, and waits between tries some seconds.
+/// The time within which the simulation has to become quiescent after the last action, in virtual
+/// milliseconds. Faults last at most two minutes, and waits between attempts some seconds.
 const PATIENCE: u64 = 2 * 60 * 60 * 1_000;
 
 /// How a seed is run.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// What is broken on purpose.
+    /// The deliberate break, if any.
     pub sabotage: Option<Sabotage>,
-    /// How many of the workload's actions are done.
+    /// The most actions of the workload that are done.
     pub most_actions: usize,
-    /// How many faults are injected.
+    /// The most faults that are injected.
     pub most_faults: u64,
-    /// Whether the trace is kept as text.
+    /// Whether the history is kept as text, for [`Outcome::trace`].
     pub keep_trace: bool,
 }
 
@@ -131,20 +135,20 @@ impl Default for Options {
     }
 }
 
-/// How a seed went.
+/// The outcome of a seed.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The first property that didn't hold.
+    /// The first violation of a property; `None` if every property held.
     pub violation: Option<Violation>,
     /// How many actions were done.
     pub actions: usize,
     /// How many faults of each kind were injected.
     pub faults: BTreeMap<Fault, u64>,
-    /// What was done, by name.
+    /// How often each action was done, by its name.
     pub tally: Tally,
-    /// The same for the same history.
+    /// A hash of the history: equal histories have equal hashes.
     pub hash: u64,
-    /// The history, where it was to be kept.
+    /// The history, if [`Options::keep_trace`] is set; otherwise empty.
     pub trace: Vec<String>,
 }
 
@@ -321,7 +325,7 @@ fn map_as_deployed(sim: &Arc<Sim>, window: u64) {
     start::<ArchiverFunction>(sim, 10_000, 60_000, 1);
 }
 
-/// Brings the table's changes onto its stream, for ever.
+/// Writes the table's changes to its stream. It never returns.
 async fn carry(sim: Arc<Sim>) {
     loop {
         let changed = sim.changed.notified();
@@ -340,7 +344,8 @@ async fn carry(sim: Arc<Sim>) {
     }
 }
 
-/// Waits until the faults are over and nothing moves any more; says whether it came to that.
+/// Waits until the faults are over and the simulation is quiescent. Returns `false` if it doesn't become
+/// quiescent in time.
 async fn until_quiescent(sim: &Arc<Sim>) -> bool {
     let deadline = sim.elapsed() + PATIENCE;
     loop {
@@ -363,8 +368,8 @@ async fn until_quiescent(sim: &Arc<Sim>) -> bool {
     }
 }
 
-/// Sends every aggregate that can be continued a command that it accepts, so that each has an event
-/// after whatever was repaired.
+/// Sends every aggregate a command that it accepts if it can be continued. Each of these aggregates then
+/// has an event after the repaired rows.
 async fn spread_news(sim: &Arc<Sim>) {
     sim.world().is_news_spread = true;
     let ids = sim.world().events.ids();

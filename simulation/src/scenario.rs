@@ -1,4 +1,4 @@
-//! What the engine can't know of a domain, and what should come of its rows.
+//! The parts of the simulation that a domain provides, and the values expected from its rows.
 
 use millrace_core::envelope::Envelope;
 use millrace_core::{Attribute, Attributes, Project, StoredRow, encode};
@@ -9,14 +9,14 @@ use super::Rng;
 /// A command as a client sends it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Command {
-    /// The command's serde name, which its path ends with; `Domain::OPENS` of an opening.
+    /// The command's serde name, which is the end of its path; for an opening, `Domain::OPENS`.
     pub name: &'static str,
     /// The request's body; [`Value::Null`] for none.
     pub body: Value,
 }
 
 impl Command {
-    /// The request's body as it is sent.
+    /// The request's body as a string.
     pub(crate) fn body(&self) -> String {
         if self.body.is_null() {
             return String::new();
@@ -25,22 +25,23 @@ impl Command {
     }
 }
 
-/// A way in which an event's row is made undecodable.
+/// A way to make an event's row undecodable.
 #[derive(Clone, Copy)]
 pub struct RowDamage {
-    /// Its name in the history of a seed.
+    /// The damage's name in the history of a seed.
     pub name: &'static str,
     /// Damages a row that [`Scenario::other_event`] returned. Afterwards [`Scenario::is_readable`] has
-    /// to be false.
+    /// to return `false` for the row.
     pub apply: fn(&mut Attributes),
 }
 
-/// What a domain tells the engine about itself. Columns are always the domain's own: the engine adds
-/// `Id`, `Version`, `Timestamp`, `OpenedAt` and every other column that core claims.
+/// What a domain provides to the simulation. The columns in its methods are only the domain's own: the
+/// simulation adds `Id`, `Version`, `Timestamp`, `OpenedAt` and every other column that core uses.
 ///
-/// Whatever a method draws comes from the `Rng` that it is given, so that a seed stays one history.
+/// A method takes random values only from its `Rng` argument, so that a seed always produces the same
+/// history.
 pub trait Scenario: Send + Sync + 'static {
-    /// The domain.
+    /// The domain under test.
     type Domain: Project + Clone
     where
         Self: Sized;
@@ -50,7 +51,7 @@ pub trait Scenario: Send + Sync + 'static {
     where
         Self: Sized;
 
-    /// The domain's value, which every function gets.
+    /// The domain's value, with which every function is built.
     fn domain(&self) -> Self::Domain
     where
         Self: Sized;
@@ -63,40 +64,40 @@ pub trait Scenario: Send + Sync + 'static {
     /// A command that opens an aggregate, and that the domain accepts.
     fn draw_opening(&self, rng: &mut Rng) -> Command;
 
-    /// Any other command, which the domain may refuse.
+    /// A command other than an opening. The domain may refuse it.
     fn draw_command(&self, rng: &mut Rng) -> Command;
 
     /// Another command of the same name, with another body. One caller sends it with the
     /// `Idempotency-Key` that another caller uses for `command`.
     fn variation_of(&self, command: &Command) -> Command;
 
-    /// A command that every aggregate which is open accepts, any number of times, with one event each
+    /// A command that every open aggregate accepts, any number of times. It leads to one event each
     /// time.
     fn accepted_command(&self) -> Command;
 
-    /// Whether `rows` are the events of `command`, in order, neither more nor less.
+    /// Checks that `rows` are exactly the events of `command`, in order.
     ///
     /// # Errors
-    /// What is wrong.
+    /// The difference, in words.
     fn leads_to(&self, command: &Command, rows: &[&Attributes]) -> Result<(), String>;
 
-    /// Whether the domain's columns of a row with this `Type` can be read. The engine itself looks at
-    /// `Type`'s, `Version`'s, `Sequence`'s, `SchemaVersion`'s and `Timestamp`'s form.
+    /// Whether the domain's columns of the row can be read, according to the row's `Type`. The simulation
+    /// itself checks the form of `Type`, `Version`, `Sequence`, `SchemaVersion` and `Timestamp`.
     fn is_readable(&self, row: &Attributes) -> bool;
 
-    /// The ways in which the domain's columns become undecodable. The engine has its own for columns
+    /// The ways to make the domain's columns undecodable. The simulation has its own ways for the columns
     /// that core reads.
     fn row_damages(&self) -> &'static [RowDamage];
 
-    /// The row of an opening, its `Type` included, as a writer other than Millrace's appends it: an
+    /// The row of an opening, including its `Type`, as another writer than Millrace's appends it: an
     /// older version, a legacy system, an import.
     fn other_opening(&self) -> Attributes;
 
-    /// The same for an event that any aggregate may have at the row `version`. Its bytes must be the
-    /// same for every call, since a damaged row is fixed with it.
+    /// The row of an event, as another writer appends it. Any aggregate may have this event at `version`.
+    /// Every call must return the same bytes, because the simulation repairs a damaged row with them.
     fn other_event(&self, version: u64) -> Attributes;
 
-    /// The same for a snapshot of this state, without its `Type`.
+    /// The row of a snapshot of this state, as another writer appends it, without its `Type`.
     fn other_snapshot(&self, state: &Attributes) -> Attributes {
         state.clone()
     }
@@ -108,23 +109,23 @@ pub trait Scenario: Send + Sync + 'static {
             .all(|(name, value)| row.get(name) == Some(value))
     }
 
-    /// What has to be true of every state that the writer's commands lead to.
+    /// Checks a condition that has to hold for every state that the writer's commands lead to.
     ///
     /// # Errors
-    /// What isn't.
+    /// The violated condition, in words.
     fn invariant(&self, state: &Attributes) -> Result<(), String> {
         let _ = state;
         Ok(())
     }
 }
 
-/// What should come of one aggregate's events.
+/// Computes the values that are expected from one aggregate's events.
 pub trait Expectation: Clone + Send + Sync + 'static {
-    /// What should come of the next event, whose row can be read.
+    /// Returns the values that are expected from the next event. Its row can be read.
     fn apply(&mut self, row: &Attributes) -> Expected;
 }
 
-/// What should come of an event, in the domain's own columns and members.
+/// The values that are expected from an event: the domain's own columns and members.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expected {
     /// The public event's type.
@@ -132,19 +133,19 @@ pub struct Expected {
     /// The domain's members of its `data`, as the JSON that follows `"sequence":n`, without a comma at
     /// either end: `"articles":1,"unit":"piece"`.
     pub data: String,
-    /// The state after it, as a snapshot's columns.
+    /// The state after the event, as a snapshot's columns.
     pub state: Attributes,
-    /// The view after it, as columns.
+    /// The view after the event, as columns.
     pub view: Attributes,
-    /// Its history entry, as columns.
+    /// The event's history entry, as columns.
     pub entry: Attributes,
-    /// What the answer to its command shows next to id and sequence, as members.
+    /// The members that the response to the event's command contains besides id and sequence.
     pub accepted: Attributes,
 }
 
-/// The expectation by the domain's own functions. With it the simulation checks everything that
-/// Millrace does with the domain, and nothing that the domain does: tests of the domain's rules and
-/// of its public bytes have to do that.
+/// An expectation that the domain's own functions compute. With it the simulation checks what Millrace
+/// does with the domain, but not the domain itself: the domain's rules and its public bytes need tests
+/// of their own.
 pub struct FoldByDomain<D: Project> {
     domain: D,
     state: Option<D::State>,
@@ -213,7 +214,7 @@ fn own_data(envelope: &[u8], sequence: u64) -> String {
     own.trim_start_matches(',').to_owned()
 }
 
-/// What an [`Expectation`] is to the engine, which doesn't know its type.
+/// An [`Expectation`] as a trait object, because the simulation doesn't know its type.
 pub(crate) trait Fold: Send + Sync {
     fn apply(&mut self, row: &Attributes) -> Expected;
 
@@ -236,7 +237,7 @@ impl std::fmt::Debug for RowDamage {
     }
 }
 
-/// The members of an answer that show these columns: a column's name with a small first letter.
+/// These columns as members of a response: a member's name is the column's, with a small first letter.
 pub(crate) fn members(columns: &Attributes) -> Map<String, Value> {
     let members = columns.iter();
     members

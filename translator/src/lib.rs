@@ -1,21 +1,23 @@
-//! The translator: DynamoDB Stream records in, domain events on Kinesis out, in order per
+//! The translator reads DynamoDB stream records and publishes domain events to Kinesis, in order per
 //! aggregate.
 //!
-//! It stands between the events table, which is private, and the domain stream, which everyone may
-//! read. It treats stream records as news, not as truth: the stream promises no order between two
-//! rows of one aggregate, delivers more than once, and forgets after a day. The truth is the events
-//! table, and how far each aggregate is published stands in its publication cursor.
+//! Its input is the stream of the events table, which is private. Its output is the domain stream,
+//! which every consumer may read. It treats a stream record as a notification and not as the source
+//! of truth: the stream promises no order between two rows of one aggregate, delivers records more
+//! than once, and trims them after a day. The source of truth is the events table. An aggregate's
+//! publication cursor contains the highest sequence that was published.
 //!
-//! * [`handler`]: the invocation's records to [change notifications](notification), and the batch's
-//!   outcome to the response;
+//! * [`handler`]: converts the invocation's records to [change notifications](notification), and the
+//!   batch's outcome to the response;
 //! * [`service`]: the steps of a batch;
-//! * `publication`: one aggregate's state machine: which event comes next, and from where;
+//! * `publication`: one aggregate's state machine: which event is next, and where it is read from;
 //! * [`publishing`]: ordered publishing with retries;
 //! * [`cursor`]: the publication cursor;
-//! * [`ports`]: the services as traits; [`adapters`]: AWS behind them, and [`run`], the Lambda function.
+//! * [`ports`]: the services as traits;
+//! * [`adapters`]: the traits' implementations on AWS, and [`run`], the Lambda function.
 //!
-//! Invariant: no put carries two events of one aggregate, and an event is put only after the one
-//! before it was acknowledged.
+//! Invariant: no put contains two events of one aggregate, and an event is put only after the previous
+//! event was acknowledged.
 //!
 //! Invariant: a cursor never passes what Kinesis has acknowledged.
 

@@ -16,22 +16,22 @@ pub struct InsertedRow {
     pub image: Attributes,
 }
 
-/// A row as it was decoded.
+/// A row after decoding, which may have failed.
 pub(crate) struct RowImage<D: Domain> {
     /// Its version; `None` if `Version` can't be read.
     pub(crate) version: Option<Version>,
-    /// `Version` as stored, which names the row in a block.
+    /// `Version` as stored; a block names the row by it.
     pub(crate) stored_version: Option<String>,
-    /// The event or snapshot, or why the row can't be decoded.
+    /// The event or snapshot, or the error if the row can't be decoded.
     pub(crate) row: Result<StoredRowOf<D>, DecodeError>,
 }
 
-/// What a batch notifies of one aggregate.
+/// A batch's notifications of one aggregate.
 pub(crate) struct Notifications<D: Domain> {
-    /// The position of its first record in the batch: from there the batch is delivered again if the
-    /// aggregate is incomplete.
+    /// The position of the aggregate's first record in the batch. If the aggregate is incomplete, the
+    /// batch is delivered again from there or from an earlier record.
     pub(crate) first_position: usize,
-    /// The rows, sorted by version, without duplicates; those whose version can't be read are last.
+    /// The rows, sorted by version, without duplicates; rows whose version can't be read are last.
     pub(crate) images: Vec<RowImage<D>>,
 }
 
@@ -56,7 +56,7 @@ impl<D: Domain> RowImage<D> {
 }
 
 /// Groups the rows by aggregate and sorts each group by version. Plain snapshots are left out; the
-/// mapping's filter keeps most of them from the function.
+/// mapping's filter already discards most of them before the function is invoked.
 pub(crate) fn by_aggregate<D: Domain>(
     inserted: Vec<InsertedRow>,
     domain: &D,

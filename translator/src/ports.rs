@@ -8,7 +8,7 @@ use millrace_runtime::ServiceError;
 
 use crate::cursor::{Block, Cursor};
 
-/// The most aggregates that one [`CursorStore::load`] takes
+/// The most aggregates of one [`CursorStore::load`]
 /// ([BatchGetItem](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html)).
 pub const MAX_LOADED: usize = 100;
 
@@ -20,8 +20,8 @@ pub const MAX_RECORDS: usize = 500;
 /// ([PutRecords](https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html)).
 pub const MAX_PUT_BYTES: usize = 10 * 1024 * 1024;
 
-/// The most bytes of one record, data and partition key together, before base64: what every stream
-/// takes. The setting `MaxRecordSizeInKiB` raises a stream's limit to 10 MiB at most
+/// The most bytes of one record, data and partition key together, before base64. Every stream accepts
+/// this size. The setting `MaxRecordSizeInKiB` raises a stream's limit to 10 MiB at most
 /// ([large records](https://docs.aws.amazon.com/streams/latest/dev/large-records.html)). The
 /// translator keeps to the default whatever the setting is, so that every consumer can rely on it.
 pub const MAX_RECORD_BYTES: usize = 1024 * 1024;
@@ -37,8 +37,8 @@ pub struct Page {
 
 /// Reads rows; every read is consistent.
 pub trait EventRows: Send + Sync {
-    /// One page of the rows whose `Version` lies above `after` and below `before`, where these are
-    /// given. A row may have a `Version` that isn't a whole number; it is among them.
+    /// One page of the rows whose `Version` is above `after` and below `before`, if these are given. The
+    /// page includes rows whose `Version` isn't an integer.
     ///
     /// # Errors
     /// [`ServiceError`]: nothing was read.
@@ -49,7 +49,7 @@ pub trait EventRows: Send + Sync {
         before: Option<Version>,
     ) -> impl Future<Output = Result<Page, ServiceError>> + Send;
 
-    /// The row whose `Version` is this number, as stored; `None` where there is none.
+    /// The row whose `Version` is this number, as stored; `None` if there is no such row.
     ///
     /// # Errors
     /// [`ServiceError`]: nothing was read.
@@ -60,17 +60,17 @@ pub trait EventRows: Send + Sync {
     ) -> impl Future<Output = Result<Option<Attributes>, ServiceError>> + Send;
 }
 
-/// What one [`CursorStore::load`] returned.
+/// The result of one [`CursorStore::load`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Loaded {
-    /// The cursors that there are; one that can't be read comes as the error that says why. An
-    /// aggregate that has no cursor and isn't unprocessed is left out.
+    /// The cursors by aggregate, or the error if a cursor can't be read. An aggregate that is neither
+    /// here nor in `unprocessed` has no cursor.
     pub found: HashMap<String, Result<Cursor, DecodeError>>,
-    /// The aggregates that have to be asked for again.
+    /// The aggregates that the service left unprocessed; they have to be loaded again.
     pub unprocessed: Vec<String>,
 }
 
-/// Where cursors are kept.
+/// Loads and saves the publication cursors.
 pub trait CursorStore: Send + Sync {
     /// The cursors of up to [`MAX_LOADED`] aggregates, read consistently in one call. The service may
     /// leave some of them unprocessed.
@@ -82,17 +82,17 @@ pub trait CursorStore: Send + Sync {
         aggregates: &[&str],
     ) -> impl Future<Output = Result<Loaded, ServiceError>> + Send;
 
-    /// Replaces the stored cursor, which was `read` before, if its block is still the one that was read.
+    /// Replaces the stored cursor if its block is still the block of `read`, the cursor that was loaded.
     ///
-    /// If the stored cursor has got as far and this cursor isn't blocked, nothing is written: the
-    /// stored cursor contains all that this one does, and its block stays. A block that says that the
-    /// cursor is ahead is saved only if the position is the one that was read: the cursor may have been
-    /// reset.
+    /// If the stored cursor's sequence is as high as this cursor's and this cursor isn't blocked, nothing
+    /// is written: the stored cursor contains everything that this cursor contains, and its block stays.
+    /// A block that says that the cursor is ahead is saved only if the stored sequence is still that of
+    /// `read`, because the cursor may have been reset.
     ///
     /// # Errors
-    /// [`ServiceError`]: the cursor may stand where it was; publishing again from there is safe. It
-    /// is also the answer where someone else has blocked it, lifted its block or passed it, and what
-    /// was decided here rests on what was read before: then it is to be read again.
+    /// [`ServiceError`]: the cursor may be unchanged; publishing again from its sequence is safe. The
+    /// method also returns the error if another invocation has blocked the cursor, lifted its block or
+    /// passed it, and this cursor depends on the state before. The cursor then has to be loaded again.
     fn save(
         &self,
         aggregate: &str,
@@ -100,10 +100,11 @@ pub trait CursorStore: Send + Sync {
         read: &Cursor,
     ) -> impl Future<Output = Result<(), ServiceError>> + Send;
 
-    /// Marks an aggregate whose cursor can't be understood, and leaves the rest as it is.
+    /// Saves a block for an aggregate whose cursor can't be read, and leaves the rest of the cursor
+    /// unchanged.
     ///
     /// # Errors
-    /// [`ServiceError`]: the mark may be missing.
+    /// [`ServiceError`]: the block may not be saved.
     fn mark(
         &self,
         aggregate: &str,
@@ -116,19 +117,19 @@ pub trait CursorStore: Send + Sync {
 pub struct Record {
     /// The aggregate's id.
     pub partition_key: String,
-    /// The envelope's bytes.
+    /// The bytes of the event's envelope.
     pub data: Vec<u8>,
 }
 
 impl Record {
-    /// What Kinesis counts of the record, in bytes: data and partition key.
+    /// The record's size in bytes as Kinesis counts it: data and partition key.
     #[must_use]
     pub const fn size(&self) -> usize {
         self.data.len() + self.partition_key.len()
     }
 }
 
-/// Kinesis did not store a record: throttled, or an internal failure.
+/// Kinesis did not store a record, because of throttling or an internal failure.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{code}")]
 pub struct Rejected {
@@ -139,12 +140,12 @@ pub struct Rejected {
 /// Why a put failed as a whole.
 #[derive(Debug, thiserror::Error)]
 pub enum PutError {
-    /// The service failed, or refuses every call at present: the records are put again. They may be
-    /// stored all the same.
+    /// The service failed, or refuses every call at present. The records may be stored or not; they are
+    /// put again.
     #[error(transparent)]
     Service(#[from] ServiceError),
-    /// The service refuses this call for what it contains, such as a record that is too large, and
-    /// has stored nothing. Put again it would be refused again.
+    /// The service refuses this call because of its content, such as a record that is too large, and
+    /// has stored nothing. It would refuse the same call again.
     #[error("the call was refused: {code}")]
     Refused {
         /// The service's own error code.
@@ -152,14 +153,14 @@ pub enum PutError {
     },
 }
 
-/// Puts records on the stream.
+/// Puts records to the domain stream.
 pub trait Publisher: Send + Sync {
     /// Puts up to [`MAX_RECORDS`] records of up to [`MAX_RECORD_BYTES`] each and [`MAX_PUT_BYTES`]
-    /// together in one call. The answer has one entry per record, in order; only an `Ok` says that
-    /// the record is stored.
+    /// together in one call. Returns one entry per record, in order. A record is acknowledged only if its
+    /// entry is `Ok`.
     ///
     /// # Errors
-    /// [`PutError`] when the call failed as a whole.
+    /// [`PutError`] if the call failed as a whole.
     fn put(
         &self,
         records: &[Record],

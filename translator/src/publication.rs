@@ -1,14 +1,15 @@
-//! The publication of one aggregate in a batch: which event comes next, and from where.
+//! The publication of one aggregate in a batch: which event is next, and where it is read from.
 //!
-//! Notifications of events that continue the cursor are published from the images at hand. Events
-//! before the cursor are duplicates. If events are missing before a notified one, their rows are read
-//! from the events table first. An aggregate that was blocked is read from the table to its end,
-//! because the notifications that came while it was blocked are not delivered again.
+//! An event that directly follows the cursor is published from the row image in its notification. An
+//! event up to the cursor's sequence is a duplicate. If events are missing before an event of a
+//! notification, their rows are read from the events table first. If an aggregate was blocked, its rows
+//! are read from the events table to the end, because the notifications that arrived while it was
+//! blocked are not delivered again.
 //!
-//! [`Publication`] is a state machine without I/O: [`Publication::next_step`] says what its phase needs,
-//! and each result is handed back to it. [`Publication::prepare`] is the driver.
+//! [`Publication`] is a state machine without I/O: [`Publication::next_step`] returns the read that its
+//! phase needs, and the driver [`Publication::prepare`] passes each result back to it.
 //!
-//! Invariant: events leave in the order 1, 2, 3, …, each once per batch.
+//! Invariant: events are made ready in the order 1, 2, 3, …, each once per batch.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -26,12 +27,12 @@ use crate::notification::{Notifications, RowImage};
 use crate::ports::{EventRows, Page, Record};
 use crate::publishing::{Queue, Refused};
 
-/// How many events an aggregate has ready at most, so that a long history takes bounded memory. The
-/// rest of the page that was read last is added.
+/// The most events that an aggregate has ready, so that a long history needs bounded memory. The rest
+/// of the page that was read last may exceed this limit.
 const MAX_READY: usize = 1_000;
 
-/// How many bytes of records all aggregates of a batch have ready together at most: some full puts. The
-/// rest of the page that was read last, at most 1 MB, is added for each aggregate that reads.
+/// The most bytes of records that all aggregates of a batch have ready together, enough for several full
+/// puts. For each aggregate that reads, the rest of its last page, at most 1 MB, may exceed this limit.
 pub const MAX_READY_BYTES: usize = 32 * 1024 * 1024;
 
 /// What a publication needs besides its own state.
@@ -42,7 +43,7 @@ pub(crate) struct Sources<'a, D, R, A> {
     pub(crate) ready: &'a ReadyBytes,
 }
 
-/// How many bytes of records the aggregates of a batch have made ready since the last put.
+/// The bytes of records that the aggregates of a batch have made ready since the last put.
 #[derive(Debug, Default)]
 pub(crate) struct ReadyBytes(AtomicUsize);
 
@@ -62,7 +63,7 @@ pub(crate) struct Publication<D: Domain> {
     first_position: usize,
     /// The cursor as it is stored.
     stored: Cursor,
-    /// Where the cursor was when the batch began.
+    /// The cursor's sequence when the batch began.
     begin: Sequence,
     phase: Phase<D>,
     notifications: VecDeque<RowImage<D>>,
@@ -73,22 +74,23 @@ pub(crate) struct Publication<D: Domain> {
     /// The last row whose event is published or ready.
     last_row: Option<Version>,
     context: Context<D::Context>,
-    /// What the cursor has to contain once an event is acknowledged: for each ready event that changes it.
+    /// The context that the cursor has to contain after an event is acknowledged, for each ready event
+    /// that changes the context.
     ready_contexts: VecDeque<(Sequence, Attributes)>,
     queue: Queue,
     counters: Counters,
 }
 
-/// What is done next.
+/// The phase of a publication: what it does next.
 enum Phase<D: Domain> {
     /// The row that the cursor's block names is read again.
     ExamineBlock { block: Block, row: String },
     /// Pending events are made ready.
     Publish(Source),
-    /// The front notification's image can't be decoded, so its row is read again: it may have been
-    /// repaired.
+    /// The image of the first notification can't be decoded, so its row is read again: the row may have
+    /// been repaired.
     ReadNotifiedRow(String),
-    /// The context is folded from the first event on, and publishing continues after that.
+    /// The context is folded from the first event on; then publishing continues.
     RestoreContext(Restoration<D>),
     /// All notifications were duplicates: the row of the cursor's own event is read, to distinguish a
     /// late redelivery from a cursor that is ahead of the events table.
@@ -104,9 +106,9 @@ enum Phase<D: Domain> {
 enum Source {
     /// The notifications.
     Notifications,
-    /// The rows before this one, which is notified of: gap repair.
+    /// The rows before the row of a notification, which has this version: gap repair.
     RowsBefore(Version),
-    /// All rows to the table's end.
+    /// All rows of the aggregate that follow the published ones.
     AllRows,
 }
 
@@ -117,29 +119,29 @@ struct Restoration<D: Domain> {
     then: Source,
 }
 
-/// What earlier events left for later ones.
+/// The data of earlier events that later public events repeat.
 enum Context<C> {
-    /// The cursor contains none.
+    /// The cursor contains no context.
     Unknown,
-    /// As the cursor contains it. A cursor of a previous release may lack part of it.
+    /// The context in the cursor. In a cursor of a previous release, a part may be missing.
     Stored(C),
-    /// Folded from the first event on.
+    /// The context that was folded from the first event on.
     Complete(C),
 }
 
-/// What a phase needs.
+/// The next step of a phase.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Step {
-    /// The row with this `Version`, as stored.
+    /// Reads the row with this `Version`, as stored.
     ReadRow(String),
-    /// A page of the rows between these two.
+    /// Reads a page of the rows between these two versions, which are excluded.
     ReadPage {
         after: Option<Version>,
         before: Option<Version>,
     },
-    /// Nothing but the notifications.
+    /// Handles the next notification, and reads nothing.
     HandleNotification,
-    /// It is completed or blocked.
+    /// Stops: the publication is completed or blocked.
     Stop,
 }
 
@@ -150,36 +152,36 @@ struct Inputs<'a, D> {
     ready: &'a ReadyBytes,
 }
 
-/// What the publication of an aggregate, or of all aggregates of a batch, has done.
+/// The counters of one aggregate's publication, or their sum over all aggregates of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counters {
-    /// Events that the batch notified of.
+    /// Events that have a notification in the batch.
     pub notified: usize,
-    /// Of these, those that were published before.
+    /// Events among them that were published before.
     pub duplicates: usize,
     /// Events that were read from the events table.
     pub repaired: usize,
     /// Events that were acknowledged.
     pub published: usize,
-    /// How often an event had to be put again.
+    /// Retries: how often an event was put again.
     pub retries: usize,
-    /// The time of the oldest event that the batch notified of and that was not published before.
+    /// The time of the oldest event that has a notification in the batch and was not published before.
     pub oldest: Option<Timestamp>,
 }
 
 /// A row's position relative to the next event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
-    /// Its event is published or ready, or it contains none.
+    /// The row's event is published or ready, or the row is a snapshot.
     Past,
-    /// It is the next event's, or no event can be made ready before it is repaired.
+    /// The row is the next event's, or no event can be made ready before the row is repaired.
     Next,
-    /// Events before it are missing.
+    /// Events before the row are missing.
     Beyond(Version),
 }
 
 impl Counters {
-    /// The sum of both.
+    /// Adds two aggregates' counters; `oldest` is the earlier of the two.
     pub(crate) fn add(self, other: Self) -> Self {
         Self {
             notified: self.notified + other.notified,
@@ -193,10 +195,10 @@ impl Counters {
 }
 
 impl<D: Domain> Publication<D> {
-    /// The publication from this cursor of the events that the batch notifies of.
+    /// A publication that starts at this cursor and publishes the events of the batch's notifications.
     ///
     /// # Errors
-    /// [`DecodeError`] when the cursor's context can't be read.
+    /// [`DecodeError`] if the cursor's context can't be read.
     pub(crate) fn new(
         aggregate: String,
         cursor: Cursor,
@@ -235,7 +237,7 @@ impl<D: Domain> Publication<D> {
         })
     }
 
-    /// What was done so far.
+    /// The counters up to now.
     pub(crate) const fn counters(&self) -> Counters {
         let (published, retries) = self.queue.counters();
         Counters {
@@ -260,12 +262,12 @@ impl<D: Domain> Publication<D> {
         &mut self.queue
     }
 
-    /// Whether every event that the batch notified of is published, or the aggregate is blocked.
+    /// Whether every event of the batch's notifications is published, or the aggregate is blocked.
     pub(crate) fn is_completed(&self) -> bool {
         self.queue.pending() == 0 && matches!(self.phase, Phase::Completed | Phase::Blocked(_))
     }
 
-    /// Why publication is suspended, if it is.
+    /// The block, if publication is suspended.
     pub(crate) const fn block(&self) -> Option<&Block> {
         match &self.phase {
             Phase::Blocked(block) => Some(block),
@@ -278,9 +280,10 @@ impl<D: Domain> Publication<D> {
         &self.stored
     }
 
-    /// The cursor as it has to be stored now; `None` if the stored one is right already.
+    /// The cursor that has to be stored now; `None` if the stored cursor is already equal to it.
     ///
-    /// Invariant: it never passes what was acknowledged, and its context is that of its last event.
+    /// Invariant: it never passes what Kinesis has acknowledged, and its context is that after its last
+    /// event.
     pub(crate) fn unsaved_cursor(&self) -> Option<Cursor> {
         let acknowledged = self.queue.acknowledged();
         let context = self
@@ -304,7 +307,7 @@ impl<D: Domain> Publication<D> {
         (cursor != self.stored).then_some(cursor)
     }
 
-    /// Records that this cursor is the stored one now.
+    /// Notes that this cursor has been stored.
     pub(crate) fn cursor_saved(&mut self, cursor: Cursor) {
         let published_through = cursor.published_through;
         self.ready_contexts
@@ -312,11 +315,11 @@ impl<D: Domain> Publication<D> {
         self.stored = cursor;
     }
 
-    /// Makes pending events ready, up to the limits; after they are published, the next call continues.
+    /// Makes pending events ready, up to the limits. After they are published, the next call continues.
     ///
     /// # Errors
-    /// [`ServiceError`] when the table could not be read. Events that were ready before stay ready, and
-    /// none was skipped.
+    /// [`ServiceError`] if the table could not be read. Events that are ready stay ready, and no event is
+    /// skipped.
     pub(crate) async fn prepare<R: EventRows, A: Ambient>(
         &mut self,
         sources: &Sources<'_, D, R, A>,
@@ -351,7 +354,7 @@ impl<D: Domain> Publication<D> {
         }
     }
 
-    /// What the phase needs.
+    /// The next step of the current phase.
     fn next_step(&self) -> Step {
         match &self.phase {
             Phase::ExamineBlock { row, .. } | Phase::ReadNotifiedRow(row) => {
@@ -402,10 +405,12 @@ impl<D: Domain> Publication<D> {
         }
     }
 
-    /// If the batch contains only events before the cursor's, either these are duplicates, or the
-    /// cursor is ahead of the events table: the cursor is wrong, or the table was restored to an
-    /// earlier state. In the second case the row of the cursor's event is missing, and taking the
-    /// events for duplicates would lose them.
+    /// Returns the phase after the last notification.
+    ///
+    /// If the batch contains only events before the cursor's, there are two cases. Either these events
+    /// are duplicates, or the cursor is ahead of the events table, because the cursor is wrong or the
+    /// table was restored to an earlier state. In the second case the row of the cursor's event is
+    /// missing, and the events would be lost if they were treated as duplicates.
     fn phase_after_notifications(&self) -> Phase<D> {
         let is_unchanged = self.next == self.begin.next();
         match (self.highest_duplicate, self.begin.version()) {
@@ -416,7 +421,7 @@ impl<D: Domain> Publication<D> {
         }
     }
 
-    /// Counts a notification that was handled, or keeps it for after the context is restored.
+    /// Counts a notification that was handled, or keeps it until the context is restored.
     fn finish_notification(&mut self, image: RowImage<D>) {
         if matches!(self.phase, Phase::RestoreContext(_)) {
             self.notifications.push_front(image);
@@ -605,7 +610,7 @@ impl<D: Domain> Publication<D> {
         }
     }
 
-    /// Keeps the context after the next event, if it is another than before.
+    /// Keeps the context after the next event, if that event changes it.
     fn keep_context(&mut self, columns: Attributes) {
         let before = self.ready_contexts.back().map(|(_, columns)| columns);
         if before.or(self.stored.context.as_ref()) != Some(&columns) {
@@ -613,7 +618,8 @@ impl<D: Domain> Publication<D> {
         }
     }
 
-    /// The context lacks what an event repeats: it is restored, or the history lacks it too.
+    /// Handles an event that repeats data that the context doesn't contain. The context is restored from
+    /// the history; if that was done already, the event blocks the aggregate.
     fn context_lacks(&mut self, event: &RecordedEvent<D::Event>, source: Source, now: Timestamp) {
         if let Context::Complete(_) = self.context {
             let row = Some(event.version.to_string());

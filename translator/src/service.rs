@@ -13,7 +13,7 @@ use crate::ports::{CursorStore, EventRows, Publisher};
 use crate::publication::{Counters, Publication, ReadyBytes, Sources};
 use crate::publishing::{Progress, Queue, publish};
 
-/// How many aggregates are read or saved at once.
+/// The most aggregates that are read or saved at the same time.
 const CONCURRENCY: usize = 16;
 
 /// The translator: the domain, and the services that it uses.
@@ -34,14 +34,14 @@ pub struct Translator<D, R, C, P, A> {
 /// The outcome of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Outcome {
-    /// The position of the first record whose aggregate is incomplete; from there the batch has to be
-    /// delivered again. `None`: all are completed.
+    /// The position of the first record whose aggregate is incomplete; the batch has to be delivered
+    /// again from this record on. `None` if all aggregates are completed.
     pub resume_at: Option<usize>,
-    /// How many aggregates the batch notified of.
+    /// The number of aggregates that have a record in the batch.
     pub aggregates: usize,
-    /// How many of them are blocked.
+    /// The number of these aggregates that are blocked.
     pub blocked: usize,
-    /// What was done, in events.
+    /// The counters, in events, over all aggregates.
     pub counters: Counters,
 }
 
@@ -72,13 +72,13 @@ where
     P: Publisher,
     A: Ambient,
 {
-    /// Publishes the events that a batch notifies of.
+    /// Publishes the events of a batch's notifications.
     ///
     /// An aggregate is completed when its events are acknowledged and its cursor is saved, or when the
-    /// cursor contains why its publication is suspended. After a service error, or at the deadline, an
-    /// aggregate is incomplete; the others are completed all the same. The batch has to be delivered
-    /// again from the first record of the first incomplete aggregate. All effects may be repeated:
-    /// duplicates on the stream are byte-identical, and a cursor only advances.
+    /// cursor contains the reason why its publication is suspended. After a service error, or at the
+    /// deadline, an aggregate is incomplete; this doesn't keep other aggregates from completion. The
+    /// batch has to be delivered again from the first record of the first incomplete aggregate. All
+    /// effects may be repeated: duplicates on the stream are byte-identical, and a cursor only advances.
     pub async fn translate(&self, inserted: Vec<InsertedRow>, budget: Budget) -> Outcome {
         let notifications = by_aggregate(inserted, &self.domain);
         let first_position = notifications
@@ -144,8 +144,8 @@ where
         load_all(&self.cursors, &aggregates, budget, &self.ambient).await
     }
 
-    /// Blocks the aggregates whose cursor can't be read. Returns the positions of those for which the
-    /// block could not be recorded.
+    /// Blocks the aggregates whose cursor can't be read. Returns the positions of the aggregates whose
+    /// block could not be saved.
     async fn mark_unreadable(&self, unreadable: &[UnreadableCursor]) -> Vec<usize> {
         let mut unmarked = Vec::new();
         for cursor in unreadable {

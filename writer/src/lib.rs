@@ -1,20 +1,20 @@
-//! The writer: commands over HTTP in, rows of the events table out.
+//! The writer receives commands over HTTP and appends rows to the events table.
 //!
-//! It stands at the beginning of the flow. It decides a command against the aggregate's newest rows
-//! and appends under the condition that no other writer has appended meanwhile; after a version
-//! conflict it reloads the rows and decides again. What was appended reaches the world through the
-//! translator, so nothing here publishes anything.
+//! It decides a command on the aggregate's newest rows, and appends only if no other writer has appended
+//! in the meantime. After a version conflict it reloads the rows and decides again. The writer publishes
+//! nothing: the translator publishes the appended events.
 //!
-//! * [`handler`]: API Gateway's event to a request, and the answer back.
-//! * [`service`]: load, decide, append, and again after a version conflict; what an answer may say.
-//! * `request`, `precondition`: what a request must be before a service is asked anything.
-//! * [`idempotency`]: the outcome of a command that carried a key, kept for its repeats.
-//! * [`ports`]: what is read and appended; [`adapters`]: the tables, and the Lambda function.
+//! * [`handler`]: converts API Gateway's event to a request, and the response back.
+//! * [`service`]: loads, decides and appends, again after a version conflict; determines the response.
+//! * `request`, `precondition`: check a request before any call to a service.
+//! * [`idempotency`]: the stored outcome of a command that had an idempotency key, for its duplicates.
+//! * [`ports`]: the tables as a trait.
+//! * [`adapters`]: the trait's implementation on DynamoDB, and the Lambda function.
 //! * `testing` (feature `testing`): the tables in memory.
 //!
-//! Invariant: an answer of status 2xx means that exactly one command's events are in the table, and
-//! any other answer but 503 means that none of it is. After a 503 that is unknown, and repeating the
-//! request with the same `Idempotency-Key` is what clears it up.
+//! Invariant: a response with status 2xx means that the command's events are in the table exactly once.
+//! Any other response but 503 means that none of its events are in the table. After a 503 this is
+//! unknown; the client finds it out with the same request and the same `Idempotency-Key`.
 
 pub mod adapters;
 mod config;
