@@ -179,11 +179,9 @@ mod tests {
         expected.push("DefaultCurrency".to_owned());
         expected.sort();
         let outputs = outputs();
-        let names: Vec<&String> = outputs["Millrace"]
-            .as_object()
-            .expect("an object")
-            .keys()
-            .collect();
+        let outputs_read = outputs["Millrace"].as_object().expect("an object");
+        let mut names: Vec<&String> = outputs_read.keys().collect();
+        names.sort();
         assert_eq!(names, expected.iter().collect::<Vec<_>>());
         let settings = local(&outputs).expect("readable").settings;
         assert_eq!(
