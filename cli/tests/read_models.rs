@@ -268,7 +268,12 @@ impl ReadModelRepair for &Services {
         Ok(Saved::Stored)
     }
 
-    async fn delete_history(&self, read: &Attributes) -> Result<Saved, ServiceError> {
+    async fn delete_history(
+        &self,
+        read: &Attributes,
+        columns: &[&str],
+    ) -> Result<Saved, ServiceError> {
+        assert_eq!(columns, ["Amount", "Balance", "Currency"]);
         let mut world = self.call();
         let key = history_key(read);
         if world.model.history.get(&key) != Some(read) {

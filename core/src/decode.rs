@@ -21,6 +21,42 @@ use crate::attribute::Attribute;
 use crate::columns::Columns;
 use crate::error::{DecodeError, InvalidValue};
 
+/// The names of a struct's fields, as serde calls them: its columns. Empty for `()`.
+#[must_use]
+pub fn field_names<T: DeserializeOwned>() -> &'static [&'static str] {
+    let mut names: &[&str] = &[];
+    // It always fails, after it was told the fields.
+    let read: Result<T, DecodeError> = T::deserialize(FieldNames(&mut names));
+    drop(read);
+    names
+}
+
+/// Keeps the names of a struct's fields, and contains no value.
+struct FieldNames<'n>(&'n mut &'static [&'static str]);
+
+impl<'de> Deserializer<'de> for FieldNames<'_> {
+    type Error = DecodeError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, DecodeError> {
+        Err(DecodeError::constant("contains no value"))
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        *self.0 = fields;
+        self.deserialize_any(visitor)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
 /// Reads a struct from the columns whose names `is_reserved` doesn't claim.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 //! The operators' [ports](super::ports) over the AWS SDK.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
@@ -231,17 +231,22 @@ impl ReadModelRepair for Tables {
         delete(self.client(), self.views(), key, condition).await
     }
 
-    async fn delete_history(&self, read: &Attributes) -> Result<Saved, ServiceError> {
+    async fn delete_history(
+        &self,
+        read: &Attributes,
+        columns: &[&str],
+    ) -> Result<Saved, ServiceError> {
         let key = read
             .iter()
             .filter(|(name, _)| [view::ID, view::SEQUENCE].contains(&name.as_str()))
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
-        // What was read, and core's attributes, if they weren't there.
-        let mut attributes: Vec<&str> = view::HISTORY_COLUMNS.to_vec();
-        let own = read.keys().map(String::as_str);
-        attributes
-            .extend(own.filter(|name| *name != view::ID && !view::HISTORY_COLUMNS.contains(name)));
+        // What was read, and what a write since then may have added.
+        let mut attributes: BTreeSet<&str> = view::HISTORY_COLUMNS.into();
+        attributes.extend(columns);
+        attributes.extend(read.keys().map(String::as_str));
+        attributes.remove(view::ID);
+        let attributes: Vec<&str> = attributes.into_iter().collect();
         let condition = Condition::same(read, &attributes);
         delete(self.client(), self.history(), key, condition).await
     }

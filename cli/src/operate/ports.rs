@@ -91,13 +91,15 @@ pub trait ReadModelRepair: ReadModel {
         read: &Attributes,
     ) -> impl Future<Output = Result<Saved, ServiceError>> + Send;
 
-    /// Removes a history item if its attributes are still those that were read.
+    /// Removes a history item if its attributes are still those that were read. `columns` are those of the
+    /// domain, which may have been added since.
     ///
     /// # Errors
     /// [`ServiceError`]: the item may be gone all the same.
     fn delete_history(
         &self,
         read: &Attributes,
+        columns: &[&str],
     ) -> impl Future<Output = Result<Saved, ServiceError>> + Send;
 }
 

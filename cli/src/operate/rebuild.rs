@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use futures_util::stream::{self, StreamExt as _};
+use millrace_core::decode::field_names;
 use millrace_core::view::{self, ViewOf};
 use millrace_core::{Attribute, Attributes, EncodeError, HistoryEntry, Project, Sequence, View};
 use millrace_projector::adapters::dynamodb::Tables;
@@ -318,7 +319,8 @@ impl<D: Project, L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<D, L, M,
                         _ => {
                             // Not removed if the projector changed it meanwhile: the next pass reads
                             // it.
-                            self.model.delete_history(read).await?;
+                            let columns = field_names::<D::Entry>();
+                            self.model.delete_history(read, columns).await?;
                             (changed, has_deleted) = (changed + 1, true);
                             item = items.next().await?;
                         }

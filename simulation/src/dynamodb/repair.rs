@@ -44,7 +44,11 @@ impl ReadModelRepair for Services {
         .await
     }
 
-    async fn delete_history(&self, read: &Attributes) -> Result<Saved, ServiceError> {
+    async fn delete_history(
+        &self,
+        read: &Attributes,
+        _columns: &[&str],
+    ) -> Result<Saved, ServiceError> {
         let read = read.clone();
         self.write("DeleteItem of a history item", move |world, _| {
             let key = key(&read);

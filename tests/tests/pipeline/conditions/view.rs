@@ -162,6 +162,9 @@ pub(crate) async fn a_view_that_is_another_is_not_written_over(pipeline: &Pipeli
 }
 
 /// A history item is removed only if it is the one that was read.
+/// The account's columns of a history item.
+const COLUMNS: [&str; 3] = ["Amount", "Balance", "Currency"];
+
 pub(crate) async fn a_history_item_that_is_another_is_not_removed(
     pipeline: &Pipeline,
 ) -> Result<()> {
@@ -177,12 +180,12 @@ pub(crate) async fn a_history_item_that_is_another_is_not_removed(
     ] {
         let unprocessed = item.tables.put_history(vec![stored.clone()]).await?;
         ensure!(unprocessed.is_empty(), "{unprocessed:?}");
-        let outcome = item.tables.delete_history(&read).await?;
+        let outcome = item.tables.delete_history(&read, &COLUMNS).await?;
         ensure!(outcome == Saved::Moved, "{read:?}: {outcome:?}");
     }
     let both = tokio::try_join!(
-        item.tables.delete_history(&stored),
-        item.tables.delete_history(&stored)
+        item.tables.delete_history(&stored, &COLUMNS),
+        item.tables.delete_history(&stored, &COLUMNS)
     )?;
     ensure!(is_one(both), "two removals: {both:?}");
     Ok(())
