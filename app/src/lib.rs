@@ -23,13 +23,10 @@ impl Application for AccountsApp {
 
     const PACKAGE: &'static str = env!("CARGO_PKG_NAME");
     const NOUN: &'static str = "account";
+    const FIRST_COMMANDS: &'static str = FIRST_COMMANDS;
 
     fn domain(setting: impl Fn(&str) -> Option<String>) -> Result<Accounts, SettingError> {
         Accounts::read(setting)
-    }
-
-    fn first_commands() -> String {
-        FIRST_COMMANDS.to_owned()
     }
 
     async fn walkthrough(local: &Local, output: Output, progress: &Progress) -> Result<()> {

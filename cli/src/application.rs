@@ -22,6 +22,9 @@ pub trait Application: Send + Sync + 'static {
     /// The noun for one aggregate, such as `account`. The option `--account` is then an alias of `--id`,
     /// and results contain the noun.
     const NOUN: &'static str;
+    /// Shell commands that show a new user what the API does. They use `$API` as the API's address.
+    /// `millrace up` prints them.
+    const FIRST_COMMANDS: &'static str;
 
     /// The domain with a deployment's settings. `setting` returns the setting with this environment
     /// variable's name.
@@ -30,10 +33,6 @@ pub trait Application: Send + Sync + 'static {
     /// If a setting is missing or invalid; the error names the setting.
     fn domain(setting: impl Fn(&str) -> Option<String>)
     -> Result<Self::Domain, Self::SettingError>;
-
-    /// Shell commands that show a new user what the API does. They use `$API` as the API's address.
-    /// `millrace up` prints them.
-    fn first_commands() -> String;
 
     /// The end-to-end walkthrough that `millrace demo` shows, on a local stack without any data.
     ///
@@ -89,15 +88,12 @@ impl Application for TestApp {
 
     const PACKAGE: &'static str = "millrace-app";
     const NOUN: &'static str = "account";
+    const FIRST_COMMANDS: &'static str = "";
 
     fn domain(
         setting: impl Fn(&str) -> Option<String>,
     ) -> Result<Self::Domain, Self::SettingError> {
         millrace_domain::Accounts::read(setting)
-    }
-
-    fn first_commands() -> String {
-        String::new()
     }
 
     async fn walkthrough(_: &Local, _: Output, _: &Progress) -> Result<()> {

@@ -574,19 +574,23 @@ impl<D: Domain> Publication<D> {
         source: Source,
         inputs: &Inputs<'_, D>,
     ) {
+        let is_kept = self.stored.context.is_some() || !self.ready_contexts.is_empty();
         let published = match &mut self.context {
             Context::Unknown => None,
             Context::Stored(context) | Context::Complete(context) => {
-                Envelope::publish::<D>(context, event).map(|envelope| (envelope, &*context))
+                let before = context.clone();
+                let envelope = Envelope::publish::<D>(context, event);
+                let changed = (!is_kept || *context != before).then_some(&*context);
+                envelope.map(|envelope| (envelope, changed))
             }
         };
-        let Some((envelope, context)) = published else {
+        let Some((envelope, changed)) = published else {
             self.context_lacks(event, source, inputs.now);
             return;
         };
         let encoded = envelope
             .to_bytes::<D>()
-            .and_then(|data| Ok((data, context_columns::<D>(context)?)));
+            .and_then(|data| Ok((data, changed.map(context_columns::<D>).transpose()?)));
         match encoded {
             Ok((data, columns)) => {
                 let partition_key = self.aggregate.clone();
@@ -596,7 +600,8 @@ impl<D: Domain> Publication<D> {
                 };
                 inputs.ready.add(record.size());
                 self.queue.push(self.next, record);
-                self.keep_context(columns);
+                self.ready_contexts
+                    .extend(columns.map(|columns| (self.next, columns)));
                 self.next = self.next.next();
                 self.last_row = Some(event.version);
                 self.counters.repaired += usize::from(source != Source::Notifications);
@@ -607,14 +612,6 @@ impl<D: Domain> Publication<D> {
                 let reason = format!("the event can't be encoded: {error}");
                 self.set_block(self.next, row, reason, inputs.now);
             }
-        }
-    }
-
-    /// Keeps the context after the next event, if that event changes it.
-    fn keep_context(&mut self, columns: Attributes) {
-        let before = self.ready_contexts.back().map(|(_, columns)| columns);
-        if before.or(self.stored.context.as_ref()) != Some(&columns) {
-            self.ready_contexts.push_back((self.next, columns));
         }
     }
 

@@ -1,12 +1,12 @@
 //! The commands: what is accepted, and what is refused.
 
 use anyhow::{Context as _, Result, ensure};
+use millrace_cli::output::Output;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::account::Account;
 use super::api::{Api, Exchange};
-use millrace_cli::output::Output;
 
 const PROBLEM_TYPE: &str = "urn:millrace:problem:";
 const CREDITED: i64 = 5000;

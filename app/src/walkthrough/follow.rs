@@ -3,16 +3,16 @@
 use std::time::Instant;
 
 use anyhow::{Result, anyhow};
+use millrace_cli::clients::Clients;
+use millrace_cli::output::Output;
+use millrace_local_stack::progress::Progress;
+use millrace_local_stack::stack::{self, Local};
 use serde_json::json;
 
 use super::account::Account;
 use super::api::Api;
 use super::record::{Found, Record};
 use super::{commands, lake, stages};
-use millrace_cli::clients::Clients;
-use millrace_cli::output::Output;
-use millrace_local_stack::progress::Progress;
-use millrace_local_stack::stack::{self, Local};
 
 const WITHDRAWN: i64 = 1250;
 

@@ -4,12 +4,12 @@ use std::collections::HashSet;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
+use millrace_cli::athena;
+use millrace_local_stack::stack::Local;
 use serde_json::{Value, json};
 
 use super::record::{Found, Record};
 use super::stages::{self, wait};
-use millrace_cli::athena;
-use millrace_local_stack::stack::Local;
 
 /// The event's line in an object of the lake.
 pub(super) async fn line(

@@ -12,12 +12,12 @@ mod record;
 mod stages;
 
 use anyhow::Result;
-
-use api::Api;
 use millrace_cli::clients::Clients;
 use millrace_cli::output::Output;
 use millrace_local_stack::progress::Progress;
 use millrace_local_stack::stack::Local;
+
+use api::Api;
 
 /// Runs the demo on a stack that is up and unused.
 ///

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use aws_sdk_dynamodb::types::AttributeValue;
+use millrace_cli::follower::Follower;
+use millrace_local_stack::stack::Local;
 use serde_json::{Map, Value};
 
 use super::api::Api;
 use super::record::{Found, Record};
-use millrace_cli::follower::Follower;
-use millrace_local_stack::stack::Local;
 
 /// Far more than a hop takes, even on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(30);

@@ -3,14 +3,14 @@
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
+use millrace_local_stack::Workspace;
+use millrace_local_stack::progress::Progress;
+use millrace_local_stack::stack::{LocalStack, Options, Packages};
 use serde_json::json;
 
 use crate::application::Application;
 use crate::output::Output;
 use crate::signals::StopSignal;
-use millrace_local_stack::Workspace;
-use millrace_local_stack::progress::Progress;
-use millrace_local_stack::stack::{LocalStack, Options, Packages};
 
 pub(super) async fn run<A: Application>(output: Output) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
@@ -19,7 +19,7 @@ pub(super) async fn run<A: Application>(output: Output) -> Result<ExitCode> {
         state: workspace.local_folder().join("demo"),
         workspace,
         port: None,
-        packages: Packages::Of(A::PACKAGE),
+        packages: Packages::Application(A::PACKAGE),
         progress: progress.clone(),
     };
     let show = async {

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use millrace_local_stack::prerequisites;
 
 use crate::output::Output;
-use millrace_local_stack::prerequisites;
 
 pub(super) async fn run(output: Output) -> Result<ExitCode> {
     let checked = prerequisites::check().await;

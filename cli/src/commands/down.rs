@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use millrace_local_stack::stack;
 use serde_json::json;
 
 use crate::args::State;
 use crate::output::Output;
-use millrace_local_stack::stack;
 
 pub(super) async fn run(state: State, output: Output) -> Result<ExitCode> {
     let (_, folder) = super::place(state)?;

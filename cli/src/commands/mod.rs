@@ -11,13 +11,13 @@ use std::process::ExitCode;
 
 use anyhow::{Error, Result};
 use clap::FromArgMatches as _;
+use millrace_local_stack::Workspace;
+use millrace_local_stack::progress::line_on_stderr;
 
 use crate::application::{Application, Words};
 use crate::args::{self, Cli, State, Subcommands};
 use crate::output::{Format, Output};
 use crate::terminal;
-use millrace_local_stack::Workspace;
-use millrace_local_stack::progress::line_on_stderr;
 
 /// Runs what the process's command line asks for. An error is printed here, once.
 pub async fn run<A: Application>() -> ExitCode {

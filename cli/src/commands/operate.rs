@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use millrace_local_stack::Workspace;
+use millrace_local_stack::progress::Progress;
 
 use crate::application::Application;
 use crate::args::{Inspect, Rebuild, Redrive, Republish, Tail, Target, Verify};
@@ -12,8 +14,6 @@ use crate::operate::{
     tail as tailing, verify as verifying,
 };
 use crate::output::Output;
-use millrace_local_stack::Workspace;
-use millrace_local_stack::progress::Progress;
 
 async fn open<A: Application>(target: &Target) -> Result<Deployment<A::Domain>> {
     Deployment::open::<A>(target.deployment.clone()).await

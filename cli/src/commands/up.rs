@@ -4,6 +4,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use millrace_local_stack::progress::Progress;
+use millrace_local_stack::stack::{self, Ending, Lifetime, Local, LocalStack, Options, Packages};
 
 use crate::application::Application;
 use crate::args::Up;
@@ -12,8 +14,6 @@ use crate::event_line;
 use crate::follower::{self, Follower};
 use crate::output::{self, Output};
 use crate::signals::StopSignal;
-use millrace_local_stack::progress::Progress;
-use millrace_local_stack::stack::{self, Ending, Lifetime, Local, LocalStack, Options, Packages};
 
 /// How long an emulator that no longer answers has to be gone.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -31,7 +31,7 @@ pub(super) async fn run<A: Application>(up: Up, output: Output) -> Result<ExitCo
             workspace,
             state,
             port: up.port,
-            packages: Packages::Of(A::PACKAGE),
+            packages: Packages::Application(A::PACKAGE),
             progress: Progress::on_stderr(),
         },
     );
@@ -115,7 +115,7 @@ What differs from AWS:
 
 {}
 {}",
-        A::first_commands(),
+        A::FIRST_COMMANDS,
         stack::ATHENA_LIMITS,
         stack::NODE_LIMITS,
     )

@@ -7,15 +7,14 @@ use anyhow::{Context as _, Result, bail};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::try_join_all;
-use millrace_core::Project;
-use millrace_core::{Attributes, Sequence, row};
+use millrace_core::{Attributes, Project, Sequence, row};
+use millrace_local_stack::progress::Step;
 use millrace_runtime::ServiceError;
 use millrace_runtime::dynamodb::from_item;
 
 use super::deployment::Deployment;
 use super::dynamodb::ScannedTable;
 use super::ports::{AggregateIds, EventLog as _, Segment};
-use millrace_local_stack::progress::Step;
 
 /// How many segments a table is scanned in side by side.
 const SEGMENTS: u32 = 4;

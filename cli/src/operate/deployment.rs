@@ -6,6 +6,8 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use aws_config::BehaviorVersion;
 use aws_sdk_dynamodb::config::ProvideCredentials as _;
 use millrace_core::Project;
+use millrace_local_stack::Workspace;
+use millrace_local_stack::stack::Local;
 use millrace_projector::adapters::dynamodb::Tables;
 use millrace_runtime::System;
 use millrace_translator::adapters::dynamodb::{CursorTable, EventsTable};
@@ -17,8 +19,6 @@ use super::publish::Publication;
 use super::standing::Examiner;
 use crate::application::{Application, Words};
 use crate::clients::Clients;
-use millrace_local_stack::Workspace;
-use millrace_local_stack::stack::Local;
 
 /// The names of its parts, as `local.json` and as the CDK's outputs call them.
 #[derive(Debug, Clone, Deserialize)]

@@ -18,6 +18,7 @@ use futures_util::stream::{self, StreamExt as _};
 use millrace_core::decode::field_names;
 use millrace_core::view::{self, ViewOf};
 use millrace_core::{Attribute, Attributes, EncodeError, HistoryEntry, Project, Sequence, View};
+use millrace_local_stack::progress::Progress;
 use millrace_projector::adapters::dynamodb::Tables;
 use millrace_projector::history;
 use millrace_projector::ports::{REVISION, Saved};
@@ -34,7 +35,6 @@ use super::verify::NOT_WELL;
 use super::{CONCURRENCY, aggregates};
 use crate::args::{Model, Rebuild};
 use crate::output::Output;
-use millrace_local_stack::progress::Progress;
 
 /// How often an aggregate's view is compared again because the projector changed it meanwhile.
 const MAX_TRIES: u32 = 20;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use millrace_core::Project;
+use millrace_local_stack::progress::Progress;
 use serde_json::json;
 
 use super::deployment::Deployment;
@@ -15,7 +16,6 @@ use super::roles::{self, Role};
 use super::verify::NOT_WELL;
 use crate::args::Redrive;
 use crate::output::Output;
-use millrace_local_stack::progress::Progress;
 
 pub(crate) async fn run<D: Project + Clone>(
     deployment: &Deployment<D>,

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use millrace_core::Project;
+use millrace_local_stack::progress::Progress;
 use millrace_runtime::{Ambient as _, System};
 use serde_json::json;
 
@@ -15,7 +16,6 @@ use super::roles::{self, Role};
 use super::{aggregates, outcome};
 use crate::args::Republish;
 use crate::output::Output;
-use millrace_local_stack::progress::Progress;
 
 pub(crate) async fn run<D: Project + Clone>(
     deployment: &Deployment<D>,

@@ -5,8 +5,7 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{KeySchemaElement, KeyType};
-use millrace_core::Project;
-use millrace_core::{row, view};
+use millrace_core::{Project, row, view};
 
 use super::deployment::Deployment;
 

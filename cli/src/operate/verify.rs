@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use futures_util::stream::{self, StreamExt as _};
 use millrace_core::{AggregateId, Data, Project, Sequence, Timestamp, answer};
+use millrace_local_stack::progress::Progress;
 use millrace_runtime::{Ambient as _, Chain, System};
 use serde_json::{Value, json};
 
@@ -19,7 +20,6 @@ use super::{CONCURRENCY, aggregates, lake};
 use crate::args::Verify;
 use crate::follower::{self, Follower, Start};
 use crate::output::Output;
-use millrace_local_stack::progress::Progress;
 
 /// The exit status that says that something was found, or not completed, or not checked.
 pub(crate) const NOT_WELL: u8 = 3;

@@ -17,7 +17,7 @@ use crate::{Workspace, names, tool};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packages {
     /// The one whose binaries the functions are, as `cargo run` has it.
-    Of(&'static str),
+    Application(&'static str),
     /// All, as `cargo test --workspace` has them.
     Workspace,
 }
@@ -65,7 +65,7 @@ async fn compile(
         cargo.arg("--release");
     }
     match packages {
-        Packages::Of(package) => cargo.args(["--package", package]),
+        Packages::Application(package) => cargo.args(["--package", package]),
         Packages::Workspace => cargo.arg("--workspace"),
     };
     cargo.args(functions.iter().flat_map(|name| ["--bin", name]));
