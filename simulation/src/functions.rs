@@ -38,6 +38,13 @@ use super::service_limits::members;
 use super::services::Services;
 use super::world::{Change, Event, World};
 
+/// A call that runs until its result is there.
+type Call<T> = BoxFuture<'static, T>;
+type HttpInvocation = LambdaEvent<ApiGatewayV2httpRequest>;
+type TableInvocation = LambdaEvent<TableEvent>;
+type KinesisInvocation = LambdaEvent<KinesisEvent>;
+type Batch<R> = Vec<Stored<R>>;
+
 /// What the engine writes of a domain's names into requests and expects in answers and events.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Names {
@@ -70,35 +77,15 @@ pub(crate) trait Simulated: Scenario {
     /// The expectation of an aggregate without rows.
     fn fold(&self) -> Box<dyn Fold>;
 
-    fn write(
-        &self,
-        services: Services,
-        event: LambdaEvent<ApiGatewayV2httpRequest>,
-    ) -> BoxFuture<'static, ApiGatewayV2httpResponse>;
+    fn write(&self, services: Services, event: HttpInvocation) -> Call<ApiGatewayV2httpResponse>;
 
-    fn read(
-        &self,
-        services: Services,
-        event: LambdaEvent<ApiGatewayV2httpRequest>,
-    ) -> BoxFuture<'static, ApiGatewayV2httpResponse>;
+    fn read(&self, services: Services, event: HttpInvocation) -> Call<ApiGatewayV2httpResponse>;
 
-    fn translate(
-        &self,
-        services: Services,
-        event: LambdaEvent<TableEvent>,
-    ) -> BoxFuture<'static, DynamoDbEventResponse>;
+    fn translate(&self, services: Services, event: TableInvocation) -> Call<DynamoDbEventResponse>;
 
-    fn project(
-        &self,
-        services: Services,
-        event: LambdaEvent<KinesisEvent>,
-    ) -> BoxFuture<'static, KinesisEventResponse>;
+    fn project(&self, services: Services, event: KinesisInvocation) -> Call<KinesisEventResponse>;
 
-    fn archive(
-        &self,
-        services: Services,
-        event: LambdaEvent<KinesisEvent>,
-    ) -> BoxFuture<'static, KinesisEventResponse>;
+    fn archive(&self, services: Services, event: KinesisInvocation) -> Call<KinesisEventResponse>;
 
     /// `redrive` of one aggregate, or of all that aren't caught up.
     fn redrive(
@@ -106,22 +93,11 @@ pub(crate) trait Simulated: Scenario {
         services: Services,
         id: Option<String>,
         reset_cursor: bool,
-    ) -> BoxFuture<'static, Result<BTreeMap<String, Redriven>, ServiceError>>;
+    ) -> Call<Result<BTreeMap<String, Redriven>, ServiceError>>;
 
-    fn republish(
-        &self,
-        services: Services,
-        id: String,
-        from: Sequence,
-        run: Run,
-    ) -> BoxFuture<'static, Outcome>;
+    fn republish(&self, services: Services, id: String, from: Sequence, run: Run) -> Call<Outcome>;
 
-    fn rebuild(
-        &self,
-        services: Services,
-        model: ReadModel,
-        id: String,
-    ) -> BoxFuture<'static, Rebuilt>;
+    fn rebuild(&self, services: Services, model: ReadModel, id: String) -> Call<Rebuilt>;
 }
 
 impl<S: Scenario> Simulated for S {
@@ -143,11 +119,7 @@ impl<S: Scenario> Simulated for S {
         Box::new(self.expectation())
     }
 
-    fn write(
-        &self,
-        services: Services,
-        event: LambdaEvent<ApiGatewayV2httpRequest>,
-    ) -> BoxFuture<'static, ApiGatewayV2httpResponse> {
+    fn write(&self, services: Services, event: HttpInvocation) -> Call<ApiGatewayV2httpResponse> {
         let writer = Writer {
             domain: self.domain(),
             store: services.clone(),
@@ -156,11 +128,7 @@ impl<S: Scenario> Simulated for S {
         Box::pin(async move { millrace_writer::handler::handle(&writer, event).await })
     }
 
-    fn read(
-        &self,
-        services: Services,
-        event: LambdaEvent<ApiGatewayV2httpRequest>,
-    ) -> BoxFuture<'static, ApiGatewayV2httpResponse> {
+    fn read(&self, services: Services, event: HttpInvocation) -> Call<ApiGatewayV2httpResponse> {
         let reader = Reader {
             domain: PhantomData::<S::Domain>,
             model: services.clone(),
@@ -169,11 +137,7 @@ impl<S: Scenario> Simulated for S {
         Box::pin(async move { millrace_reader::handler::handle(&reader, event).await })
     }
 
-    fn translate(
-        &self,
-        services: Services,
-        event: LambdaEvent<TableEvent>,
-    ) -> BoxFuture<'static, DynamoDbEventResponse> {
+    fn translate(&self, services: Services, event: TableInvocation) -> Call<DynamoDbEventResponse> {
         let translator = Translator {
             domain: self.domain(),
             rows: services.clone(),
@@ -184,11 +148,7 @@ impl<S: Scenario> Simulated for S {
         Box::pin(async move { millrace_translator::handler::handle(&translator, event).await })
     }
 
-    fn project(
-        &self,
-        services: Services,
-        event: LambdaEvent<KinesisEvent>,
-    ) -> BoxFuture<'static, KinesisEventResponse> {
+    fn project(&self, services: Services, event: KinesisInvocation) -> Call<KinesisEventResponse> {
         let projector = Projector {
             domain: PhantomData::<S::Domain>,
             model: services.clone(),
@@ -197,11 +157,7 @@ impl<S: Scenario> Simulated for S {
         Box::pin(async move { millrace_projector::handler::handle(&projector, event).await })
     }
 
-    fn archive(
-        &self,
-        services: Services,
-        event: LambdaEvent<KinesisEvent>,
-    ) -> BoxFuture<'static, KinesisEventResponse> {
+    fn archive(&self, services: Services, event: KinesisInvocation) -> Call<KinesisEventResponse> {
         let archiver = Archiver {
             domain: PhantomData::<S::Domain>,
             delivery: services.clone(),
@@ -215,27 +171,16 @@ impl<S: Scenario> Simulated for S {
         services: Services,
         id: Option<String>,
         reset_cursor: bool,
-    ) -> BoxFuture<'static, Result<BTreeMap<String, Redriven>, ServiceError>> {
+    ) -> Call<Result<BTreeMap<String, Redriven>, ServiceError>> {
         Box::pin(redriven(self.domain(), services, id, reset_cursor))
     }
 
-    fn republish(
-        &self,
-        services: Services,
-        id: String,
-        from: Sequence,
-        run: Run,
-    ) -> BoxFuture<'static, Outcome> {
+    fn republish(&self, services: Services, id: String, from: Sequence, run: Run) -> Call<Outcome> {
         let publication = publication(self.domain(), &services);
         Box::pin(async move { publication.republish(&id, from, &run).await })
     }
 
-    fn rebuild(
-        &self,
-        services: Services,
-        model: ReadModel,
-        id: String,
-    ) -> BoxFuture<'static, Rebuilt> {
+    fn rebuild(&self, services: Services, model: ReadModel, id: String) -> Call<Rebuilt> {
         let rebuilder = Rebuilder {
             domain: self.domain(),
             events: services.clone(),
@@ -319,7 +264,7 @@ pub(crate) trait Function: Copy + Send + Sync + 'static {
     fn handle(
         services: Services,
         context: Context,
-        batch: Vec<Stored<Self::Record>>,
+        batch: Batch<Self::Record>,
     ) -> impl Future<Output = Vec<String>> + Send;
 }
 
@@ -351,11 +296,7 @@ impl Function for TranslatorFunction {
         &change.aggregate
     }
 
-    async fn handle(
-        services: Services,
-        context: Context,
-        batch: Vec<Stored<Change>>,
-    ) -> Vec<String> {
+    async fn handle(services: Services, context: Context, batch: Batch<Change>) -> Vec<String> {
         let records: Vec<Value> = batch
             .iter()
             .map(|Stored { number, record, .. }| table_record(record.name, &record.row, *number))
@@ -396,14 +337,13 @@ impl Function for ProjectorFunction {
         first
     }
 
-    async fn handle(
-        services: Services,
-        context: Context,
-        batch: Vec<Stored<Event>>,
-    ) -> Vec<String> {
+    async fn handle(services: Services, context: Context, batch: Batch<Event>) -> Vec<String> {
         let scenario = Arc::clone(&services.sim.scenario);
-        let event = LambdaEvent::new(kinesis_event(&batch), context);
-        reported(scenario.project(services, event).await)
+        reported(
+            scenario
+                .project(services, invocation(context, &batch))
+                .await,
+        )
     }
 }
 
@@ -419,14 +359,13 @@ impl Function for ArchiverFunction {
         &event.partition_key
     }
 
-    async fn handle(
-        services: Services,
-        context: Context,
-        batch: Vec<Stored<Event>>,
-    ) -> Vec<String> {
+    async fn handle(services: Services, context: Context, batch: Batch<Event>) -> Vec<String> {
         let scenario = Arc::clone(&services.sim.scenario);
-        let event = LambdaEvent::new(kinesis_event(&batch), context);
-        reported(scenario.archive(services, event).await)
+        reported(
+            scenario
+                .archive(services, invocation(context, &batch))
+                .await,
+        )
     }
 }
 
@@ -460,7 +399,7 @@ pub(crate) fn table_record(name: &str, row: &Attributes, number: u64) -> Value {
     })
 }
 
-fn kinesis_event(batch: &[Stored<Event>]) -> KinesisEvent {
+fn invocation(context: Context, batch: &[Stored<Event>]) -> KinesisInvocation {
     let records: Vec<Value> = batch
         .iter()
         .map(|Stored { number, record, .. }| {
@@ -476,5 +415,6 @@ fn kinesis_event(batch: &[Stored<Event>]) -> KinesisEvent {
             })
         })
         .collect();
-    serde_json::from_value(json!({ "Records": records })).expect("a Kinesis event")
+    let event = serde_json::from_value(json!({ "Records": records })).expect("a Kinesis event");
+    LambdaEvent::new(event, context)
 }
