@@ -12,6 +12,8 @@ mod command;
 mod event;
 pub mod money;
 mod public;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod view;
 
 pub use accounts::{Accepted, Account, Accounts, DEFAULT_CURRENCY, SettingError};

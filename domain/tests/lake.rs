@@ -108,6 +108,29 @@ fn values(column: Column) -> (&'static str, &'static str) {
     }
 }
 
+/// A member for each column, its name in the case of the same index. The column `wrong` has a value that
+/// is none of its type, and the column `twice` is named again, in its own case.
+fn members(
+    columns: &[(&str, Column)],
+    cases: &[Vec<bool>],
+    wrong: Option<usize>,
+    twice: Option<&(usize, Vec<bool>)>,
+) -> Vec<(String, String)> {
+    let mut members: Vec<_> = columns
+        .iter()
+        .enumerate()
+        .map(|(index, (name, column))| {
+            let (right, other) = values(*column);
+            let value = if wrong == Some(index) { other } else { right };
+            (recased(name, &cases[index]), value.to_owned())
+        })
+        .collect();
+    if let Some((index, case)) = twice {
+        members.push((recased(columns[*index].0, case), "null".to_owned()));
+    }
+    members
+}
+
 proptest! {
     #[test]
     fn a_name_in_another_case_is_the_same_name(
@@ -115,19 +138,7 @@ proptest! {
         wrong in prop::option::of(0..COLUMNS.len()),
         twice in prop::option::of((0..COLUMNS.len(), case())),
     ) {
-        let mut members: Vec<_> = COLUMNS
-            .iter()
-            .enumerate()
-            .map(|(index, (name, column))| {
-                let (right, other) = values(*column);
-                let value = if wrong == Some(index) { other } else { right };
-                (recased(name, &cases[index]), value.to_owned())
-            })
-            .collect();
-        if let Some((index, case)) = &twice {
-            members.push((recased(COLUMNS[*index].0, case), "null".to_owned()));
-        }
-        let line = line(&members);
+        let line = line(&members(&COLUMNS, &cases, wrong, twice.as_ref()));
         prop_assert_eq!(is_row(line.as_bytes()), wrong.is_none() && twice.is_none(), "{}", line);
     }
 
@@ -138,18 +149,7 @@ proptest! {
         twice in prop::option::of((0..DATA.len(), case())),
         data in case(),
     ) {
-        let mut fields: Vec<_> = DATA
-            .iter()
-            .enumerate()
-            .map(|(index, (name, column))| {
-                let (right, other) = values(*column);
-                let value = if wrong == Some(index) { other } else { right };
-                (recased(name, &cases[index]), value.to_owned())
-            })
-            .collect();
-        if let Some((index, case)) = &twice {
-            fields.push((recased(DATA[*index].0, case), "null".to_owned()));
-        }
+        let fields = members(&DATA, &cases, wrong, twice.as_ref());
         let text = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let line = line(&[
             text("id", r#""a:1""#),

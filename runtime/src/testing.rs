@@ -123,6 +123,15 @@ pub fn kinesis_record(position: usize, aggregate: &str, data: &[u8]) -> KinesisR
     }
 }
 
+/// A batch of records of the domain stream, each given by its partition key and its data.
+#[must_use]
+pub fn kinesis_records(records: &[(&str, Vec<u8>)]) -> Vec<KinesisRecord> {
+    let positioned = records.iter().enumerate();
+    positioned
+        .map(|(position, (key, data))| kinesis_record(position, key, data))
+        .collect()
+}
+
 /// A batch of a Kinesis mapping as Lambda delivers it. Each record is given by its sequence number, its
 /// partition key and its data.
 ///

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use millrace_archiver::service::Outcome;
 use millrace_archiver::testing::{MemoryDeliveryStream, Response};
+use millrace_domain::testing::{bytes, events};
 use millrace_runtime::Budget;
 use millrace_runtime::kinesis::KinesisRecord;
 use millrace_runtime::testing::{TestAmbient, kinesis_record};
 
-use crate::accounts::{archiver, batch, bytes, events};
+use crate::accounts::{archiver, batch};
 
 async fn archive(
     lake: &MemoryDeliveryStream,

@@ -4,17 +4,14 @@ use aws_lambda_events::kinesis::KinesisEvent;
 use lambda_runtime::LambdaEvent;
 use millrace_archiver::handler::handle;
 use millrace_archiver::testing::{MemoryDeliveryStream, Response};
+use millrace_domain::testing::{events_of, records};
 use millrace_runtime::metrics::Metric;
 use millrace_runtime::testing::{TestAmbient, kinesis_invocation};
 
-use crate::accounts::{archiver, bytes, events};
+use crate::accounts::archiver;
 
 fn invocation(ids: &[(&str, u64)]) -> LambdaEvent<KinesisEvent> {
-    let records: Vec<(&str, Vec<u8>)> = ids
-        .iter()
-        .map(|(id, sequence)| (*id, bytes(&events(id, *sequence..=*sequence)[0])))
-        .collect();
-    kinesis_invocation(&TestAmbient::default(), &records)
+    kinesis_invocation(&TestAmbient::default(), &records(&events_of(ids)))
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use millrace_core::Attribute;
+use millrace_domain::testing::{bytes, events};
 use millrace_projector::service::Outcome;
 use millrace_projector::testing::{Fault, Items, MemoryReadModel};
 use millrace_runtime::kinesis::KinesisRecord;
@@ -11,7 +12,7 @@ use millrace_runtime::{Ambient as _, Budget};
 use proptest::prelude::*;
 
 use crate::accounts::{
-    AMBIENT, batch, bytes, events, fold, history_of, projector, replace_view, sequence, view_of,
+    AMBIENT, batch, fold, history_of, projector, replace_view, sequence, view_of,
 };
 
 const AMPLE: Duration = Duration::from_mins(1);

@@ -2,20 +2,17 @@
 
 use aws_lambda_events::kinesis::KinesisEvent;
 use lambda_runtime::LambdaEvent;
+use millrace_domain::testing::{event, events_of, records};
 use millrace_projector::handler::handle;
 use millrace_projector::testing::MemoryReadModel;
 use millrace_runtime::Ambient as _;
 use millrace_runtime::metrics::Metric;
 use millrace_runtime::testing::{TestAmbient, kinesis_invocation};
 
-use crate::accounts::{bytes, events, projector, sequence, view_of};
+use crate::accounts::{projector, sequence, view_of};
 
 fn invocation(ids: &[(&str, u64)]) -> LambdaEvent<KinesisEvent> {
-    let records: Vec<(&str, Vec<u8>)> = ids
-        .iter()
-        .map(|(id, sequence)| (*id, bytes(&events(id, *sequence..=*sequence)[0])))
-        .collect();
-    kinesis_invocation(&TestAmbient::default(), &records)
+    kinesis_invocation(&TestAmbient::default(), &records(&events_of(ids)))
 }
 
 #[tokio::test(start_paused = true)]
@@ -52,7 +49,7 @@ async fn the_projector_measures_what_came_of_a_batch() {
         invocation(&[("a", 1), ("a", 2), ("a", 1), ("b", 3)]),
     )
     .await;
-    let lag = ambient.now().unix_millis() - events("a", 1..=1)[0].time.unix_millis();
+    let lag = ambient.now().unix_millis() - event("a", 1).time.unix_millis();
     assert_eq!(
         ambient.measured(),
         [

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use millrace_core::view::{ViewOf, apply};
 use millrace_domain::Accounts;
+use millrace_domain::testing::{Envelope, events};
 use millrace_projector::history;
 use millrace_projector::service::Outcome;
 use millrace_projector::testing::{Fault, MemoryReadModel};
@@ -13,7 +14,7 @@ use millrace_runtime::kinesis::KinesisRecord;
 use millrace_runtime::testing::{TestAmbient, in_virtual_time};
 use proptest::prelude::*;
 
-use crate::accounts::{Envelope, batch, events, fold, history_of, projector, sequence, view_of};
+use crate::accounts::{batch, fold, history_of, projector, sequence, view_of};
 
 async fn project(memory: &MemoryReadModel, records: Vec<KinesisRecord>) -> Outcome {
     let budget = Budget::lasting(Duration::from_mins(1));

@@ -1,5 +1,6 @@
 //! What is refused before any service is asked, in the documented order.
 
+use millrace_domain::testing::INVALID_AMOUNTS;
 use millrace_runtime::testing::in_virtual_time;
 use proptest::prelude::*;
 
@@ -125,19 +126,7 @@ async fn a_query_that_reaches_the_writer_is_not_found() {
 #[tokio::test(start_paused = true)]
 async fn an_amount_that_is_none_is_pointed_at() {
     let setting = Setting::with_account().await;
-    for amount in [
-        "-1",
-        "0",
-        "0.5",
-        "5.0",
-        "1e3",
-        "9007199254740992",
-        "\"5\"",
-        "null",
-        "true",
-        "[5]",
-        "{}",
-    ] {
+    for amount in INVALID_AMOUNTS {
         let request = format!(r#"{{"amount":{amount}}}"#);
         let answer = setting.post(CREDIT, &[], &request).await;
         assert_eq!(answer.status, 400, "{amount}");
