@@ -15,8 +15,7 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use millrace_cli::clients::Clients;
 use millrace_cli::follower::{Follower, PAUSE, Start};
 use millrace_local_stack::Workspace;
-use millrace_local_stack::progress::Progress;
-use millrace_local_stack::stack::{Local, LocalStack, Options, Packages};
+use millrace_local_stack::stack::{Local, LocalStack, Options};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -229,14 +228,7 @@ async fn operators_see_and_mend_a_deployment() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
     let workspace = Workspace::at(root.context("the crate lies in the workspace")?);
     let state = workspace.local_folder().join("operating");
-    let stack = LocalStack::start(Options {
-        state: state.clone(),
-        workspace,
-        port: None,
-        packages: Packages::Workspace,
-        progress: Progress::on_stderr(),
-    })
-    .await?;
+    let stack = LocalStack::start(Options::new(workspace, state.clone())).await?;
     let local = stack.local().clone();
     let operator = Operator {
         clients: Clients::of(&local),

@@ -4,7 +4,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use millrace_local_stack::progress::Progress;
 use millrace_local_stack::stack::{self, Ending, Lifetime, Local, LocalStack, Options, Packages};
 
 use crate::application::Application;
@@ -28,11 +27,9 @@ pub(super) async fn run<A: Application>(up: Up, output: Output) -> Result<ExitCo
     let start = LocalStack::start_for(
         lifetime,
         Options {
-            workspace,
-            state,
             port: up.port,
             packages: Packages::Application(A::PACKAGE),
-            progress: Progress::on_stderr(),
+            ..Options::new(workspace, state)
         },
     );
     let mut stop_signal = StopSignal::listen()?;

@@ -51,6 +51,21 @@ pub struct Options {
     pub progress: Progress,
 }
 
+impl Options {
+    /// The options of a stack with all functions of the workspace, on a free port, which shows its
+    /// progress on the standard error output.
+    #[must_use]
+    pub fn new(workspace: Workspace, state: PathBuf) -> Self {
+        Self {
+            workspace,
+            state,
+            port: None,
+            packages: Packages::Workspace,
+            progress: Progress::on_stderr(),
+        }
+    }
+}
+
 /// A stack that runs.
 ///
 /// It is stopped when it is dropped, and nothing of it is left when this process is killed.

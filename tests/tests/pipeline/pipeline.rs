@@ -8,8 +8,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use millrace_cli::clients::Clients;
 use millrace_core::{Attribute, Attributes};
 use millrace_local_stack::Workspace;
-use millrace_local_stack::progress::Progress;
-use millrace_local_stack::stack::{Local, LocalStack, Options, Packages};
+use millrace_local_stack::stack::{Local, LocalStack, Options};
 use millrace_runtime::dynamodb::{from_item, to_item};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -44,14 +43,8 @@ pub(crate) async fn start() -> Result<(LocalStack, Pipeline)> {
         .parent()
         .context("the tests lie inside the workspace")?;
     let workspace = Workspace::at(root);
-    let stack = LocalStack::start(Options {
-        state: workspace.local_folder().join("tests"),
-        workspace,
-        port: None,
-        packages: Packages::Workspace,
-        progress: Progress::on_stderr(),
-    })
-    .await?;
+    let state = workspace.local_folder().join("tests");
+    let stack = LocalStack::start(Options::new(workspace, state)).await?;
     let local = stack.local().clone();
     let clients = Clients::of(&local);
     let pipeline = Pipeline {
