@@ -21,32 +21,38 @@ use crate::attribute::Attribute;
 use crate::columns::Columns;
 use crate::error::{DecodeError, InvalidValue};
 
+type Result<T, E = DecodeError> = std::result::Result<T, E>;
+
+/// A name that a type declares: its own, a field's or a variant's.
+type Name = &'static str;
+type Names = &'static [Name];
+
 /// The names of a struct's fields, as serde calls them: its columns. Empty for `()`.
 #[must_use]
 pub fn field_names<T: DeserializeOwned>() -> &'static [&'static str] {
     let mut names: &[&str] = &[];
     // It always fails, after it was told the fields.
-    let read: Result<T, DecodeError> = T::deserialize(FieldNames(&mut names));
+    let read: Result<T> = T::deserialize(FieldNames(&mut names));
     drop(read);
     names
 }
 
 /// Keeps the names of a struct's fields, and contains no value.
-struct FieldNames<'n>(&'n mut &'static [&'static str]);
+struct FieldNames<'n>(&'n mut Names);
 
 impl<'de> Deserializer<'de> for FieldNames<'_> {
     type Error = DecodeError;
 
-    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, DecodeError> {
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value> {
         Err(DecodeError::constant("contains no value"))
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
         self,
-        _: &'static str,
-        fields: &'static [&'static str],
+        _: Name,
+        fields: Names,
         visitor: V,
-    ) -> Result<V::Value, DecodeError> {
+    ) -> Result<V::Value> {
         *self.0 = fields;
         self.deserialize_any(visitor)
     }
@@ -116,8 +122,17 @@ pub fn from_text<'de, D: Deserializer<'de>, T>(
 pub(crate) fn decode_attribute<'de, T: serde::Deserialize<'de>>(
     name: &str,
     value: &'de Attribute,
-) -> Result<T, DecodeError> {
+) -> Result<T> {
     T::deserialize(value).map_err(|error| error.in_field(name))
+}
+
+/// Methods of a deserializer that read their value as another method does.
+macro_rules! forward {
+    ($($deserialize:ident($($hint:ty),*) => $other:ident,)*) => {
+        $(fn $deserialize<V: Visitor<'de>>(self, $(_: $hint,)* visitor: V) -> Result<V::Value> {
+            self.$other(visitor)
+        })*
+    };
 }
 
 /// Columns next to the tag that says which variant they are the fields of.
@@ -138,36 +153,21 @@ impl<'de> Tagged<'de> {
 impl<'de> Deserializer<'de> for Tagged<'de> {
     type Error = DecodeError;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         visitor.visit_map(self.fields())
     }
 
-    fn deserialize_enum<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        _: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
+    fn deserialize_enum<V: Visitor<'de>>(self, _: Name, _: Names, visitor: V) -> Result<V::Value> {
         visitor.visit_enum(self)
     }
 
-    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         visitor.visit_unit()
     }
 
-    fn deserialize_unit_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
-        visitor.visit_unit()
-    }
+    forward! { deserialize_unit_struct(Name) => deserialize_unit, }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: Name, visitor: V) -> Result<V::Value> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -181,10 +181,7 @@ impl<'de> EnumAccess<'de> for Tagged<'de> {
     type Error = DecodeError;
     type Variant = Self;
 
-    fn variant_seed<T: DeserializeSeed<'de>>(
-        self,
-        seed: T,
-    ) -> Result<(T::Value, Self), DecodeError> {
+    fn variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<(T::Value, Self)> {
         let tag: StrDeserializer<'_, DecodeError> = self.tag.into_deserializer();
         Ok((seed.deserialize(tag)?, self))
     }
@@ -193,28 +190,21 @@ impl<'de> EnumAccess<'de> for Tagged<'de> {
 impl<'de> VariantAccess<'de> for Tagged<'de> {
     type Error = DecodeError;
 
-    fn unit_variant(self) -> Result<(), DecodeError> {
+    fn unit_variant(self) -> Result<()> {
         Ok(())
     }
 
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(
-        self,
-        seed: T,
-    ) -> Result<T::Value, DecodeError> {
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value> {
         seed.deserialize(self)
     }
 
-    fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, DecodeError> {
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value> {
         Err(DecodeError::constant(
             "is a variant whose fields have no names",
         ))
     }
 
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        _: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
+    fn struct_variant<V: Visitor<'de>>(self, _: Names, visitor: V) -> Result<V::Value> {
         visitor.visit_map(self.fields())
     }
 }
@@ -237,10 +227,7 @@ impl<I> Fields<'_, I> {
 impl<'de, I: Iterator<Item = (&'de str, &'de Attribute)>> MapAccess<'de> for Fields<'de, I> {
     type Error = DecodeError;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(
-        &mut self,
-        seed: K,
-    ) -> Result<Option<K::Value>, DecodeError> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>> {
         self.current = self.fields.next();
         let Some((name, _)) = self.current else {
             return Ok(None);
@@ -249,10 +236,7 @@ impl<'de, I: Iterator<Item = (&'de str, &'de Attribute)>> MapAccess<'de> for Fie
         seed.deserialize(key).map(Some)
     }
 
-    fn next_value_seed<T: DeserializeSeed<'de>>(
-        &mut self,
-        seed: T,
-    ) -> Result<T::Value, DecodeError> {
+    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value> {
         let (name, value) = self
             .current
             .take()
@@ -268,10 +252,7 @@ struct Elements<'de>(std::iter::Enumerate<std::slice::Iter<'de, Attribute>>);
 impl<'de> SeqAccess<'de> for Elements<'de> {
     type Error = DecodeError;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(
-        &mut self,
-        seed: T,
-    ) -> Result<Option<T::Value>, DecodeError> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>> {
         let Some((index, value)) = self.0.next() else {
             return Ok(None);
         };
@@ -282,7 +263,7 @@ impl<'de> SeqAccess<'de> for Elements<'de> {
 }
 
 /// The digits of a number without decimals, or with zeros for decimals only.
-fn integer<T: std::str::FromStr>(value: &Attribute) -> Result<T, DecodeError> {
+fn integer<T: std::str::FromStr>(value: &Attribute) -> Result<T> {
     let Attribute::Number(number) = value else {
         return Err(wrong_type(value, "N"));
     };
@@ -305,7 +286,7 @@ fn wrong_type(found: &Attribute, expected: &'static str) -> DecodeError {
 
 macro_rules! deserialize_integers {
     ($($deserialize:ident $visit:ident,)*) => {
-        $(fn $deserialize<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        $(fn $deserialize<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
             visitor.$visit(integer(self)?)
         })*
     };
@@ -327,7 +308,7 @@ impl<'de> Deserializer<'de> for &'de Attribute {
         deserialize_u128 visit_u128,
     }
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         match self {
             Attribute::Text(text) => visitor.visit_borrowed_str(text),
             Attribute::Number(_) => match integer(self) {
@@ -342,43 +323,39 @@ impl<'de> Deserializer<'de> for &'de Attribute {
         }
     }
 
-    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         match self {
             Attribute::Bool(value) => visitor.visit_bool(*value),
             other => Err(wrong_type(other, "BOOL")),
         }
     }
 
-    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         match self {
             Attribute::Text(text) => visitor.visit_borrowed_str(text),
             other => Err(wrong_type(other, "S")),
         }
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         match self {
             Attribute::Null => visitor.visit_none(),
             some => visitor.visit_some(some),
         }
     }
 
-    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         match self {
             Attribute::Null => visitor.visit_unit(),
             other => Err(wrong_type(other, "NULL")),
         }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: Name, visitor: V) -> Result<V::Value> {
         visitor.visit_newtype_struct(self)
     }
 
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         let Attribute::List(list) = self else {
             return Err(wrong_type(self, "L"));
         };
@@ -391,28 +368,14 @@ impl<'de> Deserializer<'de> for &'de Attribute {
         }
     }
 
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         let Attribute::Map(map) = self else {
             return Err(wrong_type(self, "M"));
         };
         visitor.visit_map(Fields::new(map.iter().map(|(k, v)| (k.as_str(), v))))
     }
 
-    fn deserialize_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        _: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
-        self.deserialize_map(visitor)
-    }
-
-    fn deserialize_enum<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        _: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
+    fn deserialize_enum<V: Visitor<'de>>(self, _: Name, _: Names, visitor: V) -> Result<V::Value> {
         match self {
             Attribute::Text(name) => {
                 let variant: StrDeserializer<'_, DecodeError> = name.as_str().into_deserializer();
@@ -426,64 +389,31 @@ impl<'de> Deserializer<'de> for &'de Attribute {
         }
     }
 
-    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         visitor.visit_unit()
     }
 
-    fn deserialize_char<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        self.deserialize_str(visitor)
+    forward! {
+        deserialize_char() => deserialize_str,
+        deserialize_string() => deserialize_str,
+        deserialize_identifier() => deserialize_str,
+        deserialize_unit_struct(Name) => deserialize_unit,
+        deserialize_tuple(usize) => deserialize_seq,
+        deserialize_tuple_struct(Name, usize) => deserialize_seq,
+        deserialize_struct(Name, Names) => deserialize_map,
+        deserialize_f32() => deserialize_f64,
+        deserialize_byte_buf() => deserialize_bytes,
     }
 
-    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        self.deserialize_str(visitor)
-    }
-
-    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        self.deserialize_str(visitor)
-    }
-
-    fn deserialize_unit_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
-        self.deserialize_unit(visitor)
-    }
-
-    fn deserialize_tuple<V: Visitor<'de>>(
-        self,
-        _: usize,
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
-        self.deserialize_seq(visitor)
-    }
-
-    fn deserialize_tuple_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        _: usize,
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
-        self.deserialize_seq(visitor)
-    }
-
-    fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        self.deserialize_f64(visitor)
-    }
-
-    fn deserialize_f64<V: Visitor<'de>>(self, _: V) -> Result<V::Value, DecodeError> {
+    fn deserialize_f64<V: Visitor<'de>>(self, _: V) -> Result<V::Value> {
         Err(DecodeError::constant(
             "has a float type, which is not supported",
         ))
     }
 
-    fn deserialize_bytes<V: Visitor<'de>>(self, _: V) -> Result<V::Value, DecodeError> {
+    fn deserialize_bytes<V: Visitor<'de>>(self, _: V) -> Result<V::Value> {
         Err(DecodeError::constant(
             "has a bytes type, which is not supported",
         ))
-    }
-
-    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        self.deserialize_bytes(visitor)
     }
 }

@@ -12,6 +12,11 @@ use serde::ser::{
 use crate::attribute::{Attribute, Attributes};
 use crate::error::EncodeError;
 
+type Result<T = (), E = EncodeError> = std::result::Result<T, E>;
+
+/// A name that a type declares: its own, a field's or a variant's.
+type Name = &'static str;
+
 /// Writes a struct's fields as attributes.
 ///
 /// # Errors
@@ -54,33 +59,25 @@ const NO_FORM: EncodeError = EncodeError::new("has a type that is not supported"
 /// Receives a value's tag, and then its fields in the order of their declaration.
 pub(crate) trait FieldSink {
     /// Receives the tag; `None` for a struct.
-    fn begin(&mut self, tag: Option<&'static str>) -> Result<(), EncodeError>;
+    fn begin(&mut self, tag: Option<Name>) -> Result;
 
     /// Receives a field.
-    fn field<T: Serialize + ?Sized>(
-        &mut self,
-        name: &'static str,
-        value: &T,
-    ) -> Result<(), EncodeError>;
+    fn field<T: Serialize + ?Sized>(&mut self, name: Name, value: &T) -> Result;
 }
 
 #[derive(Default)]
 struct AttributeSink {
-    tag: Option<&'static str>,
+    tag: Option<Name>,
     attributes: Attributes,
 }
 
 impl FieldSink for AttributeSink {
-    fn begin(&mut self, tag: Option<&'static str>) -> Result<(), EncodeError> {
+    fn begin(&mut self, tag: Option<Name>) -> Result {
         self.tag = tag;
         Ok(())
     }
 
-    fn field<T: Serialize + ?Sized>(
-        &mut self,
-        name: &'static str,
-        value: &T,
-    ) -> Result<(), EncodeError> {
+    fn field<T: Serialize + ?Sized>(&mut self, name: Name, value: &T) -> Result {
         match encode_attribute(value).map_err(|error| error.in_field(name))? {
             Attribute::Null => {}
             value => _ = self.attributes.insert(name.to_owned(), value),
@@ -90,28 +87,28 @@ impl FieldSink for AttributeSink {
 }
 
 /// Keeps the tag and drops the fields.
-struct TagSink(Option<&'static str>);
+struct TagSink(Option<Name>);
 
 impl FieldSink for TagSink {
-    fn begin(&mut self, tag: Option<&'static str>) -> Result<(), EncodeError> {
+    fn begin(&mut self, tag: Option<Name>) -> Result {
         self.0 = tag;
         Ok(())
     }
 
-    fn field<T: Serialize + ?Sized>(&mut self, _: &'static str, _: &T) -> Result<(), EncodeError> {
+    fn field<T: Serialize + ?Sized>(&mut self, _: Name, _: &T) -> Result {
         Ok(())
     }
 }
 
 /// Writes one value.
-pub(crate) fn encode_attribute<T: Serialize + ?Sized>(value: &T) -> Result<Attribute, EncodeError> {
+pub(crate) fn encode_attribute<T: Serialize + ?Sized>(value: &T) -> Result<Attribute> {
     value.serialize(AttributeSerializer)
 }
 
 /// Splits an enum's variant into its tag and its fields.
 pub(crate) struct TaggedSerializer<'s, S> {
     sink: &'s mut S,
-    tag: Option<&'static str>,
+    tag: Option<Name>,
 }
 
 impl<'s, S: FieldSink> TaggedSerializer<'s, S> {
@@ -119,7 +116,7 @@ impl<'s, S: FieldSink> TaggedSerializer<'s, S> {
         Self { sink, tag: None }
     }
 
-    fn begin(self, tag: Option<&'static str>) -> Result<SinkFields<'s, S>, EncodeError> {
+    fn begin(self, tag: Option<Name>) -> Result<SinkFields<'s, S>> {
         self.sink.begin(tag)?;
         Ok(SinkFields(self.sink))
     }
@@ -135,15 +132,11 @@ macro_rules! sink_fields {
             type Ok = ();
             type Error = EncodeError;
 
-            fn serialize_field<T: Serialize + ?Sized>(
-                &mut self,
-                name: &'static str,
-                value: &T,
-            ) -> Result<(), EncodeError> {
+            fn serialize_field<T: Serialize + ?Sized>(&mut self, name: Name, value: &T) -> Result {
                 self.0.field(name, value)
             }
 
-            fn end(self) -> Result<(), EncodeError> {
+            fn end(self) -> Result {
                 Ok(())
             }
         }
@@ -156,7 +149,7 @@ sink_fields! { SerializeStructVariant }
 /// Methods of a serializer that refuse their value.
 macro_rules! refuse {
     ($error:expr; $($method:ident($($argument:ty),*) -> $output:ty,)*) => {
-        $(fn $method(self, $(_: $argument),*) -> Result<$output, EncodeError> {
+        $(fn $method(self, $(_: $argument),*) -> Result<$output> {
             Err($error)
         })*
     };
@@ -191,69 +184,56 @@ impl<'s, S: FieldSink> Serializer for TaggedSerializer<'s, S> {
         serialize_none() -> (),
         serialize_seq(Option<usize>) -> Self::SerializeSeq,
         serialize_tuple(usize) -> Self::SerializeTuple,
-        serialize_tuple_struct(&'static str, usize) -> Self::SerializeTupleStruct,
-        serialize_tuple_variant(&'static str, u32, &'static str, usize) -> Self::SerializeTupleVariant,
+        serialize_tuple_struct(Name, usize) -> Self::SerializeTupleStruct,
+        serialize_tuple_variant(Name, u32, Name, usize) -> Self::SerializeTupleVariant,
         serialize_map(Option<usize>) -> Self::SerializeMap,
     }
 
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), EncodeError> {
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result {
         value.serialize(self)
     }
 
-    fn serialize_unit(self) -> Result<(), EncodeError> {
+    fn serialize_unit(self) -> Result {
         self.sink.begin(self.tag)
     }
 
-    fn serialize_unit_struct(self, _: &'static str) -> Result<(), EncodeError> {
+    fn serialize_unit_struct(self, _: Name) -> Result {
         self.serialize_unit()
     }
 
-    fn serialize_unit_variant(
-        self,
-        _: &'static str,
-        _: u32,
-        variant: &'static str,
-    ) -> Result<(), EncodeError> {
+    fn serialize_unit_variant(self, _: Name, _: u32, variant: Name) -> Result {
         self.sink.begin(Some(variant))
     }
 
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(
-        self,
-        _: &'static str,
-        value: &T,
-    ) -> Result<(), EncodeError> {
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: Name, value: &T) -> Result {
         value.serialize(self)
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
         self,
-        _: &'static str,
+        _: Name,
         _: u32,
-        variant: &'static str,
+        variant: Name,
         value: &T,
-    ) -> Result<(), EncodeError> {
+    ) -> Result {
         value.serialize(Self {
             sink: self.sink,
             tag: Some(variant),
         })
     }
 
-    fn serialize_struct(
-        self,
-        _: &'static str,
-        _: usize,
-    ) -> Result<Self::SerializeStruct, EncodeError> {
+    fn serialize_struct(self, _: Name, _: usize) -> Result<Self::SerializeStruct> {
         let tag = self.tag;
         self.begin(tag)
     }
 
     fn serialize_struct_variant(
         self,
-        _: &'static str,
+        _: Name,
         _: u32,
-        variant: &'static str,
+        variant: Name,
         _: usize,
-    ) -> Result<Self::SerializeStructVariant, EncodeError> {
+    ) -> Result<Self::SerializeStructVariant> {
         self.begin(Some(variant))
     }
 }
@@ -267,14 +247,14 @@ struct List(Vec<Attribute>);
 /// A map's entries so far, and the variant that they are the fields of.
 #[derive(Default)]
 struct Map {
-    variant: Option<&'static str>,
+    variant: Option<Name>,
     entries: Attributes,
     key: Option<String>,
 }
 
 macro_rules! serialize_integers {
     ($($serialize:ident $integer:ty,)*) => {
-        $(fn $serialize(self, number: $integer) -> Result<Attribute, EncodeError> {
+        $(fn $serialize(self, number: $integer) -> Result<Attribute> {
             Ok(Attribute::Number(number.to_string()))
         })*
     };
@@ -308,92 +288,81 @@ impl Serializer for AttributeSerializer {
         serialize_f32(f32) -> Attribute,
         serialize_f64(f64) -> Attribute,
         serialize_bytes(&[u8]) -> Attribute,
-        serialize_tuple_variant(&'static str, u32, &'static str, usize) -> Self::SerializeTupleVariant,
+        serialize_tuple_variant(Name, u32, Name, usize) -> Self::SerializeTupleVariant,
     }
 
-    fn serialize_bool(self, value: bool) -> Result<Attribute, EncodeError> {
+    fn serialize_bool(self, value: bool) -> Result<Attribute> {
         Ok(Attribute::Bool(value))
     }
 
-    fn serialize_char(self, value: char) -> Result<Attribute, EncodeError> {
+    fn serialize_char(self, value: char) -> Result<Attribute> {
         Ok(Attribute::text(value))
     }
 
-    fn serialize_str(self, value: &str) -> Result<Attribute, EncodeError> {
+    fn serialize_str(self, value: &str) -> Result<Attribute> {
         Ok(Attribute::text(value))
     }
 
-    fn serialize_none(self) -> Result<Attribute, EncodeError> {
+    fn serialize_none(self) -> Result<Attribute> {
         Ok(Attribute::Null)
     }
 
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<Attribute, EncodeError> {
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<Attribute> {
         value.serialize(self)
     }
 
-    fn serialize_unit(self) -> Result<Attribute, EncodeError> {
+    fn serialize_unit(self) -> Result<Attribute> {
         Ok(Attribute::Null)
     }
 
-    fn serialize_unit_struct(self, _: &'static str) -> Result<Attribute, EncodeError> {
+    fn serialize_unit_struct(self, _: Name) -> Result<Attribute> {
         Ok(Attribute::Null)
     }
 
-    fn serialize_unit_variant(
-        self,
-        _: &'static str,
-        _: u32,
-        variant: &'static str,
-    ) -> Result<Attribute, EncodeError> {
+    fn serialize_unit_variant(self, _: Name, _: u32, variant: Name) -> Result<Attribute> {
         Ok(Attribute::text(variant))
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
         self,
-        _: &'static str,
+        _: Name,
         value: &T,
-    ) -> Result<Attribute, EncodeError> {
+    ) -> Result<Attribute> {
         value.serialize(self)
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
         self,
-        _: &'static str,
+        _: Name,
         _: u32,
-        variant: &'static str,
+        variant: Name,
         value: &T,
-    ) -> Result<Attribute, EncodeError> {
+    ) -> Result<Attribute> {
         let value = encode_attribute(value).map_err(|error| error.in_field(variant))?;
         Ok(Attribute::Map([(variant.to_owned(), value)].into()))
     }
 
-    fn serialize_seq(self, length: Option<usize>) -> Result<List, EncodeError> {
+    fn serialize_seq(self, length: Option<usize>) -> Result<List> {
         Ok(List(Vec::with_capacity(length.unwrap_or_default())))
     }
 
-    fn serialize_tuple(self, length: usize) -> Result<List, EncodeError> {
+    fn serialize_tuple(self, length: usize) -> Result<List> {
         self.serialize_seq(Some(length))
     }
 
-    fn serialize_tuple_struct(self, _: &'static str, length: usize) -> Result<List, EncodeError> {
+    fn serialize_tuple_struct(self, _: Name, length: usize) -> Result<List> {
         self.serialize_seq(Some(length))
     }
 
-    fn serialize_map(self, _: Option<usize>) -> Result<Map, EncodeError> {
+    fn serialize_map(self, _: Option<usize>) -> Result<Map> {
         Ok(Map::default())
     }
 
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Map, EncodeError> {
+    fn serialize_struct(self, _: Name, _: usize) -> Result<Map> {
         Ok(Map::default())
     }
 
-    fn serialize_struct_variant(
-        self,
-        _: &'static str,
-        _: u32,
-        variant: &'static str,
-        _: usize,
-    ) -> Result<Map, EncodeError> {
+    fn serialize_struct_variant(self, _: Name, _: u32, variant: Name, _: usize) -> Result<Map> {
         Ok(Map {
             variant: Some(variant),
             ..Map::default()
@@ -402,14 +371,14 @@ impl Serializer for AttributeSerializer {
 }
 
 impl List {
-    fn push<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+    fn push<T: Serialize + ?Sized>(&mut self, value: &T) -> Result {
         self.0.push(encode_attribute(value)?);
         Ok(())
     }
 }
 
 impl Map {
-    fn insert<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) -> Result<(), EncodeError> {
+    fn insert<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) -> Result {
         match encode_attribute(value).map_err(|error| error.in_field(key))? {
             Attribute::Null => {}
             value => _ = self.entries.insert(key.to_owned(), value),
@@ -433,11 +402,11 @@ macro_rules! sequence {
             type Ok = Attribute;
             type Error = EncodeError;
 
-            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result {
                 self.push(value)
             }
 
-            fn end(self) -> Result<Attribute, EncodeError> {
+            fn end(self) -> Result<Attribute> {
                 Ok(Attribute::List(self.0))
             }
         }
@@ -455,15 +424,11 @@ macro_rules! fields {
             type Ok = Attribute;
             type Error = EncodeError;
 
-            fn serialize_field<T: Serialize + ?Sized>(
-                &mut self,
-                name: &'static str,
-                value: &T,
-            ) -> Result<(), EncodeError> {
+            fn serialize_field<T: Serialize + ?Sized>(&mut self, name: Name, value: &T) -> Result {
                 self.insert(name, value)
             }
 
-            fn end(self) -> Result<Attribute, EncodeError> {
+            fn end(self) -> Result<Attribute> {
                 Ok(self.finish())
             }
         }
@@ -477,7 +442,7 @@ impl SerializeMap for Map {
     type Ok = Attribute;
     type Error = EncodeError;
 
-    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), EncodeError> {
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result {
         let Attribute::Text(key) = encode_attribute(key)? else {
             return Err(NO_FORM);
         };
@@ -485,7 +450,7 @@ impl SerializeMap for Map {
         Ok(())
     }
 
-    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result {
         let key = self
             .key
             .take()
@@ -493,7 +458,7 @@ impl SerializeMap for Map {
         self.insert(&key, value)
     }
 
-    fn end(self) -> Result<Attribute, EncodeError> {
+    fn end(self) -> Result<Attribute> {
         Ok(self.finish())
     }
 }

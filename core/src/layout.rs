@@ -45,18 +45,6 @@ impl Version {
         }
     }
 
-    /// The version as a number.
-    #[must_use]
-    pub const fn get(self) -> u64 {
-        self.0
-    }
-
-    /// The row behind this one.
-    #[must_use]
-    pub const fn next(self) -> Self {
-        Self(self.0 + 1)
-    }
-
     /// Whether a snapshot stands at this row.
     #[must_use]
     pub const fn is_snapshot(self) -> bool {
@@ -88,18 +76,6 @@ impl Sequence {
         }
     }
 
-    /// The sequence as a number.
-    #[must_use]
-    pub const fn get(self) -> u64 {
-        self.0
-    }
-
-    /// The sequence behind this one.
-    #[must_use]
-    pub const fn next(self) -> Self {
-        Self(self.0 + 1)
-    }
-
     /// The row that holds the event of this sequence; the inverse of [`Version::sequence`] on
     /// event rows. `None` for [`Sequence::NONE`], which no row holds.
     #[must_use]
@@ -114,17 +90,33 @@ impl Sequence {
     }
 }
 
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
+/// What versions and sequences have in common as numbers.
+macro_rules! number {
+    ($position:ident) => {
+        impl $position {
+            /// The position as a number.
+            #[must_use]
+            pub const fn get(self) -> u64 {
+                self.0
+            }
+
+            /// The next position.
+            #[must_use]
+            pub const fn next(self) -> Self {
+                Self(self.0 + 1)
+            }
+        }
+
+        impl fmt::Display for $position {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
 }
 
-impl fmt::Display for Sequence {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
+number! { Version }
+number! { Sequence }
 
 #[cfg(test)]
 mod tests {
