@@ -22,9 +22,44 @@ pub fn required(
     lookup(name).ok_or(Missing(name))
 }
 
+/// The read models' tables: the configuration of the function that writes them, and of the one that reads
+/// them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadModelTables {
+    /// `VIEW_TABLE`: one item per aggregate.
+    pub view_table: String,
+    /// `HISTORY_TABLE`: one item per event.
+    pub history_table: String,
+}
+
+impl ReadModelTables {
+    /// Reads the configuration through `lookup`, which looks a variable up.
+    ///
+    /// # Errors
+    /// [`Missing`], which names the first variable that isn't set.
+    pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Missing> {
+        Ok(Self {
+            view_table: required("VIEW_TABLE", &lookup)?,
+            history_table: required("HISTORY_TABLE", &lookup)?,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn both_tables_of_the_read_models_are_required() {
+        let lookup = |name: &str| Some(name.to_lowercase());
+        let tables = ReadModelTables::read(lookup).expect("complete");
+        assert_eq!(tables.view_table, "view_table");
+        assert_eq!(tables.history_table, "history_table");
+        for missing in ["VIEW_TABLE", "HISTORY_TABLE"] {
+            let error = ReadModelTables::read(|name| lookup(name).filter(|_| name != missing));
+            assert_eq!(error, Err(Missing(missing)));
+        }
+    }
 
     #[test]
     fn a_missing_variable_is_named() {
