@@ -3,6 +3,7 @@
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata as _;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::put_item::builders::PutItemFluentBuilder;
 use aws_sdk_dynamodb::operation::transact_get_items::TransactGetItemsError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
@@ -63,15 +64,7 @@ impl Tables {
 
     /// Stores the settings where none are stored; returns the stored ones where some are.
     async fn put_settings(&self, row: Attributes) -> Result<Option<Attributes>, ServiceError> {
-        let put = self
-            .client
-            .put_item()
-            .table_name(&self.events)
-            .set_item(Some(to_item(row)))
-            .condition_expression(NOBODY_THERE)
-            .expression_attribute_names("#version", row::VERSION)
-            .return_values_on_condition_check_failure(OnFailure::AllOld);
-        let Err(error) = put.send().await else {
+        let Err(error) = self.put_new(row).send().await else {
             return Ok(None);
         };
         match error.as_service_error() {
@@ -82,17 +75,20 @@ impl Tables {
         }
     }
 
-    /// One row by itself is cheaper put than transacted.
-    async fn put(&self, row: Attributes) -> Result<Appended, ServiceError> {
-        let put = self
-            .client
+    /// The put of a row whose version isn't stored yet.
+    fn put_new(&self, row: Attributes) -> PutItemFluentBuilder {
+        self.client
             .put_item()
             .table_name(&self.events)
             .set_item(Some(to_item(row)))
             .condition_expression(NOBODY_THERE)
             .expression_attribute_names("#version", row::VERSION)
-            .return_values_on_condition_check_failure(OnFailure::AllOld);
-        let Err(error) = put.send().await else {
+            .return_values_on_condition_check_failure(OnFailure::AllOld)
+    }
+
+    /// One row by itself is cheaper put than transacted.
+    async fn put(&self, row: Attributes) -> Result<Appended, ServiceError> {
+        let Err(error) = self.put_new(row).send().await else {
             return Ok(Appended::Stored);
         };
         match error.as_service_error() {
