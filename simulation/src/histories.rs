@@ -105,7 +105,7 @@ async fn deliver(simulation: &Simulation, shards: u32, arrange: Arrange) -> Resu
     };
     let mut rng = Rng::with_seed(0);
     let sim = Sim::new(World {
-        events: EventsTable::new(shards > 1),
+        events: EventsTable::new(shards > 1, simulation.scenario.event_filter()),
         table_stream: Log::new(shards),
         ..world(&simulation.scenario, &mut rng, options)
     });

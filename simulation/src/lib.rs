@@ -22,6 +22,7 @@
 //! ```
 //!
 //! * [`harness`]: the tests;
+//! * [`event_filter`]: the filter between the events table's stream and the translator;
 //! * [`campaign`]: runs many seeds, and searches for the shortest prefix of a history that still fails;
 //! * [`histories`]: the named histories, which run for every domain;
 //! * [`sabotage`]: the deliberate breaks, which prove that the checks can fail.
@@ -60,7 +61,7 @@ mod check;
 mod clients;
 mod days;
 mod dynamodb;
-mod event_filter;
+pub mod event_filter;
 mod expected;
 pub mod faults;
 mod firehose;
@@ -243,7 +244,7 @@ async fn run(scenario: &Arc<dyn Simulated>, seed: u64, options: Options) -> Outc
 }
 
 fn world(scenario: &Arc<dyn Simulated>, rng: &mut Rng, options: Options) -> World {
-    let events = EventsTable::new(rng.u8(0..4) == 0);
+    let events = EventsTable::new(rng.u8(0..4) == 0, scenario.event_filter());
     let mut world = World {
         scenario: Arc::clone(scenario),
         names: scenario.names(),

@@ -6,19 +6,20 @@ use std::sync::Arc;
 
 use millrace_core::{Attribute, Attributes, row};
 
-use crate::event_filter;
+use crate::event_filter::EventFilter;
 use crate::expected::Aggregate;
 use crate::functions::table_record;
 use crate::world::Change;
 
 /// The events table. Its stream shards by aggregate or, as where a hot aggregate is spread over several
 /// partitions, by item.
-#[derive(Default)]
 pub(crate) struct EventsTable {
     rows: BTreeMap<(String, u64), Attributes>,
     /// What the checks have folded of each aggregate.
     folds: RefCell<BTreeMap<String, Arc<Aggregate>>>,
     is_sharded_by_item: bool,
+    /// The filter of the translator's event source mapping.
+    filter: EventFilter,
     /// When the last change of each item comes onto the stream.
     pub(crate) last_arrival: BTreeMap<String, u64>,
 }
@@ -44,10 +45,13 @@ pub(crate) fn halves(version: &str) -> u64 {
 }
 
 impl EventsTable {
-    pub(crate) fn new(is_sharded_by_item: bool) -> Self {
+    pub(crate) fn new(is_sharded_by_item: bool, filter: EventFilter) -> Self {
         Self {
+            rows: BTreeMap::new(),
+            folds: RefCell::default(),
             is_sharded_by_item,
-            ..Self::default()
+            filter,
+            last_arrival: BTreeMap::new(),
         }
     }
 
@@ -55,13 +59,13 @@ impl EventsTable {
         (text(row, row::ID), halves(&text(row, row::VERSION)))
     }
 
-    fn change(name: &'static str, key: (String, u64), row: Attributes) -> Change {
+    fn change(&self, name: &'static str, key: (String, u64), row: Attributes) -> Change {
         let (aggregate, halves) = key;
         Change {
             name,
             item: format!("{aggregate}/{halves}"),
             aggregate,
-            passes_filter: event_filter::passes(&table_record(name, &row, 0)),
+            passes_filter: self.filter.passes(&table_record(name, &row, 0)),
             row,
         }
     }
@@ -72,14 +76,14 @@ impl EventsTable {
         self.forget(&key.0, key.1);
         let before = self.rows.insert(key.clone(), row.clone());
         let name = if before.is_none() { "INSERT" } else { "MODIFY" };
-        Self::change(name, key, row)
+        self.change(name, key, row)
     }
 
     pub(crate) fn remove(&mut self, id: &str, version: &str) -> Option<Change> {
         let key = (id.to_owned(), halves(version));
         let row = self.rows.remove(&key)?;
         self.forget(&key.0, key.1);
-        Some(Self::change("REMOVE", key, row))
+        Some(self.change("REMOVE", key, row))
     }
 
     pub(crate) fn get(&self, id: &str, version: &str) -> Option<&Attributes> {
