@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
-use millrace_core::decode::{decode_struct, decode_variant, from_text};
+use millrace_core::decode::{decode_struct, decode_variant, field_names, from_text};
 use millrace_core::encode::{encode_struct, encode_variant, variant_name};
 use millrace_core::{Attribute, Attributes, Columns, DecodeError, InvalidValue, Timestamp};
 use proptest::prelude::*;
@@ -348,6 +348,24 @@ fn what_has_no_form_is_refused_by_name() {
     assert!(encode_variant(&Inner { ratio: 0.5 }).is_err(), "no enum");
     assert!(encode_struct(&Event::Cancelled).is_err(), "no struct");
     assert!(encode_struct(&5).is_err());
+}
+
+#[test]
+fn the_names_of_a_structs_fields_are_those_of_its_columns() {
+    assert_eq!(
+        field_names::<Line>(),
+        ["Quantity", "Options", "Gift", "Delivery", "Size"]
+    );
+    assert_eq!(field_names::<Payment>(), ["Amount", "At"]);
+}
+
+#[test]
+fn a_type_that_is_no_struct_has_no_field_names() {
+    assert!(field_names::<()>().is_empty());
+    assert!(field_names::<Event>().is_empty());
+    assert!(field_names::<Amount>().is_empty());
+    assert!(field_names::<BTreeMap<String, String>>().is_empty());
+    assert!(field_names::<Vec<Line>>().is_empty());
 }
 
 #[test]
