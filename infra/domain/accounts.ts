@@ -13,7 +13,8 @@ const CURRENCIES = JSON.parse(
 ) as string[];
 
 /**
- * The domain with its one setting.
+ * The domain with its one setting. A test compares the names with those of the Rust crate
+ * (`tests/tests/agreement.rs`).
  *
  * `defaultCurrency`: ISO 4217 code of an account that is opened without one, and of rows older than the
  * attribute. Default `EUR`. On a table that contains such rows it must not change.

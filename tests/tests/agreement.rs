@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use millrace_core::lake::Column;
+use millrace_core::{Domain, Project};
+use millrace_domain::{Accounts, Command, DEFAULT_CURRENCY};
 use millrace_simulation::event_filter::EventFilter;
 use millrace_simulation::sabotage::SABOTAGES;
 use millrace_simulation::scenario::Scenario as _;
@@ -31,6 +34,66 @@ fn the_documented_breaks_are_those_of_the_simulation() {
         .map(|(sabotage, properties)| (format!("{sabotage:?}"), properties.join(", ")))
         .collect();
     assert_eq!(documented, made);
+}
+
+/// The serde names of the account's commands.
+fn commands() -> Vec<String> {
+    let none: Result<Command, _> = serde_json::from_str("\"\"");
+    let error = none.expect_err("no command has this name").to_string();
+    let (_, names) = error.split_once("expected").expect("the names");
+    names
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn the_app_describes_the_account_as_its_domain_does() {
+    let text = file("infra/domain/accounts.ts");
+    let (_, description) = text.split_once("  return {\n").expect("the description");
+    let (description, _) = description.split_once("    environment:").expect("its end");
+    let all = commands();
+    let others: Vec<String> = all
+        .iter()
+        .filter(|name| *name != Accounts::OPENS)
+        .map(|name| format!("'{name}'"))
+        .collect();
+    let lake: Vec<String> = Accounts::LAKE
+        .iter()
+        .map(|(name, column)| {
+            let column = match column {
+                Column::Text => "string",
+                Column::Bigint => "bigint",
+                Column::Data | Column::Partition => panic!("{name} is no member of data"),
+            };
+            format!("      {{ name: '{name}', type: '{column}' }},\n")
+        })
+        .collect();
+    let expected = format!(
+        "    collection: '{}',
+    aggregate: 'account',
+    id: '{}',
+    opens: '{}',
+    commands: [{}],
+    history: '{}',
+    viewAt: '{}',
+    lake: [
+{}    ],
+",
+        Accounts::COLLECTION,
+        Accounts::ID,
+        Accounts::OPENS,
+        others.join(", "),
+        Accounts::HISTORY,
+        Accounts::VIEW_AT.expect("the account has a balance at a time"),
+        lake.concat(),
+    );
+    assert_eq!(description, expected);
+    assert_eq!(all.len(), others.len() + 1, "{all:?}");
+    let environment = format!("environment: {{ {DEFAULT_CURRENCY}: defaultCurrency }}");
+    assert!(text.contains(&environment), "{environment}");
 }
 
 fn inserted(image: &Value) -> Value {
