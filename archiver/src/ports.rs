@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use millrace_runtime::ServiceError;
+use millrace_runtime::batch_put::RecordOutcome;
 
 /// A Firehose record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,14 +12,6 @@ pub struct Packed {
     pub first: usize,
     /// The lines.
     pub data: Vec<u8>,
-}
-
-/// Firehose did not accept a record.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{code}")]
-pub struct Rejected {
-    /// Firehose's own error code.
-    pub code: String,
 }
 
 /// Sends records to the delivery stream.
@@ -33,5 +26,5 @@ pub trait Delivery: Send + Sync {
     fn put(
         &self,
         records: &[Packed],
-    ) -> impl Future<Output = Result<Vec<Result<(), Rejected>>, ServiceError>> + Send;
+    ) -> impl Future<Output = Result<Vec<RecordOutcome>, ServiceError>> + Send;
 }

@@ -6,12 +6,13 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use millrace_core::Domain;
+use millrace_runtime::batch_put::{RecordOutcome, stored};
 use millrace_runtime::kinesis::KinesisRecord;
 use millrace_runtime::{Ambient, Backoff, Budget, Chain};
 
 use crate::line::lines;
 use crate::pack::{call_size, pack};
-use crate::ports::{Delivery, Packed, Rejected};
+use crate::ports::{Delivery, Packed};
 
 /// Between two rounds. Firehose throttles by the second.
 const BACKOFF: Backoff = Backoff {
@@ -85,7 +86,7 @@ impl<D: Domain, L: Delivery, A: Ambient> Archiver<D, L, A> {
             // A call that doesn't end within the budget may have taken effect; then the lake gets
             // duplicates of its records.
             match tokio::time::timeout(budget.left(), self.delivery.put(&call)).await {
-                Ok(Ok(entries)) => failed.extend(rejected(call, &entries)),
+                Ok(Ok(outcomes)) => failed.extend(rejected(call, &outcomes)),
                 Ok(Err(error)) => {
                     tracing::warn!(records = call.len(), error = %Chain(&error), "a call failed; its records will be retried");
                     failed.extend(call);
@@ -100,35 +101,20 @@ impl<D: Domain, L: Delivery, A: Ambient> Archiver<D, L, A> {
     }
 }
 
-/// The records that Firehose didn't accept. A record without an entry in the response is one of them.
-fn rejected(call: Vec<Packed>, entries: &[Result<(), Rejected>]) -> Vec<Packed> {
-    let sent = call.len();
-    let rejected: Vec<Packed> = call
-        .into_iter()
-        .enumerate()
-        .filter(|(index, _)| !entries.get(*index).is_some_and(Result::is_ok))
-        .map(|(_, record)| record)
-        .collect();
-    log_rejected(rejected.len(), sent, entries);
-    rejected
-}
-
-fn log_rejected(failed: usize, sent: usize, entries: &[Result<(), Rejected>]) {
-    if failed == 0 {
-        return;
-    }
-    let reason = entries.iter().find_map(|entry| entry.as_ref().err());
-    let reason = reason.map_or("not in the response", |rejected| &rejected.code);
-    tracing::info!(
-        failed,
-        sent,
-        reason,
-        "records were not accepted and will be retried"
-    );
+/// The records that Firehose didn't accept.
+fn rejected(call: Vec<Packed>, outcomes: &[RecordOutcome]) -> Vec<Packed> {
+    let stored = stored(call.len(), outcomes);
+    let records = call.into_iter().zip(stored);
+    records
+        .filter(|(_, stored)| !stored)
+        .map(|(record, _)| record)
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use millrace_runtime::batch_put::Rejected;
+
     use super::*;
 
     #[test]

@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use millrace_runtime::ServiceError;
+use millrace_runtime::batch_put::{RecordOutcome, Rejected};
 use millrace_runtime::testing::lost_call;
 
-use crate::ports::{Delivery, Packed, Rejected};
+use crate::ports::{Delivery, Packed};
 
 /// A delivery stream in memory. It accepts every record unless a response was set.
 #[derive(Debug, Default)]
@@ -56,7 +57,7 @@ impl MemoryDeliveryStream {
 impl Delivery for &MemoryDeliveryStream {
     /// # Panics
     /// If the call is over one of Firehose's limits, or a record's data is no text.
-    async fn put(&self, records: &[Packed]) -> Result<Vec<Result<(), Rejected>>, ServiceError> {
+    async fn put(&self, records: &[Packed]) -> Result<Vec<RecordOutcome>, ServiceError> {
         let bytes = |record: &Packed| record.data.len();
         assert!(records.len() <= 500, "a call has too many records");
         assert!(records.iter().all(|record| bytes(record) <= 1_024_000));

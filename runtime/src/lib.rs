@@ -1,6 +1,7 @@
 //! What every Millrace function needs and no domain decides: time and randomness behind one seam,
 //! the invocation's time budget, backoff, configuration, logs, metrics, AWS clients, the HTTP that the
-//! writer and the reader share, and the Kinesis batches that the consumers share.
+//! writer and the reader share, the Kinesis batches that the consumers share,
+//! and the outcome of the batch puts of the translator and the archiver.
 //!
 //! Left out on purpose: anything about events. Ordering, publishing and projecting are in the
 //! functions, and what an aggregate is, in the domain.
@@ -8,6 +9,7 @@
 pub mod ambient;
 pub mod aws;
 pub mod backoff;
+pub mod batch_put;
 pub mod budget;
 pub mod dynamodb;
 pub mod error;

@@ -1,7 +1,8 @@
 //! The delivery stream as the archiver sees it: what it takes lies in the lake.
 
-use millrace_archiver::ports::{Delivery, Packed, Rejected};
+use millrace_archiver::ports::{Delivery, Packed};
 use millrace_runtime::ServiceError;
+use millrace_runtime::batch_put::{RecordOutcome, Rejected};
 
 use super::faults::Fault;
 use super::sabotage::Sabotage;
@@ -11,9 +12,9 @@ use super::services::Services;
 const ACTION: &str = "PutRecordBatch";
 
 impl Delivery for Services {
-    async fn put(&self, records: &[Packed]) -> Result<Vec<Result<(), Rejected>>, ServiceError> {
+    async fn put(&self, records: &[Packed]) -> Result<Vec<RecordOutcome>, ServiceError> {
         let records = records.to_vec();
-        let answer: Vec<Result<(), Rejected>> = self
+        let answer: Vec<RecordOutcome> = self
             .write(ACTION, move |world, now| {
                 if let Err(what) = service_limits::put_record_batch(&records) {
                     world.violated("4", &what);

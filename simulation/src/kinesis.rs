@@ -1,6 +1,7 @@
 //! The domain stream as the translator sees it.
 
-use millrace_translator::ports::{Publisher, PutError, Record, Rejected};
+use millrace_runtime::batch_put::{RecordOutcome, Rejected};
+use millrace_translator::ports::{Publisher, PutError, Record};
 
 use super::expected::sequence_in;
 use super::faults::Fault;
@@ -10,7 +11,7 @@ use super::services::Services;
 use super::world::{Event, World};
 
 impl Publisher for Services {
-    async fn put(&self, records: &[Record]) -> Result<Vec<Result<(), Rejected>>, PutError> {
+    async fn put(&self, records: &[Record]) -> Result<Vec<RecordOutcome>, PutError> {
         let put = records.to_vec();
         let mut answer = self
             .write("PutRecords", move |world, now| put_records(world, put, now))
@@ -36,7 +37,7 @@ impl Publisher for Services {
 
 impl Services {
     /// Notes what the one who put it was told to be stored.
-    fn acknowledge(&self, records: &[Record], answer: &[Result<(), Rejected>]) {
+    fn acknowledge(&self, records: &[Record], answer: &[RecordOutcome]) {
         let mut world = self.sim.world();
         for (record, answer) in records.iter().zip(answer) {
             if answer.is_ok()
@@ -81,7 +82,7 @@ fn put_records(
     world: &mut World,
     records: Vec<Record>,
     now: u64,
-) -> Result<Vec<Result<(), Rejected>>, Refused> {
+) -> Result<Vec<RecordOutcome>, Refused> {
     if let Err(what) = service_limits::put_records(&records) {
         world.violated("1", what);
         return Err(Refused {

@@ -5,6 +5,7 @@ use std::future::Future;
 
 use millrace_core::{Attributes, DecodeError, Version};
 use millrace_runtime::ServiceError;
+use millrace_runtime::batch_put::RecordOutcome;
 
 use crate::cursor::{Block, Cursor};
 
@@ -129,14 +130,6 @@ impl Record {
     }
 }
 
-/// Kinesis did not store a record, because of throttling or an internal failure.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{code}")]
-pub struct Rejected {
-    /// Kinesis' own error code.
-    pub code: String,
-}
-
 /// Why a put failed as a whole.
 #[derive(Debug, thiserror::Error)]
 pub enum PutError {
@@ -164,5 +157,5 @@ pub trait Publisher: Send + Sync {
     fn put(
         &self,
         records: &[Record],
-    ) -> impl Future<Output = Result<Vec<Result<(), Rejected>>, PutError>> + Send;
+    ) -> impl Future<Output = Result<Vec<RecordOutcome>, PutError>> + Send;
 }

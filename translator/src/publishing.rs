@@ -9,11 +9,12 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use millrace_core::Sequence;
+use millrace_runtime::batch_put::stored;
 use millrace_runtime::{Ambient, Backoff, Budget, Chain};
 use tokio::time::Instant;
 
 use crate::ports::{MAX_PUT_BYTES, MAX_RECORD_BYTES, MAX_RECORDS};
-use crate::ports::{Publisher, PutError, Record, Rejected};
+use crate::ports::{Publisher, PutError, Record};
 
 /// Between two tries of a record. Kinesis throttles a shard by the second, so waits grow to that.
 const BACKOFF: Backoff = Backoff {
@@ -209,7 +210,7 @@ async fn put_heads(
         // acknowledged, so its events are published again, as duplicates.
         let answer = tokio::time::timeout(budget.left(), publisher.put(&records)).await;
         let acknowledged = match answer {
-            Ok(Ok(entries)) => acknowledgements(records.len(), &entries),
+            Ok(Ok(outcomes)) => stored(records.len(), &outcomes),
             Ok(Err(PutError::Refused { code })) => {
                 if let [head] = heads[..] {
                     queues[head].refuse(Refusal::Service(code));
@@ -235,25 +236,6 @@ async fn put_heads(
         }
     }
     Progress::Done
-}
-
-/// Which of the `sent` records are stored. A record without an entry in the answer is not.
-fn acknowledgements(sent: usize, entries: &[Result<(), Rejected>]) -> Vec<bool> {
-    let acknowledged: Vec<bool> = (0..sent)
-        .map(|index| entries.get(index).is_some_and(Result::is_ok))
-        .collect();
-    if acknowledged.contains(&false) {
-        log_rejected(&acknowledged, entries);
-    }
-    acknowledged
-}
-
-fn log_rejected(acknowledged: &[bool], entries: &[Result<(), Rejected>]) {
-    let failed = acknowledged.iter().filter(|stored| !**stored).count();
-    let reason = entries.iter().find_map(|entry| entry.as_ref().err());
-    let reason = reason.map_or("not in the answer", |rejected| &rejected.code);
-    let sent = acknowledged.len();
-    tracing::info!(failed, sent, reason, "records were not stored");
 }
 
 /// How long until some queue's next try; `None` when no event waits.

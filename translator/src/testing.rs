@@ -8,13 +8,14 @@ use millrace_core::{
     Aggregate, AggregateId, Attribute, Attributes, DecodeError, Domain, Envelope, Metadata,
     Sequence, Version, row,
 };
+use millrace_runtime::batch_put::{RecordOutcome, Rejected};
 use millrace_runtime::testing::TestAmbient;
 use millrace_runtime::{Ambient as _, Budget, ServiceError};
 
 use crate::cursor::{Block, Cursor};
 use crate::notification::InsertedRow;
 use crate::ports::{
-    CursorStore, EventRows, Loaded, MAX_LOADED, Page, Publisher, PutError, Record, Rejected,
+    CursorStore, EventRows, Loaded, MAX_LOADED, Page, Publisher, PutError, Record,
 };
 use crate::service::{Outcome, Translator};
 
@@ -366,7 +367,7 @@ impl<D: Domain + Clone> CursorStore for &TestServices<D> {
 }
 
 impl<D: Domain + Clone> Publisher for &TestServices<D> {
-    async fn put(&self, records: &[Record]) -> Result<Vec<Result<(), Rejected>>, PutError> {
+    async fn put(&self, records: &[Record]) -> Result<Vec<RecordOutcome>, PutError> {
         let mut keys: Vec<&str> = records.iter().map(|r| r.partition_key.as_str()).collect();
         keys.sort_unstable();
         assert!(

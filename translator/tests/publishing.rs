@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use millrace_core::Sequence;
 use millrace_runtime::Budget;
+use millrace_runtime::batch_put::{RecordOutcome, Rejected};
 use millrace_runtime::testing::TestAmbient;
 use millrace_translator::ports::{
-    MAX_PUT_BYTES, MAX_RECORD_BYTES, MAX_RECORDS, Publisher, PutError, Record, Rejected,
+    MAX_PUT_BYTES, MAX_RECORD_BYTES, MAX_RECORDS, Publisher, PutError, Record,
 };
 use millrace_translator::publishing::{Progress, Queue, Refusal, Refused, publish};
 use proptest::prelude::*;
@@ -24,7 +25,7 @@ struct Stream {
 }
 
 impl Publisher for Stream {
-    async fn put(&self, records: &[Record]) -> Result<Vec<Result<(), Rejected>>, PutError> {
+    async fn put(&self, records: &[Record]) -> Result<Vec<RecordOutcome>, PutError> {
         let size = |record: &Record| record.data.len() + record.partition_key.len();
         let bytes: usize = records.iter().map(size).sum();
         assert!(records.len() <= 500, "{} records", records.len());

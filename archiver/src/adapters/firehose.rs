@@ -2,10 +2,11 @@
 
 use aws_sdk_firehose::Client;
 use aws_sdk_firehose::primitives::Blob;
-use aws_sdk_firehose::types::{PutRecordBatchResponseEntry, Record};
+use aws_sdk_firehose::types::Record;
 use millrace_runtime::ServiceError;
+use millrace_runtime::batch_put::{RecordOutcome, record_outcome};
 
-use crate::ports::{Delivery, Packed, Rejected};
+use crate::ports::{Delivery, Packed};
 
 const ACTION: &str = "PutRecordBatch on the delivery stream";
 
@@ -25,7 +26,7 @@ impl DeliveryStream {
 }
 
 impl Delivery for DeliveryStream {
-    async fn put(&self, records: &[Packed]) -> Result<Vec<Result<(), Rejected>>, ServiceError> {
+    async fn put(&self, records: &[Packed]) -> Result<Vec<RecordOutcome>, ServiceError> {
         let entries: Vec<Record> = records
             .iter()
             .map(|record| {
@@ -43,18 +44,9 @@ impl Delivery for DeliveryStream {
             .send()
             .await
             .map_err(|error| ServiceError::new(ACTION, error))?;
-        Ok(response.request_responses.iter().map(accepted).collect())
-    }
-}
-
-/// Whether an entry of the response says that Firehose has accepted its record: it has an id and no
-/// error. The response's status is 200 either way.
-fn accepted(entry: &PutRecordBatchResponseEntry) -> Result<(), Rejected> {
-    match (&entry.error_code, &entry.record_id) {
-        (None, Some(_)) => Ok(()),
-        (Some(code), _) => Err(Rejected { code: code.clone() }),
-        (None, None) => Err(Rejected {
-            code: "no record id".to_owned(),
-        }),
+        let entries = response.request_responses.iter();
+        Ok(entries
+            .map(|entry| record_outcome(entry.error_code(), entry.record_id()))
+            .collect())
     }
 }

@@ -10,10 +10,11 @@ use millrace_core::{
 };
 use millrace_domain::money::Amount;
 use millrace_domain::{Accounts, Event};
+use millrace_runtime::batch_put::RecordOutcome;
 use millrace_runtime::{Ambient, ServiceError};
 use millrace_translator::cursor::{Block, Cursor};
 use millrace_translator::ports::{
-    CursorStore, EventRows, Loaded, Page, Publisher, PutError, Record, Rejected,
+    CursorStore, EventRows, Loaded, Page, Publisher, PutError, Record,
 };
 
 use super::ports::{AggregateIds, CursorRepair, EventLog, IdPage, Reset, Segment, StoredCursor};
@@ -309,7 +310,7 @@ impl CursorRepair for Memory {
 }
 
 impl Publisher for Memory {
-    async fn put(&self, records: &[Record]) -> Result<Vec<Result<(), Rejected>>, PutError> {
+    async fn put(&self, records: &[Record]) -> Result<Vec<RecordOutcome>, PutError> {
         tokio::time::sleep(PUT).await;
         let mut world = self.world();
         if let Some(left) = &mut world.puts_left {

@@ -5,10 +5,11 @@ use aws_sdk_kinesis::config::http::HttpResponse;
 use aws_sdk_kinesis::error::{ProvideErrorMetadata as _, SdkError};
 use aws_sdk_kinesis::operation::put_records::PutRecordsError;
 use aws_sdk_kinesis::primitives::Blob;
-use aws_sdk_kinesis::types::{PutRecordsRequestEntry, PutRecordsResultEntry};
+use aws_sdk_kinesis::types::PutRecordsRequestEntry;
 use millrace_runtime::ServiceError;
+use millrace_runtime::batch_put::{RecordOutcome, record_outcome};
 
-use crate::ports::{Publisher, PutError, Record, Rejected};
+use crate::ports::{Publisher, PutError, Record};
 
 const ACTION: &str = "PutRecords on the domain stream";
 
@@ -30,7 +31,7 @@ impl DomainStream {
 }
 
 impl Publisher for DomainStream {
-    async fn put(&self, records: &[Record]) -> Result<Vec<Result<(), Rejected>>, PutError> {
+    async fn put(&self, records: &[Record]) -> Result<Vec<RecordOutcome>, PutError> {
         let entries: Vec<PutRecordsRequestEntry> = records
             .iter()
             .map(|record| {
@@ -49,7 +50,10 @@ impl Publisher for DomainStream {
             .send()
             .await
             .map_err(put_error)?;
-        Ok(answer.records.iter().map(stored).collect())
+        let entries = answer.records.iter();
+        Ok(entries
+            .map(|entry| record_outcome(entry.error_code(), entry.sequence_number()))
+            .collect())
     }
 }
 
@@ -61,17 +65,5 @@ fn put_error(error: SdkError<PutRecordsError, HttpResponse>) -> PutError {
             code: code.to_owned(),
         },
         _ => ServiceError::new(ACTION, error).into(),
-    }
-}
-
-/// Whether an entry of the answer says that its record is stored: it has a sequence number and no
-/// error. The answer's status is 200 either way.
-fn stored(entry: &PutRecordsResultEntry) -> Result<(), Rejected> {
-    match (&entry.error_code, &entry.sequence_number) {
-        (None, Some(_)) => Ok(()),
-        (Some(code), _) => Err(Rejected { code: code.clone() }),
-        (None, None) => Err(Rejected {
-            code: "no sequence number".to_owned(),
-        }),
     }
 }
