@@ -1,17 +1,18 @@
 //! In-memory implementations of the operators' ports, for tests.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 use std::time::Duration;
 
 use millrace_core::DecodeError;
 use millrace_core::{
-    Aggregate, AggregateId, Attributes, Envelope, Metadata, Sequence, Timestamp, Version, row,
+    Aggregate, AggregateId, Attributes, Envelope, Metadata, Sequence, Version, row,
 };
 use millrace_domain::money::Amount;
 use millrace_domain::{Accounts, Event};
 use millrace_runtime::batch_put::RecordOutcome;
-use millrace_runtime::{Ambient, ServiceError};
+use millrace_runtime::testing::TestAmbient;
+use millrace_runtime::{Ambient as _, ServiceError};
 use millrace_translator::cursor::{Block, Cursor};
 use millrace_translator::ports::{
     CursorStore, EventRows, Loaded, Page, Publisher, PutError, Record,
@@ -47,20 +48,8 @@ pub(super) struct Memory(Arc<Mutex<World>>);
 /// The ids of the aggregates that have rows, and of those that are blocked.
 pub(super) struct Ids(pub(super) Vec<String>);
 
-#[derive(Clone)]
-pub(super) struct Still;
-
-impl Ambient for Still {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_unix_millis(1_800_000_000_000).expect("valid")
-    }
-    fn unique_id(&self) -> String {
-        "id".into()
-    }
-    fn fraction(&self) -> f64 {
-        0.5
-    }
-}
+/// The clock of all tests.
+pub(super) static AMBIENT: LazyLock<TestAmbient> = LazyLock::new(TestAmbient::default);
 
 pub(super) fn accounts() -> Accounts {
     Accounts::read(|_| Some("EUR".to_owned())).expect("a listed currency")
@@ -84,12 +73,14 @@ impl Memory {
             .expect("no test panics while it holds the world")
     }
 
-    pub(super) fn publication(&self) -> Publication<Accounts, Self, Self, Self, Still> {
+    pub(super) fn publication(
+        &self,
+    ) -> Publication<Accounts, Self, Self, Self, &'static TestAmbient> {
         Publication {
             events: self.clone(),
             cursors: self.clone(),
             publisher: self.clone(),
-            ambient: Still,
+            ambient: &AMBIENT,
             domain: accounts(),
         }
     }
@@ -106,7 +97,7 @@ impl Memory {
             .chain(std::iter::repeat_n(credited, events - 1))
             .collect();
         let opened = Aggregate::<Accounts>::new(AggregateId::new(aggregate).expect("valid"));
-        let appended = opened.append(&events, Still.now(), &Metadata::default());
+        let appended = opened.append(&events, AMBIENT.now(), &Metadata::default());
         let rows = appended.expect("events that continue it").1;
         let rows = rows.into_iter().map(|(version, row)| (version.get(), row));
         let mut world = self.world();

@@ -449,7 +449,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::super::checkpoint::{Checkpoint, Earlier, Scope};
-    use super::super::memory::{Ids, Memory, Still, at};
+    use super::super::memory::{AMBIENT, Ids, Memory, at};
     use super::super::ports::NotKept;
     use super::*;
     use millrace_core::Attribute;
@@ -478,7 +478,7 @@ mod tests {
     }
 
     fn checkpoint(folder: &tempfile::TempDir, earlier: Earlier) -> Checkpoint {
-        Checkpoint::open(folder.path(), &scope(), earlier, Still.now()).expect("opened")
+        Checkpoint::open(folder.path(), &scope(), earlier, AMBIENT.now()).expect("opened")
     }
 
     async fn redrive_all(memory: &Memory, reset: bool) -> (Summary, BTreeMap<String, Redriven>) {
