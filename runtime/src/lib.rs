@@ -17,6 +17,7 @@ pub mod http;
 pub mod item_size;
 pub mod kinesis;
 pub mod metrics;
+pub mod panics;
 pub mod start;
 pub mod telemetry;
 #[cfg(any(test, feature = "testing"))]
@@ -27,4 +28,5 @@ pub use ambient::{Ambient, System};
 pub use backoff::Backoff;
 pub use budget::Budget;
 pub use error::{Chain, ServiceError};
+pub use panics::{Panicked, isolated, isolated_future};
 pub use start::StartError;

@@ -5,7 +5,7 @@
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::{metrics, variables};
+use crate::{metrics, panics, variables};
 
 /// Lambda's own variable for the application's log level
 /// ([Lambda logging](https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-advanced.html)).
@@ -18,7 +18,8 @@ const FUNCTION_NAME: &str = "AWS_LAMBDA_FUNCTION_NAME";
 /// What the targets of all of Millrace's own crates begin with.
 const OWN_CRATES: &str = "millrace";
 
-/// Starts logging, at the level that Lambda sets and `INFO` where it sets none, and measuring.
+/// Starts logging, at the level that Lambda sets and `INFO` where it sets none, and measuring. A panic is
+/// logged by its location, without its message, which may quote a payload.
 pub fn start() {
     metrics::start(variables::lookup(FUNCTION_NAME).unwrap_or_default());
     tracing_subscriber::fmt()
@@ -30,6 +31,7 @@ pub fn start() {
         .with_target(false)
         .with_env_filter(filter(variables::lookup(LEVEL).as_deref()))
         .init();
+    panics::log_panics();
 }
 
 /// Lambda's level applies to Millrace's own crates. The SDK and its dependencies log requests and

@@ -167,3 +167,20 @@ fn crates_use_those_that_the_architecture_names() {
         assert_eq!(used, allowed, "{folder}");
     }
 }
+
+#[test]
+fn a_panic_unwinds_in_every_profile() {
+    for file in ["Cargo.toml", ".cargo/config.toml"] {
+        let text = fs::read_to_string(root().join(file)).expect("there");
+        let settings = text
+            .lines()
+            .map(|line| line.split('#').next().unwrap_or_default());
+        let strategies: Vec<&str> = settings.filter(|line| line.contains("panic")).collect();
+        assert!(
+            strategies
+                .iter()
+                .all(|line| line.trim_start().starts_with("missing_panics_doc")),
+            "{file}: {strategies:?}: only a panic that unwinds is isolated to its aggregate"
+        );
+    }
+}
