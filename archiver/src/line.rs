@@ -8,6 +8,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use millrace_core::{Domain, lake};
+use millrace_runtime::isolated;
 use millrace_runtime::kinesis::KinesisRecord;
 use serde_json::json;
 
@@ -22,10 +23,15 @@ const SOURCE: &str = "urn:millrace:archiver";
 /// ([large records](https://docs.aws.amazon.com/streams/latest/dev/large-records.html)).
 const PART: usize = 600 * 1024;
 
-/// The lines of a record, each with its line break, and none larger than a Firehose record: 1,000 KiB.
+/// The lines of a record, each with its line break, and none larger than a Firehose record: 1,000 KiB. A
+/// record for which the check panics is unreadable.
 #[must_use]
 pub fn lines<D: Domain>(record: &KinesisRecord) -> Vec<Vec<u8>> {
-    if lake::is_row::<D>(&record.data) {
+    lines_if(record, lake::is_row::<D>)
+}
+
+fn lines_if(record: &KinesisRecord, is_event: impl FnOnce(&[u8]) -> bool) -> Vec<Vec<u8>> {
+    if isolated(|| is_event(&record.data)).unwrap_or(false) {
         let bytes = record.data.len() + 1;
         if bytes <= MAX_RECORD {
             let mut line = record.data.clone();
@@ -108,6 +114,15 @@ mod tests {
                 "data_base64": "AAo=",
             })
         );
+    }
+
+    #[test]
+    fn a_record_whose_check_panics_is_kept_in_an_event_as_an_unreadable_one() {
+        let event = br#"{"type":"T", "id":"a:1"}"#;
+        let line = lines_if(&record(event), |_| panic!("it quotes the record")).concat();
+        let line: Value = serde_json::from_slice(&line).expect("JSON");
+        assert_eq!(line["type"], UNREADABLE);
+        assert_eq!(line["data_base64"], STANDARD.encode(event));
     }
 
     #[test]

@@ -141,8 +141,9 @@ impl DecodeError {
         Self::without_path(Problem::Other(Cow::Borrowed(problem)))
     }
 
-    /// An error of the whole value.
-    pub(crate) fn whole(problem: String) -> Self {
+    /// An error of the whole item or JSON object. `problem` must not quote a stored value.
+    #[must_use]
+    pub fn whole(problem: impl Into<Cow<'static, str>>) -> Self {
         Self::without_path(Problem::Other(problem.into()))
     }
 

@@ -13,7 +13,7 @@ use millrace_core::{
 };
 use millrace_runtime::item_size::{MAX_ITEM_BYTES, item_size};
 use millrace_runtime::kinesis::KinesisRecord;
-use millrace_runtime::{Ambient, Backoff, Budget, Chain, ServiceError};
+use millrace_runtime::{Ambient, Backoff, Budget, Chain, ServiceError, isolated};
 use tracing::{Instrument as _, info_span};
 
 use crate::history;
@@ -263,7 +263,8 @@ fn by_aggregate<D: Project>(records: Vec<KinesisRecord>) -> Vec<Delivered<D::Pub
 /// A record's event, or why the record contains none that could be applied. Order holds per partition
 /// key, so an event with another aggregate's key may come in any order.
 fn event_of<D: Project>(record: &KinesisRecord) -> Result<Envelope<D::PublicEvent>, String> {
-    let envelope = Envelope::parse::<D>(&record.data)
+    let envelope = isolated(|| Envelope::parse::<D>(&record.data))
+        .map_err(|_| "reading a record panicked")?
         .map_err(|error| format!("a record can't be read: {}", parse_problem(&error)))?;
     if envelope.subject.as_str() == record.partition_key {
         Ok(envelope)
@@ -282,13 +283,15 @@ fn parse_problem(error: &DecodeError) -> String {
 
 /// The view of a stored item; `None` if the item has stale attributes only.
 fn read_view<D: Project>(item: &Attributes) -> Result<Option<Encoded<D::View>>, String> {
-    let view = View::read(item).map_err(|error| format!("the view can't be read: {error}"))?;
-    let encoded = view.map(|view| {
+    let view = isolated(|| View::read(item))
+        .map_err(|_| "reading the view panicked")?
+        .map_err(|error| format!("the view can't be read: {error}"))?;
+    let encode = |view: ViewOf<D>| {
         let item = view.to_item()?;
         Ok(Encoded { view, item })
-    });
-    encoded
-        .transpose()
+    };
+    isolated(|| view.map(encode).transpose())
+        .map_err(|_| "writing the view again panicked")?
         .map_err(|error: EncodeError| format!("the view can't be written again: {error}"))
 }
 
@@ -345,9 +348,11 @@ fn apply_next<D: Project>(
 ) -> Result<(Encoded<D::View>, HistoryItem), String> {
     let before = before.map(|encoded| &encoded.view);
     let sequence = event.sequence;
-    let (view, history) = encode_next::<D>(before, event).map_err(|error| {
-        format!("event {sequence} leads to an item that can't be encoded: {error}")
-    })?;
+    let (view, history) = isolated(|| encode_next::<D>(before, event))
+        .map_err(|_| format!("applying event {sequence} panicked"))?
+        .map_err(|error| {
+            format!("event {sequence} leads to an item that can't be encoded: {error}")
+        })?;
     check_sizes(&history.item, &view.item)
         .map_err(|reason| format!("event {sequence} leads to {reason}"))?;
     Ok((view, history))

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use millrace_core::row::{self, is_plainly_a_snapshot};
 use millrace_core::{Attribute, Attributes, DecodeError, Domain, StoredRowOf, Version};
+use millrace_runtime::isolated;
 
 /// A change notification: a row that was inserted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub(crate) struct Notifications<D: Domain> {
 }
 
 impl<D: Domain> RowImage<D> {
-    /// Decodes a row.
+    /// Decodes a row. A domain's code that panics makes the row undecodable.
     pub(crate) fn read(domain: &D, attributes: &Attributes) -> Self {
         let stored_version = match attributes.get(row::VERSION) {
             Some(Attribute::Number(number)) => Some(number.clone()),
@@ -45,13 +46,15 @@ impl<D: Domain> RowImage<D> {
         Self {
             version: row::version(attributes).ok(),
             stored_version,
-            row: StoredRowOf::<D>::read(domain, attributes),
+            row: isolated(|| StoredRowOf::<D>::read(domain, attributes))
+                .unwrap_or_else(|_| Err(DecodeError::whole("decoding the row panicked"))),
         }
     }
 
+    /// Whether both are the same row. Where comparing them panics, both are kept.
     fn is_same(&self, other: &Self) -> bool {
-        (self.version, &self.stored_version, &self.row)
-            == (other.version, &other.stored_version, &other.row)
+        (self.version, &self.stored_version) == (other.version, &other.stored_version)
+            && isolated(|| self.row == other.row).unwrap_or(false)
     }
 }
 

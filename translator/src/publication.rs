@@ -17,10 +17,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use millrace_core::cursor::context_columns;
 use millrace_core::{
-    Attributes, DecodeError, Domain, Envelope, RecordedEvent, Sequence, StoredRow, StoredRowOf,
+    Attributes, DecodeError, Domain, EncodeError, Envelope, RecordedEvent, Sequence, StoredRow,
     Timestamp, Version,
 };
-use millrace_runtime::{Ambient, ServiceError};
+use millrace_runtime::{Ambient, Panicked, ServiceError, isolated};
 
 use crate::cursor::{Block, Cursor};
 use crate::notification::{Notifications, RowImage};
@@ -205,7 +205,9 @@ impl<D: Domain> Publication<D> {
         notifications: Notifications<D>,
     ) -> Result<Self, DecodeError> {
         let begin = cursor.published_through;
-        let context = match cursor.context::<D>()? {
+        let context = isolated(|| cursor.context::<D>())
+            .unwrap_or_else(|_| Err(DecodeError::whole("decoding the context panicked")))?;
+        let context = match context {
             None if begin == Sequence::NONE || size_of::<D::Context>() == 0 => {
                 Context::Complete(D::Context::default())
             }
@@ -449,7 +451,7 @@ impl<D: Domain> Publication<D> {
             // The block ends if its row can be decoded, or is gone.
             Phase::ExamineBlock { block, .. } => {
                 let is_undecodable =
-                    row.is_some_and(|row| StoredRowOf::<D>::read(inputs.domain, &row).is_err());
+                    row.is_some_and(|row| RowImage::read(inputs.domain, &row).row.is_err());
                 self.phase = if is_undecodable {
                     Phase::Blocked(block)
                 } else {
@@ -531,7 +533,12 @@ impl<D: Domain> Publication<D> {
             match image.row {
                 Ok(StoredRow::Event(event)) if event.sequence() == restoration.expected => {
                     // What it publishes was published before; only the context is of interest.
-                    D::publish(&mut restoration.context, &event.event);
+                    let folded =
+                        isolated(|| D::publish(&mut restoration.context, &event.event).is_some());
+                    if folded.is_err() {
+                        self.block_at_panic(&event, restoration.expected, inputs.now);
+                        return;
+                    }
                     restoration.expected = restoration.expected.next();
                     restoration.last_row = Some(event.version);
                 }
@@ -575,22 +582,22 @@ impl<D: Domain> Publication<D> {
         inputs: &Inputs<'_, D>,
     ) {
         let is_kept = self.stored.context.is_some() || !self.ready_contexts.is_empty();
-        let published = match &mut self.context {
+        let context = match &mut self.context {
             Context::Unknown => None,
-            Context::Stored(context) | Context::Complete(context) => {
-                let before = context.clone();
-                let envelope = Envelope::publish::<D>(context, event);
-                let changed = (!is_kept || *context != before).then_some(&*context);
-                envelope.map(|envelope| (envelope, changed))
+            Context::Stored(context) | Context::Complete(context) => Some(context),
+        };
+        let encoded = isolated(|| encode::<D>(context?, event, is_kept));
+        let encoded = match encoded {
+            Ok(Some(encoded)) => encoded,
+            Ok(None) => {
+                self.context_lacks(event, source, inputs.now);
+                return;
+            }
+            Err(Panicked) => {
+                self.block_at_panic(event, self.next, inputs.now);
+                return;
             }
         };
-        let Some((envelope, changed)) = published else {
-            self.context_lacks(event, source, inputs.now);
-            return;
-        };
-        let encoded = envelope
-            .to_bytes::<D>()
-            .and_then(|data| Ok((data, changed.map(context_columns::<D>).transpose()?)));
         match encoded {
             Ok((data, columns)) => {
                 let partition_key = self.aggregate.clone();
@@ -657,6 +664,23 @@ impl<D: Domain> Publication<D> {
         }
     }
 
+    /// Blocks at an event for which the domain's code panicked. The context may be half changed; a
+    /// blocked publication doesn't use it.
+    fn block_at_panic(
+        &mut self,
+        event: &RecordedEvent<D::Event>,
+        sequence: Sequence,
+        now: Timestamp,
+    ) {
+        let row = Some(event.version.to_string());
+        self.set_block(
+            sequence,
+            row,
+            "publishing the event panicked".to_owned(),
+            now,
+        );
+    }
+
     fn block_at_row(&mut self, row: Option<String>, error: &DecodeError, now: Timestamp) {
         self.set_block(self.next, row, error.to_string(), now);
     }
@@ -691,4 +715,20 @@ impl<D: Domain> Publication<D> {
         });
         self.phase = Phase::Blocked(same.unwrap_or(block));
     }
+}
+
+/// An event's envelope in bytes, and the context's columns if the cursor has to contain them. `None` if
+/// the context lacks what the event repeats.
+fn encode<D: Domain>(
+    context: &mut D::Context,
+    event: &RecordedEvent<D::Event>,
+    is_kept: bool,
+) -> Option<Result<(Vec<u8>, Option<Attributes>), EncodeError>> {
+    let before = context.clone();
+    let envelope = Envelope::publish::<D>(context, event)?;
+    let is_changed = !is_kept || *context != before;
+    let columns = is_changed
+        .then(|| context_columns::<D>(context))
+        .transpose();
+    Some(columns.and_then(|columns| Ok((envelope.to_bytes::<D>()?, columns))))
 }

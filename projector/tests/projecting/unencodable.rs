@@ -1,4 +1,5 @@
-//! A domain whose types have no form as items: a fault that only the aggregates with such values have.
+//! A domain whose types have no form as items, and whose code panics: faults that only the aggregates with
+//! such values have.
 
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -19,7 +20,22 @@ struct Meters;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 enum Event {
     Installed {},
-    Read { value: u32, shown_in: Shown },
+    Read {
+        #[serde(deserialize_with = "read_value")]
+        value: u32,
+        shown_in: Shown,
+    },
+}
+
+/// The reading whose decoding panics.
+const PANICKING: u32 = 66_666;
+
+fn panic_for(value: u32) {
+    assert!(value != PANICKING, "the reading is {value}");
+}
+
+fn read_value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    u32::deserialize(deserializer).inspect(|value| panic_for(*value))
 }
 
 /// Where a reading is shown.
@@ -28,6 +44,8 @@ enum Shown {
     Nowhere,
     View,
     History,
+    /// Applying the event panics.
+    Panic,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,7 +56,9 @@ struct Reading {
 }
 
 fn read_integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
-    Option::<u32>::deserialize(deserializer).map(|value| value.map(f64::from))
+    let value = Option::<u32>::deserialize(deserializer)?;
+    value.into_iter().for_each(panic_for);
+    Ok(value.map(f64::from))
 }
 
 #[derive(Deserialize)]
@@ -80,6 +100,10 @@ impl Project for Meters {
     fn project(_: Option<&Reading>, event: &Event) -> (Reading, Reading) {
         let shown_in = |place| match event {
             Event::Read { value, shown_in } if *shown_in == place => Some(f64::from(*value)),
+            Event::Read {
+                shown_in: Shown::Panic,
+                ..
+            } => panic!("it quotes {event:?}"),
             Event::Installed {} | Event::Read { .. } => None,
         };
         let shown = |place| Reading {
@@ -95,11 +119,16 @@ impl Project for Meters {
 
 /// A meter's events: the installation, then readings that are shown nowhere but for the last one.
 fn meter(id: &str, events: u64, last: Shown) -> Vec<KinesisRecord> {
+    meter_reading(id, events, last, 7)
+}
+
+/// A meter's events, all of whose readings are of this value.
+fn meter_reading(id: &str, events: u64, last: Shown, value: u32) -> Vec<KinesisRecord> {
     let event = |number| {
         let event = match number {
             1 => Event::Installed {},
             _ => Event::Read {
-                value: 7,
+                value,
                 shown_in: if number == events {
                     last
                 } else {
@@ -182,4 +211,36 @@ async fn a_stored_view_that_cannot_be_encoded_becomes_stale_and_is_left_as_it_is
     assert_ne!(left.remove("Revision"), stored.remove("Revision"));
     left.retain(|name, _| !name.starts_with("Stale"));
     assert_eq!(left, stored);
+}
+
+#[tokio::test(start_paused = true)]
+async fn aggregates_whose_code_panics_become_stale_and_the_other_997_are_completed() {
+    let memory = MemoryReadModel::default();
+    project(&memory, meter("view", 1, Shown::Nowhere)).await;
+    let reading = Attribute::number(u64::from(PANICKING));
+    let mut view = memory.items().views["view"].clone();
+    view.insert("Reading".to_owned(), reading);
+    memory.items().views.insert("view".to_owned(), view);
+    let mut records = vec![
+        meter("apply", 3, Shown::Panic),
+        meter_reading("parse", 2, Shown::Nowhere, PANICKING),
+        meter("view", 2, Shown::Nowhere),
+    ];
+    let others: Vec<String> = (0..997).map(|number| format!("well-{number}")).collect();
+    records.extend(others.iter().map(|id| meter(id, 2, Shown::Nowhere)));
+
+    let outcome = project(&memory, records.concat()).await;
+    assert_eq!(outcome.resume_at, None);
+    assert_eq!((outcome.aggregates, outcome.stale), (1_000, 3));
+    assert_eq!(outcome.applied, 2 + 1 + 2 * 997);
+    for id in &others {
+        assert_eq!(memory.items().views[id]["Sequence"], Attribute::number(2));
+        assert_eq!(memory.stale(id), None, "{id}");
+    }
+    let reason = |id| memory.stale(id).expect("it is stale").reason;
+    assert_eq!(reason("apply"), "applying event 3 panicked");
+    assert_eq!(reason("parse"), "reading a record panicked");
+    assert_eq!(reason("view"), "reading the view panicked");
+    let through = memory.items().views["apply"]["Sequence"].clone();
+    assert_eq!(through, Attribute::number(2), "the events before it");
 }
