@@ -25,7 +25,7 @@ use millrace_projector::testing::{Items, history_key};
 use millrace_runtime::kinesis::KinesisRecord;
 use millrace_runtime::{Ambient, Budget, ServiceError};
 use millrace_translator::cursor::{Block, Cursor};
-use millrace_translator::ports::{CursorStore, EventRows, Loaded, Page};
+use millrace_translator::ports::{CursorStore, EventRows, Loaded, Page, Saved as SavedCursor};
 
 /// Rows and history items per page.
 const PAGE: usize = 3;
@@ -177,6 +177,7 @@ impl EventRows for &Services {
         aggregate: &str,
         after: Option<Version>,
         _: Option<Version>,
+        _: usize,
     ) -> Result<Page, ServiceError> {
         let mut world = self.call();
         if let Some(left) = world.failing_reads.checked_sub(1) {
@@ -288,7 +289,7 @@ impl CursorStore for &Services {
     async fn load(&self, _: &[&str]) -> Result<Loaded, ServiceError> {
         unreachable!("examining reads what is stored")
     }
-    async fn save(&self, _: &str, _: &Cursor, _: &Cursor) -> Result<(), ServiceError> {
+    async fn save(&self, _: &str, _: &Cursor, _: &Cursor) -> Result<SavedCursor, ServiceError> {
         unreachable!("examining writes nothing")
     }
     async fn mark(&self, _: &str, _: &Block) -> Result<(), ServiceError> {

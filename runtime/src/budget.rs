@@ -31,6 +31,14 @@ impl Budget {
         }
     }
 
+    /// This budget and a while longer: what was reserved for the last writes.
+    #[must_use]
+    pub fn extended(self, by: Duration) -> Self {
+        Self {
+            until: self.until + by,
+        }
+    }
+
     /// What is left; zero once it is spent.
     #[must_use]
     pub fn left(&self) -> Duration {
@@ -73,5 +81,7 @@ mod tests {
         assert!(!budget.allows(Duration::ZERO));
         let late = Budget::of(&context(-5_000), Duration::from_secs(1), &System);
         assert_eq!(late.left(), Duration::ZERO);
+        let extended = budget.extended(Duration::from_secs(2));
+        assert_eq!(extended.left(), Duration::from_secs(2));
     }
 }

@@ -1,13 +1,29 @@
 //! Between the domain's plain attributes and the SDK's.
 
 use std::collections::HashMap;
+use std::error::Error;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::http::HttpResponse;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::AttributeValue;
 use millrace_core::settings::{ROW_ID, ROW_VERSION};
 use millrace_core::{Attribute, Attributes, row};
 
 use crate::error::ServiceError;
+
+/// The error of a failed call. A call whose content `DynamoDB` refuses, such as an item that is too large,
+/// is a [permanent](ServiceError::is_permanent) one
+/// ([errors](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html)).
+pub fn service_error<E>(action: &'static str, error: SdkError<E, HttpResponse>) -> ServiceError
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
+    match error.code() {
+        Some(code @ "ValidationException") => ServiceError::permanent(action, code),
+        _ => ServiceError::new(action, error),
+    }
+}
 
 /// The item of the events table that contains the settings, read consistently; `None` until the
 /// writer has started for the first time.
@@ -43,7 +59,7 @@ pub async fn stored_row(
         .key(row::VERSION, AttributeValue::N(version.into()))
         .send()
         .await
-        .map_err(|error| ServiceError::new(action, error))?;
+        .map_err(|error| service_error(action, error))?;
     Ok(answer.item.map(from_item))
 }
 

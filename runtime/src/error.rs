@@ -3,12 +3,13 @@
 use std::error::Error;
 use std::fmt;
 
-/// A service did not do what it was asked to, for a reason that may pass: try again.
+/// A service call failed: usually for a reason that may pass, so that the call is retried.
 #[derive(Debug, thiserror::Error)]
 #[error("{action} failed")]
 pub struct ServiceError {
     action: &'static str,
     source: Box<dyn Error + Send + Sync>,
+    is_permanent: bool,
 }
 
 impl ServiceError {
@@ -17,7 +18,24 @@ impl ServiceError {
         Self {
             action,
             source: source.into(),
+            is_permanent: false,
         }
+    }
+
+    /// The service refused the call because of its content, with this error code, and would refuse the
+    /// same call again. Nothing has changed.
+    pub fn permanent(action: &'static str, code: impl Into<String>) -> Self {
+        Self {
+            action,
+            source: code.into().into(),
+            is_permanent: true,
+        }
+    }
+
+    /// Whether the same call would be refused again.
+    #[must_use]
+    pub const fn is_permanent(&self) -> bool {
+        self.is_permanent
     }
 }
 

@@ -18,6 +18,7 @@ pub mod item_size;
 pub mod kinesis;
 pub mod metrics;
 pub mod panics;
+pub mod retry;
 pub mod start;
 pub mod telemetry;
 #[cfg(any(test, feature = "testing"))]
@@ -29,4 +30,5 @@ pub use backoff::Backoff;
 pub use budget::Budget;
 pub use error::{Chain, ServiceError};
 pub use panics::{Panicked, isolated, isolated_future};
+pub use retry::{ConcurrentCalls, retry};
 pub use start::StartError;

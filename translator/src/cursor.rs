@@ -1,11 +1,12 @@
 //! The publication cursor: how far an aggregate's events are on the stream.
 
 use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use millrace_core::cursor::read_context;
 use millrace_core::{Attributes, DecodeError, Domain, Sequence, Timestamp};
-use millrace_runtime::{Ambient, Backoff, Budget, ServiceError};
+use millrace_runtime::{Ambient, Backoff, Budget, ServiceError, retry};
 
 use crate::ports::{CursorStore, Loaded, MAX_LOADED};
 
@@ -87,18 +88,18 @@ impl Block {
 /// The reason of [`Block::after_reset`]. A stored block is recognised by it, so it must not change.
 const RESET: &str = "the cursor was reset, and not all events are published again yet";
 
-/// Before aggregates that a load left unprocessed are asked for again, as `BatchGetItem`'s page
-/// advises.
+/// Before cursors that a load left unprocessed are loaded again, as `BatchGetItem`'s page advises, and
+/// before a failed load is retried.
 const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(20),
     cap: Duration::from_secs(1),
 };
 
-/// Loads the cursors of any number of aggregates, and asks again for those that were left
-/// unprocessed until the budget is spent. An aggregate that has no cursor is left out.
+/// Loads the cursors of any number of aggregates. Failed calls, and cursors that the service left
+/// unprocessed, are retried until the budget is spent. An aggregate that has no cursor is left out.
 ///
 /// # Errors
-/// [`ServiceError`] when a call failed, or the budget was spent first.
+/// [`ServiceError`] when the budget was spent first.
 pub async fn load_all(
     store: &impl CursorStore,
     aggregates: &[&str],
@@ -107,27 +108,29 @@ pub async fn load_all(
 ) -> Result<HashMap<String, Result<Cursor, DecodeError>>, ServiceError> {
     let mut cursors = HashMap::new();
     for chunk in aggregates.chunks(MAX_LOADED) {
-        let mut wanted: Vec<String> = chunk.iter().map(|&id| id.to_owned()).collect();
-        let mut retry = 0;
-        loop {
-            let ids: Vec<&str> = wanted.iter().map(String::as_str).collect();
-            let Loaded { found, unprocessed } = store.load(&ids).await?;
-            cursors.extend(found);
-            if unprocessed.is_empty() {
-                break;
+        let loaded = Mutex::new((chunk.to_vec(), HashMap::new()));
+        let lock = || loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let load = || async {
+            let wanted = lock().0.clone();
+            let Loaded { found, unprocessed } = store.load(&wanted).await?;
+            let mut loaded = lock();
+            loaded.1.extend(found);
+            loaded
+                .0
+                .retain(|id| unprocessed.iter().any(|left| left == id));
+            if loaded.0.is_empty() {
+                return Ok(());
             }
-            wanted = unprocessed;
-            let wait = BACKOFF.delay(retry, ambient);
-            if !budget.allows(wait) {
-                let left = format!(
-                    "{} cursors were left unprocessed until the deadline",
-                    wanted.len()
-                );
-                return Err(ServiceError::new("reading the cursors", left));
-            }
-            tokio::time::sleep(wait).await;
-            retry += 1;
-        }
+            let left = format!("{} cursors were left unprocessed", loaded.0.len());
+            Err(ServiceError::new("reading the cursors", left))
+        };
+        retry(budget, ambient, BACKOFF, load).await?;
+        cursors.extend(
+            loaded
+                .into_inner()
+                .unwrap_or_else(PoisonError::into_inner)
+                .1,
+        );
     }
     Ok(cursors)
 }

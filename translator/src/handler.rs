@@ -15,10 +15,11 @@ use tracing::{Instrument as _, info_span};
 
 use crate::notification::InsertedRow;
 use crate::ports::{CursorStore, EventRows, Publisher};
-use crate::service::{Outcome, Translator};
+use crate::service::{Outcome, SAVING, Translator};
 
 /// What is kept back of the invocation's time for saving the cursors and answering.
 const RESERVE: Duration = Duration::from_secs(5);
+const _: () = assert!(SAVING.as_secs() < RESERVE.as_secs());
 
 /// The name of the change that adds a row.
 const INSERT: &str = "INSERT";

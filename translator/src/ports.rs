@@ -13,6 +13,9 @@ use crate::cursor::{Block, Cursor};
 /// ([BatchGetItem](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html)).
 pub const MAX_LOADED: usize = 100;
 
+/// The most rows of one page.
+pub const MAX_PAGE_ROWS: usize = 500;
+
 /// The most records of one put
 /// ([PutRecords](https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html)).
 pub const MAX_RECORDS: usize = 500;
@@ -38,8 +41,8 @@ pub struct Page {
 
 /// Reads rows; every read is consistent.
 pub trait EventRows: Send + Sync {
-    /// One page of the rows whose `Version` is above `after` and below `before`, if these are given. The
-    /// page includes rows whose `Version` isn't an integer.
+    /// One page of at most `limit` rows, from 1 to [`MAX_PAGE_ROWS`], whose `Version` is above `after` and
+    /// below `before`, if these are given. The page includes rows whose `Version` isn't an integer.
     ///
     /// # Errors
     /// [`ServiceError`]: nothing was read.
@@ -48,6 +51,7 @@ pub trait EventRows: Send + Sync {
         aggregate: &str,
         after: Option<Version>,
         before: Option<Version>,
+        limit: usize,
     ) -> impl Future<Output = Result<Page, ServiceError>> + Send;
 
     /// The row whose `Version` is this number, as stored; `None` if there is no such row.
@@ -71,6 +75,16 @@ pub struct Loaded {
     pub unprocessed: Vec<String>,
 }
 
+/// How saving a cursor ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Saved {
+    /// The stored cursor contains everything that this cursor contains.
+    Stored,
+    /// Nothing is saved, because another invocation has blocked the cursor, lifted its block or passed
+    /// it, and this cursor depends on the state before. The cursor has to be loaded again.
+    Changed,
+}
+
 /// Loads and saves the publication cursors.
 pub trait CursorStore: Send + Sync {
     /// The cursors of up to [`MAX_LOADED`] aggregates, read consistently in one call. The service may
@@ -91,18 +105,17 @@ pub trait CursorStore: Send + Sync {
     /// `read`, because the cursor may have been reset.
     ///
     /// # Errors
-    /// [`ServiceError`]: the cursor may be unchanged; publishing again from its sequence is safe. The
-    /// method also returns the error if another invocation has blocked the cursor, lifted its block or
-    /// passed it, and this cursor depends on the state before. The cursor then has to be loaded again.
+    /// [`ServiceError`]: the cursor may be unchanged. Saving it again, and publishing again from its
+    /// sequence, is safe.
     fn save(
         &self,
         aggregate: &str,
         cursor: &Cursor,
         read: &Cursor,
-    ) -> impl Future<Output = Result<(), ServiceError>> + Send;
+    ) -> impl Future<Output = Result<Saved, ServiceError>> + Send;
 
-    /// Saves a block for an aggregate whose cursor can't be read, and leaves the rest of the cursor
-    /// unchanged.
+    /// Saves a block for an aggregate whose cursor can't be read or saved, and leaves the rest of the
+    /// cursor unchanged.
     ///
     /// # Errors
     /// [`ServiceError`]: the block may not be saved.

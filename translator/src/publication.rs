@@ -14,46 +14,108 @@
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use millrace_core::cursor::context_columns;
 use millrace_core::{
     Attributes, DecodeError, Domain, EncodeError, Envelope, RecordedEvent, Sequence, StoredRow,
     Timestamp, Version,
 };
-use millrace_runtime::{Ambient, Panicked, ServiceError, isolated};
+use millrace_runtime::{
+    Ambient, Backoff, Budget, Chain, ConcurrentCalls, Panicked, ServiceError, isolated,
+};
 
 use crate::cursor::{Block, Cursor};
 use crate::notification::{Notifications, RowImage};
-use crate::ports::{EventRows, Page, Record};
+use crate::ports::{EventRows, MAX_PAGE_ROWS, Page, Record};
 use crate::publishing::{Queue, Refused};
 
-/// The most events that an aggregate has ready, so that a long history needs bounded memory. The rest
-/// of the page that was read last may exceed this limit.
+/// The most events that an aggregate has ready, so that a long history needs bounded memory.
 const MAX_READY: usize = 1_000;
 
 /// The most bytes of records that all aggregates of a batch have ready together, enough for several full
-/// puts. For each aggregate that reads, the rest of its last page, at most 1 MB, may exceed this limit.
+/// puts, divided by the number of aggregates. An aggregate has at least one event ready whatever its share is;
+/// once the whole limit is reached, aggregates without one wait.
 pub const MAX_READY_BYTES: usize = 32 * 1024 * 1024;
+
+/// The size of a row by which the number of rows of a page is chosen. Rows are usually smaller. Larger
+/// ones are read a second time if they exceed the aggregate's share.
+const USUAL_ROW_BYTES: usize = 1024;
+
+/// The most service calls that are in flight for the aggregates of a batch at the same time, besides puts.
+pub(crate) const CONCURRENCY: usize = 16;
+
+/// Before a read or a write is retried.
+pub(crate) const BACKOFF: Backoff = Backoff {
+    base: Duration::from_millis(50),
+    cap: Duration::from_secs(2),
+};
 
 /// What a publication needs besides its own state.
 pub(crate) struct Sources<'a, D, R, A> {
     pub(crate) domain: &'a D,
     pub(crate) rows: &'a R,
     pub(crate) ambient: &'a A,
-    pub(crate) ready: &'a ReadyBytes,
+    pub(crate) ready: ReadyBytes,
+    pub(crate) calls: ConcurrentCalls,
+    pub(crate) budget: Budget,
 }
 
-/// The bytes of records that the aggregates of a batch have made ready since the last put.
-#[derive(Debug, Default)]
-pub(crate) struct ReadyBytes(AtomicUsize);
+impl<D, R, A: Ambient> Sources<'_, D, R, A> {
+    /// [`Calls::retry`] until the budget is spent.
+    async fn retry<T, F: Future<Output = Result<T, ServiceError>>>(
+        &self,
+        operation: impl FnMut() -> F,
+    ) -> Result<T, ServiceError> {
+        self.calls
+            .retry(self.budget, self.ambient, BACKOFF, operation)
+            .await
+    }
+}
+
+/// The bytes of records that the aggregates of a batch have ready.
+#[derive(Debug)]
+pub(crate) struct ReadyBytes {
+    bytes: AtomicUsize,
+    /// The number of aggregates among which the bytes are divided.
+    aggregates: AtomicUsize,
+}
 
 impl ReadyBytes {
-    fn add(&self, bytes: usize) {
-        self.0.fetch_add(bytes, Ordering::Relaxed);
+    /// None yet, of this many aggregates.
+    pub(crate) const fn new(aggregates: usize) -> Self {
+        Self {
+            bytes: AtomicUsize::new(0),
+            aggregates: AtomicUsize::new(aggregates),
+        }
     }
 
-    fn is_full(&self) -> bool {
-        self.0.load(Ordering::Relaxed) >= MAX_READY_BYTES
+    /// Notes that an aggregate has ended: the others' shares grow.
+    pub(crate) fn end_aggregate(&self) {
+        self.aggregates.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn add(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Notes that so many bytes are no longer pending.
+    pub(crate) fn remove(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) >= MAX_READY_BYTES
+    }
+
+    /// The bytes that one aggregate may have ready. It may have one event ready whatever its size.
+    fn share(&self) -> usize {
+        MAX_READY_BYTES / self.aggregates.load(Ordering::Relaxed).max(1)
+    }
+
+    /// The number of rows of a page that fill a share.
+    fn page_rows(&self) -> usize {
+        (self.share() / USUAL_ROW_BYTES).clamp(1, MAX_PAGE_ROWS)
     }
 }
 
@@ -143,6 +205,13 @@ enum Step {
     HandleNotification,
     /// Stops: the publication is completed or blocked.
     Stop,
+}
+
+/// The result of a step's read.
+enum Read {
+    Row(Option<Attributes>),
+    Page(Page),
+    Nothing,
 }
 
 /// What a transition needs besides the state.
@@ -239,12 +308,35 @@ impl<D: Domain> Publication<D> {
         })
     }
 
+    /// The same publication from a cursor that was loaded again, because another invocation has changed the
+    /// stored one. The rows of its notifications are read from the events table, as all others after the
+    /// cursor. The queue has to be empty.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if the cursor's context can't be read.
+    pub(crate) fn restarted(&self, cursor: Cursor) -> Result<Self, DecodeError> {
+        let notifications = Notifications {
+            first_position: self.first_position,
+            images: Vec::new(),
+        };
+        let mut restarted = Self::new(self.aggregate.clone(), cursor, notifications)?;
+        if let Phase::Publish(source) = &mut restarted.phase {
+            *source = Source::AllRows;
+        }
+        let notified = self.notifications.iter().filter_map(|image| image.version);
+        let notified = notified.map(Version::sequence).max();
+        // An event that this publication has published is not ahead of the events table.
+        restarted.highest_duplicate = self.highest_duplicate.max(notified);
+        restarted.counters = self.counters();
+        Ok(restarted)
+    }
+
     /// The counters up to now.
     pub(crate) const fn counters(&self) -> Counters {
         let (published, retries) = self.queue.counters();
         Counters {
-            published,
-            retries,
+            published: self.counters.published + published,
+            retries: self.counters.retries + retries,
             ..self.counters
         }
     }
@@ -317,35 +409,57 @@ impl<D: Domain> Publication<D> {
         self.stored = cursor;
     }
 
-    /// Makes pending events ready, up to the limits. After they are published, the next call continues.
+    /// Makes pending events ready, up to the limits. After they are published, the next call continues. A
+    /// call that finds the batch's limit reached may make none ready.
     ///
     /// # Errors
-    /// [`ServiceError`] if the table could not be read. Events that are ready stay ready, and no event is
-    /// skipped.
+    /// [`ServiceError`] if the table could not be read before the budget was spent. Events that are ready
+    /// stay ready, and no event is skipped.
     pub(crate) async fn prepare<R: EventRows, A: Ambient>(
         &mut self,
         sources: &Sources<'_, D, R, A>,
     ) -> Result<(), ServiceError> {
-        while self.queue.pending() < MAX_READY && !sources.ready.is_full() {
+        let rows = sources.rows;
+        while !self.is_full(&sources.ready) {
+            let aggregate = &self.aggregate;
+            let step = self.next_step();
+            let limit = match self.phase {
+                Phase::RestoreContext(_) => MAX_PAGE_ROWS,
+                _ => sources.ready.page_rows(),
+            };
+            let read = match &step {
+                Step::ReadRow(version) => {
+                    let row = sources.retry(|| rows.row(aggregate, version)).await;
+                    row.map(Read::Row)
+                }
+                Step::ReadPage { after, before } => {
+                    let read = || rows.page(aggregate, *after, *before, limit);
+                    sources.retry(read).await.map(Read::Page)
+                }
+                Step::HandleNotification => Ok(Read::Nothing),
+                Step::Stop => break,
+            };
             let inputs = Inputs {
                 domain: sources.domain,
                 now: sources.ambient.now(),
-                ready: sources.ready,
+                ready: &sources.ready,
             };
-            match self.next_step() {
-                Step::ReadRow(version) => {
-                    let row = sources.rows.row(&self.aggregate, &version).await?;
-                    self.row_read(row, &inputs);
-                }
-                Step::ReadPage { after, before } => {
-                    let page = sources.rows.page(&self.aggregate, after, before).await?;
-                    self.page_read(&page, &inputs);
-                }
-                Step::HandleNotification => self.handle_notification(&inputs),
-                Step::Stop => break,
+            match read? {
+                Read::Row(row) => self.row_read(row, &inputs),
+                Read::Page(page) => self.page_read(&page, &inputs),
+                Read::Nothing => self.handle_notification(&inputs),
             }
         }
         Ok(())
+    }
+
+    /// Whether as many events are ready as may be.
+    fn is_full(&self, ready: &ReadyBytes) -> bool {
+        let (events, bytes) = (self.queue.pending(), self.queue.bytes());
+        // One more event of the usual size would exceed the share.
+        let has_its_share =
+            events >= MAX_READY || (events > 0 && bytes + bytes / events > ready.share());
+        has_its_share || ready.is_full()
     }
 
     /// Blocks at the event that the stream refused, if there is one.
@@ -354,6 +468,13 @@ impl<D: Domain> Publication<D> {
             let row = sequence.version().map(|version| version.to_string());
             self.set_block(sequence, row, refusal.to_string(), now);
         }
+    }
+
+    /// Blocks the aggregate because its rows can't be read or its cursor can't be saved, for a reason that
+    /// is the aggregate's own.
+    pub(crate) fn block_at_error(&mut self, problem: &str, error: &ServiceError, now: Timestamp) {
+        let reason = format!("{problem}: {}", Chain(error));
+        self.set_block(self.next, None, reason, now);
     }
 
     /// The next step of the current phase.
@@ -501,6 +622,9 @@ impl<D: Domain> Publication<D> {
 
     fn publish_page(&mut self, source: Source, page: &Page, inputs: &Inputs<'_, D>) {
         for row in &page.rows {
+            if self.is_full(inputs.ready) {
+                return;
+            }
             let image = RowImage::read(inputs.domain, row);
             match self.place(&image) {
                 Place::Beyond(version) => self.block_at_missing(self.next, version, inputs.now),

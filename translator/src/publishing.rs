@@ -26,6 +26,10 @@ const BACKOFF: Backoff = Backoff {
 #[derive(Debug, Default)]
 pub struct Queue {
     events: VecDeque<(Sequence, Record)>,
+    /// The size of all events' records, in bytes.
+    bytes: usize,
+    /// The number of the put that carried an event of this queue last; 0 before the first one.
+    last_put: u64,
     acknowledged: Option<Sequence>,
     retries: u32,
     not_before: Option<Instant>,
@@ -62,6 +66,7 @@ pub enum Refusal {
 impl Queue {
     /// Puts an event behind the others.
     pub fn push(&mut self, sequence: Sequence, record: Record) {
+        self.bytes += record.size();
         self.events.push_back((sequence, record));
     }
 
@@ -69,6 +74,12 @@ impl Queue {
     #[must_use]
     pub fn pending(&self) -> usize {
         self.events.len()
+    }
+
+    /// The size of the pending events' records, in bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The last event that was acknowledged, with all before it.
@@ -98,6 +109,7 @@ impl Queue {
             });
         }
         self.events.clear();
+        self.bytes = 0;
     }
 
     /// Refuses the first event if no put may carry it.
@@ -118,7 +130,8 @@ impl Queue {
     }
 
     fn acknowledge(&mut self) {
-        if let Some((sequence, _)) = self.events.pop_front() {
+        if let Some((sequence, record)) = self.events.pop_front() {
+            self.bytes -= record.size();
             self.acknowledged = Some(sequence);
             self.published += 1;
         }
@@ -142,9 +155,21 @@ pub enum Progress {
     OutOfTime,
 }
 
-/// Publishes until every queue is empty or the budget is spent; what is left then stays in its
-/// queue. An event that fails is tried again after a wait of its own, and holds back its own
-/// aggregate only. One that is too large for the stream is refused without a put.
+/// How one call of [`put_next`] ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Round {
+    /// Events were put; some may have failed.
+    Put,
+    /// Every queue is empty.
+    Empty,
+    /// Every queue with an event waits before its retry; the first one is due after this time.
+    Wait(Duration),
+    /// The budget is spent.
+    OutOfTime,
+}
+
+/// Publishes until every queue is empty or the budget is spent; events that are pending then stay in
+/// their queues.
 pub async fn publish(
     publisher: &impl Publisher,
     queues: &mut [&mut Queue],
@@ -152,36 +177,56 @@ pub async fn publish(
     ambient: &impl Ambient,
 ) -> Progress {
     loop {
-        let now = Instant::now();
-        for queue in queues.iter_mut() {
-            queue.refuse_if_too_large();
+        match put_next(publisher, queues, budget, ambient).await {
+            Round::Put => {}
+            Round::Empty => return Progress::Done,
+            Round::Wait(wait) if budget.allows(wait) => tokio::time::sleep(wait).await,
+            Round::Wait(_) | Round::OutOfTime => return Progress::OutOfTime,
         }
-        let heads = heads(queues, now);
-        if heads.is_empty() {
-            let Some(wait) = until_next(queues, now) else {
-                return Progress::Done;
-            };
-            if !budget.allows(wait) {
-                return Progress::OutOfTime;
-            }
-            tokio::time::sleep(wait).await;
-            continue;
-        }
-        if budget.left().is_zero() {
-            return Progress::OutOfTime;
-        }
-        if put_heads(publisher, queues, heads, budget, ambient).await == Progress::OutOfTime {
-            return Progress::OutOfTime;
-        }
+    }
+}
+
+/// Puts the first events of the queues that are due, as many as one put takes, beginning with the queue
+/// that has waited longest since its last put: so that each of any number of queues has its turn. An event
+/// that fails is put again after a wait of its own, and holds back its own aggregate only. One that is too
+/// large for the stream is refused without a put.
+pub async fn put_next(
+    publisher: &impl Publisher,
+    queues: &mut [&mut Queue],
+    budget: Budget,
+    ambient: &impl Ambient,
+) -> Round {
+    let now = Instant::now();
+    for queue in queues.iter_mut() {
+        queue.refuse_if_too_large();
+    }
+    let heads = heads(queues, now);
+    if heads.is_empty() {
+        return until_next(queues, now).map_or(Round::Empty, Round::Wait);
+    }
+    if budget.left().is_zero() {
+        return Round::OutOfTime;
+    }
+    let last_put = queues.iter().map(|queue| queue.last_put).max();
+    let this_put = last_put.unwrap_or_default() + 1;
+    for &index in &heads {
+        queues[index].last_put = this_put;
+    }
+    match put_heads(publisher, queues, heads, budget, ambient).await {
+        Progress::Done => Round::Put,
+        Progress::OutOfTime => Round::OutOfTime,
     }
 }
 
 /// The queues whose first events make up the next put: as many of those that are due as the limits
 /// allow.
 fn heads(queues: &[&mut Queue], now: Instant) -> Vec<usize> {
-    let mut bytes = 0;
-    (0..queues.len())
+    let mut due: Vec<usize> = (0..queues.len())
         .filter(|index| queues[*index].is_due(now))
+        .collect();
+    due.sort_by_key(|index| queues[*index].last_put);
+    let mut bytes = 0;
+    due.into_iter()
         .take(MAX_RECORDS)
         .take_while(|index| {
             bytes += queues[*index].first_size();

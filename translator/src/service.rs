@@ -1,20 +1,31 @@
 //! The steps of a batch.
+//!
+//! Each aggregate is worked on independently: its cursor is saved, and its next events are made ready, as
+//! often as needed. This work runs next to the puts, so an aggregate whose service calls fail waits alone.
 
 use std::collections::{BTreeMap, HashMap};
+use std::pin::{Pin, pin};
+use std::time::Duration;
 
-use futures_util::stream::{self, StreamExt};
+use futures_util::FutureExt as _;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use millrace_core::{DecodeError, Domain, Sequence};
-use millrace_runtime::{Ambient, Budget, Chain, ServiceError};
+use millrace_runtime::{Ambient, Budget, Chain, ConcurrentCalls, ServiceError};
 use tracing::{Instrument as _, info_span};
 
 use crate::cursor::{Block, Cursor, load_all};
 use crate::notification::{InsertedRow, Notifications, by_aggregate};
-use crate::ports::{CursorStore, EventRows, Publisher};
-use crate::publication::{Counters, Publication, ReadyBytes, Sources};
-use crate::publishing::{Progress, Queue, publish};
+use crate::ports::{CursorStore, EventRows, MAX_LOADED, Publisher, Saved};
+use crate::publication::{BACKOFF, CONCURRENCY, Counters, Publication, ReadyBytes, Sources};
+use crate::publishing::{Queue, Round, put_next};
 
-/// The most aggregates that are read or saved at the same time.
-const CONCURRENCY: usize = 16;
+/// The time after the budget in which cursors and blocks are still saved. The handler reserves it.
+pub(crate) const SAVING: Duration = Duration::from_secs(4);
+
+/// How often the publication of an aggregate is restarted in one invocation because another invocation has
+/// changed its cursor. Two invocations that publish the same aggregate are rare: a mapping overlaps with
+/// an operator's command.
+const MAX_RESTARTS: u32 = 5;
 
 /// The translator: the domain, and the services that it uses.
 #[derive(Debug, Clone)]
@@ -45,10 +56,23 @@ pub struct Outcome {
     pub counters: Counters,
 }
 
-/// A publication, and whether a service failed for it.
+/// One aggregate's publication in this batch.
 struct Attempt<D: Domain> {
     publication: Publication<D>,
-    failed: bool,
+    /// How often it was restarted.
+    restarts: u32,
+    state: State,
+}
+
+/// Whether anything remains to be done for an aggregate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Events remain to be made ready or published, or the cursor to be saved.
+    Open,
+    /// The aggregate is blocked, and the block is stored although the cursor couldn't be saved.
+    Marked,
+    /// A service failed until the budget was spent.
+    Failed,
 }
 
 /// An aggregate whose cursor can't be read.
@@ -58,10 +82,40 @@ struct UnreadableCursor {
     error: DecodeError,
 }
 
-impl<D: Domain> Attempt<D> {
-    fn is_incomplete(&self) -> bool {
-        self.failed || !self.publication.is_completed()
-    }
+/// The result of work that ran next to publishing.
+enum Worked<D: Domain> {
+    /// The cursors of some aggregates were loaded.
+    Loaded {
+        attempts: Vec<Attempt<D>>,
+        unreadable: Vec<UnreadableCursor>,
+    },
+    /// The cursors of the aggregates at these positions could not be loaded.
+    NotLoaded(Vec<usize>),
+    /// An aggregate's cursor was saved, and events were made ready.
+    Prepared(Box<Attempt<D>>),
+    /// An unreadable cursor was marked, or could not be.
+    Marked {
+        first_position: usize,
+        is_marked: bool,
+    },
+}
+
+type Work<'a, D> = FuturesUnordered<Pin<Box<dyn Future<Output = Worked<D>> + Send + 'a>>>;
+
+/// A batch in progress.
+struct Batch<'a, D: Domain, R, C, P, A> {
+    translator: &'a Translator<D, R, C, P, A>,
+    sources: Sources<'a, D, R, A>,
+}
+
+/// The aggregates of a batch by what they wait for.
+struct Aggregates<'a, D: Domain> {
+    work: Work<'a, D>,
+    /// Those with events to be put.
+    ready: Vec<Attempt<D>>,
+    /// Those that wait until fewer bytes are ready.
+    deferred: Vec<Attempt<D>>,
+    outcome: Outcome,
 }
 
 impl<D, R, C, P, A> Translator<D, R, C, P, A>
@@ -75,139 +129,434 @@ where
     /// Publishes the events of a batch's notifications.
     ///
     /// An aggregate is completed when its events are acknowledged and its cursor is saved, or when the
-    /// cursor contains the reason why its publication is suspended. After a service error, or at the
-    /// deadline, an aggregate is incomplete; this doesn't keep other aggregates from completion. The
-    /// batch has to be delivered again from the first record of the first incomplete aggregate. All
-    /// effects may be repeated: duplicates on the stream are byte-identical, and a cursor only advances.
+    /// cursor contains the reason why its publication is suspended. Failed service calls are retried
+    /// until the budget is spent; an aggregate that isn't completed by then is incomplete, and keeps no
+    /// other from completion. The batch has to be delivered again from the first record of the first
+    /// incomplete aggregate. All effects may be repeated: duplicates on the stream are byte-identical,
+    /// and a cursor only advances.
+    ///
+    /// Cursors are saved for up to four seconds after the end of the budget.
     pub async fn translate(&self, inserted: Vec<InsertedRow>, budget: Budget) -> Outcome {
         let notifications = by_aggregate(inserted, &self.domain);
-        let first_position = notifications
-            .values()
-            .map(|notifications| notifications.first_position)
-            .min();
-        let aggregates = notifications.len();
-        let cursors = match self.load_cursors(&notifications, budget).await {
-            Ok(cursors) => cursors,
-            Err(error) => {
-                tracing::error!(error = %Chain(&error), "the cursors could not be read; the batch will be retried");
-                return Outcome {
-                    resume_at: first_position,
-                    aggregates,
-                    ..Outcome::default()
-                };
-            }
+        let batch = Batch {
+            translator: self,
+            sources: Sources {
+                domain: &self.domain,
+                rows: &self.rows,
+                ambient: &self.ambient,
+                ready: ReadyBytes::new(notifications.len()),
+                calls: ConcurrentCalls::new(CONCURRENCY),
+                budget,
+            },
         };
-        let (mut attempts, unreadable) = begin(notifications, cursors);
-        let unmarked = self.mark_unreadable(&unreadable).await;
+        batch.run(notifications).await
+    }
+}
 
+impl<D, R, C, P, A> Batch<'_, D, R, C, P, A>
+where
+    D: Domain,
+    R: EventRows,
+    C: CursorStore,
+    P: Publisher,
+    A: Ambient,
+{
+    async fn run(&self, notifications: BTreeMap<String, Notifications<D>>) -> Outcome {
+        let mut aggregates = Aggregates {
+            work: Work::new(),
+            ready: Vec::new(),
+            deferred: Vec::new(),
+            outcome: Outcome {
+                aggregates: notifications.len(),
+                ..Outcome::default()
+            },
+        };
+        let mut notifications = notifications.into_iter();
         loop {
-            self.prepare(&mut attempts).await;
-            let mut queues: Vec<&mut Queue> = attempts
-                .iter_mut()
-                .map(|attempt| attempt.publication.queue())
-                .collect();
-            let progress = publish(&self.publisher, &mut queues, budget, &self.ambient).await;
-            for attempt in &mut attempts {
-                attempt.publication.block_at_refused(self.ambient.now());
-            }
-            self.save_cursors(&mut attempts).await;
-            let is_finished = attempts
-                .iter()
-                .all(|attempt| attempt.failed || attempt.publication.is_completed());
-            if is_finished || progress == Progress::OutOfTime {
+            let chunk: Vec<_> = notifications.by_ref().take(MAX_LOADED).collect();
+            if chunk.is_empty() {
                 break;
             }
+            aggregates.work.push(Box::pin(self.load(chunk)));
         }
+        self.publish(&mut aggregates).await;
 
-        let incomplete = attempts
-            .iter()
-            .filter(|attempt| attempt.is_incomplete())
-            .map(|attempt| attempt.publication.first_position());
-        let publications = || attempts.iter().map(|attempt| &attempt.publication);
-        let blocked = publications().filter(|publication| publication.block().is_some());
-        Outcome {
-            resume_at: incomplete.chain(unmarked).min(),
-            aggregates,
-            blocked: unreadable.len() + blocked.count(),
-            counters: publications()
-                .map(Publication::counters)
-                .fold(Counters::default(), Counters::add),
+        // Whatever is left is incomplete; its progress is saved.
+        let mut left = Vec::new();
+        left.append(&mut aggregates.ready);
+        left.append(&mut aggregates.deferred);
+        for attempt in left {
+            aggregates.work.push(Box::pin(self.end(attempt)));
+        }
+        while let Some(worked) = aggregates.work.next().await {
+            match worked {
+                Worked::Loaded {
+                    attempts,
+                    unreadable,
+                } => {
+                    attempts
+                        .iter()
+                        .for_each(|attempt| aggregates.count(attempt));
+                    self.mark_all(unreadable, &mut aggregates);
+                }
+                Worked::Prepared(attempt) => aggregates.count(&attempt),
+                Worked::NotLoaded(_) | Worked::Marked { .. } => {
+                    self.receive(worked, &mut aggregates)
+                }
+            }
+        }
+        aggregates.outcome
+    }
+
+    /// Publishes until all aggregates have ended or the budget is spent.
+    async fn publish<'a>(&'a self, aggregates: &mut Aggregates<'a, D>) {
+        let Translator {
+            publisher, ambient, ..
+        } = self.translator;
+        let budget = self.sources.budget;
+        loop {
+            // Whatever is ready by now shares the next put. Tokio lets a task that doesn't yield make a
+            // limited number of steps only.
+            while let Some(Some(worked)) = aggregates.work.next().now_or_never() {
+                self.receive(worked, aggregates);
+                while let Some(Some(worked)) = aggregates.work.next().now_or_never() {
+                    self.receive(worked, aggregates);
+                }
+                tokio::task::yield_now().await;
+            }
+            if !aggregates.deferred.is_empty() && !self.sources.ready.is_full() {
+                for attempt in aggregates.deferred.drain(..) {
+                    aggregates.work.push(Box::pin(self.prepare(attempt)));
+                }
+                continue;
+            }
+            if aggregates.work.is_empty() && aggregates.ready.is_empty() {
+                return;
+            }
+            let mut worked_meanwhile = Vec::new();
+            let bytes = aggregates.ready_bytes();
+            let round = {
+                let ready = aggregates.ready.iter_mut();
+                let mut queues: Vec<&mut Queue> =
+                    ready.map(|attempt| attempt.publication.queue()).collect();
+                let mut round = pin!(put_next(publisher, &mut queues, budget, ambient));
+                loop {
+                    tokio::select! {
+                        biased;
+                        round = &mut round => break round,
+                        Some(worked) = aggregates.work.next() => worked_meanwhile.push(worked),
+                    }
+                }
+            };
+            self.sources.ready.remove(bytes - aggregates.ready_bytes());
+            self.take_drained(aggregates);
+            for worked in worked_meanwhile {
+                self.receive(worked, aggregates);
+            }
+            let wait = match round {
+                Round::Put => continue,
+                Round::OutOfTime => return,
+                Round::Wait(wait) if !budget.allows(wait) => return,
+                Round::Wait(wait) => Some(wait),
+                Round::Empty => None,
+            };
+            let until_due = async {
+                match wait {
+                    Some(wait) => tokio::time::sleep(wait).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                Some(worked) = aggregates.work.next() => self.receive(worked, aggregates),
+                () = until_due => {}
+            }
+        }
+    }
+
+    /// Takes the aggregates whose ready events are all published or refused, and continues with them.
+    fn take_drained<'a>(&'a self, aggregates: &mut Aggregates<'a, D>) {
+        let now = self.translator.ambient.now();
+        let ready = std::mem::take(&mut aggregates.ready);
+        for mut attempt in ready {
+            attempt.publication.block_at_refused(now);
+            if attempt.publication.queue().pending() > 0 {
+                aggregates.ready.push(attempt);
+            } else {
+                aggregates.work.push(Box::pin(self.prepare(attempt)));
+            }
+        }
+    }
+
+    /// Sorts in what work has led to.
+    fn receive<'a>(&'a self, worked: Worked<D>, aggregates: &mut Aggregates<'a, D>) {
+        match worked {
+            Worked::Loaded {
+                attempts,
+                unreadable,
+            } => {
+                for attempt in attempts {
+                    aggregates.work.push(Box::pin(self.prepare(attempt)));
+                }
+                self.mark_all(unreadable, aggregates);
+            }
+            Worked::NotLoaded(positions) => {
+                for _ in &positions {
+                    self.sources.ready.end_aggregate();
+                }
+                aggregates.outcome.resume_at_first_of(positions);
+            }
+            Worked::Prepared(mut attempt) => {
+                if attempt.publication.queue().pending() > 0 {
+                    aggregates.ready.push(*attempt);
+                } else if attempt.is_open() {
+                    aggregates.deferred.push(*attempt);
+                } else {
+                    self.sources.ready.end_aggregate();
+                    aggregates.count(&attempt);
+                }
+            }
+            Worked::Marked {
+                first_position,
+                is_marked,
+            } => {
+                aggregates.outcome.blocked += 1;
+                let incomplete = (!is_marked).then_some(first_position);
+                aggregates.outcome.resume_at_first_of(incomplete);
+            }
+        }
+    }
+
+    fn mark_all<'a>(
+        &'a self,
+        unreadable: Vec<UnreadableCursor>,
+        aggregates: &mut Aggregates<'a, D>,
+    ) {
+        for cursor in unreadable {
+            self.sources.ready.end_aggregate();
+            aggregates.work.push(Box::pin(self.mark_unreadable(cursor)));
+        }
+    }
+
+    /// Loads the cursors of up to [`MAX_LOADED`] aggregates, and begins their publications.
+    async fn load(&self, notifications: Vec<(String, Notifications<D>)>) -> Worked<D> {
+        let ids: Vec<&str> = notifications.iter().map(|(id, _)| id.as_str()).collect();
+        match self.load_cursors(&ids).await {
+            Ok(cursors) => {
+                let (attempts, unreadable) = begin(notifications, cursors);
+                Worked::Loaded {
+                    attempts,
+                    unreadable,
+                }
+            }
+            Err(error) => {
+                tracing::error!(error = %Chain(&error), "cursors could not be read; the batch will be retried");
+                let positions = notifications.iter().map(|(_, it)| it.first_position);
+                Worked::NotLoaded(positions.collect())
+            }
         }
     }
 
     async fn load_cursors(
         &self,
-        notifications: &BTreeMap<String, Notifications<D>>,
-        budget: Budget,
+        aggregates: &[&str],
     ) -> Result<HashMap<String, Result<Cursor, DecodeError>>, ServiceError> {
-        let aggregates: Vec<&str> = notifications.keys().map(String::as_str).collect();
-        load_all(&self.cursors, &aggregates, budget, &self.ambient).await
+        let Translator {
+            cursors, ambient, ..
+        } = self.translator;
+        load_all(cursors, aggregates, self.sources.budget, ambient).await
     }
 
-    /// Blocks the aggregates whose cursor can't be read. Returns the positions of the aggregates whose
-    /// block could not be saved.
-    async fn mark_unreadable(&self, unreadable: &[UnreadableCursor]) -> Vec<usize> {
-        let mut unmarked = Vec::new();
-        for cursor in unreadable {
-            let block = Block {
-                sequence: Sequence::NONE,
-                row: None,
-                reason: format!("the cursor can't be read: {}", cursor.error),
-                since: self.ambient.now(),
-            };
-            tracing::error!(reason = block.reason, "an aggregate is blocked");
-            if let Err(error) = self.cursors.mark(&cursor.aggregate, &block).await {
-                tracing::error!(error = %Chain(&error), "a block could not be recorded; the batch will be retried");
-                unmarked.push(cursor.first_position);
+    /// Saves an aggregate's cursor, and makes its next events ready.
+    async fn prepare(&self, mut attempt: Attempt<D>) -> Worked<D> {
+        let span = info_span!("aggregate", position = attempt.publication.first_position());
+        async {
+            self.save(&mut attempt).await;
+            if attempt.state != State::Open {
+                return;
+            }
+            if let Err(error) = attempt.publication.prepare(&self.sources).await {
+                self.reading_failed(&mut attempt, &error);
+            }
+            if attempt.publication.is_completed() {
+                self.save(&mut attempt).await;
             }
         }
-        unmarked
+        .instrument(span)
+        .await;
+        Worked::Prepared(Box::new(attempt))
     }
 
-    async fn prepare(&self, attempts: &mut [Attempt<D>]) {
-        let sources = Sources {
-            domain: &self.domain,
-            rows: &self.rows,
-            ambient: &self.ambient,
-            ready: &ReadyBytes::default(),
+    /// Saves the progress of an aggregate that can't be completed in this invocation.
+    async fn end(&self, mut attempt: Attempt<D>) -> Worked<D> {
+        let span = info_span!("aggregate", position = attempt.publication.first_position());
+        self.save(&mut attempt).instrument(span).await;
+        Worked::Prepared(Box::new(attempt))
+    }
+
+    fn reading_failed(&self, attempt: &mut Attempt<D>, error: &ServiceError) {
+        if error.is_permanent() {
+            tracing::error!(error = %Chain(error), "rows can't be read; the aggregate is blocked");
+            let now = self.translator.ambient.now();
+            let problem = "the rows can't be read";
+            attempt.publication.block_at_error(problem, error, now);
+        } else {
+            tracing::error!(error = %Chain(error), "rows could not be read; the batch will be retried");
+            attempt.state = State::Failed;
+        }
+    }
+
+    /// Saves the cursor if it differs from the stored one. If another invocation has changed the stored
+    /// one, loads it and restarts the publication there.
+    async fn save(&self, attempt: &mut Attempt<D>) {
+        while attempt.state == State::Open
+            && let Some(cursor) = attempt.publication.unsaved_cursor()
+        {
+            let publication = &attempt.publication;
+            let (id, read) = (publication.aggregate(), publication.stored_cursor());
+            let cursors = &self.translator.cursors;
+            match self.write(|| cursors.save(id, &cursor, read)).await {
+                Ok(Saved::Stored) => attempt.publication.cursor_saved(cursor),
+                Ok(Saved::Changed) => self.restart(attempt).await,
+                Err(error) if error.is_permanent() => self.mark_unsaved(attempt, &error).await,
+                Err(error) => {
+                    tracing::error!(error = %Chain(&error), "a cursor could not be saved; the batch will be retried");
+                    attempt.state = State::Failed;
+                }
+            }
+        }
+    }
+
+    /// A write that is retried until the time for saving is over.
+    async fn write<T, F: Future<Output = Result<T, ServiceError>>>(
+        &self,
+        operation: impl FnMut() -> F,
+    ) -> Result<T, ServiceError> {
+        let Sources { calls, budget, .. } = &self.sources;
+        let ambient = &self.translator.ambient;
+        calls
+            .retry(budget.extended(SAVING), ambient, BACKOFF, operation)
+            .await
+    }
+
+    /// Loads the cursor again and restarts the publication there, so that the next events are made ready
+    /// from what the other invocation has stored.
+    async fn restart(&self, attempt: &mut Attempt<D>) {
+        attempt.restarts += 1;
+        let publication = &mut attempt.publication;
+        let is_drained = publication.queue().pending() == 0;
+        if !is_drained || attempt.restarts > MAX_RESTARTS {
+            tracing::warn!("another invocation has changed the cursor; the batch will be retried");
+            attempt.state = State::Failed;
+            return;
+        }
+        tracing::info!("another invocation has changed the cursor; it is loaded again");
+        let id = publication.aggregate();
+        let restarted = match self.load_cursors(&[id]).await {
+            Ok(mut cursors) => cursors
+                .remove(id)
+                .unwrap_or_else(|| Ok(Cursor::default()))
+                .and_then(|cursor| publication.restarted(cursor))
+                .map_err(|error| error.to_string()),
+            Err(error) => Err(Chain(&error).to_string()),
         };
-        stream::iter(attempts.iter_mut().filter(|attempt| !attempt.failed))
-            .for_each_concurrent(CONCURRENCY, async |attempt| {
-                let span = info_span!("aggregate", position = attempt.publication.first_position());
-                let prepared = attempt.publication.prepare(&sources).instrument(span.clone());
-                if let Err(error) = prepared.await {
-                    tracing::error!(parent: &span, error = %Chain(&error), "rows could not be read; the batch will be retried");
-                    attempt.failed = true;
-                }
-            })
-            .await;
+        match restarted {
+            Ok(restarted) => *publication = restarted,
+            Err(error) => {
+                tracing::error!(
+                    error,
+                    "a cursor could not be read again; the batch will be retried"
+                );
+                attempt.state = State::Failed;
+            }
+        }
     }
 
-    async fn save_cursors(&self, attempts: &mut [Attempt<D>]) {
-        stream::iter(attempts.iter_mut())
-            .for_each_concurrent(CONCURRENCY, async |attempt| {
-                let publication = &mut attempt.publication;
-                let Some(cursor) = publication.unsaved_cursor() else {
-                    return;
-                };
-                let span = info_span!("aggregate", position = publication.first_position());
-                let read = publication.stored_cursor();
-                let saving = self.cursors.save(publication.aggregate(), &cursor, read);
-                match saving.instrument(span.clone()).await {
-                    Ok(()) => publication.cursor_saved(cursor),
-                    Err(error) => {
-                        tracing::error!(parent: &span, error = %Chain(&error), "a cursor could not be saved; the batch will be retried");
-                        attempt.failed = true;
-                    }
-                }
-            })
-            .await;
+    /// Blocks an aggregate whose cursor the table refuses, such as one whose context is too large.
+    async fn mark_unsaved(&self, attempt: &mut Attempt<D>, error: &ServiceError) {
+        let now = self.translator.ambient.now();
+        let publication = &mut attempt.publication;
+        publication.block_at_error("the cursor can't be saved", error, now);
+        let Some(block) = publication.block() else {
+            return;
+        };
+        attempt.state = match self.mark(publication.aggregate(), block).await {
+            true => State::Marked,
+            false => State::Failed,
+        };
+    }
+
+    /// Blocks an aggregate whose cursor can't be read.
+    async fn mark_unreadable(&self, cursor: UnreadableCursor) -> Worked<D> {
+        let block = Block {
+            sequence: Sequence::NONE,
+            row: None,
+            reason: format!("the cursor can't be read: {}", cursor.error),
+            since: self.translator.ambient.now(),
+        };
+        Worked::Marked {
+            first_position: cursor.first_position,
+            is_marked: self.mark(&cursor.aggregate, &block).await,
+        }
+    }
+
+    /// Stores a block alone. Returns whether it is stored.
+    async fn mark(&self, aggregate: &str, block: &Block) -> bool {
+        tracing::error!(reason = block.reason, "an aggregate is blocked");
+        let cursors = &self.translator.cursors;
+        let marked = self.write(|| cursors.mark(aggregate, block)).await;
+        if let Err(error) = &marked {
+            tracing::error!(error = %Chain(error), "a block could not be recorded; the batch will be retried");
+        }
+        marked.is_ok()
+    }
+}
+
+impl Outcome {
+    /// Notes that the aggregates of the records at these positions are incomplete.
+    fn resume_at_first_of(&mut self, positions: impl IntoIterator<Item = usize>) {
+        self.resume_at = self.resume_at.into_iter().chain(positions).min();
+    }
+}
+
+impl<D: Domain> Attempt<D> {
+    /// Whether events remain to be made ready.
+    fn is_open(&self) -> bool {
+        self.state == State::Open && !self.publication.is_completed()
+    }
+
+    fn is_incomplete(&self) -> bool {
+        match self.state {
+            State::Open => !self.publication.is_completed(),
+            State::Marked => false,
+            State::Failed => true,
+        }
+    }
+}
+
+impl<D: Domain> Aggregates<'_, D> {
+    /// The bytes of the events to be put.
+    fn ready_bytes(&mut self) -> usize {
+        let ready = self.ready.iter_mut();
+        ready
+            .map(|attempt| attempt.publication.queue().bytes())
+            .sum()
+    }
+
+    /// Adds an aggregate that has ended to the outcome.
+    fn count(&mut self, attempt: &Attempt<D>) {
+        let publication = &attempt.publication;
+        let incomplete = attempt.is_incomplete();
+        let incomplete = incomplete.then(|| publication.first_position());
+        self.outcome.resume_at_first_of(incomplete);
+        self.outcome.blocked += usize::from(publication.block().is_some());
+        self.outcome.counters = self.outcome.counters.add(publication.counters());
     }
 }
 
 /// A publication for each aggregate, and the aggregates whose cursor can't be read.
 fn begin<D: Domain>(
-    notifications: BTreeMap<String, Notifications<D>>,
+    notifications: Vec<(String, Notifications<D>)>,
     mut cursors: HashMap<String, Result<Cursor, DecodeError>>,
 ) -> (Vec<Attempt<D>>, Vec<UnreadableCursor>) {
     let mut attempts = Vec::new();
@@ -222,7 +571,8 @@ fn begin<D: Domain>(
         match publication {
             Ok(publication) => attempts.push(Attempt {
                 publication,
-                failed: false,
+                restarts: 0,
+                state: State::Open,
             }),
             Err(error) => unreadable.push(UnreadableCursor {
                 aggregate,

@@ -15,7 +15,7 @@ use millrace_runtime::{Ambient as _, Budget, ServiceError};
 use crate::cursor::{Block, Cursor};
 use crate::notification::InsertedRow;
 use crate::ports::{
-    CursorStore, EventRows, Loaded, MAX_LOADED, Page, Publisher, PutError, Record,
+    CursorStore, EventRows, Loaded, MAX_LOADED, MAX_PAGE_ROWS, Page, Publisher, PutError, Record, Saved,
 };
 use crate::service::{Outcome, Translator};
 
@@ -57,12 +57,22 @@ pub struct World {
     pub throttled: Vec<String>,
     /// Aggregates for whose records Kinesis refuses the whole put.
     pub refused: Vec<String>,
+    /// Aggregates whose rows can't be read.
+    pub unavailable_rows: Vec<String>,
+    /// Aggregates whose cursors can't be loaded, nor any that are loaded in the same call.
+    pub unavailable_cursors: Vec<String>,
+    /// Aggregates whose cursors can't be saved.
+    pub unsaved_cursors: Vec<String>,
+    /// Aggregates whose rows the table refuses to read, for good.
+    pub refused_rows: Vec<String>,
+    /// Aggregates whose cursors the table refuses to save, for good.
+    pub refused_cursors: Vec<String>,
     /// How many cursors a load processes at most.
     pub loaded_per_call: usize,
     /// How often cursors were loaded.
     pub loads: usize,
-    /// How many event rows pages have returned.
-    pub paged: usize,
+    /// The highest sequence of each aggregate that pages have returned.
+    pub paged: HashMap<String, u64>,
     /// How many events that came in pages were at most not on the stream yet when a put was made.
     pub most_held: usize,
 }
@@ -76,6 +86,23 @@ pub struct TestServices<D> {
 
 fn error() -> ServiceError {
     ServiceError::new("a simulated call", "a simulated fault")
+}
+
+fn refusal() -> ServiceError {
+    ServiceError::permanent("a simulated call", "ValidationException")
+}
+
+impl World {
+    fn check_rows(&self, aggregate: &str) -> Result<(), ServiceError> {
+        let is_in = |ids: &[String]| ids.iter().any(|id| id == aggregate);
+        if is_in(&self.unavailable_rows) {
+            return Err(error());
+        }
+        if is_in(&self.refused_rows) {
+            return Err(refusal());
+        }
+        Ok(())
+    }
 }
 
 impl<D: Domain + Clone> TestServices<D> {
@@ -237,11 +264,17 @@ impl<D: Domain + Clone> EventRows for &TestServices<D> {
         aggregate: &str,
         after: Option<Version>,
         before: Option<Version>,
+        limit: usize,
     ) -> Result<Page, ServiceError> {
+        assert!(
+            (1..=MAX_PAGE_ROWS).contains(&limit),
+            "a page of {limit} rows"
+        );
         if self.fault() != Fault::None {
             return Err(error());
         }
         let mut world = self.world();
+        world.check_rows(aggregate)?;
         let whole = world.table.get(aggregate).into_iter().flatten();
         let whole = whole.map(|(version, row)| (version.to_string(), row));
         let odd = world.odd_rows.iter().filter(|((id, _), _)| id == aggregate);
@@ -256,10 +289,13 @@ impl<D: Domain + Clone> EventRows for &TestServices<D> {
                 && before.is_none_or(|before| *version < number(before))
         });
         let mut rows: Vec<Attributes> = rows.into_values().collect();
-        let more = rows.len() > world.page_rows;
-        rows.truncate(world.page_rows);
-        let snapshots = rows.iter().filter(|row| row::is_plainly_a_snapshot(row));
-        world.paged += rows.len() - snapshots.count();
+        let limit = limit.min(world.page_rows);
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        if let Some(last) = rows.iter().filter_map(|row| row::version(row).ok()).max() {
+            let paged = world.paged.entry(aggregate.to_owned()).or_default();
+            *paged = (*paged).max(last.sequence().get());
+        }
         Ok(Page { rows, more })
     }
 
@@ -272,6 +308,7 @@ impl<D: Domain + Clone> EventRows for &TestServices<D> {
             return Err(error());
         }
         let world = self.world();
+        world.check_rows(aggregate)?;
         Ok(match version.parse::<u64>() {
             Ok(version) => world
                 .table
@@ -293,6 +330,10 @@ impl<D: Domain + Clone> CursorStore for &TestServices<D> {
             return Err(error());
         }
         let mut world = self.world();
+        let is_unavailable = |id: &&str| world.unavailable_cursors.iter().any(|it| it == id);
+        if aggregates.iter().any(is_unavailable) {
+            return Err(error());
+        }
         let processed = world.loaded_per_call.min(aggregates.len());
         let (processed, unprocessed) = aggregates.split_at(processed);
         world.loads += 1;
@@ -310,12 +351,19 @@ impl<D: Domain + Clone> CursorStore for &TestServices<D> {
         aggregate: &str,
         cursor: &Cursor,
         read: &Cursor,
-    ) -> Result<(), ServiceError> {
+    ) -> Result<Saved, ServiceError> {
         let fault = self.fault();
         if fault == Fault::Lost {
             return Err(error());
         }
         let mut world = self.world();
+        let is_in = |ids: &[String]| ids.iter().any(|id| id == aggregate);
+        if is_in(&world.unsaved_cursors) {
+            return Err(error());
+        }
+        if is_in(&world.refused_cursors) {
+            return Err(refusal());
+        }
         let acknowledged = world
             .stream
             .iter()
@@ -346,10 +394,10 @@ impl<D: Domain + Clone> CursorStore for &TestServices<D> {
                 .cursors
                 .insert(aggregate.to_owned(), Ok(cursor.clone()));
         } else if cursor.blocked.is_some() || !is_as_far {
-            return Err(error());
+            return Ok(Saved::Changed);
         }
         if fault == Fault::None {
-            Ok(())
+            Ok(Saved::Stored)
         } else {
             Err(error())
         }
@@ -380,7 +428,8 @@ impl<D: Domain + Clone> Publisher for &TestServices<D> {
         }
         let mut world = self.world();
         world.puts.push(records.len());
-        let held = world.paged.saturating_sub(world.stream.len());
+        let paged = usize::try_from(world.paged.values().sum::<u64>()).expect("it fits");
+        let held = paged.saturating_sub(world.stream.len());
         world.most_held = world.most_held.max(held);
         if keys
             .iter()

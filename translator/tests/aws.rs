@@ -17,10 +17,11 @@ use aws_sdk_kinesis::operation::put_records::{PutRecordsError, PutRecordsOutput}
 use aws_sdk_kinesis::types::PutRecordsResultEntry;
 use aws_smithy_mocks::{RuleMode, mock, mock_client};
 use millrace_core::{Attribute, Attributes, DecodeError, Sequence, Timestamp, Version};
+use millrace_runtime::Chain;
 use millrace_translator::adapters::dynamodb::{CursorTable, EventsTable};
 use millrace_translator::adapters::kinesis::DomainStream;
 use millrace_translator::cursor::{Block, Cursor};
-use millrace_translator::ports::{CursorStore, EventRows, Publisher, PutError, Record};
+use millrace_translator::ports::{CursorStore, EventRows, Publisher, PutError, Record, Saved};
 use proptest::prelude::*;
 
 fn s(text: &str) -> AttributeValue {
@@ -156,6 +157,7 @@ async fn rows_are_read_consistently_in_order_and_page_by_page() {
             let values = request.expression_attribute_values().expect("values");
             request.table_name() == Some("events")
                 && request.consistent_read() == Some(true)
+                && request.limit() == Some(500)
                 && request.scan_index_forward() != Some(false)
                 && request.key_condition_expression() == Some("#id = :id AND #version < :before")
                 && values[":id"] == s("a")
@@ -172,7 +174,7 @@ async fn rows_are_read_consistently_in_order_and_page_by_page() {
     let client = mock_client!(aws_sdk_dynamodb, [&rule]);
     let version = |v| Some(Version::new(v).expect("valid"));
     let page = EventsTable::new(client, "events".into())
-        .page("a", version(3), version(7))
+        .page("a", version(3), version(7), 500)
         .await
         .expect("read");
     assert_eq!(page.rows.len(), 1);
@@ -189,11 +191,12 @@ async fn a_page_without_bounds_is_of_all_rows() {
             request.key_condition_expression() == Some("#id = :id")
                 && request.exclusive_start_key().is_none()
                 && request.consistent_read() == Some(true)
+                && request.limit() == Some(32)
         })
         .then_output(|| QueryOutput::builder().build());
     let client = mock_client!(aws_sdk_dynamodb, [&rule]);
     let table = EventsTable::new(client, "events".into());
-    assert!(!table.page("a", None, None).await.expect("read").more);
+    assert!(!table.page("a", None, None, 32).await.expect("read").more);
 }
 
 #[tokio::test]
@@ -482,7 +485,12 @@ async fn a_cursor_that_someone_else_moved_counts_only_where_it_tells_as_much() {
         let client = mock_client!(aws_sdk_dynamodb, [&rule]);
         let table = CursorTable::new(client, "cursors".into());
         let result = table.save("a", &saved, &cursor(None)).await;
-        assert_eq!(result.is_ok(), is_told, "{stored:?}, {saved:?}");
+        let expected = if is_told {
+            Saved::Stored
+        } else {
+            Saved::Changed
+        };
+        assert_eq!(result.ok(), Some(expected), "{stored:?}, {saved:?}");
     }
 }
 
@@ -515,6 +523,24 @@ async fn a_throttled_write_of_a_cursor_or_a_mark_is_an_error() {
     let table = CursorTable::new(client, "cursors".into());
     assert!(table.save("a", &cursor(None), &cursor(None)).await.is_err());
     assert!(table.mark("a", &block()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_write_that_the_table_refuses_is_a_permanent_error_that_quotes_nothing() {
+    let rule = mock!(aws_sdk_dynamodb::Client::update_item).then_error(|| {
+        let details = ErrorMetadata::builder().code("ValidationException");
+        UpdateItemError::generic(details.message("it quotes the item").build())
+    });
+    let client = mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, [&rule]);
+    let table = CursorTable::new(client, "cursors".into());
+    let saving = table.save("a", &cursor(None), &cursor(None)).await;
+    let error = saving.expect_err("it is refused");
+    assert!(error.is_permanent());
+    let text = Chain(&error).to_string();
+    assert_eq!(
+        text,
+        "UpdateItem on the cursor table failed: ValidationException"
+    );
 }
 
 fn any_value() -> impl Strategy<Value = AttributeValue> {

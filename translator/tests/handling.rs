@@ -144,7 +144,7 @@ async fn the_answer_names_the_first_record_that_is_not_through_and_only_it() {
 #[tokio::test(start_paused = true)]
 async fn a_record_without_a_sequence_number_stands_for_the_whole_batch() {
     let services = services();
-    services.world().faults.push_back(Fault::Lost);
+    services.world().throttled.push("a".to_owned());
     let mut nameless = record(0, "INSERT", &created("a"));
     nameless["dynamodb"]
         .as_object_mut()
@@ -224,8 +224,8 @@ async fn an_invocation_measures_what_came_of_it() {
     invoke(&services, vec![record(0, "INSERT", &created("a"))]).await;
 
     // A repeat, an event behind a missing one, and a row that nobody can read; and the first put
-    // of the missing event is lost, after the cursors and two rows were read.
-    let calls_before = [Fault::None; 3];
+    // of the missing event is lost, after the cursors and two rows were read and the block was saved.
+    let calls_before = [Fault::None; 4];
     services.world().faults.extend(calls_before);
     services.world().faults.push_back(Fault::Lost);
     let mut odd = created("b");

@@ -145,6 +145,19 @@ async fn a_put_carries_five_hundred_records_at_most() {
     assert_eq!(calls(&stream), [MAX_RECORDS, 1]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn queues_beyond_what_one_put_takes_have_their_turn() {
+    let stream = Stream::default();
+    let mut queues = queues(&vec![vec![100; 3]; 2 * MAX_RECORDS + 1]);
+    publish_all(&stream, &mut queues).await;
+    let stored = stream.stored.lock().expect("unpoisoned");
+    let first_round = &stored[..queues.len()];
+    assert!(first_round.iter().all(|(_, event)| *event == 1));
+    // In the end no queue has an event left when another one has two.
+    let rest = &stored[stored.len() - queues.len()..];
+    assert!(rest.iter().all(|(_, event)| *event >= 2));
+}
+
 fn size() -> impl Strategy<Value = usize> {
     prop_oneof![
         6 => 12..2_000_usize,

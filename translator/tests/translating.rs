@@ -256,8 +256,8 @@ async fn a_block_lifts_itself_when_the_row_can_be_read_and_reads_on_to_the_end()
 /// Two invocations may hold news of one account at once: a stream may spread an account's rows over
 /// its shards, and an invocation that ran out of time may still have a call on its way.
 #[tokio::test(start_paused = true)]
-async fn a_block_that_another_invocation_sets_meanwhile_stays() {
-    for (blocked_at, is_through) in [(3, true), (2, false)] {
+async fn a_block_that_another_invocation_sets_meanwhile_stays_or_is_examined() {
+    for (blocked_at, is_examined) in [(3, false), (2, true)] {
         let services = services();
         let rows = services.append("a", &history(4));
         let theirs = Cursor {
@@ -273,8 +273,15 @@ async fn a_block_that_another_invocation_sets_meanwhile_stays() {
         services.world().overtaken = Some(theirs.clone());
         // Rows 1, 3 and 4 hold events 1 to 3; row 2 is a snapshot.
         let outcome = services.translate(&rows[..4]).await;
-        assert_eq!(services.cursor("a"), theirs);
-        assert_eq!(outcome.resume_at.is_none(), is_through);
+        assert_eq!(outcome.resume_at, None);
+        if is_examined {
+            // Their cursor is behind this one: publication is restarted there, and no row is missing.
+            assert_eq!(services.cursor("a").published_through.get(), 4);
+            assert_eq!(services.cursor("a").blocked, None);
+            assert_eq!(services.first_occurrences("a"), dense(4));
+        } else {
+            assert_eq!(services.cursor("a"), theirs);
+        }
     }
 }
 
@@ -556,9 +563,8 @@ async fn a_cursor_that_was_reset_is_not_taken_back_ahead() {
     };
     services.world().overtaken = Some(reset.clone());
     let newest = &rows[rows.len() - 1..];
-    assert_eq!(services.translate(newest).await.resume_at, Some(0));
-    assert_eq!(services.cursor("a"), reset);
     assert!(through(services.translate(newest).await));
+    assert_eq!(services.cursor("a"), reset);
 }
 
 /// Nobody notifies of it any more, so reading the table has to find it, wherever a page ends.
@@ -795,10 +801,144 @@ async fn many_accounts_share_their_puts() {
 async fn a_batch_whose_cursors_cannot_be_read_is_taken_up_again_from_its_first_event() {
     let services = services();
     let rows = services.append("a", &history(2));
-    services.world().faults.push_back(Fault::Lost);
+    services.world().unavailable_cursors.push("a".to_owned());
     let outcome = services.translate(&rows).await;
     assert_eq!((outcome.resume_at, outcome.aggregates), (Some(0), 1));
     assert_eq!(services.sequences("a"), Vec::<u64>::new());
+}
+
+/// Rows that notify of the newest event of each of these aggregates, of which none is published.
+fn newest_of(services: &Services, ids: &[String], events: i64) -> Vec<Attributes> {
+    ids.iter()
+        .map(|id| {
+            let mut rows = services.append(id, &history(events));
+            rows.retain(|row| !is_plainly_a_snapshot(row));
+            rows.pop().expect("an event")
+        })
+        .collect()
+}
+
+fn ids(number: usize) -> Vec<String> {
+    (0..number).map(|number| format!("a{number:04}")).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_fail_for_a_while_are_retried_within_the_invocation() {
+    // The load, the page, a put, and the save.
+    for failing in 0..4 {
+        for fault in [Fault::Lost, Fault::Ambiguous] {
+            let services = services();
+            let newest = newest_of(&services, &ids(1), 2);
+            let faults = [Fault::None; 3].into_iter().take(failing);
+            services.world().faults = faults.chain([fault, fault]).collect();
+            let outcome = services.translate(&newest).await;
+            assert_eq!(outcome.resume_at, None, "{failing} {fault:?}");
+            assert_eq!(services.first_occurrences("a0000"), dense(2));
+            assert_eq!(services.cursor("a0000").published_through.get(), 2);
+        }
+    }
+}
+
+/// The invocation is stopped after a second, long before its budget is spent and the failing calls are
+/// given up.
+#[tokio::test(start_paused = true)]
+async fn an_aggregate_whose_calls_fail_delays_no_other() {
+    let services = services();
+    let ids = ids(350);
+    let newest = newest_of(&services, &ids, 3);
+    {
+        let mut world = services.world();
+        world.unavailable_rows.push("a0150".to_owned());
+        world.unavailable_cursors.push("a0250".to_owned());
+        world.unsaved_cursors.push("a0001".to_owned());
+    }
+    let second = Duration::from_secs(1);
+    let stopped = tokio::time::timeout(second, services.translate(&newest)).await;
+    assert!(stopped.is_err(), "the failing calls are retried still");
+    // The cursors of a hundred aggregates are loaded together.
+    let loaded_together = 200..300;
+    for (number, id) in ids.iter().enumerate() {
+        if number == 150 || number == 1 || loaded_together.contains(&number) {
+            continue;
+        }
+        assert_eq!(services.sequences(id), dense(3), "{id}");
+        assert_eq!(services.cursor(id).published_through.get(), 3, "{id}");
+    }
+    assert_eq!(services.sequences("a0001"), dense(3));
+
+    let outcome = services.translate(&newest).await;
+    assert_eq!(outcome.resume_at, Some(1));
+    {
+        let mut world = services.world();
+        world.unavailable_rows.clear();
+        world.unavailable_cursors.clear();
+        world.unsaved_cursors.clear();
+    }
+    assert!(through(services.translate(&newest[1..]).await));
+    for id in &ids {
+        assert_eq!(services.first_occurrences(id), dense(3), "{id}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_aggregate_whose_cursor_the_table_refuses_is_blocked_and_no_other() {
+    let services = services();
+    let ids = ids(3);
+    let newest = newest_of(&services, &ids, 3);
+    services.world().refused_cursors.push("a0001".to_owned());
+    let outcome = services.translate(&newest).await;
+    assert_eq!((outcome.resume_at, outcome.blocked), (None, 1));
+    let block = services.world().marks["a0001"].clone();
+    let reason = "the cursor can't be saved: a simulated call failed: ValidationException";
+    assert_eq!(block.reason, reason);
+    for id in ["a0000", "a0002"] {
+        assert_eq!(services.cursor(id).published_through.get(), 3, "{id}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_aggregate_whose_rows_the_table_refuses_to_read_is_blocked_and_no_other() {
+    let services = services();
+    let ids = ids(3);
+    let newest = newest_of(&services, &ids, 3);
+    services.world().refused_rows.push("a0001".to_owned());
+    let outcome = services.translate(&newest).await;
+    assert_eq!((outcome.resume_at, outcome.blocked), (None, 1));
+    let block = services.cursor("a0001").blocked.expect("it is blocked");
+    assert!(block.reason.ends_with(": ValidationException"), "{block:?}");
+    for id in ["a0000", "a0002"] {
+        assert_eq!(services.cursor(id).published_through.get(), 3, "{id}");
+    }
+}
+
+/// Each of them has more than its share, and together more than the bound.
+#[tokio::test(start_paused = true)]
+async fn each_of_a_thousand_aggregates_has_an_event_in_the_first_round() {
+    let services = services();
+    services.world().page_rows = 500;
+    let ids = ids(1_000);
+    let newest = newest_of(&services, &ids, 22);
+    let longest = "\u{1d11e}".repeat(255);
+    for row in services
+        .world()
+        .table
+        .values_mut()
+        .flat_map(|rows| rows.values_mut())
+    {
+        row.insert("CorrelationId".into(), Attribute::text(&longest));
+        row.insert("CausationId".into(), Attribute::text(&longest));
+    }
+    assert!(through(services.translate(&newest).await));
+    let world = services.world();
+    let mut first_round: Vec<&str> = world.stream[..1_000]
+        .iter()
+        .map(|record| record.partition_key.as_str())
+        .collect();
+    first_round.sort_unstable();
+    first_round.dedup();
+    assert_eq!(first_round.len(), 1_000);
+    let bytes: usize = world.stream.iter().map(|record| record.size()).sum();
+    assert!(bytes > MAX_READY_BYTES * 5 / 4, "{bytes} are too few");
 }
 
 fn fault() -> impl Strategy<Value = Fault> {

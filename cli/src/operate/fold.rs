@@ -9,6 +9,7 @@ use millrace_core::{
     StoredRowOf, Version, row,
 };
 use millrace_runtime::ServiceError;
+use millrace_translator::ports::MAX_PAGE_ROWS;
 
 use super::ports::EventLog;
 
@@ -151,7 +152,10 @@ impl<'a, D: Project, L: EventLog> Fold<'a, D, L> {
     }
 
     async fn read(&mut self) -> Result<(), ServiceError> {
-        let page = self.events.page(self.aggregate, self.after, None).await?;
+        let page = self
+            .events
+            .page(self.aggregate, self.after, None, MAX_PAGE_ROWS)
+            .await?;
         // A page that is empty has no next one to ask for from another place.
         self.more = page.more && !page.rows.is_empty();
         // The fold ends at a row whose version can't be read, so there is no page after it.

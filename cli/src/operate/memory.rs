@@ -15,7 +15,7 @@ use millrace_runtime::testing::TestAmbient;
 use millrace_runtime::{Ambient as _, ServiceError};
 use millrace_translator::cursor::{Block, Cursor};
 use millrace_translator::ports::{
-    CursorStore, EventRows, Loaded, Page, Publisher, PutError, Record,
+    CursorStore, EventRows, Loaded, Page, Publisher, PutError, Record, Saved,
 };
 
 use super::ports::{AggregateIds, CursorRepair, EventLog, IdPage, Reset, Segment, StoredCursor};
@@ -180,6 +180,7 @@ impl EventRows for Memory {
         aggregate: &str,
         after: Option<Version>,
         before: Option<Version>,
+        limit: usize,
     ) -> Result<Page, ServiceError> {
         let world = self.world();
         if world.unavailable.contains(aggregate) {
@@ -190,7 +191,7 @@ impl EventRows for Memory {
         };
         let mut rows =
             rows.range(after.map_or(0, Version::get) + 1..before.map_or(u64::MAX, Version::get));
-        let page = rows.by_ref().take(PAGE_ROWS);
+        let page = rows.by_ref().take(PAGE_ROWS.min(limit));
         Ok(Page {
             rows: page.map(|(_, row)| row.clone()).collect(),
             more: rows.next().is_some(),
@@ -238,7 +239,7 @@ impl CursorStore for Memory {
         aggregate: &str,
         cursor: &Cursor,
         _read: &Cursor,
-    ) -> Result<(), ServiceError> {
+    ) -> Result<Saved, ServiceError> {
         let mut world = self.world();
         if let Some(Ok(stored)) = world.cursors.get(aggregate) {
             assert!(
@@ -249,7 +250,7 @@ impl CursorStore for Memory {
         world
             .cursors
             .insert(aggregate.to_owned(), Ok(cursor.clone()));
-        Ok(())
+        Ok(Saved::Stored)
     }
 
     async fn mark(&self, aggregate: &str, block: &Block) -> Result<(), ServiceError> {

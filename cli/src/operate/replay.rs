@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use millrace_core::Sequence;
 use millrace_runtime::ServiceError;
 use millrace_translator::cursor::{Block, Cursor};
-use millrace_translator::ports::{CursorStore, Loaded};
+use millrace_translator::ports::{CursorStore, Loaded, Saved};
 
 use super::ports::RunProgress;
 
@@ -93,7 +93,7 @@ impl<C: CursorStore, R: RunProgress> CursorStore for ReplayCursors<'_, C, R> {
         aggregate: &str,
         cursor: &Cursor,
         read: &Cursor,
-    ) -> Result<(), ServiceError> {
+    ) -> Result<Saved, ServiceError> {
         let Replay { mut stored, .. } = self.replay(aggregate).unwrap_or_default();
         if cursor.published_through >= stored.published_through {
             let mut passing = cursor.clone();
@@ -102,13 +102,16 @@ impl<C: CursorStore, R: RunProgress> CursorStore for ReplayCursors<'_, C, R> {
                 passing.blocked.clone_from(&stored.blocked);
             }
             if passing != stored {
-                self.stored.save(aggregate, &passing, &stored).await?;
+                if self.stored.save(aggregate, &passing, &stored).await? == Saved::Changed {
+                    return Ok(Saved::Changed);
+                }
                 stored = passing;
             }
         }
         let replayed = cursor.clone();
         self.keep(aggregate, Replay { stored, replayed });
-        self.progress.record(aggregate, cursor.published_through)
+        self.progress.record(aggregate, cursor.published_through)?;
+        Ok(Saved::Stored)
     }
 
     async fn mark(&self, aggregate: &str, block: &Block) -> Result<(), ServiceError> {

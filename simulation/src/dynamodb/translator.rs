@@ -3,7 +3,7 @@
 use millrace_core::{Attributes, Sequence, Version};
 use millrace_runtime::ServiceError;
 use millrace_translator::cursor::{Block, Cursor};
-use millrace_translator::ports::{CursorStore, EventRows, Loaded, MAX_LOADED, Page};
+use millrace_translator::ports::{CursorStore, EventRows, Loaded, MAX_LOADED, Page, Saved};
 
 use super::events::halves;
 use super::operators::unreadable;
@@ -18,11 +18,12 @@ impl EventRows for Services {
         aggregate: &str,
         after: Option<Version>,
         before: Option<Version>,
+        limit: usize,
     ) -> Result<Page, ServiceError> {
         let page = self
             .read("Query of a range of rows", |world| {
                 // A page ends wherever it comes to 1 MB.
-                let most = world.rng.usize(1..30);
+                let most = world.rng.usize(1..30).min(limit);
                 let after = after.map_or(0, |after| 2 * after.get());
                 let before = before.map_or(u64::MAX, |before| 2 * before.get());
                 let range = after + 1..before;
@@ -98,7 +99,7 @@ impl CursorStore for Services {
         aggregate: &str,
         cursor: &Cursor,
         read: &Cursor,
-    ) -> Result<(), ServiceError> {
+    ) -> Result<Saved, ServiceError> {
         let aggregate = aggregate.to_owned();
         let mut cursor = cursor.clone();
         let read = read.blocked.clone();
@@ -110,7 +111,7 @@ impl CursorStore for Services {
                 cursor.blocked = None;
             }
             if world.unreadable_cursors.contains(&aggregate) {
-                return Err(ServiceError::new("UpdateItem of a cursor", "no number"));
+                return Saved::Changed;
             }
             let stored = world.cursors.get(&aggregate).cloned().unwrap_or_default();
             let has_moved = cursor.published_through > stored.published_through;
@@ -132,11 +133,11 @@ impl CursorStore for Services {
                 }
                 world.cursors.insert(aggregate, cursor);
             } else if cursor.blocked.is_some() || !is_as_far {
-                return Err(ServiceError::new("UpdateItem of a cursor", "it has moved"));
+                return Saved::Changed;
             }
-            Ok(())
+            Saved::Stored
         })
-        .await?
+        .await
     }
 
     async fn mark(&self, aggregate: &str, block: &Block) -> Result<(), ServiceError> {

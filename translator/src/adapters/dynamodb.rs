@@ -10,18 +10,15 @@ use aws_sdk_dynamodb::types::{
 use millrace_core::cursor::{BLOCKED, ID, PUBLISHED_THROUGH, is_reserved_column};
 use millrace_core::{Attribute, Attributes, DecodeError, Sequence, Timestamp, Version, row};
 use millrace_runtime::ServiceError;
-use millrace_runtime::dynamodb::{from_item, stored_row, to_item, to_value};
+use millrace_runtime::dynamodb::{from_item, service_error, stored_row, to_item, to_value};
 
 use crate::cursor::{Block, Cursor};
-use crate::ports::{CursorStore, EventRows, Loaded, Page};
+use crate::ports::{CursorStore, EventRows, Loaded, MAX_PAGE_ROWS, Page, Saved};
 
 const BLOCKED_SEQUENCE: &str = "Sequence";
 const BLOCKED_ROW: &str = "Row";
 const BLOCKED_REASON: &str = "Reason";
 const BLOCKED_SINCE: &str = "Since";
-
-/// Rows a page; a page holds fewer where they come to 1 MB.
-const PAGE_ROWS: i32 = 500;
 
 /// The events table.
 #[derive(Debug, Clone)]
@@ -87,6 +84,7 @@ impl EventRows for EventsTable {
         aggregate: &str,
         after: Option<Version>,
         before: Option<Version>,
+        limit: usize,
     ) -> Result<Page, ServiceError> {
         let id = AttributeValue::S(aggregate.to_owned());
         let number = |version: Version| AttributeValue::N(version.to_string());
@@ -104,7 +102,7 @@ impl EventRows for EventsTable {
             .expression_attribute_names("#id", row::ID)
             .expression_attribute_values(":id", id)
             .set_exclusive_start_key(start)
-            .limit(PAGE_ROWS);
+            .limit(i32::try_from(limit.min(MAX_PAGE_ROWS)).unwrap_or(i32::MAX));
         query = match before {
             None => query.key_condition_expression("#id = :id"),
             Some(before) => query
@@ -115,7 +113,7 @@ impl EventRows for EventsTable {
         let answer = query
             .send()
             .await
-            .map_err(|error| ServiceError::new("Query on the events table", error))?;
+            .map_err(|error| service_error("Query on the events table", error))?;
         Ok(Page {
             more: answer.last_evaluated_key.is_some_and(|key| !key.is_empty()),
             rows: answer
@@ -155,7 +153,7 @@ impl CursorStore for CursorTable {
             .request_items(&self.table, request)
             .send()
             .await
-            .map_err(|error| ServiceError::new(ACTION, error))?;
+            .map_err(|error| service_error(ACTION, error))?;
         let items = answer.responses.unwrap_or_default().into_values().flatten();
         let unprocessed = answer.unprocessed_keys.unwrap_or_default();
         Ok(Loaded {
@@ -175,7 +173,7 @@ impl CursorStore for CursorTable {
         aggregate: &str,
         cursor: &Cursor,
         read: &Cursor,
-    ) -> Result<(), ServiceError> {
+    ) -> Result<Saved, ServiceError> {
         const ACTION: &str = "UpdateItem on the cursor table";
         let through = AttributeValue::N(cursor.published_through.to_string());
         let mut request = self
@@ -227,17 +225,19 @@ impl CursorStore for CursorTable {
             .condition_expression(format!("{position} AND {same_block}"))
             .send();
         let Err(error) = saving.await else {
-            return Ok(());
+            return Ok(Saved::Stored);
         };
         match error.as_service_error() {
-            Some(UpdateItemError::ConditionalCheckFailedException(failed))
-                if cursor.blocked.is_none()
-                    && failed.item().and_then(published_through)
-                        >= Some(cursor.published_through) =>
-            {
-                Ok(())
+            Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                let stored = failed.item().and_then(published_through);
+                let contains = cursor.blocked.is_none() && stored >= Some(cursor.published_through);
+                Ok(if contains {
+                    Saved::Stored
+                } else {
+                    Saved::Changed
+                })
             }
-            _ => Err(ServiceError::new(ACTION, error)),
+            _ => Err(service_error(ACTION, error)),
         }
     }
 
@@ -251,7 +251,7 @@ impl CursorStore for CursorTable {
             .send()
             .await
             .map(|_| ())
-            .map_err(|error| ServiceError::new("UpdateItem on the cursor table", error))
+            .map_err(|error| service_error("UpdateItem on the cursor table", error))
     }
 }
 

@@ -8,7 +8,7 @@ use millrace_cli::operate::ports::{CursorRepair as _, Reset};
 use millrace_core::{Attributes, Sequence, Timestamp};
 use millrace_translator::adapters::dynamodb::CursorTable;
 use millrace_translator::cursor::{Block, Cursor};
-use millrace_translator::ports::CursorStore as _;
+use millrace_translator::ports::{CursorStore as _, Saved};
 
 use crate::pipeline::Pipeline;
 
@@ -84,7 +84,8 @@ pub(crate) async fn saves_that_race_leave_the_later_cursor_and_no_lost_block(
     let item = Item::new(pipeline, "conditions-of-saving");
     let save = async |saved: &Cursor, read: Option<&Block>| {
         let read = cursor(0, read.cloned());
-        item.table.save(item.id, saved, &read).await.is_ok()
+        let result = item.table.save(item.id, saved, &read).await;
+        matches!(result, Ok(Saved::Stored))
     };
     for _ in 0..ROUNDS {
         item.begin(None).await?;
