@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use futures_util::stream::{self, StreamExt as _};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use millrace_core::view::{self, HistoryEntryOf, ViewOf};
 use millrace_core::{
     Attribute, Attributes, DecodeError, EncodeError, Envelope, Project, Sequence, SequenceGate,
@@ -13,17 +13,19 @@ use millrace_core::{
 };
 use millrace_runtime::item_size::{MAX_ITEM_BYTES, item_size};
 use millrace_runtime::kinesis::KinesisRecord;
-use millrace_runtime::{Ambient, Backoff, Budget, Chain, ServiceError, isolated};
+use millrace_runtime::{
+    Ambient, Backoff, Budget, Chain, ConcurrentCalls, ServiceError, isolated, isolated_future,
+};
 use tracing::{Instrument as _, info_span};
 
 use crate::history;
 use crate::ports::{REVISION, ReadModel, Saved};
 use crate::stale::Stale;
 
-/// How many aggregates are projected at once.
+/// How many aggregates are projected at once. One that waits for its retry isn't counted.
 const CONCURRENCY: usize = 16;
-/// How many attempts an aggregate has in one invocation; after that Lambda delivers its records again.
-const MAX_ATTEMPTS: u32 = 5;
+/// What an error of a whole attempt calls it.
+const ACTION: &str = "projecting the aggregate";
 const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(50),
     cap: Duration::from_secs(2),
@@ -70,6 +72,15 @@ struct Completed {
     oldest: Option<Timestamp>,
 }
 
+impl Completed {
+    /// Nothing was applied, because the view can't be updated.
+    const STALE: Self = Self {
+        is_stale: true,
+        applied: 0,
+        oldest: None,
+    };
+}
+
 /// An aggregate's records of a batch, in the stream's order.
 struct Delivered<P> {
     aggregate: String,
@@ -98,37 +109,29 @@ struct HistoryItem {
     time: Timestamp,
 }
 
-/// Why an aggregate is incomplete after an attempt.
-#[derive(Debug, thiserror::Error)]
-enum Incomplete {
-    #[error(transparent)]
-    Service(#[from] ServiceError),
-    #[error("another writer has changed the view")]
-    Conflict,
-    #[error("the time budget is spent")]
-    OutOfTime,
-}
-
 impl<D: Project, M: ReadModel, A: Ambient> Projector<D, M, A> {
     /// Projects a batch.
     ///
     /// An aggregate is completed once its view includes every event of the batch that follows without
-    /// a gap, and is stale if one doesn't. After service errors and without time, an aggregate is
-    /// incomplete, whatever the others are; Lambda delivers the batch again from the first record of
-    /// the first of them. Duplicates change nothing.
+    /// a gap, and is stale if one doesn't, or if its code panics or the service refuses its items. Other
+    /// service errors are retried until the budget is spent; then the aggregate is incomplete, whatever
+    /// the others are, and Lambda delivers the batch again from the first record of the first of them.
+    /// Duplicates change nothing.
     pub async fn project(&self, records: Vec<KinesisRecord>, budget: Budget) -> Outcome {
         let delivered = by_aggregate::<D>(records);
         let aggregates = delivered.len();
-        let results: Vec<(usize, Option<Completed>)> = stream::iter(delivered)
+        let calls = ConcurrentCalls::new(CONCURRENCY);
+        let results: Vec<(usize, Option<Completed>)> = delivered
+            .into_iter()
             .map(async |delivered| {
                 let span = info_span!("aggregate", position = delivered.first);
                 let completed = self
-                    .project_aggregate(&delivered, budget)
+                    .project_aggregate(&delivered, &calls, budget)
                     .instrument(span)
                     .await;
                 (delivered.first, completed)
             })
-            .buffer_unordered(CONCURRENCY)
+            .collect::<FuturesUnordered<_>>()
             .collect()
             .await;
         let completed = || results.iter().filter_map(|(_, completed)| *completed);
@@ -149,33 +152,36 @@ impl<D: Project, M: ReadModel, A: Ambient> Projector<D, M, A> {
         }
     }
 
-    /// Projects one aggregate's events, in several attempts if a service fails. `None` if it is
+    /// Projects one aggregate's events, in as many attempts as the budget allows. `None` if it is
     /// incomplete after the last one.
     async fn project_aggregate(
         &self,
         delivered: &Delivered<D::PublicEvent>,
+        calls: &ConcurrentCalls,
         budget: Budget,
     ) -> Option<Completed> {
-        for retry in 0..MAX_ATTEMPTS {
-            let attempt = tokio::time::timeout(budget.left(), self.attempt(delivered)).await;
-            let error = match attempt.unwrap_or(Err(Incomplete::OutOfTime)) {
-                Ok(completed) => return Some(completed),
-                Err(error) => error,
-            };
-            tracing::warn!(retry, error = %Chain(&error), "an aggregate is incomplete and will be retried");
-            let wait = BACKOFF.delay(retry, &self.ambient);
-            if !budget.allows(wait) {
-                return None;
-            }
-            tokio::time::sleep(wait).await;
+        let attempt = || async {
+            let attempt = isolated_future(self.attempt(delivered)).await;
+            attempt.unwrap_or_else(|_| Err(ServiceError::permanent(ACTION, "the code panicked")))
+        };
+        let mut result = calls.retry(budget, &self.ambient, BACKOFF, attempt).await;
+        if let Err(error) = &result
+            && error.is_permanent()
+        {
+            let reason = Chain(error).to_string();
+            let mark = || self.set_stale(delivered, &reason);
+            result = calls.retry(budget, &self.ambient, BACKOFF, mark).await;
         }
-        None
+        if let Err(error) = &result {
+            tracing::error!(error = %Chain(error), "an aggregate is incomplete; the batch will be retried");
+        }
+        result.ok()
     }
 
     async fn attempt(
         &self,
         delivered: &Delivered<D::PublicEvent>,
-    ) -> Result<Completed, Incomplete> {
+    ) -> Result<Completed, ServiceError> {
         let aggregate = &delivered.aggregate;
         let stored = self.model.view(aggregate).await?;
         let view = match &stored {
@@ -209,7 +215,40 @@ impl<D: Project, M: ReadModel, A: Ambient> Projector<D, M, A> {
         item.insert(REVISION.to_owned(), self.revision());
         match self.model.save_view(item, stored.as_ref()).await? {
             Saved::Stored => Ok(completed),
-            Saved::Moved => Err(Incomplete::Conflict),
+            Saved::Moved => Err(conflict()),
+        }
+    }
+
+    /// Marks the view stale after an attempt that would fail again, and leaves the rest of its item as it
+    /// is. It is stale until it includes the last event that was delivered.
+    async fn set_stale(
+        &self,
+        delivered: &Delivered<D::PublicEvent>,
+        reason: &str,
+    ) -> Result<Completed, ServiceError> {
+        let aggregate = &delivered.aggregate;
+        tracing::error!(reason, "a view can't be updated; it is stale");
+        let stored = self.model.view(aggregate).await?;
+        let sequences = delivered
+            .events
+            .iter()
+            .flatten()
+            .map(|event| event.sequence);
+        let until = sequences.max().unwrap_or(Sequence::FIRST);
+        let stale = Stale::new(until, reason.to_owned(), self.ambient.now());
+        let stale = stale.added_to(stored.as_ref().and_then(Stale::read));
+        let mut attributes = stale.to_attributes();
+        attributes.insert(REVISION.to_owned(), self.revision());
+        let saved = match &stored {
+            Some(stored) => self.model.set_stale(aggregate, attributes, stored).await?,
+            None => {
+                attributes.extend(item_without_view(aggregate));
+                self.model.save_view(attributes, None).await?
+            }
+        };
+        match saved {
+            Saved::Stored => Ok(Completed::STALE),
+            Saved::Moved => Err(conflict()),
         }
     }
 
@@ -220,26 +259,27 @@ impl<D: Project, M: ReadModel, A: Ambient> Projector<D, M, A> {
         aggregate: &str,
         item: &Attributes,
         reason: String,
-    ) -> Result<Completed, Incomplete> {
+    ) -> Result<Completed, ServiceError> {
         if Stale::read(item).is_none() {
             tracing::error!(reason, "a view can't be read; it is stale");
             let stale = Stale::new(Sequence::NONE, reason, self.ambient.now());
             let mut attributes = stale.to_attributes();
             attributes.insert(REVISION.to_owned(), self.revision());
             if self.model.set_stale(aggregate, attributes, item).await? == Saved::Moved {
-                return Err(Incomplete::Conflict);
+                return Err(conflict());
             }
         }
-        Ok(Completed {
-            is_stale: true,
-            applied: 0,
-            oldest: None,
-        })
+        Ok(Completed::STALE)
     }
 
     fn revision(&self) -> Attribute {
         Attribute::text(self.ambient.unique_id())
     }
+}
+
+/// Another writer has changed the view: the next attempt reads it again.
+fn conflict() -> ServiceError {
+    ServiceError::new(ACTION, "another writer has changed the view")
 }
 
 /// Groups a batch's records by aggregate; each aggregate's stay in the stream's order.

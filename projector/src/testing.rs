@@ -45,7 +45,8 @@ pub struct MemoryReadModel {
 struct Calls {
     /// What happens to the next calls that write, in order.
     faults: VecDeque<Option<Fault>>,
-    unavailable: Option<String>,
+    unavailable: Vec<String>,
+    refused: Option<String>,
     saves: usize,
     puts: Vec<usize>,
 }
@@ -132,7 +133,12 @@ impl MemoryReadModel {
 
     /// From now on no view of this aggregate can be read.
     pub fn set_unavailable(&self, aggregate: &str) {
-        self.calls().unavailable = Some(aggregate.to_owned());
+        self.calls().unavailable.push(aggregate.to_owned());
+    }
+
+    /// From now on the service refuses each view of this aggregate that has events, for good.
+    pub fn set_refused(&self, aggregate: &str) {
+        self.calls().refused = Some(aggregate.to_owned());
     }
 
     /// The items, to look at or to change.
@@ -174,7 +180,7 @@ impl MemoryReadModel {
 
 impl ReadModel for &MemoryReadModel {
     async fn view(&self, aggregate: &str) -> Result<Option<Attributes>, ServiceError> {
-        if self.calls().unavailable.as_deref() == Some(aggregate) {
+        if self.calls().unavailable.iter().any(|id| id == aggregate) {
             return Err(lost_call());
         }
         Ok(self.items().views.get(aggregate).cloned())
@@ -215,6 +221,13 @@ impl ReadModel for &MemoryReadModel {
         let fault = self.fault();
         if matches!(fault, Some(Fault::Lost)) {
             return Err(lost_call());
+        }
+        let is_refused = matches!(
+            (item.get(view::ID), &self.calls().refused),
+            (Some(Attribute::Text(id)), Some(refused)) if id == refused
+        );
+        if is_refused && item.get(view::SEQUENCE) != Some(&Attribute::number(0)) {
+            return Err(ServiceError::permanent("a call", "ValidationException"));
         }
         let saved = self.items().save_view(item, read);
         if saved == Saved::Stored {

@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use millrace_core::{Attribute, Attributes, view};
 use millrace_runtime::ServiceError;
-use millrace_runtime::dynamodb::{from_item, to_item, to_value};
+use millrace_runtime::dynamodb::{from_item, service_error, to_item, to_value};
 
 use crate::ports::{REVISION, ReadModel, Saved};
 use crate::stale;
@@ -63,7 +63,7 @@ impl ReadModel for Tables {
             .key(view::ID, AttributeValue::S(aggregate.to_owned()))
             .send()
             .await
-            .map_err(|error| ServiceError::new("GetItem on the view table", error))?;
+            .map_err(|error| service_error("GetItem on the view table", error))?;
         Ok(answer.item.map(from_item))
     }
 
@@ -82,7 +82,7 @@ impl ReadModel for Tables {
             .request_items(self.history.clone(), requests)
             .send()
             .await
-            .map_err(|error| ServiceError::new(WRITE, error))?;
+            .map_err(|error| service_error(WRITE, error))?;
         let unprocessed = answer.unprocessed_items.unwrap_or_default();
         Ok(unprocessed
             .into_values()
@@ -116,7 +116,7 @@ impl ReadModel for Tables {
             {
                 Ok(Saved::Moved)
             }
-            Err(error) => Err(ServiceError::new("PutItem on the view table", error)),
+            Err(error) => Err(service_error("PutItem on the view table", error)),
         }
     }
 
@@ -152,7 +152,7 @@ impl ReadModel for Tables {
             {
                 Ok(Saved::Moved)
             }
-            Err(error) => Err(ServiceError::new("UpdateItem on the view table", error)),
+            Err(error) => Err(service_error("UpdateItem on the view table", error)),
         }
     }
 }
