@@ -12,7 +12,7 @@ import { Construct } from 'constructs';
 import type { DiscardedBatches } from './discarded-batches.ts';
 import type { Domain } from './domain.ts';
 import type { EventLog } from './event-log.ts';
-import { mappingDefaults } from './mapping.ts';
+import { DYNAMODB_STREAM_RETENTION, mappingDefaults } from './mapping.ts';
 import { RustFunction } from './rust-function.ts';
 import type { Settings } from './settings.ts';
 import { STAGES } from './stage.ts';
@@ -69,7 +69,7 @@ export class DomainStream extends Construct {
     // the events reads Kinesis.
     // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html
     this.mapping = new DynamoEventSource(eventLog.events, {
-      ...mappingDefaults(discarded),
+      ...mappingDefaults(settings, discarded, DYNAMODB_STREAM_RETENTION),
       filters: newEventRows(settings).map((pattern) => lambda.FilterCriteria.filter(pattern)),
       // Above 1, order holds per item only, and each event is an item of its own.
       parallelizationFactor: 1,

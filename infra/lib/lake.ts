@@ -81,6 +81,7 @@ export class Lake extends Construct {
 
     const window = STAGES[settings.stage].archiverWindowSeconds;
     this.mapping = consume(props.domainStream, this.archiver, props.discarded, {
+      settings,
       // As many as Lambda gives: Firehose bills each of its records rounded up to 5 KB, and the
       // more events there are at hand, the fuller a record gets.
       // https://aws.amazon.com/firehose/pricing/

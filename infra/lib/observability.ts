@@ -23,7 +23,7 @@ const NAMESPACE = 'Millrace';
 
 /**
  * How far behind a reader of a stream may be. DynamoDB's stream forgets after 24 hours, and a
- * mapping gives a batch up after 12: one hour leaves time to look.
+ * translator's mapping discards a batch after 22: one hour leaves time to look.
  */
 const MAX_ITERATOR_AGE = Duration.hours(1);
 /** How old the newest event in the lake may be while events come. Firehose gathers for minutes. */

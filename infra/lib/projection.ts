@@ -57,6 +57,7 @@ export class Projection extends Construct {
     this.history.grant(this.projector.handler, 'dynamodb:BatchWriteItem');
 
     this.mapping = consume(domainStream, this.projector, discarded, {
+      settings,
       batchSize: 1000,
       // Above 1, Lambda still keeps the order per partition key, which is the aggregate's id.
       // https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html

@@ -80,6 +80,12 @@ export interface Settings {
    */
   readonly runbook: string;
 
+  /**
+   * `retryAttempts`: how often each mapping retries a failed batch before it is discarded, -1 to 10000.
+   * Default -1: without limit, until the batch's records reach the mapping's age limit.
+   */
+  readonly retryAttempts: number;
+
   /** `failureRetentionDays`: how long a batch that Lambda gave up on is kept, 1 to 3650, default 90. */
   readonly failureRetentionDays: number;
 }
@@ -115,6 +121,8 @@ export function readSettings(lookup: Lookup, environment: Environment): Settings
     logRetentionDays: logRetention(lookup),
     alarmTopic: topic(lookup),
     runbook: text(lookup, 'runbook', 'docs/runbook.md'),
+    // https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html
+    retryAttempts: integer(lookup, 'retryAttempts', -1, 10_000, -1),
     failureRetentionDays: integer(lookup, 'failureRetentionDays', 1, 3650, 90),
   };
 }
@@ -247,7 +255,7 @@ function oneOf<const T extends string>(lookup: Lookup, name: string, allowed: re
 
 function integer(lookup: Lookup, name: string, min: number, max: number, fallback: number): number {
   const value = lookup(name) ?? fallback;
-  const number = typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value;
+  const number = typeof value === 'string' && /^-?\d+$/.test(value) ? Number(value) : value;
   if (typeof number !== 'number' || !Number.isInteger(number) || number < min || number > max) {
     throw refused(name, value, `a whole number from ${min} to ${max}`);
   }

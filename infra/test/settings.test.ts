@@ -21,6 +21,7 @@ test('the defaults are those for production on AWS', () => {
     logRetentionDays: 30,
     alarmTopic: undefined,
     runbook: 'docs/runbook.md',
+    retryAttempts: -1,
     failureRetentionDays: 90,
   });
 });
@@ -49,6 +50,7 @@ describe('a setting that is wrong is named with its value and what is allowed', 
     ['an unknown authorization', { authorization: 'jwt' }, /"authorization" is "jwt"; allowed: one of iam, none/],
     ['days that CloudWatch does not offer', { logRetentionDays: 31 }, /"logRetentionDays" is 31; allowed: one of 1, 3/],
     ['a topic that is none', { alarmTopic: 'me@example.org' }, /"alarmTopic" is "me@example.org"/],
+    ['retries below none', { retryAttempts: -2 }, /"retryAttempts" is -2; allowed: a whole number from -1 to 10000/],
     ['days for ever', { failureRetentionDays: 9999 }, /"failureRetentionDays" is 9999/],
     ['no folder', { artifacts: '' }, /"artifacts" is ""/],
   ])('%s', (_, given, message) => {

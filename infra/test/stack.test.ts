@@ -90,10 +90,7 @@ describe.each([
         FunctionResponseTypes: ['ReportBatchItemFailures'],
         DestinationConfig: { OnFailure: { Destination: { 'Fn::GetAtt': [expect.stringMatching(/Discarded/), 'Arn'] } } },
       });
-      expect(mapping.MaximumRetryAttempts).toBeGreaterThan(0);
-      // Below the 24 h after which a stream may forget.
-      expect(mapping.MaximumRecordAgeInSeconds).toBeGreaterThan(3600);
-      expect(mapping.MaximumRecordAgeInSeconds).toBeLessThan(24 * 3600);
+      expect(mapping.MaximumRetryAttempts).toBe(-1);
     }
   });
 
@@ -375,6 +372,20 @@ describe('alarms', () => {
   test('mappings count what they give up', () => {
     for (const mapping of mappings(aws)) expect(mapping.MetricsConfig).toEqual({ Metrics: ['EventCount'] });
   });
+});
+
+test('a batch is retried until two hours before its stream deletes it, and for 7 days at most', () => {
+  const hours = (mapping: Record<string, any>) => mapping.MaximumRecordAgeInSeconds / 3600;
+  for (const [retentionHours, expected] of [
+    [168, 166],
+    [24, 22],
+    [8760, 168],
+  ]) {
+    const set = template({ retentionHours, retryAttempts: 3 });
+    expect(fromDynamoDb(set).map(hours)).toEqual([22]);
+    expect(fromKinesis(set).map(hours)).toEqual([expected, expected]);
+    expect(mappings(set).map((mapping) => mapping.MaximumRetryAttempts)).toEqual([3, 3, 3]);
+  }
 });
 
 test('settings reach what they set', () => {
