@@ -419,17 +419,14 @@ mod tests {
                 Some((kind, cells.next_back().and(cells.next_back())?.trim()))
             })
             .collect();
-        let expected: Vec<(&str, String)> = Kind::ALL
-            .iter()
-            .map(|kind| (kind.name(), format!("`{}`", kind.command(Words::ACCOUNT))))
-            .collect();
-        assert_eq!(rows.len(), expected.len());
-        for ((kind, cell), (name, command)) in rows.iter().zip(&expected) {
-            assert_eq!(kind, name);
-            assert!(cell.ends_with(command.as_str()), "{kind}: {cell}");
-        }
-        for kind in Kind::ALL {
+        assert_eq!(rows.len(), Kind::ALL.len());
+        for ((name, cell), kind) in rows.iter().zip(Kind::ALL) {
+            assert_eq!(*name, kind.name());
             assert_eq!(serde_json::json!(kind), kind.name());
+            let command = format!("`{}`", kind.command(Words::ACCOUNT));
+            assert!(cell.ends_with(&command), "{name}: {cell}");
+            let is_row_first = cell.starts_with("the row's repair");
+            assert_eq!(is_row_first, kind.needs_row_repair(), "{name}: {cell}");
         }
     }
 }
