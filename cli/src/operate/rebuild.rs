@@ -526,6 +526,8 @@ fn print_summary(summary: Summary, output: Output) -> Result<ExitCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::application::Words;
+    use crate::output::Format;
 
     #[test]
     fn a_summary_counts_what_is_right_changed_and_removed() {
@@ -540,19 +542,36 @@ mod tests {
             right(2),
             Outcome::Removed(0),
             Outcome::Removed(3),
+            Outcome::Removed(4),
         ] {
             summary.count(&outcome);
         }
         let expected = Summary {
-            aggregates: 5,
-            right: 5,
-            changed: 3,
-            removed: 2,
+            aggregates: 6,
+            right: 6,
+            changed: 4,
+            removed: 3,
         };
         assert_eq!(summary, expected);
         assert!(summary.is_complete());
         summary.count(&Outcome::Incomplete("a reason".to_owned()));
-        assert_eq!((summary.aggregates, summary.right), (6, 5));
+        assert_eq!((summary.aggregates, summary.right), (7, 6));
         assert!(!summary.is_complete());
+    }
+
+    #[test]
+    fn a_run_that_left_an_aggregate_wrong_fails() {
+        let output = Output {
+            format: Format::Json,
+            words: Words::ACCOUNT,
+        };
+        for (right, code) in [(2, ExitCode::SUCCESS), (1, ExitCode::from(NOT_WELL))] {
+            let summary = Summary {
+                aggregates: 2,
+                right,
+                ..Summary::default()
+            };
+            assert_eq!(print_summary(summary, output).expect("printed"), code);
+        }
     }
 }
