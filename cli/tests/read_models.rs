@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use millrace_cli::application::Words;
 use millrace_cli::args::Model;
-use millrace_cli::operate::fold::Damage;
+use millrace_cli::operate::fold::{Damage, Fold};
 use millrace_cli::operate::ports::{
     CursorRepair, EventLog, HistoryPage, ReadModelRepair, Reset, StoredCursor,
 };
@@ -19,7 +19,7 @@ use millrace_core::{
 };
 use millrace_domain::money::Amount;
 use millrace_domain::{Accounts, Event};
-use millrace_projector::ports::{REVISION, ReadModel, Saved};
+use millrace_projector::ports::{MAX_HISTORY_ITEMS, REVISION, ReadModel, Saved};
 use millrace_projector::service::Projector;
 use millrace_projector::testing::{Items, history_key};
 use millrace_runtime::kinesis::KinesisRecord;
@@ -46,6 +46,8 @@ struct World {
     down: Option<&'static str>,
     /// How many reads of rows fail before one succeeds.
     failing_reads: u32,
+    /// How many history items each call has put.
+    puts: Vec<usize>,
 }
 
 struct Services(Mutex<World>);
@@ -105,6 +107,15 @@ impl World {
 
     fn view(&mut self, id: &str) -> &mut Attributes {
         self.model.views.get_mut(id).expect("there")
+    }
+
+    fn history_sequences(&self) -> Vec<i64> {
+        self.model.history.keys().map(|(_, key)| *key).collect()
+    }
+
+    /// How many pages all rows are.
+    fn pages(&self) -> usize {
+        self.rows.len().div_ceil(PAGE)
     }
 }
 
@@ -218,7 +229,9 @@ impl ReadModel for &Services {
     }
 
     async fn put_history(&self, items: Vec<Attributes>) -> Result<Vec<Attributes>, ServiceError> {
-        self.call().model.put_history(items);
+        let mut world = self.call();
+        world.puts.push(items.len());
+        world.model.put_history(items);
         Ok(Vec::new())
     }
 
@@ -387,14 +400,40 @@ async fn a_view_is_never_ahead_of_its_history() {
     services.world().grow("a", 5);
     assert_eq!(services.rebuild(Model::Views, "a").await, right(5, 1));
     // The projector takes events 4 and 5 for duplicates now, and writes nothing of them.
-    let history: Vec<i64> = services
+    assert_eq!(services.world().history_sequences(), [1, 2, 3, 4, 5]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_history_is_left_alone_where_the_view_is_wrong_but_lacks_no_event() {
+    let services = Services::with(&[("a", 5)]);
+    services.build("a").await;
+    services
         .world()
-        .model
-        .history
-        .keys()
-        .map(|key| key.1)
-        .collect();
-    assert_eq!(history, [1, 2, 3, 4, 5]);
+        .view("a")
+        .insert("Balance".to_owned(), Attribute::number(1));
+    services.world().model.history.remove(&("a".to_owned(), 3));
+    assert_eq!(services.rebuild(Model::Views, "a").await, right(5, 1));
+    assert_eq!(services.world().history_sequences(), [1, 2, 4, 5]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fold_reads_no_page_after_the_last() {
+    let services = Services::with(&[("a", 5)]);
+    let pages = services.world().pages();
+    services.world().others = vec![None; pages + 1];
+    let (domain, events) = (domain(), &services);
+    let mut fold = Fold::new(&domain, &events, "a");
+    fold.finish(|_| ()).await.expect("no service fails");
+    assert_eq!(fold.through(), sequence(5));
+    assert_eq!(services.world().others.len(), 1, "one call was not made");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_history_is_put_in_full_calls_and_counted() {
+    let services = Services::with(&[("a", 250)]);
+    let outcome = services.rebuild(Model::History, "a").await;
+    assert_eq!(outcome, right(250, 250));
+    assert_eq!(services.world().puts, [MAX_HISTORY_ITEMS; 10]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -603,6 +642,49 @@ async fn one_accounts_failure_is_its_own() {
     }
 }
 
+/// The row of event 4 is missing. A mark until event 3 or earlier is over at the view's sequence 3.
+#[tokio::test(start_paused = true)]
+async fn a_stale_mark_is_kept_where_events_after_the_damage_may_explain_it() {
+    for (until, is_kept) in [(2, false), (3, false), (4, true)] {
+        for is_wrong in [false, true] {
+            let services = Services::with(&[("a", 9)]);
+            let version = sequence(4).version().expect("not 0").get();
+            services.world().rows.remove(&("a".to_owned(), version));
+            services.build("a").await;
+            let right = services.world().view("a")["Balance"].clone();
+            {
+                let mut world = services.world();
+                let view = world.view("a");
+                view.insert("StaleSequence".to_owned(), Attribute::number(until));
+                if is_wrong {
+                    view.insert("Balance".to_owned(), Attribute::number(1));
+                }
+            }
+            services.rebuild(Model::Views, "a").await;
+            let view = services.world().view("a").clone();
+            assert_eq!(view["Balance"], right);
+            assert_eq!(view.contains_key("StaleSequence"), is_kept, "until {until}");
+        }
+    }
+}
+
+/// After the first pass one more event comes, and the last item is lost again.
+#[tokio::test(start_paused = true)]
+async fn each_pass_over_the_history_ends_at_the_last_event_of_the_first() {
+    fn lose_and_grow(world: &mut World) {
+        let version = sequence(6).version().expect("not 0").get();
+        let has_grown = world.rows.contains_key(&("a".to_owned(), version));
+        if world.model.history.len() == 5 && !has_grown {
+            world.model.history.remove(&("a".to_owned(), 5));
+            world.grow("a", 6);
+        }
+    }
+    let services = Services::with(&[("a", 5)]);
+    services.world().others = vec![Some(lose_and_grow as fn(&mut World)); 40];
+    assert_eq!(services.rebuild(Model::History, "a").await, right(5, 6));
+    assert_eq!(services.world().history_sequences(), [1, 2, 3, 4, 5]);
+}
+
 /// Whenever a page is read there is one more event, and the projector has applied it.
 #[tokio::test(start_paused = true)]
 async fn a_long_account_is_rebuilt_while_events_come_and_are_projected() {
@@ -669,6 +751,27 @@ async fn a_view_that_was_moved_meanwhile_is_compared_again() {
             assert_eq!(view["Balance"], balance, "after {calls} calls");
         }
     }
+}
+
+/// The projector corrects the view just before it is replaced, and then one more event comes.
+#[tokio::test(start_paused = true)]
+async fn a_view_that_was_corrected_meanwhile_is_not_replaced_for_newer_events() {
+    let services = Services::with(&[("a", 5)]);
+    services.build("a").await;
+    {
+        let mut world = services.world();
+        world
+            .view("a")
+            .insert("Balance".to_owned(), Attribute::number(1));
+        let correct = |world: &mut World| {
+            project(world, 6);
+            world.grow("a", 7);
+        };
+        // The calls before the one that saves: those that read the view and the pages of rows.
+        world.others = vec![None; 1 + world.pages()];
+        world.others.insert(0, Some(correct as fn(&mut World)));
+    }
+    assert_eq!(services.rebuild(Model::Views, "a").await, right(6, 0));
 }
 
 #[tokio::test(start_paused = true)]
