@@ -334,13 +334,21 @@ impl CursorRepair for &Services {
 
 impl Services {
     async fn examine(&self, id: &str) -> Standing<<Accounts as Project>::View> {
+        self.examine_at(id, (&self).now()).await
+    }
+
+    async fn examine_at(
+        &self,
+        id: &str,
+        settled_before: Timestamp,
+    ) -> Standing<<Accounts as Project>::View> {
         let examiner = Examiner {
             domain: domain(),
             events: self,
             cursors: self,
             model: self,
         };
-        let standing = examiner.examine(id, None, (&self).now()).await;
+        let standing = examiner.examine(id, None, settled_before).await;
         standing.expect("no service fails")
     }
 
@@ -840,6 +848,45 @@ async fn each_finding_of_a_read_model_is_repaired_by_its_command() {
         services.rebuild(model, "a").await;
         assert_eq!(services.kinds("a").await, [], "{kind:?}");
     }
+}
+
+/// All events are of the millisecond 0.
+#[tokio::test(start_paused = true)]
+async fn published_events_before_the_time_are_settled() {
+    let services = Services::with(&[("a", 5)]);
+    services.set_cursor("a", 3, None);
+    for (before, settled) in [(0, 0), (1, 3)] {
+        let before = Timestamp::from_unix_millis(before).expect("valid");
+        let standing = services.examine_at("a", before).await;
+        assert_eq!(standing.settled, sequence(settled), "{before}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_finding_of_the_history_counts_its_items_and_names_the_first() {
+    let services = Services::with(&[("a", 12)]);
+    services.build("a").await;
+    {
+        let mut world = services.world();
+        let history = &mut world.model.history;
+        for differing in [7, 8] {
+            let item = history.get_mut(&("a".to_owned(), differing));
+            item.expect("there").remove("Balance");
+        }
+        for (lost, stray) in [(3, 0), (5, 13)] {
+            let mut item = history.remove(&("a".to_owned(), lost)).expect("there");
+            item.insert("Sequence".to_owned(), Attribute::number(stray));
+            history.insert(("a".to_owned(), stray), item);
+        }
+    }
+    let findings = services.examine("a").await.findings;
+    let details: Vec<&str> = findings.iter().map(|it| it.detail.as_str()).collect();
+    let expected = [
+        "2 items are missing, the first at sequence 3",
+        "2 items differ from the events, the first at sequence 7",
+        "2 items belong to no event, the first at 0",
+    ];
+    assert_eq!(details, expected);
 }
 
 #[tokio::test(start_paused = true)]
