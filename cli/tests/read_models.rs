@@ -24,7 +24,7 @@ use millrace_projector::service::Projector;
 use millrace_projector::testing::{Items, history_key};
 use millrace_runtime::kinesis::KinesisRecord;
 use millrace_runtime::{Ambient, Budget, ServiceError};
-use millrace_translator::cursor::{Block, Cursor};
+use millrace_translator::cursor::{Block, Cursor, Suspension};
 use millrace_translator::ports::{CursorStore, EventRows, Loaded, Page, Saved as SavedCursor};
 
 /// Rows and history items per page.
@@ -364,11 +364,13 @@ impl Services {
     fn set_cursor(&self, id: &str, published: u64, blocked_at: Option<u64>) {
         let cursor = Cursor {
             published_through: sequence(published),
-            blocked: blocked_at.map(|at| Block {
-                sequence: sequence(at),
-                row: None,
-                reason: "why".to_owned(),
-                since: (&self).now(),
+            suspended: blocked_at.map(|at| {
+                Suspension::Blocked(Block {
+                    sequence: sequence(at),
+                    row: None,
+                    reason: "why".to_owned(),
+                    since: (&self).now(),
+                })
             }),
             ..Cursor::default()
         };
@@ -929,7 +931,7 @@ async fn each_cause_is_one_finding() {
     // It was ahead when the translator used it, and new events have reached it since.
     services.set_cursor("a", 9, Some(0));
     if let Some(Ok(cursor)) = services.world().cursors.get_mut("a")
-        && let Some(block) = &mut cursor.blocked
+        && let Some(Suspension::Blocked(block)) = &mut cursor.suspended
     {
         block.row = Some("10".to_owned());
     }

@@ -13,13 +13,22 @@ pub const ID: &str = "Id";
 pub const PUBLISHED_THROUGH: &str = "PublishedThrough";
 /// Why publication is suspended, and since when.
 pub const BLOCKED: &str = "Blocked";
-/// Reserved for an aggregate with more pending events than one invocation publishes.
+/// That publication is suspended because more events are pending than one invocation publishes, and since
+/// when.
 pub const PARKED: &str = "Parked";
+/// While publication is suspended: the hash key of the index of suspended aggregates, `blocked/K` or
+/// `parked/K`, K being [`partition`](crate::spread::partition).
+pub const SUSPENDED_IN: &str = "SuspendedIn";
+/// While publication is suspended: the index's range key, the time since when.
+pub const SUSPENDED_SINCE: &str = "SuspendedSince";
 
 /// Whether core claims an attribute of this name in a cursor's item.
 #[must_use]
 pub fn is_reserved_column(name: &str) -> bool {
-    matches!(name, ID | PUBLISHED_THROUGH | BLOCKED | PARKED)
+    matches!(
+        name,
+        ID | PUBLISHED_THROUGH | BLOCKED | PARKED | SUSPENDED_IN | SUSPENDED_SINCE
+    )
 }
 
 /// Reads the context that public events through [`PUBLISHED_THROUGH`] left.

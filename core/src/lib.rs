@@ -48,6 +48,7 @@ pub mod resource;
 pub mod row;
 pub mod sequence_gate;
 pub mod settings;
+pub mod spread;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;

@@ -30,6 +30,8 @@ pub enum Metric {
     EventsRepaired,
     /// Translator: aggregates of a batch that stand blocked.
     AggregatesBlocked,
+    /// Translator: aggregates of a batch that are parked.
+    AggregatesParked,
     /// Translator: puts of a record that were made again.
     PublishRetries,
     /// Translator: from the oldest new event's commit to its acknowledgement, in milliseconds.

@@ -207,10 +207,7 @@ fn is_through_or_reported(
 ) -> Result<(), (&'static str, String)> {
     let committed = u64::try_from(aggregate.events.len()).expect("few");
     let cursor = world.cursors.get(id).cloned().unwrap_or_default();
-    let is_blocked = cursor
-        .blocked
-        .as_ref()
-        .is_some_and(|it| !it.reason.is_empty());
+    let is_blocked = cursor.blocked().is_some_and(|it| !it.reason.is_empty());
     // A record in the failure destination is reported there, until news of its aggregate comes; an
     // aggregate in trouble gets none.
     let has_no_news = quiescence == Quiescence::AfterFaults || aggregate.is_in_trouble;
@@ -220,8 +217,8 @@ fn is_through_or_reported(
         return Ok(());
     }
     // Somebody reset its cursor, and the command ended before it had published everything again.
-    let is_reset = cursor.blocked.as_ref().is_some_and(Block::is_reset)
-        && world.ever_damaged_cursors.contains(id);
+    let is_reset =
+        cursor.blocked().is_some_and(Block::is_reset) && world.ever_damaged_cursors.contains(id);
     let may_be_blocked = aggregate.is_in_trouble
         || (quiescence == Quiescence::AfterFaults && (is_reset || world.damaged.contains(id)));
     if aggregate.is_in_trouble && !is_blocked && !is_set_aside {

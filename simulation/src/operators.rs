@@ -128,7 +128,7 @@ pub(crate) fn is_excused(world: &World, id: &str, has_no_news: bool) -> bool {
         Some(CursorDamage::Lost) => has_no_news,
         Some(CursorDamage::Unreadable | CursorDamage::Ahead) => {
             let is_marked = |cursor: &Cursor| {
-                let mut reasons = cursor.blocked.iter().map(|block| &block.reason);
+                let mut reasons = cursor.blocked().into_iter().map(|block| &block.reason);
                 reasons.any(|reason| !reason.is_empty())
             };
             has_no_news || world.cursors.get(id).is_some_and(is_marked)

@@ -113,9 +113,9 @@ fn cursors_are_read_with_their_context_and_block() {
         let context = serde_json::to_value(context).expect("JSON");
         assert_eq!(context == expected, has_currency, "{context}");
     }
-    let block = cursors[1].blocked.as_ref().expect("blocked");
+    let block = cursors[1].blocked().expect("blocked");
     assert_eq!((block.sequence.get(), block.row.as_deref()), (4, Some("5")));
     assert_eq!(block.reason, "Amount: is missing");
-    let block = cursors[2].blocked.as_ref().expect("blocked");
+    let block = cursors[2].blocked().expect("blocked");
     assert!(!block.is_cursor_ahead());
 }

@@ -19,10 +19,31 @@ pub struct Cursor {
     /// known: it is folded from the aggregate's rows then.
     pub context: Option<Attributes>,
     /// Why publication is suspended, if it is.
-    pub blocked: Option<Block>,
+    pub suspended: Option<Suspension>,
 }
 
 /// Why publication of an aggregate is suspended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Suspension {
+    /// An event can't be published.
+    Blocked(Block),
+    /// More events are pending than one invocation publishes.
+    Parked(Parked),
+}
+
+/// The marker of an aggregate that has more pending events than one invocation of the translator publishes.
+/// [`Translator::publish_pending`](crate::service::Translator::publish_pending) publishes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parked {
+    /// The highest sequence that a notification has announced. The notifications that came while the
+    /// aggregate was parked are not delivered again, so the marker is removed only after this event is
+    /// published.
+    pub through: Sequence,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// An event that can't be published, and that holds back the events after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Block {
     /// The sequence that can't be published; [`Sequence::NONE`] where the cursor itself is at fault:
@@ -37,7 +58,36 @@ pub struct Block {
     pub since: Timestamp,
 }
 
+impl Suspension {
+    /// Since when.
+    #[must_use]
+    pub const fn since(&self) -> Timestamp {
+        match self {
+            Self::Blocked(block) => block.since,
+            Self::Parked(parked) => parked.since,
+        }
+    }
+}
+
 impl Cursor {
+    /// The block, if the aggregate is blocked.
+    #[must_use]
+    pub const fn blocked(&self) -> Option<&Block> {
+        match &self.suspended {
+            Some(Suspension::Blocked(block)) => Some(block),
+            Some(Suspension::Parked(_)) | None => None,
+        }
+    }
+
+    /// The marker, if the aggregate is parked.
+    #[must_use]
+    pub const fn parked(&self) -> Option<&Parked> {
+        match &self.suspended {
+            Some(Suspension::Parked(parked)) => Some(parked),
+            Some(Suspension::Blocked(_)) | None => None,
+        }
+    }
+
     /// The domain's context after the cursor's event; `None` if it isn't known.
     ///
     /// # Errors

@@ -85,14 +85,18 @@ fn log(records: usize, outcome: Outcome, resume_at: Option<usize>) {
         records,
         aggregates = outcome.aggregates,
         blocked = outcome.blocked,
+        parked = outcome.parked,
         resume_at,
         "translated a batch"
     );
 }
 
-fn measured(outcome: Outcome, now: Timestamp) -> [(Metric, Option<u64>); 7] {
+fn measured(outcome: Outcome, now: Timestamp) -> [(Metric, Option<u64>); 8] {
     let Outcome {
-        blocked, counters, ..
+        blocked,
+        parked,
+        counters,
+        ..
     } = outcome;
     let lag = counters
         .oldest
@@ -103,6 +107,7 @@ fn measured(outcome: Outcome, now: Timestamp) -> [(Metric, Option<u64>); 7] {
         (Metric::EventsRepeated, count(counters.duplicates)),
         (Metric::EventsRepaired, count(counters.repaired)),
         (Metric::AggregatesBlocked, count(blocked)),
+        (Metric::AggregatesParked, count(parked)),
         (Metric::PublishRetries, count(counters.retries)),
         (Metric::PublishLag, lag),
     ]

@@ -34,4 +34,4 @@ pub mod service;
 pub mod testing;
 
 pub use adapters::lambda::run;
-pub use publication::{Counters, MAX_READY_BYTES};
+pub use publication::{Counters, MAX_PENDING, MAX_READY_BYTES};

@@ -25,7 +25,7 @@ use millrace_runtime::{
     Ambient, Backoff, Budget, Chain, ConcurrentCalls, Panicked, ServiceError, isolated,
 };
 
-use crate::cursor::{Block, Cursor};
+use crate::cursor::{Block, Cursor, Parked, Suspension};
 use crate::notification::{Notifications, RowImage};
 use crate::ports::{EventRows, MAX_PAGE_ROWS, Page, Record};
 use crate::publishing::{Queue, Refused};
@@ -37,6 +37,10 @@ const MAX_READY: usize = 1_000;
 /// puts, divided by the number of aggregates. An aggregate has at least one event ready whatever its share is;
 /// once the whole limit is reached, aggregates without one wait.
 pub const MAX_READY_BYTES: usize = 32 * 1024 * 1024;
+
+/// The most events of an aggregate that one invocation publishes before the aggregate is parked. It is above
+/// the mapping's batch size of 1,000, so an aggregate's own notifications never park it.
+pub const MAX_PENDING: u64 = 2_000;
 
 /// The size of a row by which the number of rows of a page is chosen. Rows are usually smaller. Larger
 /// ones are read a second time if they exceed the aggregate's share.
@@ -131,6 +135,11 @@ pub(crate) struct Publication<D: Domain> {
     notifications: VecDeque<RowImage<D>>,
     /// The highest sequence of a notification that was a duplicate.
     highest_duplicate: Option<Sequence>,
+    /// The highest sequence that a notification has announced.
+    announced: Sequence,
+    /// The `Version` of a notification that can't be read, as stored.
+    odd_version: Option<Option<String>>,
+    mode: Mode,
     /// The sequence that is made ready next.
     next: Sequence,
     /// The last row whose event is published or ready.
@@ -141,6 +150,15 @@ pub(crate) struct Publication<D: Domain> {
     ready_contexts: VecDeque<(Sequence, Attributes)>,
     queue: Queue,
     counters: Counters,
+}
+
+/// What a publication is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// The events of a batch's notifications. An aggregate with more than [`MAX_PENDING`] is parked.
+    Notified,
+    /// All pending events, also of a parked aggregate.
+    Pending,
 }
 
 /// The phase of a publication: what it does next.
@@ -159,8 +177,10 @@ enum Phase<D: Domain> {
     VerifyCursor(Version),
     /// Every notification is handled.
     Completed,
-    /// Publication is suspended.
+    /// Publication is suspended at an event.
     Blocked(Block),
+    /// Publication is suspended because too many events are pending.
+    Parked(Parked),
 }
 
 /// Where the next event comes from.
@@ -272,6 +292,36 @@ impl<D: Domain> Publication<D> {
         aggregate: String,
         cursor: Cursor,
         notifications: Notifications<D>,
+        mode: Mode,
+        now: Timestamp,
+    ) -> Result<Self, DecodeError> {
+        let versions = notifications
+            .images
+            .iter()
+            .filter_map(|image| image.version);
+        let announced = versions.map(Version::sequence).max();
+        let mut odd = notifications
+            .images
+            .iter()
+            .filter(|it| it.version.is_none());
+        let odd_version = odd.next().map(|image| image.stored_version.clone());
+        Self::announced(
+            aggregate,
+            cursor,
+            notifications,
+            (announced.unwrap_or_default(), odd_version),
+            mode,
+            now,
+        )
+    }
+
+    fn announced(
+        aggregate: String,
+        cursor: Cursor,
+        notifications: Notifications<D>,
+        (announced, odd_version): (Sequence, Option<Option<String>>),
+        mode: Mode,
+        now: Timestamp,
     ) -> Result<Self, DecodeError> {
         let begin = cursor.published_through;
         let context = isolated(|| cursor.context::<D>())
@@ -283,15 +333,24 @@ impl<D: Domain> Publication<D> {
             None => Context::Unknown,
             Some(context) => Context::Stored(context),
         };
-        let phase = match cursor.blocked.clone() {
-            None => Phase::Publish(Source::Notifications),
-            Some(block) if block.is_cursor_ahead() => Phase::Blocked(block),
-            Some(block) => match block.row.clone() {
-                Some(row) => Phase::ExamineBlock { block, row },
+        let source = match mode {
+            Mode::Notified => Source::Notifications,
+            Mode::Pending => Source::AllRows,
+        };
+        let phase = match &cursor.suspended {
+            Some(Suspension::Blocked(block)) if block.is_cursor_ahead() => {
+                Phase::Blocked(block.clone())
+            }
+            Some(Suspension::Blocked(block)) => match block.row.clone() {
+                Some(row) => Phase::ExamineBlock {
+                    block: block.clone(),
+                    row,
+                },
                 None => Phase::Publish(Source::AllRows),
             },
+            Some(Suspension::Parked(_)) | None => Phase::Publish(source),
         };
-        Ok(Self {
+        let mut publication = Self {
             aggregate,
             first_position: notifications.first_position,
             stored: cursor,
@@ -299,13 +358,82 @@ impl<D: Domain> Publication<D> {
             phase,
             notifications: notifications.images.into(),
             highest_duplicate: None,
+            announced,
+            odd_version,
+            mode,
             next: begin.next(),
             last_row: begin.version(),
             context,
             ready_contexts: VecDeque::new(),
             queue: Queue::default(),
             counters: Counters::default(),
-        })
+        };
+        let is_parked = publication.stored.parked().is_some();
+        let pending = announced.get().saturating_sub(begin.get());
+        if mode == Mode::Notified
+            && (is_parked || (publication.stored.suspended.is_none() && pending > MAX_PENDING))
+        {
+            publication.park(now);
+        }
+        Ok(publication)
+    }
+
+    /// Suspends publication, and announces the events of the notifications in the marker. A notification
+    /// whose version can't be read has no place in the marker: it blocks the aggregate, so that its row is
+    /// not forgotten.
+    fn park(&mut self, now: Timestamp) {
+        if let Some(row) = self.odd_version.clone() {
+            let reason = "the version of a row can't be read".to_owned();
+            self.set_block(self.next, row, reason, now);
+            return;
+        }
+        let ready = Sequence::new(self.next.get() - 1).unwrap_or_default();
+        let through = self.announced.max(ready);
+        let before = self.stored.parked();
+        self.phase = Phase::Parked(Parked {
+            through: before.map_or(through, |before| before.through.max(through)),
+            since: before.map_or(now, |before| before.since),
+        });
+    }
+
+    /// Parks the aggregate if as many events were made ready as one invocation publishes, and more remain.
+    fn park_if_too_many(&mut self, now: Timestamp) {
+        let may_have_more = match self.phase {
+            Phase::Publish(Source::Notifications) => !self.notifications.is_empty(),
+            Phase::Publish(Source::RowsBefore(_) | Source::AllRows) => true,
+            _ => false,
+        };
+        let ready = self.next.get() - self.begin.next().get();
+        if self.mode == Mode::Notified && may_have_more && ready >= MAX_PENDING {
+            self.park(now);
+        }
+    }
+
+    /// Ends a publication of all pending events that has not completed: the aggregate stays suspended, or is
+    /// parked, so that it is continued.
+    pub(crate) fn park_unfinished(&mut self, now: Timestamp) {
+        if self.mode == Mode::Notified || self.is_completed() {
+            return;
+        }
+        self.queue.clear();
+        match self.stored.suspended.clone() {
+            Some(Suspension::Blocked(block)) => self.phase = Phase::Blocked(block),
+            Some(Suspension::Parked(parked)) => self.phase = Phase::Parked(parked),
+            None => {
+                self.next = self.queue.acknowledged().unwrap_or(self.begin).next();
+                self.park(now);
+            }
+        }
+    }
+
+    /// The highest sequence that is published, according to the stored cursor.
+    pub(crate) const fn published_through(&self) -> Sequence {
+        self.stored.published_through
+    }
+
+    /// Whether the aggregate is parked.
+    pub(crate) const fn is_parked(&self) -> bool {
+        matches!(self.phase, Phase::Parked(_))
     }
 
     /// The same publication from a cursor that was loaded again, because another invocation has changed the
@@ -314,19 +442,25 @@ impl<D: Domain> Publication<D> {
     ///
     /// # Errors
     /// [`DecodeError`] if the cursor's context can't be read.
-    pub(crate) fn restarted(&self, cursor: Cursor) -> Result<Self, DecodeError> {
+    pub(crate) fn restarted(&self, cursor: Cursor, now: Timestamp) -> Result<Self, DecodeError> {
         let notifications = Notifications {
             first_position: self.first_position,
             images: Vec::new(),
         };
-        let mut restarted = Self::new(self.aggregate.clone(), cursor, notifications)?;
+        let mut restarted = Self::announced(
+            self.aggregate.clone(),
+            cursor,
+            notifications,
+            (self.announced, self.odd_version.clone()),
+            self.mode,
+            now,
+        )?;
         if let Phase::Publish(source) = &mut restarted.phase {
             *source = Source::AllRows;
         }
-        let notified = self.notifications.iter().filter_map(|image| image.version);
-        let notified = notified.map(Version::sequence).max();
-        // An event that this publication has published is not ahead of the events table.
-        restarted.highest_duplicate = self.highest_duplicate.max(notified);
+        if self.announced > Sequence::NONE {
+            restarted.highest_duplicate = Some(self.announced);
+        }
         restarted.counters = self.counters();
         Ok(restarted)
     }
@@ -356,9 +490,13 @@ impl<D: Domain> Publication<D> {
         &mut self.queue
     }
 
-    /// Whether every event of the batch's notifications is published, or the aggregate is blocked.
+    /// Whether every event of the batch's notifications is published, or publication is suspended.
     pub(crate) fn is_completed(&self) -> bool {
-        self.queue.pending() == 0 && matches!(self.phase, Phase::Completed | Phase::Blocked(_))
+        let has_ended = matches!(
+            self.phase,
+            Phase::Completed | Phase::Blocked(_) | Phase::Parked(_)
+        );
+        self.queue.pending() == 0 && has_ended
     }
 
     /// The block, if publication is suspended.
@@ -386,17 +524,18 @@ impl<D: Domain> Publication<D> {
             .take_while(|(sequence, _)| Some(*sequence) <= acknowledged)
             .last()
             .map(|(_, columns)| columns.clone());
-        // A previous block stays until all events are published: the notifications that came since are
-        // not delivered again, and the block alone makes the next batch read the table to its end.
-        let blocked = if self.is_completed() {
-            self.block().cloned()
-        } else {
-            self.stored.blocked.clone()
+        // A previous marker stays until all events are published: the notifications that came since are
+        // not delivered again, and the marker alone makes someone read the table to its end.
+        let suspended = match &self.phase {
+            _ if !self.is_completed() => self.stored.suspended.clone(),
+            Phase::Blocked(block) => Some(Suspension::Blocked(block.clone())),
+            Phase::Parked(parked) => Some(Suspension::Parked(*parked)),
+            _ => None,
         };
         let cursor = Cursor {
             published_through: acknowledged.unwrap_or(self.stored.published_through),
             context: context.or_else(|| self.stored.context.clone()),
-            blocked,
+            suspended,
         };
         (cursor != self.stored).then_some(cursor)
     }
@@ -421,6 +560,7 @@ impl<D: Domain> Publication<D> {
     ) -> Result<(), ServiceError> {
         let rows = sources.rows;
         while !self.is_full(&sources.ready) {
+            self.park_if_too_many(sources.ambient.now());
             let aggregate = &self.aggregate;
             let step = self.next_step();
             let limit = match self.phase {
@@ -497,7 +637,7 @@ impl<D: Domain> Publication<D> {
                 after: self.last_row,
                 before: None,
             },
-            Phase::Completed | Phase::Blocked(_) => Step::Stop,
+            Phase::Completed | Phase::Blocked(_) | Phase::Parked(_) => Step::Stop,
         }
     }
 
@@ -641,6 +781,15 @@ impl<D: Domain> Publication<D> {
         self.phase = Phase::Publish(Source::Notifications);
         if let Source::RowsBefore(version) = source
             && self.is_beyond(version)
+        {
+            self.block_at_missing(self.next, version, inputs.now);
+        }
+        // The rows are read to their end, and an announced event isn't among them.
+        let parked = self.stored.parked().map(|parked| parked.through);
+        let announced = parked.max(self.notifications.is_empty().then_some(self.announced));
+        if source == Source::AllRows
+            && let Some(version) = announced.and_then(Sequence::version)
+            && announced >= Some(self.next)
         {
             self.block_at_missing(self.next, version, inputs.now);
         }
@@ -833,7 +982,7 @@ impl<D: Domain> Publication<D> {
             since: now,
         };
         // The same block as before is as old as before.
-        let same = self.stored.blocked.clone().filter(|before| {
+        let same = self.stored.blocked().cloned().filter(|before| {
             (before.sequence, &before.row, &before.reason)
                 == (block.sequence, &block.row, &block.reason)
         });

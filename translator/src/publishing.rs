@@ -100,6 +100,12 @@ impl Queue {
         self.refused.take()
     }
 
+    /// Drops the pending events; they are published from the events table again.
+    pub fn clear(&mut self) {
+        self.events.clear();
+        self.bytes = 0;
+    }
+
     fn refuse(&mut self, refusal: Refusal) {
         tracing::error!(%refusal, "an event can't be published");
         if let Some((sequence, _)) = self.events.front() {
@@ -108,8 +114,7 @@ impl Queue {
                 refusal,
             });
         }
-        self.events.clear();
-        self.bytes = 0;
+        self.clear();
     }
 
     /// Refuses the first event if no put may carry it.

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use millrace_core::{DecodeError, Domain, Sequence};
+use millrace_core::{DecodeError, Domain, Sequence, Timestamp};
 use millrace_runtime::{Ambient, Budget, Chain, ConcurrentCalls, ServiceError};
 use tracing::{Instrument as _, info_span};
 
 use crate::cursor::{Block, Cursor, load_all};
 use crate::notification::{InsertedRow, Notifications, by_aggregate};
 use crate::ports::{CursorStore, EventRows, MAX_LOADED, Publisher, Saved};
-use crate::publication::{BACKOFF, CONCURRENCY, Counters, Publication, ReadyBytes, Sources};
+use crate::publication::{BACKOFF, CONCURRENCY, Counters, Mode, Publication, ReadyBytes, Sources};
 use crate::publishing::{Queue, Round, put_next};
 
 /// The time after the budget in which cursors and blocks are still saved. The handler reserves it.
@@ -52,8 +52,26 @@ pub struct Outcome {
     pub aggregates: usize,
     /// The number of these aggregates that are blocked.
     pub blocked: usize,
+    /// The number of these aggregates that are parked.
+    pub parked: usize,
     /// The counters, in events, over all aggregates.
     pub counters: Counters,
+}
+
+/// How publishing an aggregate's pending events ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PendingOutcome {
+    /// All rows that the events table contained are published, and the cursor is saved at this sequence.
+    /// The aggregate isn't suspended.
+    Published(Sequence),
+    /// An event can't be published; the events before it are.
+    Blocked(Block),
+    /// The budget was spent. The progress is saved, and the aggregate is parked, or suspended as before.
+    Unfinished,
+    /// A service failed until the budget was spent, for this reason. What was published stays published.
+    Failed(String),
+    /// The cursor can't be read. Nothing was published or changed.
+    CursorUnreadable(DecodeError),
 }
 
 /// One aggregate's publication in this batch.
@@ -62,17 +80,19 @@ struct Attempt<D: Domain> {
     /// How often it was restarted.
     restarts: u32,
     state: State,
+    /// Whether the budget was spent before it ended.
+    is_unfinished: bool,
 }
 
 /// Whether anything remains to be done for an aggregate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
     /// Events remain to be made ready or published, or the cursor to be saved.
     Open,
     /// The aggregate is blocked, and the block is stored although the cursor couldn't be saved.
     Marked,
-    /// A service failed until the budget was spent.
-    Failed,
+    /// A service failed until the budget was spent, for this reason.
+    Failed(String),
 }
 
 /// An aggregate whose cursor can't be read.
@@ -89,8 +109,11 @@ enum Worked<D: Domain> {
         attempts: Vec<Attempt<D>>,
         unreadable: Vec<UnreadableCursor>,
     },
-    /// The cursors of the aggregates at these positions could not be loaded.
-    NotLoaded(Vec<usize>),
+    /// The cursors of these aggregates could not be loaded, for this reason.
+    NotLoaded {
+        aggregates: Vec<(String, usize)>,
+        reason: String,
+    },
     /// An aggregate's cursor was saved, and events were made ready.
     Prepared(Box<Attempt<D>>),
     /// An unreadable cursor was marked, or could not be.
@@ -106,6 +129,7 @@ type Work<'a, D> = FuturesUnordered<Pin<Box<dyn Future<Output = Worked<D>> + Sen
 struct Batch<'a, D: Domain, R, C, P, A> {
     translator: &'a Translator<D, R, C, P, A>,
     sources: Sources<'a, D, R, A>,
+    mode: Mode,
 }
 
 /// The aggregates of a batch by what they wait for.
@@ -116,6 +140,8 @@ struct Aggregates<'a, D: Domain> {
     /// Those that wait until fewer bytes are ready.
     deferred: Vec<Attempt<D>>,
     outcome: Outcome,
+    /// How each aggregate ended, if all of its pending events were to be published.
+    pending: BTreeMap<String, PendingOutcome>,
 }
 
 impl<D, R, C, P, A> Translator<D, R, C, P, A>
@@ -129,7 +155,9 @@ where
     /// Publishes the events of a batch's notifications.
     ///
     /// An aggregate is completed when its events are acknowledged and its cursor is saved, or when the
-    /// cursor contains the reason why its publication is suspended. Failed service calls are retried
+    /// cursor contains the reason why its publication is suspended. An aggregate with more than
+    /// [`MAX_PENDING`](crate::MAX_PENDING) pending events is parked;
+    /// [`Translator::publish_pending`] publishes the rest. Failed service calls are retried
     /// until the budget is spent; an aggregate that isn't completed by then is incomplete, and keeps no
     /// other from completion. The batch has to be delivered again from the first record of the first
     /// incomplete aggregate. All effects may be repeated: duplicates on the stream are byte-identical,
@@ -138,18 +166,50 @@ where
     /// Cursors are saved for up to four seconds after the end of the budget.
     pub async fn translate(&self, inserted: Vec<InsertedRow>, budget: Budget) -> Outcome {
         let notifications = by_aggregate(inserted, &self.domain);
-        let batch = Batch {
+        let batch = self.batch(notifications.len(), Mode::Notified, budget);
+        batch.run(notifications).await.0
+    }
+
+    /// Publishes all pending events of these aggregates, in the order and with the cursor rules of
+    /// [`Translator::translate`], next to which it may run. A blocked aggregate is examined again. A parked
+    /// one stays parked until the events through its marker's sequence are published; if a notification
+    /// raises the marker meanwhile, publishing continues.
+    ///
+    /// Failed service calls are retried until the budget is spent. The cursors are saved while events are
+    /// published, and for up to four seconds after the end of the budget, so the next call continues there.
+    pub async fn publish_pending(
+        &self,
+        aggregates: Vec<String>,
+        budget: Budget,
+    ) -> BTreeMap<String, PendingOutcome> {
+        let notifications: BTreeMap<String, Notifications<D>> = aggregates
+            .into_iter()
+            .enumerate()
+            .map(|(first_position, aggregate)| {
+                let notifications = Notifications {
+                    first_position,
+                    images: Vec::new(),
+                };
+                (aggregate, notifications)
+            })
+            .collect();
+        let batch = self.batch(notifications.len(), Mode::Pending, budget);
+        batch.run(notifications).await.1
+    }
+
+    fn batch(&self, aggregates: usize, mode: Mode, budget: Budget) -> Batch<'_, D, R, C, P, A> {
+        Batch {
             translator: self,
             sources: Sources {
                 domain: &self.domain,
                 rows: &self.rows,
                 ambient: &self.ambient,
-                ready: ReadyBytes::new(notifications.len()),
+                ready: ReadyBytes::new(aggregates),
                 calls: ConcurrentCalls::new(CONCURRENCY),
                 budget,
             },
-        };
-        batch.run(notifications).await
+            mode,
+        }
     }
 }
 
@@ -161,7 +221,10 @@ where
     P: Publisher,
     A: Ambient,
 {
-    async fn run(&self, notifications: BTreeMap<String, Notifications<D>>) -> Outcome {
+    async fn run(
+        &self,
+        notifications: BTreeMap<String, Notifications<D>>,
+    ) -> (Outcome, BTreeMap<String, PendingOutcome>) {
         let mut aggregates = Aggregates {
             work: Work::new(),
             ready: Vec::new(),
@@ -170,6 +233,7 @@ where
                 aggregates: notifications.len(),
                 ..Outcome::default()
             },
+            pending: BTreeMap::new(),
         };
         let mut notifications = notifications.into_iter();
         loop {
@@ -200,12 +264,12 @@ where
                     self.mark_all(unreadable, &mut aggregates);
                 }
                 Worked::Prepared(attempt) => aggregates.count(&attempt),
-                Worked::NotLoaded(_) | Worked::Marked { .. } => {
+                Worked::NotLoaded { .. } | Worked::Marked { .. } => {
                     self.receive(worked, &mut aggregates)
                 }
             }
         }
-        aggregates.outcome
+        (aggregates.outcome, aggregates.pending)
     }
 
     /// Publishes until all aggregates have ended or the budget is spent.
@@ -300,11 +364,16 @@ where
                 }
                 self.mark_all(unreadable, aggregates);
             }
-            Worked::NotLoaded(positions) => {
-                for _ in &positions {
+            Worked::NotLoaded {
+                aggregates: ids,
+                reason,
+            } => {
+                for (id, first_position) in ids {
                     self.sources.ready.end_aggregate();
+                    aggregates.outcome.resume_at_first_of([first_position]);
+                    let outcome = PendingOutcome::Failed(reason.clone());
+                    aggregates.pending.insert(id, outcome);
                 }
-                aggregates.outcome.resume_at_first_of(positions);
             }
             Worked::Prepared(mut attempt) => {
                 if attempt.publication.queue().pending() > 0 {
@@ -334,6 +403,11 @@ where
     ) {
         for cursor in unreadable {
             self.sources.ready.end_aggregate();
+            if self.mode == Mode::Pending {
+                let outcome = PendingOutcome::CursorUnreadable(cursor.error);
+                aggregates.pending.insert(cursor.aggregate, outcome);
+                continue;
+            }
             aggregates.work.push(Box::pin(self.mark_unreadable(cursor)));
         }
     }
@@ -343,7 +417,8 @@ where
         let ids: Vec<&str> = notifications.iter().map(|(id, _)| id.as_str()).collect();
         match self.load_cursors(&ids).await {
             Ok(cursors) => {
-                let (attempts, unreadable) = begin(notifications, cursors);
+                let now = self.translator.ambient.now();
+                let (attempts, unreadable) = begin(notifications, cursors, self.mode, now);
                 Worked::Loaded {
                     attempts,
                     unreadable,
@@ -351,8 +426,11 @@ where
             }
             Err(error) => {
                 tracing::error!(error = %Chain(&error), "cursors could not be read; the batch will be retried");
-                let positions = notifications.iter().map(|(_, it)| it.first_position);
-                Worked::NotLoaded(positions.collect())
+                let ids = notifications.into_iter();
+                Worked::NotLoaded {
+                    aggregates: ids.map(|(id, it)| (id, it.first_position)).collect(),
+                    reason: Chain(&error).to_string(),
+                }
             }
         }
     }
@@ -390,6 +468,9 @@ where
     /// Saves the progress of an aggregate that can't be completed in this invocation.
     async fn end(&self, mut attempt: Attempt<D>) -> Worked<D> {
         let span = info_span!("aggregate", position = attempt.publication.first_position());
+        let now = self.translator.ambient.now();
+        attempt.is_unfinished = !attempt.publication.is_completed();
+        attempt.publication.park_unfinished(now);
         self.save(&mut attempt).instrument(span).await;
         Worked::Prepared(Box::new(attempt))
     }
@@ -402,7 +483,7 @@ where
             attempt.publication.block_at_error(problem, error, now);
         } else {
             tracing::error!(error = %Chain(error), "rows could not be read; the batch will be retried");
-            attempt.state = State::Failed;
+            attempt.state = State::Failed(Chain(error).to_string());
         }
     }
 
@@ -421,7 +502,7 @@ where
                 Err(error) if error.is_permanent() => self.mark_unsaved(attempt, &error).await,
                 Err(error) => {
                     tracing::error!(error = %Chain(&error), "a cursor could not be saved; the batch will be retried");
-                    attempt.state = State::Failed;
+                    attempt.state = State::Failed(Chain(&error).to_string());
                 }
             }
         }
@@ -445,9 +526,11 @@ where
         attempt.restarts += 1;
         let publication = &mut attempt.publication;
         let is_drained = publication.queue().pending() == 0;
-        if !is_drained || attempt.restarts > MAX_RESTARTS {
+        let is_endless = self.mode == Mode::Notified && attempt.restarts > MAX_RESTARTS;
+        if !is_drained || is_endless {
             tracing::warn!("another invocation has changed the cursor; the batch will be retried");
-            attempt.state = State::Failed;
+            let reason = "another invocation has changed the cursor";
+            attempt.state = State::Failed(reason.to_owned());
             return;
         }
         tracing::info!("another invocation has changed the cursor; it is loaded again");
@@ -456,7 +539,7 @@ where
             Ok(mut cursors) => cursors
                 .remove(id)
                 .unwrap_or_else(|| Ok(Cursor::default()))
-                .and_then(|cursor| publication.restarted(cursor))
+                .and_then(|cursor| publication.restarted(cursor, self.translator.ambient.now()))
                 .map_err(|error| error.to_string()),
             Err(error) => Err(Chain(&error).to_string()),
         };
@@ -467,7 +550,7 @@ where
                     error,
                     "a cursor could not be read again; the batch will be retried"
                 );
-                attempt.state = State::Failed;
+                attempt.state = State::Failed(error);
             }
         }
     }
@@ -482,7 +565,7 @@ where
         };
         attempt.state = match self.mark(publication.aggregate(), block).await {
             true => State::Marked,
-            false => State::Failed,
+            false => State::Failed("a block could not be recorded".to_owned()),
         };
     }
 
@@ -529,7 +612,7 @@ impl<D: Domain> Attempt<D> {
         match self.state {
             State::Open => !self.publication.is_completed(),
             State::Marked => false,
-            State::Failed => true,
+            State::Failed(_) => true,
         }
     }
 }
@@ -550,7 +633,16 @@ impl<D: Domain> Aggregates<'_, D> {
         let incomplete = incomplete.then(|| publication.first_position());
         self.outcome.resume_at_first_of(incomplete);
         self.outcome.blocked += usize::from(publication.block().is_some());
+        self.outcome.parked += usize::from(publication.is_parked());
         self.outcome.counters = self.outcome.counters.add(publication.counters());
+        let outcome = match (&attempt.state, publication.block()) {
+            (State::Failed(reason), _) => PendingOutcome::Failed(reason.clone()),
+            _ if attempt.is_unfinished || incomplete.is_some() => PendingOutcome::Unfinished,
+            (_, Some(block)) => PendingOutcome::Blocked(block.clone()),
+            _ => PendingOutcome::Published(publication.published_through()),
+        };
+        let id = publication.aggregate().to_owned();
+        self.pending.insert(id, outcome);
     }
 }
 
@@ -558,6 +650,8 @@ impl<D: Domain> Aggregates<'_, D> {
 fn begin<D: Domain>(
     notifications: Vec<(String, Notifications<D>)>,
     mut cursors: HashMap<String, Result<Cursor, DecodeError>>,
+    mode: Mode,
+    now: Timestamp,
 ) -> (Vec<Attempt<D>>, Vec<UnreadableCursor>) {
     let mut attempts = Vec::new();
     let mut unreadable = Vec::new();
@@ -566,13 +660,15 @@ fn begin<D: Domain>(
         let cursor = cursors
             .remove(&aggregate)
             .unwrap_or_else(|| Ok(Cursor::default()));
-        let publication =
-            cursor.and_then(|cursor| Publication::new(aggregate.clone(), cursor, notifications));
+        let publication = cursor.and_then(|cursor| {
+            Publication::new(aggregate.clone(), cursor, notifications, mode, now)
+        });
         match publication {
             Ok(publication) => attempts.push(Attempt {
                 publication,
                 restarts: 0,
                 state: State::Open,
+                is_unfinished: false,
             }),
             Err(error) => unreadable.push(UnreadableCursor {
                 aggregate,

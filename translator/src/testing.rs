@@ -17,7 +17,7 @@ use crate::notification::InsertedRow;
 use crate::ports::{
     CursorStore, EventRows, Loaded, MAX_LOADED, MAX_PAGE_ROWS, Page, Publisher, PutError, Record, Saved,
 };
-use crate::service::{Outcome, Translator};
+use crate::service::{Outcome, PendingOutcome, Translator};
 
 /// What happens to a call of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +67,8 @@ pub struct World {
     pub refused_rows: Vec<String>,
     /// Aggregates whose cursors the table refuses to save, for good.
     pub refused_cursors: Vec<String>,
+    /// How long each put takes.
+    pub put_time: Duration,
     /// How many cursors a load processes at most.
     pub loaded_per_call: usize,
     /// How often cursors were loaded.
@@ -170,6 +172,27 @@ impl<D: Domain + Clone> TestServices<D> {
         vec![row]
     }
 
+    /// Publishes all pending events of these aggregates before a deadline.
+    pub async fn publish_pending(
+        &self,
+        aggregates: &[&str],
+        time: Duration,
+    ) -> BTreeMap<String, PendingOutcome> {
+        let aggregates = aggregates.iter().map(|&id| id.to_owned()).collect();
+        let budget = Budget::lasting(time);
+        self.translator().publish_pending(aggregates, budget).await
+    }
+
+    fn translator(&self) -> Translator<D, &Self, &Self, &Self, TestAmbient> {
+        Translator {
+            domain: self.domain.clone(),
+            rows: self,
+            cursors: self,
+            publisher: self,
+            ambient: TestAmbient::default(),
+        }
+    }
+
     /// Translates notifications of these rows.
     pub async fn translate(&self, rows: &[Attributes]) -> Outcome {
         self.translate_within(rows, Duration::from_secs(50)).await
@@ -189,13 +212,7 @@ impl<D: Domain + Clone> TestServices<D> {
                 image: image.clone(),
             })
             .collect();
-        let translator = Translator {
-            domain: self.domain.clone(),
-            rows: self,
-            cursors: self,
-            publisher: self,
-            ambient: TestAmbient::default(),
-        };
+        let translator = self.translator();
         translator.translate(inserted, Budget::lasting(time)).await
     }
 
@@ -275,7 +292,10 @@ impl<D: Domain + Clone> EventRows for &TestServices<D> {
         }
         let mut world = self.world();
         world.check_rows(aggregate)?;
-        let whole = world.table.get(aggregate).into_iter().flatten();
+        let limit = limit.min(world.page_rows);
+        let range = after.map_or(0, |after| after.get() + 1)..before.map_or(u64::MAX, Version::get);
+        let rows = world.table.get(aggregate).into_iter();
+        let whole = rows.flat_map(|rows| rows.range(range.clone()).take(limit + 1));
         let whole = whole.map(|(version, row)| (version.to_string(), row));
         let odd = world.odd_rows.iter().filter(|((id, _), _)| id == aggregate);
         let odd = odd.map(|((_, version), row)| (version.clone(), row));
@@ -289,7 +309,6 @@ impl<D: Domain + Clone> EventRows for &TestServices<D> {
                 && before.is_none_or(|before| *version < number(before))
         });
         let mut rows: Vec<Attributes> = rows.into_values().collect();
-        let limit = limit.min(world.page_rows);
         let more = rows.len() > limit;
         rows.truncate(limit);
         if let Some(last) = rows.iter().filter_map(|row| row::version(row).ok()).max() {
@@ -364,13 +383,6 @@ impl<D: Domain + Clone> CursorStore for &TestServices<D> {
         if is_in(&world.refused_cursors) {
             return Err(refusal());
         }
-        let acknowledged = world
-            .stream
-            .iter()
-            .filter(|record| record.partition_key == aggregate)
-            .map(TestServices::<D>::sequence)
-            .max()
-            .unwrap_or_default();
         if let Some(overtake) = world.overtaken.take() {
             world.cursors.insert(aggregate.to_owned(), Ok(overtake));
         }
@@ -379,21 +391,34 @@ impl<D: Domain + Clone> CursorStore for &TestServices<D> {
             _ => Cursor::default(),
         };
         let is_as_far = stored.published_through >= cursor.published_through;
-        let is_ahead = cursor.blocked.as_ref().is_some_and(Block::is_cursor_ahead);
+        let is_ahead = cursor.blocked().is_some_and(Block::is_cursor_ahead);
+        // The marker stays as it is stored: another invocation may have raised it.
+        let keeps_parked = cursor.parked().is_some() && cursor.suspended == read.suspended;
+        let has_marker = if keeps_parked {
+            stored.parked().is_some()
+        } else {
+            stored.suspended == read.suspended
+        };
         let may_be_saved = if is_ahead {
             stored.published_through == cursor.published_through
         } else {
             stored.published_through <= cursor.published_through
         };
-        if may_be_saved && stored.blocked == read.blocked {
-            assert!(
-                cursor.published_through <= acknowledged.max(stored.published_through),
-                "the cursor passes what Kinesis has acknowledged"
-            );
-            world
-                .cursors
-                .insert(aggregate.to_owned(), Ok(cursor.clone()));
-        } else if cursor.blocked.is_some() || !is_as_far {
+        if may_be_saved && has_marker {
+            if cursor.published_through > stored.published_through {
+                let published = world.stream.iter().rev();
+                let mut own = published.filter(|record| record.partition_key == aggregate);
+                assert!(
+                    own.any(|it| TestServices::<D>::sequence(it) >= cursor.published_through),
+                    "the cursor passes what Kinesis has acknowledged"
+                );
+            }
+            let mut saved = cursor.clone();
+            if keeps_parked {
+                saved.suspended = stored.suspended;
+            }
+            world.cursors.insert(aggregate.to_owned(), Ok(saved));
+        } else if cursor.suspended.is_some() || !is_as_far {
             return Ok(Saved::Changed);
         }
         if fault == Fault::None {
@@ -422,6 +447,10 @@ impl<D: Domain + Clone> Publisher for &TestServices<D> {
             keys.windows(2).all(|pair| pair[0] != pair[1]),
             "a put carries two events of one"
         );
+        let put_time = self.world().put_time;
+        if !put_time.is_zero() {
+            tokio::time::sleep(put_time).await;
+        }
         let fault = self.fault();
         if fault == Fault::Lost {
             return Err(error().into());

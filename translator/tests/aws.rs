@@ -1,6 +1,7 @@
 //! What the adapters send to AWS, and how they take its answers.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 
 use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemOutput;
 use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
@@ -18,9 +19,9 @@ use aws_sdk_kinesis::types::PutRecordsResultEntry;
 use aws_smithy_mocks::{RuleMode, mock, mock_client};
 use millrace_core::{Attribute, Attributes, DecodeError, Sequence, Timestamp, Version};
 use millrace_runtime::Chain;
-use millrace_translator::adapters::dynamodb::{CursorTable, EventsTable};
+use millrace_translator::adapters::dynamodb::{CursorTable, EventsTable, read_cursor};
 use millrace_translator::adapters::kinesis::DomainStream;
-use millrace_translator::cursor::{Block, Cursor};
+use millrace_translator::cursor::{Block, Cursor, Parked, Suspension};
 use millrace_translator::ports::{CursorStore, EventRows, Publisher, PutError, Record, Saved};
 use proptest::prelude::*;
 
@@ -333,7 +334,7 @@ fn cursor(blocked: Option<Block>) -> Cursor {
     Cursor {
         published_through: Sequence::new(7).expect("valid"),
         context: Some(currency()),
-        blocked,
+        suspended: blocked.map(Suspension::Blocked),
     }
 }
 
@@ -355,10 +356,13 @@ async fn a_cursor_is_written_only_where_the_stored_one_is_not_further() {
                 && request.condition_expression()
                     == Some(
                         "(attribute_not_exists(PublishedThrough) OR PublishedThrough <= :through) \
-                     AND attribute_not_exists(Blocked)",
+                     AND attribute_not_exists(Blocked) AND attribute_not_exists(Parked)",
                     )
                 && request.update_expression()
-                    == Some("SET PublishedThrough = :through, #context0 = :context0 REMOVE Blocked")
+                    == Some(
+                        "SET PublishedThrough = :through, #context0 = :context0 \
+                         REMOVE Blocked, Parked, SuspendedIn, SuspendedSince",
+                    )
                 && values[":through"] == n("7")
                 && values[":context0"] == s("EUR")
         })
@@ -374,7 +378,10 @@ async fn a_column_that_the_context_no_longer_has_is_removed() {
         .match_requests(|request| {
             let names = request.expression_attribute_names().expect("names");
             request.update_expression()
-                == Some("SET PublishedThrough = :through REMOVE #dropped0, Blocked")
+                == Some(
+                    "SET PublishedThrough = :through \
+                     REMOVE #dropped0, Blocked, Parked, SuspendedIn, SuspendedSince",
+                )
                 && names["#dropped0"] == "Currency"
         })
         .then_output(|| UpdateItemOutput::builder().build());
@@ -398,10 +405,14 @@ async fn a_block_is_written_with_its_place_reason_and_time() {
                 ("Reason", s("Amount: is missing")),
                 ("Since", s("2026-11-20T21:03:05.000Z")),
             ]);
-            request
-                .update_expression()
-                .is_some_and(|set| set.ends_with(", Blocked = :blocked"))
-                && values[":blocked"] == AttributeValue::M(expected)
+            request.update_expression().is_some_and(|set| {
+                set.ends_with(
+                    ", Blocked = :marker0, SuspendedIn = :marker1, SuspendedSince = :marker2 \
+                         REMOVE Parked",
+                )
+            }) && values[":marker0"] == AttributeValue::M(expected)
+                && values[":marker1"] == s("blocked/4")
+                && values[":marker2"] == s("2026-11-20T21:03:05.000Z")
         })
         .then_output(|| UpdateItemOutput::builder().build());
     let client = mock_client!(aws_sdk_dynamodb, [&rule]);
@@ -419,7 +430,10 @@ async fn a_cursor_that_is_ahead_is_blocked_only_where_it_was_found() {
     let rule = mock!(aws_sdk_dynamodb::Client::update_item)
         .match_requests(|request| {
             request.condition_expression()
-                == Some("PublishedThrough = :through AND attribute_not_exists(Blocked)")
+                == Some(
+                    "PublishedThrough = :through AND attribute_not_exists(Blocked) \
+                     AND attribute_not_exists(Parked)",
+                )
         })
         .then_output(|| UpdateItemOutput::builder().build());
     let client = mock_client!(aws_sdk_dynamodb, [&rule]);
@@ -494,15 +508,127 @@ async fn a_cursor_that_someone_else_moved_counts_only_where_it_tells_as_much() {
     }
 }
 
+/// What a save does to the cursor's marker: the update's end, the condition's end, and the marker.
+async fn saved_marker(
+    saved: Option<Suspension>,
+    read: Option<Suspension>,
+) -> (String, String, Option<AttributeValue>) {
+    let seen = Arc::new(Mutex::new(None));
+    let to_see = Arc::clone(&seen);
+    let rule = mock!(aws_sdk_dynamodb::Client::update_item)
+        .match_requests(move |request| {
+            let update = request.update_expression().expect("an update");
+            let condition = request.condition_expression().expect("a condition");
+            let values = request.expression_attribute_values().expect("values");
+            *to_see.lock().expect("unpoisoned") = Some((
+                update
+                    .trim_start_matches("SET PublishedThrough = :through")
+                    .to_owned(),
+                condition
+                    .rsplit_once(") AND ")
+                    .expect("two parts")
+                    .1
+                    .to_owned(),
+                values.get(":marker0").cloned(),
+            ));
+            true
+        })
+        .then_output(|| UpdateItemOutput::builder().build());
+    let client = mock_client!(aws_sdk_dynamodb, [&rule]);
+    let table = CursorTable::new(client, "cursors".into());
+    let cursor = |suspended| Cursor {
+        published_through: Sequence::new(7).expect("valid"),
+        context: None,
+        suspended,
+    };
+    let saving = table.save("a", &cursor(saved), &cursor(read)).await;
+    assert_eq!(saving.expect("saved"), Saved::Stored);
+    seen.lock()
+        .expect("unpoisoned")
+        .take()
+        .expect("it was called")
+}
+
+fn parked(through: u64) -> Option<Suspension> {
+    Some(Suspension::Parked(Parked {
+        through: Sequence::new(through).expect("valid"),
+        since: Timestamp::parse("2026-11-20T21:03:05Z").expect("valid"),
+    }))
+}
+
+#[tokio::test]
+async fn a_parked_marker_is_written_raised_kept_and_removed() {
+    const SET: &str = ", Parked = :marker0, SuspendedIn = :marker1, SuspendedSince = :marker2 \
+                       REMOVE Blocked";
+    let marker = |through| {
+        let since = s("2026-11-20T21:03:05.000Z");
+        let attributes = item(&[("Through", n(through)), ("Since", since)]);
+        Some(AttributeValue::M(attributes))
+    };
+    let (update, condition, value) = saved_marker(parked(9), None).await;
+    assert_eq!((update.as_str(), value), (SET, marker("9")));
+    assert_eq!(condition, "attribute_not_exists(Parked)");
+
+    let (update, condition, value) = saved_marker(parked(12), parked(9)).await;
+    assert_eq!((update.as_str(), value), (SET, marker("12")));
+    assert_eq!(condition, "Parked = :read");
+
+    // The cursor advances below a marker that another invocation may have raised.
+    let (update, condition, value) = saved_marker(parked(9), parked(9)).await;
+    assert_eq!((update.as_str(), value), ("", None));
+    assert_eq!(condition, "attribute_exists(Parked)");
+
+    let (update, condition, _) = saved_marker(None, parked(9)).await;
+    assert_eq!(
+        update,
+        " REMOVE Blocked, Parked, SuspendedIn, SuspendedSince"
+    );
+    assert_eq!(condition, "Parked = :read");
+}
+
+#[test]
+fn a_parked_cursor_is_read_as_it_was_written_and_a_block_next_to_it_counts() {
+    let since = s("2026-11-20T21:03:05.000Z");
+    let marker = item(&[("Through", n("9")), ("Since", since.clone())]);
+    let stored = item(&[
+        ("Id", s("a")),
+        ("PublishedThrough", n("7")),
+        ("Parked", AttributeValue::M(marker)),
+        ("SuspendedIn", s("parked/4")),
+        ("SuspendedSince", since.clone()),
+    ]);
+    let cursor = read_cursor(stored.clone()).expect("readable");
+    assert_eq!(cursor.suspended, parked(9));
+    assert_eq!(cursor.context, Some(Attributes::new()));
+
+    let mut damaged = stored.clone();
+    damaged.insert(
+        "Parked".into(),
+        AttributeValue::M(item(&[("Since", since.clone())])),
+    );
+    let error = read_cursor(damaged).expect_err("unreadable");
+    assert_eq!(error.path(), "Parked");
+
+    let mut both = stored;
+    let block = [("Sequence", n("8")), ("Reason", s("why")), ("Since", since)];
+    both.insert("Blocked".into(), AttributeValue::M(item(&block)));
+    assert!(read_cursor(both).expect("readable").blocked().is_some());
+}
+
 #[tokio::test]
 async fn a_mark_touches_nothing_but_the_block() {
     let rule = mock!(aws_sdk_dynamodb::Client::update_item)
         .match_requests(|request| {
             let values = request.expression_attribute_values().expect("values");
             is_keyed(request.table_name(), request.key())
-                && request.update_expression() == Some("SET Blocked = :blocked")
+                && request.update_expression()
+                    == Some(
+                        "SET Blocked = :marker0, SuspendedIn = :marker1, \
+                         SuspendedSince = :marker2 REMOVE Parked",
+                    )
                 && request.condition_expression().is_none()
-                && values[":blocked"]
+                && values[":marker1"] == s("blocked/4")
+                && values[":marker0"]
                     .as_m()
                     .is_ok_and(|block| block["Sequence"] == n("8"))
         })

@@ -157,7 +157,7 @@ async fn an_event_before_the_cursor_that_is_needed_and_missing_blocks() {
     };
     services.world().cursors.insert("a".to_owned(), Ok(cursor));
     assert_eq!(services.translate(&rows[4..]).await.blocked, 1);
-    let block = services.cursor("a").blocked.expect("blocked");
+    let block = services.cursor("a").blocked().cloned().expect("blocked");
     assert_eq!(block.sequence.get(), 4);
     assert_eq!(block.reason, "row 3 is missing, and row 4 is there");
 }

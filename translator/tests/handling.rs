@@ -190,7 +190,12 @@ async fn a_row_of_any_attribute_types_is_set_aside_with_its_reason() {
             .await
             .is_empty()
     );
-    let reason = services.cursor("a").blocked.expect("blocked").reason;
+    let reason = services
+        .cursor("a")
+        .blocked()
+        .cloned()
+        .expect("blocked")
+        .reason;
     assert_eq!(reason, "Type: is of type BOOL, not S");
 }
 
@@ -249,6 +254,7 @@ async fn an_invocation_measures_what_came_of_it() {
             (Metric::EventsRepeated, Some(1)),
             (Metric::EventsRepaired, Some(1)),
             (Metric::AggregatesBlocked, Some(1)),
+            (Metric::AggregatesParked, Some(0)),
             (Metric::PublishRetries, Some(1)),
             (Metric::PublishLag, Some(250)),
         ]

@@ -153,7 +153,7 @@ async fn aggregates_whose_code_panics_are_blocked_and_the_other_995_are_complete
         assert_eq!(services.sequences(id), [1], "{id}");
         let cursor = services.cursor(id);
         assert_eq!(cursor.published_through, sequence(1), "{id}");
-        let block = cursor.blocked.expect("it is blocked");
+        let block = cursor.blocked().cloned().expect("it is blocked");
         assert_eq!(block.sequence, sequence(2), "{id}");
         assert_eq!(block.row.as_deref(), Some("3"), "{id}");
         assert!(block.reason.contains("panicked"), "{}", block.reason);
@@ -177,7 +177,11 @@ async fn an_event_that_panics_while_the_context_is_restored_blocks() {
     services.world().cursors.insert("a".into(), Ok(cursor));
     let outcome = services.translate(&rows).await;
     assert_eq!((outcome.resume_at, outcome.blocked), (None, 1));
-    let block = services.cursor("a").blocked.expect("it is blocked");
+    let block = services
+        .cursor("a")
+        .blocked()
+        .cloned()
+        .expect("it is blocked");
     assert_eq!(block.row.as_deref(), Some("3"));
     assert!(services.sequences("a").is_empty());
 }
@@ -189,7 +193,7 @@ async fn a_block_ends_once_the_code_no_longer_panics_for_its_row() {
     let rows = services.append("a", &[Event::Installed {}, Event::Read { value }]);
     services.translate(&rows).await;
     services.translate(&rows).await;
-    assert!(services.cursor("a").blocked.is_some());
+    assert!(services.cursor("a").blocked().is_some());
     {
         let mut world = services.world();
         let row = world.table.get_mut("a").and_then(|rows| rows.get_mut(&3));
@@ -197,6 +201,6 @@ async fn a_block_ends_once_the_code_no_longer_panics_for_its_row() {
         row.insert("Value".into(), Attribute::number(7));
     }
     services.translate(&rows).await;
-    assert_eq!(services.cursor("a").blocked, None);
+    assert_eq!(services.cursor("a").blocked(), None);
     assert_eq!(services.sequences("a"), [1, 2]);
 }

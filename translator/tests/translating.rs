@@ -8,7 +8,7 @@ use millrace_domain::money::{Amount, Currency};
 use millrace_domain::{Accounts, Event};
 use millrace_runtime::testing::in_virtual_time;
 use millrace_translator::MAX_READY_BYTES;
-use millrace_translator::cursor::{Block, Cursor};
+use millrace_translator::cursor::{Block, Cursor, Suspension};
 use millrace_translator::ports::MAX_PUT_BYTES;
 use millrace_translator::service::Outcome;
 use millrace_translator::testing::{Fault, TestServices};
@@ -86,7 +86,7 @@ async fn publishes_a_batch_in_order_and_moves_the_cursor() {
         services.cursor("a").published_through,
         Sequence::new(12).expect("valid")
     );
-    assert_eq!(services.cursor("a").blocked, None);
+    assert_eq!(services.cursor("a").blocked(), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -168,7 +168,7 @@ async fn a_missing_row_blocks_until_it_is_back() {
     let missing = take(&services, "a", 5);
     assert!(through(services.translate(&rows[..3]).await));
     assert!(through(services.translate(&rows[5..]).await));
-    let block = services.cursor("a").blocked.expect("blocked");
+    let block = services.cursor("a").blocked().cloned().expect("blocked");
     assert_eq!((block.sequence.get(), block.row), (4, None));
     assert_eq!(block.reason, "row 5 is missing, and row 6 is there");
     assert_eq!(services.sequences("a"), dense(3));
@@ -176,7 +176,7 @@ async fn a_missing_row_blocks_until_it_is_back() {
     put(&services, "a", 5, missing);
     assert!(through(services.translate(&rows[6..]).await));
     assert_eq!(services.sequences("a"), dense(6));
-    assert_eq!(services.cursor("a").blocked, None);
+    assert_eq!(services.cursor("a").blocked(), None);
 }
 
 /// What came while the account was blocked is on nobody's way any more; only the block tells that
@@ -206,7 +206,7 @@ async fn a_block_stays_until_all_that_came_behind_it_is_published() {
 
     assert!(through(services.translate(&news).await));
     assert_eq!(services.sequences("a"), dense(8));
-    assert_eq!(services.cursor("a").blocked, None);
+    assert_eq!(services.cursor("a").blocked(), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -220,13 +220,14 @@ async fn a_malformed_row_blocks_its_account_and_no_other() {
         resume_at,
         aggregates,
         blocked,
+        parked: _,
         counters,
     } = outcome;
     assert_eq!((resume_at, aggregates, blocked), (None, 2, 1));
     assert_eq!((counters.published, counters.retries), (7, 0));
     assert_eq!(services.sequences("a"), dense(2));
     assert_eq!(services.sequences("b"), dense(5));
-    let block = services.cursor("a").blocked.expect("blocked");
+    let block = services.cursor("a").blocked().cloned().expect("blocked");
     assert_eq!((block.sequence.get(), block.row.as_deref()), (3, Some("4")));
     assert!(block.reason.starts_with("Type: "), "{}", block.reason);
 }
@@ -238,19 +239,32 @@ async fn a_block_lifts_itself_when_the_row_can_be_read_and_reads_on_to_the_end()
     let good = rows[3].clone();
     rows[3] = damage(&services, "a", 4);
     services.translate(&rows).await;
-    let since = services.cursor("a").blocked.expect("blocked").since;
+    let since = services
+        .cursor("a")
+        .blocked()
+        .cloned()
+        .expect("blocked")
+        .since;
 
     // News that leaves the row as it is keeps the block.
     let more = services.append_without_loading("a", 11);
     assert!(through(services.translate(&more).await));
-    assert_eq!(services.cursor("a").blocked.expect("still").since, since);
+    assert_eq!(
+        services
+            .cursor("a")
+            .blocked()
+            .cloned()
+            .expect("still")
+            .since,
+        since
+    );
     assert_eq!(services.sequences("a"), dense(2));
 
     // The row is put back; the news of it is all that comes.
     put(&services, "a", 4, good.clone());
     assert!(through(services.translate(&[good]).await));
     assert_eq!(services.sequences("a"), dense(10));
-    assert_eq!(services.cursor("a").blocked, None);
+    assert_eq!(services.cursor("a").blocked(), None);
 }
 
 /// Two invocations may hold news of one account at once: a stream may spread an account's rows over
@@ -263,12 +277,12 @@ async fn a_block_that_another_invocation_sets_meanwhile_stays_or_is_examined() {
         let theirs = Cursor {
             published_through: Sequence::new(blocked_at).expect("valid"),
             context: None,
-            blocked: Some(Block {
+            suspended: Some(Suspension::Blocked(Block {
                 sequence: Sequence::new(blocked_at + 1).expect("valid"),
                 row: None,
                 reason: "a row is missing".to_owned(),
                 since: Timestamp::from_unix_millis(0).expect("valid"),
-            }),
+            })),
         };
         services.world().overtaken = Some(theirs.clone());
         // Rows 1, 3 and 4 hold events 1 to 3; row 2 is a snapshot.
@@ -277,7 +291,7 @@ async fn a_block_that_another_invocation_sets_meanwhile_stays_or_is_examined() {
         if is_examined {
             // Their cursor is behind this one: publication is restarted there, and no row is missing.
             assert_eq!(services.cursor("a").published_through.get(), 4);
-            assert_eq!(services.cursor("a").blocked, None);
+            assert_eq!(services.cursor("a").blocked(), None);
             assert_eq!(services.first_occurrences("a"), dense(4));
         } else {
             assert_eq!(services.cursor("a"), theirs);
@@ -307,7 +321,7 @@ async fn old_news_of_a_row_that_was_mended_and_published_is_a_repeat() {
 
     assert!(through(services.translate(&rows).await));
     assert_eq!(services.sequences("a"), dense(5));
-    assert_eq!(services.cursor("a").blocked, None);
+    assert_eq!(services.cursor("a").blocked(), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -320,7 +334,7 @@ async fn a_damaged_row_that_is_gone_leaves_a_hole_only_where_an_event_belongs() 
         take(&services, "a", version);
         let outcome = services.translate(&rows[..=at]).await;
         assert!(through(outcome));
-        let block = services.cursor("a").blocked;
+        let block = services.cursor("a").blocked().cloned();
         assert_eq!(block.map(|block| block.reason).as_deref(), reason);
     }
 }
@@ -339,13 +353,13 @@ async fn the_same_trouble_is_told_since_it_began_and_another_from_now_on() {
             since: Timestamp::from_unix_millis(0).expect("valid"),
         };
         let cursor = Cursor {
-            blocked: Some(block.clone()),
+            suspended: Some(Suspension::Blocked(block.clone())),
             ..services.cursor("a")
         };
         let stored = Ok(cursor);
         services.world().cursors.insert("a".to_owned(), stored);
         assert!(through(services.translate(&rows[4..]).await));
-        let after = services.cursor("a").blocked.expect("blocked");
+        let after = services.cursor("a").blocked().cloned().expect("blocked");
         assert_eq!(after == block, is_the_same, "{after:?}");
         assert_eq!(after.since == block.since, is_the_same, "{after:?}");
         assert_eq!(after.reason, "row 4 is missing, and row 5 is there");
@@ -378,7 +392,10 @@ async fn an_event_at_a_snapshots_place_is_never_skipped() {
         };
         let cursor = services.cursor("a");
         assert_eq!(cursor.published_through.get(), through_then);
-        assert_eq!(cursor.blocked.expect("blocked").row.as_deref(), Some("12"));
+        assert_eq!(
+            cursor.blocked().cloned().expect("blocked").row.as_deref(),
+            Some("12")
+        );
 
         // While it is there, the block stands; once it is gone, it lifts.
         let more = services.append_without_loading("a", 15);
@@ -387,7 +404,7 @@ async fn an_event_at_a_snapshots_place_is_never_skipped() {
         take(&services, "a", 12);
         services.translate(&more).await;
         assert_eq!(services.sequences("a"), dense(13));
-        assert_eq!(services.cursor("a").blocked, None);
+        assert_eq!(services.cursor("a").blocked(), None);
     }
 }
 
@@ -404,7 +421,7 @@ async fn a_row_whose_version_is_no_whole_number_blocks_behind_the_others() {
     rows.insert(0, odd);
     services.translate(&rows).await;
     assert_eq!(services.sequences("a"), dense(3));
-    let block = services.cursor("a").blocked.expect("blocked");
+    let block = services.cursor("a").blocked().cloned().expect("blocked");
     assert_eq!(
         (block.sequence.get(), block.row.as_deref()),
         (4, Some("2.5"))
@@ -432,7 +449,8 @@ async fn an_id_that_can_be_no_partition_key_blocks() {
     assert!(
         services
             .cursor(&long)
-            .blocked
+            .blocked()
+            .cloned()
             .expect("blocked")
             .reason
             .starts_with("Id: ")
@@ -530,7 +548,7 @@ async fn a_cursor_ahead_of_the_events_table_blocks_rather_than_drop_new_events()
         assert_eq!(outcome.blocked, 1);
         let cursor = services.cursor("a");
         assert_eq!(cursor.published_through.get(), 999);
-        let block = cursor.blocked.expect("blocked");
+        let block = cursor.blocked().cloned().expect("blocked");
         assert!(block.is_cursor_ahead());
         assert!(block.reason.contains("999"), "{}", block.reason);
     }
@@ -543,12 +561,16 @@ async fn a_cursor_that_was_ahead_stays_blocked_when_new_events_reach_it() {
     set_cursor(&services, "a", 13);
     let rows = services.append("a", &history(3)[1..2]);
     assert_eq!(services.translate(&rows).await.blocked, 1);
-    let found = services.cursor("a").blocked;
+    let found = services.cursor("a").blocked().cloned();
     let rows = services.append("a", &history(4)[1..]);
     let outcome = services.translate(&rows).await;
     assert!(through(outcome));
     assert_eq!((outcome.blocked, outcome.counters.published), (1, 0));
-    assert_eq!(services.cursor("a").blocked, found, "since when, too");
+    assert_eq!(
+        services.cursor("a").blocked(),
+        found.as_ref(),
+        "since when, too"
+    );
 }
 
 /// An operator has reset the cursor since it was read, and published everything again.
@@ -581,9 +603,9 @@ async fn a_row_between_two_versions_is_found_whatever_the_pages_are() {
             services.world().odd_rows.insert(place, odd);
             if is_blocked {
                 let cursor = Cursor {
-                    blocked: Some(Block::after_reset(
+                    suspended: Some(Suspension::Blocked(Block::after_reset(
                         Timestamp::from_unix_millis(0).expect("valid"),
-                    )),
+                    ))),
                     ..Cursor::default()
                 };
                 let cursors = &mut services.world().cursors;
@@ -591,7 +613,7 @@ async fn a_row_between_two_versions_is_found_whatever_the_pages_are() {
             }
             let newest = if is_blocked { rows.len() - 1 } else { 4 };
             assert!(through(services.translate(&rows[newest..=newest]).await));
-            let block = services.cursor("a").blocked.expect("blocked");
+            let block = services.cursor("a").blocked().cloned().expect("blocked");
             assert_eq!(block.row.as_deref(), Some("4.5"), "{page_rows}");
             assert_eq!(services.sequences("a"), dense(3));
         }
@@ -606,7 +628,7 @@ async fn a_late_redelivery_is_told_from_a_cursor_ahead_by_the_cursors_own_row() 
     let outcome = services.translate(&rows[..3]).await;
     assert!(through(outcome));
     assert_eq!((outcome.blocked, outcome.counters.published), (0, 0));
-    assert_eq!(services.cursor("a").blocked, None);
+    assert_eq!(services.cursor("a").blocked(), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -626,7 +648,11 @@ async fn a_record_that_the_stream_refuses_blocks_its_account_and_no_other() {
                 let expected = if n == culprit { dense(0) } else { dense(2) };
                 assert_eq!(services.sequences(&id(n)), expected);
             }
-            let block = services.cursor(&id(culprit)).blocked.expect("blocked");
+            let block = services
+                .cursor(&id(culprit))
+                .blocked()
+                .cloned()
+                .expect("blocked");
             assert_eq!((block.sequence.get(), block.row.as_deref()), (1, Some("1")));
             assert_eq!(
                 block.reason,
@@ -646,15 +672,15 @@ async fn a_refused_event_is_published_once_the_stream_takes_it() {
     let more = services.append("a", &credits(3));
     services.world().refused = vec!["a".into()];
     assert!(through(services.translate(&more[..1]).await));
-    let since = services.cursor("a").blocked.expect("blocked");
+    let since = services.cursor("a").blocked().cloned().expect("blocked");
     assert_eq!(since.sequence.get(), 2);
     // Refused again: the same block.
     assert!(through(services.translate(&more[1..2]).await));
-    assert_eq!(services.cursor("a").blocked, Some(since));
+    assert_eq!(services.cursor("a").blocked(), Some(&since));
     services.world().refused.clear();
     assert!(through(services.translate(&more[1..2]).await));
     assert_eq!(services.sequences("a"), dense(4));
-    assert_eq!(services.cursor("a").blocked, None);
+    assert_eq!(services.cursor("a").blocked(), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -904,7 +930,11 @@ async fn an_aggregate_whose_rows_the_table_refuses_to_read_is_blocked_and_no_oth
     services.world().refused_rows.push("a0001".to_owned());
     let outcome = services.translate(&newest).await;
     assert_eq!((outcome.resume_at, outcome.blocked), (None, 1));
-    let block = services.cursor("a0001").blocked.expect("it is blocked");
+    let block = services
+        .cursor("a0001")
+        .blocked()
+        .cloned()
+        .expect("it is blocked");
     assert!(block.reason.ends_with(": ValidationException"), "{block:?}");
     for id in ["a0000", "a0002"] {
         assert_eq!(services.cursor(id).published_through.get(), 3, "{id}");
@@ -1001,7 +1031,7 @@ proptest! {
                 let length = u64::try_from(*length).expect("positive") + 1;
                 prop_assert_eq!(services.first_occurrences(&aggregate), dense(length));
                 prop_assert_eq!(services.cursor(&aggregate).published_through.get(), length);
-                prop_assert_eq!(services.cursor(&aggregate).blocked, None);
+                prop_assert_eq!(services.cursor(&aggregate).suspended, None);
             }
             let world = services.world();
             let mut by_id = std::collections::HashMap::new();

@@ -7,15 +7,17 @@ use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
-use millrace_core::cursor::{BLOCKED, PUBLISHED_THROUGH};
+use millrace_core::cursor::{BLOCKED, PARKED, PUBLISHED_THROUGH};
 use millrace_core::ids::is_reserved_id;
 use millrace_core::{Attribute, Attributes, row, view};
 use millrace_projector::adapters::dynamodb::{Condition, Tables};
 use millrace_projector::ports::Saved;
 use millrace_runtime::ServiceError;
 use millrace_runtime::dynamodb::{from_item, to_item};
-use millrace_translator::adapters::dynamodb::{CursorTable, EventsTable, block_value, read_cursor};
-use millrace_translator::cursor::Block;
+use millrace_translator::adapters::dynamodb::{
+    CursorTable, EventsTable, marker_attributes, read_cursor,
+};
+use millrace_translator::cursor::{Block, Suspension};
 
 use super::ports::{
     AggregateIds, CursorRepair, EventLog, HistoryPage, IdPage, ReadModelRepair, Reset, Segment,
@@ -157,7 +159,7 @@ impl CursorRepair for CursorTable {
             names.insert(format!("#a{index}"), name.clone());
             values.insert(format!(":a{index}"), value.clone());
         }
-        for name in [PUBLISHED_THROUGH, BLOCKED] {
+        for name in [PUBLISHED_THROUGH, BLOCKED, PARKED] {
             if !read.contains_key(name) {
                 conditions.push(format!("attribute_not_exists({name})"));
             }
@@ -165,12 +167,16 @@ impl CursorRepair for CursorTable {
         let condition = conditions.join(" AND ");
         let id = AttributeValue::S(aggregate.to_owned());
         let is_as_read = if let Some(block) = until_published {
-            let put = self
+            let suspended = Suspension::Blocked(block.clone());
+            let mut put = self
                 .client()
                 .put_item()
                 .table_name(self.name())
-                .item(row::ID, id)
-                .item(BLOCKED, block_value(block))
+                .item(row::ID, id);
+            for (name, value) in marker_attributes(aggregate, &suspended) {
+                put = put.item(name, value);
+            }
+            let put = put
                 .set_expression_attribute_names(Some(names))
                 .set_expression_attribute_values(Some(values))
                 .condition_expression(condition);
@@ -393,7 +399,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_reset_is_conditional_on_every_attribute_that_was_read() {
-        const CONDITION: &str = "#a0 = :a0 AND #a1 = :a1 AND attribute_not_exists(Blocked)";
+        const CONDITION: &str = "#a0 = :a0 AND #a1 = :a1 AND attribute_not_exists(Blocked) AND attribute_not_exists(Parked)";
         let read = item(&[("Id", "a"), (PUBLISHED_THROUGH, "nine")]);
         let block = Block::after_reset(Timestamp::from_unix_millis(0).expect("valid"));
         let is_as_read =
@@ -422,7 +428,7 @@ mod tests {
                 let item = request.item().cloned().expect("an item");
                 let cursor = read_cursor(item.clone()).expect("readable");
                 let expected = Cursor {
-                    blocked: Some(stored.clone()),
+                    suspended: Some(Suspension::Blocked(stored.clone())),
                     context: Some(Attributes::new()),
                     ..Cursor::default()
                 };
@@ -433,6 +439,7 @@ mod tests {
                         request.expression_attribute_values(),
                     )
                     && item["Id"] == AttributeValue::S("a".to_owned())
+                    && item["SuspendedIn"] == AttributeValue::S("blocked/4".to_owned())
                     && cursor == expected
             })
             .then_output(|| PutItemOutput::builder().build());

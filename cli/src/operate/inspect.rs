@@ -111,7 +111,7 @@ fn show_cursor(
 ) -> Result<()> {
     match cursor {
         Ok(cursor) => {
-            let blocked = cursor.blocked.as_ref().map(|block| {
+            let blocked = cursor.blocked().map(|block| {
                 json!({
                     "sequence": block.sequence, "reason": block.reason,
                     "since": block.since, "row": block.row,

@@ -13,7 +13,7 @@ use millrace_domain::{Accounts, Event};
 use millrace_runtime::batch_put::RecordOutcome;
 use millrace_runtime::testing::TestAmbient;
 use millrace_runtime::{Ambient as _, ServiceError};
-use millrace_translator::cursor::{Block, Cursor};
+use millrace_translator::cursor::{Block, Cursor, Suspension};
 use millrace_translator::ports::{
     CursorStore, EventRows, Loaded, Page, Publisher, PutError, Record, Saved,
 };
@@ -255,7 +255,7 @@ impl CursorStore for Memory {
 
     async fn mark(&self, aggregate: &str, block: &Block) -> Result<(), ServiceError> {
         let marked = Cursor {
-            blocked: Some(block.clone()),
+            suspended: Some(Suspension::Blocked(block.clone())),
             ..Cursor::default()
         };
         let mut world = self.world();
@@ -290,7 +290,7 @@ impl CursorRepair for Memory {
         }
         if let Some(block) = until_published {
             let cursor = Cursor {
-                blocked: Some(block.clone()),
+                suspended: Some(Suspension::Blocked(block.clone())),
                 ..Cursor::default()
             };
             world.cursors.insert(aggregate.to_owned(), Ok(cursor));

@@ -1,8 +1,7 @@
 //! Publishing from the events table: what `millrace redrive` and `millrace republish` do.
 //!
 //! Both run the translator itself: its order, its retries and its cursor rules are the live one's,
-//! next to which it may run. It gets an aggregate's newest row as a change notification, and reads the
-//! pending events before that row from the table, as it does for any gap. To republish, the
+//! next to which it may run. It reads an aggregate's pending events from the table. To republish, the
 //! translator starts from a [replay cursor](super::replay), and the stored one changes only where
 //! publishing passes it.
 //!
@@ -17,9 +16,8 @@ use futures_util::stream::{self, StreamExt as _};
 use millrace_core::{Attributes, DecodeError, Domain, Sequence};
 use millrace_runtime::{Ambient, Budget, Chain, ServiceError};
 use millrace_translator::cursor::{Block, Cursor, load_all};
-use millrace_translator::notification::InsertedRow;
 use millrace_translator::ports::{CursorStore, Publisher};
-use millrace_translator::service::Translator;
+use millrace_translator::service::{PendingOutcome, Translator};
 
 use super::ports::{AggregateIds, CursorRepair, EventLog, Reset, RunProgress, StoredCursor};
 use super::replay::ReplayCursors;
@@ -150,7 +148,7 @@ impl<I> Position<I> {
         match &self.stored.as_ref()?.cursor {
             Err(error) => Some(CursorFault::Unreadable(error.clone())),
             Ok(cursor) => ahead(cursor.published_through, self.newest.as_ref())
-                .or_else(|| was_ahead(cursor.blocked.as_ref())),
+                .or_else(|| was_ahead(cursor.blocked())),
         }
     }
 
@@ -385,7 +383,7 @@ where
         };
         loop {
             let before = cursor.published_through;
-            let was_blocked = cursor.blocked.is_some();
+            let was_suspended = cursor.suspended.is_some();
             let newest = self.events.newest_event_row(aggregate).await?;
             if let Some(fault) = ahead(before, newest.as_ref()) {
                 return Ok(Outcome::CursorFault(fault));
@@ -395,34 +393,36 @@ where
             };
             let target = aggregates::sequence_of(&newest);
             let is_known = announced == Some(target);
-            if is_known && Some(before) >= target && cursor.blocked.is_none() {
+            if is_known && Some(before) >= target && cursor.suspended.is_none() {
                 return Ok(Outcome::Published(before));
             }
             announced = Some(target);
-            let notification = InsertedRow {
-                position: 0,
-                aggregate: aggregate.to_owned(),
-                image: newest,
-            };
-            let batch = translator
-                .translate(vec![notification], Budget::lasting(PATIENCE))
-                .await;
+            let ids = vec![aggregate.to_owned()];
+            let publishing = translator.publish_pending(ids, Budget::lasting(PATIENCE));
+            let outcome = publishing.await.remove(aggregate);
             cursor = match load(&translator.cursors, aggregate, &self.ambient).await? {
                 Ok(cursor) => cursor,
                 Err(error) => return Ok(Outcome::CursorFault(CursorFault::Unreadable(error))),
             };
-            let has_block_ended = was_blocked && cursor.blocked.is_none();
-            if cursor.published_through > before || has_block_ended {
+            let has_ended = was_suspended && cursor.suspended.is_none();
+            if cursor.published_through > before || has_ended {
                 continue;
             }
-            if batch.resume_at.is_none()
-                && let Some(block) = cursor.blocked
-            {
-                return Ok(Outcome::Blocked(block));
-            }
-            if batch.resume_at.is_some() || is_known {
-                let reason = format!("a service failed or was too slow after event {before}");
-                return Ok(Outcome::Incomplete(reason));
+            match outcome {
+                Some(PendingOutcome::Blocked(block)) => return Ok(Outcome::Blocked(block)),
+                Some(PendingOutcome::CursorUnreadable(error)) => {
+                    return Ok(Outcome::CursorFault(CursorFault::Unreadable(error)));
+                }
+                Some(PendingOutcome::Published(_)) if !is_known => {}
+                Some(
+                    PendingOutcome::Published(_)
+                    | PendingOutcome::Unfinished
+                    | PendingOutcome::Failed(_),
+                )
+                | None => {
+                    let reason = format!("a service failed or was too slow after event {before}");
+                    return Ok(Outcome::Incomplete(reason));
+                }
             }
         }
     }
@@ -453,6 +453,7 @@ mod tests {
     use super::super::ports::NotKept;
     use super::*;
     use millrace_core::Attribute;
+    use millrace_translator::cursor::Suspension;
 
     const EVERY: Selection = Selection {
         blocked: true,
@@ -604,12 +605,12 @@ mod tests {
         let memory = Memory::default();
         memory.add("a", 15, 13);
         let mut cursor = at(13);
-        cursor.blocked = Some(Block {
+        cursor.suspended = Some(Suspension::Blocked(Block {
             sequence: Sequence::NONE,
             row: Some("15".to_owned()),
             reason: "why".to_owned(),
             since: millrace_core::Timestamp::from_unix_millis(0).expect("valid"),
-        });
+        }));
         memory.world().cursors.insert("a".to_owned(), Ok(cursor));
         let was_ahead = CursorFault::WasAhead("why".to_owned());
         let publication = memory.publication();
@@ -648,7 +649,7 @@ mod tests {
             panic!("{:?}", redriven.outcome);
         };
         let stored = |memory: &Memory| memory.world().cursors["a"].clone().expect("readable");
-        let block = stored(&memory).blocked.expect("it is reported");
+        let block = stored(&memory).blocked().cloned().expect("it is reported");
         assert!(block.is_reset() && !block.is_cursor_ahead());
         assert_eq!(memory.published_through("a"), 2);
 
@@ -656,7 +657,7 @@ mod tests {
         let redriven = memory.publication().redrive("a", false).await;
         assert_eq!(redriven.reset, None);
         assert_eq!(redriven.outcome, Outcome::Published(sequence(3)));
-        assert_eq!(stored(&memory).blocked, None);
+        assert_eq!(stored(&memory).suspended, None);
         assert_eq!(memory.stream("a"), [1, 2, 3]);
     }
 
@@ -796,18 +797,18 @@ mod tests {
         };
         let stored = |memory: &Memory| memory.world().cursors["a"].clone().expect("readable");
         let before = stored(&memory);
-        assert_eq!(before.blocked.as_ref(), Some(&block));
+        assert_eq!(before.blocked(), Some(&block));
         let outcome = publication.republish("a", sequence(1), &NotKept).await;
         assert_eq!(outcome, Outcome::Blocked(block));
         assert_eq!(memory.stream("a"), [1, 2]);
-        assert_eq!(stored(&memory).blocked, before.blocked);
+        assert_eq!(stored(&memory).suspended, before.suspended);
         assert_eq!(memory.published_through("a"), 2);
 
         set_amount(amount("5"));
         let outcome = publication.republish("a", sequence(1), &NotKept).await;
         assert_eq!(outcome, Outcome::Published(sequence(5)));
         assert_eq!(memory.stream("a"), [1, 2, 1, 2, 3, 4, 5]);
-        assert_eq!(stored(&memory).blocked, None);
+        assert_eq!(stored(&memory).suspended, None);
         assert_eq!(memory.published_through("a"), 5);
     }
 
@@ -830,7 +831,7 @@ mod tests {
         assert_eq!(memory.stream("a"), [1]);
         let stored = memory.world().cursors["a"].clone().expect("readable");
         assert_eq!(
-            (stored.published_through, stored.blocked),
+            (stored.published_through, stored.suspended),
             (sequence(5), None)
         );
     }

@@ -12,7 +12,7 @@ use super::ports::RunProgress;
 
 /// Cursors that start before the first event to be published again. Each acknowledged event advances
 /// them and is recorded as the run's progress; the stored cursors change only where publishing passes
-/// them. A stored block is seen only from the stored position on: the events before it were published
+/// them. A stored marker is seen only from the stored position on: the events before it were published
 /// once, and can be published again.
 pub(super) struct ReplayCursors<'a, C, R> {
     stored: C,
@@ -57,7 +57,7 @@ impl<'a, C: CursorStore, R: RunProgress> ReplayCursors<'a, C, R> {
         Cursor {
             published_through: reached.max(self.begin).min(stored.published_through),
             context: None,
-            blocked: None,
+            suspended: None,
         }
     }
 }
@@ -78,7 +78,7 @@ impl<C: CursorStore, R: RunProgress> CursorStore for ReplayCursors<'_, C, R> {
                 .replay(aggregate)
                 .map_or_else(|| self.start(aggregate, &stored), |replay| replay.replayed);
             if replayed.published_through >= stored.published_through {
-                replayed.blocked.clone_from(&stored.blocked);
+                replayed.suspended.clone_from(&stored.suspended);
             }
             loaded
                 .found
@@ -97,9 +97,9 @@ impl<C: CursorStore, R: RunProgress> CursorStore for ReplayCursors<'_, C, R> {
         let Replay { mut stored, .. } = self.replay(aggregate).unwrap_or_default();
         if cursor.published_through >= stored.published_through {
             let mut passing = cursor.clone();
-            if read.blocked.is_none() && stored.blocked.is_some() {
-                // The translator has not seen the stored block, so it is not the one to end it.
-                passing.blocked.clone_from(&stored.blocked);
+            if read.suspended.is_none() && stored.suspended.is_some() {
+                // The translator has not seen the stored marker, so it is not the one to remove it.
+                passing.suspended.clone_from(&stored.suspended);
             }
             if passing != stored {
                 if self.stored.save(aggregate, &passing, &stored).await? == Saved::Changed {
@@ -138,6 +138,6 @@ mod tests {
         };
         cursors.mark("a", &block).await.expect("stored");
         let stored = memory.world().cursors["a"].clone().expect("readable");
-        assert_eq!(stored.blocked, Some(block));
+        assert_eq!(stored.blocked(), Some(&block));
     }
 }

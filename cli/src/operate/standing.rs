@@ -312,7 +312,7 @@ impl<V: Data> Standing<V> {
             }
         };
         let (published, through) = (cursor.published_through, self.through);
-        if let Some(block) = &cursor.blocked {
+        if let Some(block) = cursor.blocked() {
             let (sequence, since, reason) = (block.sequence, block.since, &block.reason);
             let (kind, detail) = if block.is_cursor_ahead() {
                 (Kind::CursorAhead, format!("since {since}: {reason}"))

@@ -8,7 +8,7 @@ use millrace_core::ids::is_reserved_id;
 use millrace_core::row::is_plainly_a_snapshot;
 use millrace_core::{Attribute, Attributes, row};
 use millrace_runtime::ServiceError;
-use millrace_translator::cursor::{Block, Cursor};
+use millrace_translator::cursor::{Block, Cursor, Suspension};
 
 use super::events::{halves, text};
 use crate::log::hash;
@@ -57,7 +57,7 @@ impl AggregateIds for Scanned {
                     Self::Blocked(_) => world
                         .cursors
                         .iter()
-                        .map(|(id, cursor)| (id.clone(), 0, cursor.blocked.is_some()))
+                        .map(|(id, cursor)| (id.clone(), 0, cursor.blocked().is_some()))
                         .collect(),
                 };
                 keys.retain(|(id, halves, _)| {
@@ -154,7 +154,7 @@ impl CursorRepair for Services {
             world.damaged_cursors.remove(&aggregate);
             if blocked.is_some() {
                 let cursor = Cursor {
-                    blocked,
+                    suspended: blocked.map(Suspension::Blocked),
                     ..Cursor::default()
                 };
                 world.cursors.insert(aggregate, cursor);

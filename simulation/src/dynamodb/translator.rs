@@ -2,7 +2,7 @@
 
 use millrace_core::{Attributes, Sequence, Version};
 use millrace_runtime::ServiceError;
-use millrace_translator::cursor::{Block, Cursor};
+use millrace_translator::cursor::{Block, Cursor, Suspension};
 use millrace_translator::ports::{CursorStore, EventRows, Loaded, MAX_LOADED, Page, Saved};
 
 use super::events::halves;
@@ -102,13 +102,13 @@ impl CursorStore for Services {
     ) -> Result<Saved, ServiceError> {
         let aggregate = aggregate.to_owned();
         let mut cursor = cursor.clone();
-        let read = read.blocked.clone();
+        let read = read.suspended.clone();
         self.write("UpdateItem of a cursor", move |world, now| {
             if world.is_sabotaged(Sabotage::CursorAhead) {
                 cursor.published_through = cursor.published_through.next();
             }
             if world.is_sabotaged(Sabotage::BlockForgotten) {
-                cursor.blocked = None;
+                cursor.suspended = None;
             }
             if world.unreadable_cursors.contains(&aggregate) {
                 return Saved::Changed;
@@ -116,12 +116,19 @@ impl CursorStore for Services {
             let stored = world.cursors.get(&aggregate).cloned().unwrap_or_default();
             let has_moved = cursor.published_through > stored.published_through;
             let through = cursor.published_through;
-            let reason = cursor.blocked.as_ref().map(|block| &block.reason);
-            let line = format_args!("  {aggregate}: through {through}, blocked {reason:?}");
+            let suspended = &cursor.suspended;
+            let line = format_args!("  {aggregate}: through {through}, suspended {suspended:?}");
             world.trace.note(now, line);
             let is_as_far = stored.published_through >= through;
-            let is_as_read = stored.blocked == read || world.is_sabotaged(Sabotage::BlockWiped);
-            let is_ahead = cursor.blocked.as_ref().is_some_and(Block::is_cursor_ahead);
+            // The marker stays as it is stored: another invocation may have raised it.
+            let keeps_parked = cursor.parked().is_some() && cursor.suspended == read;
+            let is_as_read = if keeps_parked {
+                cursor.suspended.clone_from(&stored.suspended);
+                stored.parked().is_some()
+            } else {
+                stored.suspended == read || world.is_sabotaged(Sabotage::BlockWiped)
+            };
+            let is_ahead = cursor.blocked().is_some_and(Block::is_cursor_ahead);
             let may_be_saved = if is_ahead {
                 stored.published_through == through
             } else {
@@ -132,7 +139,7 @@ impl CursorStore for Services {
                     check(world, &aggregate, through);
                 }
                 world.cursors.insert(aggregate, cursor);
-            } else if cursor.blocked.is_some() || !is_as_far {
+            } else if keeps_parked || cursor.suspended.is_some() || !is_as_far {
                 return Saved::Changed;
             }
             Saved::Stored
@@ -144,7 +151,8 @@ impl CursorStore for Services {
         let aggregate = aggregate.to_owned();
         let block = block.clone();
         self.write("UpdateItem of a cursor's mark", move |world, _| {
-            world.cursors.entry(aggregate).or_default().blocked = Some(block);
+            let cursor = world.cursors.entry(aggregate).or_default();
+            cursor.suspended = Some(Suspension::Blocked(block));
         })
         .await
     }

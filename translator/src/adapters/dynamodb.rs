@@ -7,18 +7,22 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
     AttributeValue, KeysAndAttributes, ReturnValuesOnConditionCheckFailure as OnFailure,
 };
-use millrace_core::cursor::{BLOCKED, ID, PUBLISHED_THROUGH, is_reserved_column};
+use millrace_core::cursor::{
+    BLOCKED, ID, PARKED, PUBLISHED_THROUGH, SUSPENDED_IN, SUSPENDED_SINCE, is_reserved_column,
+};
+use millrace_core::spread::partition;
 use millrace_core::{Attribute, Attributes, DecodeError, Sequence, Timestamp, Version, row};
 use millrace_runtime::ServiceError;
 use millrace_runtime::dynamodb::{from_item, service_error, stored_row, to_item, to_value};
 
-use crate::cursor::{Block, Cursor};
+use crate::cursor::{Block, Cursor, Parked, Suspension};
 use crate::ports::{CursorStore, EventRows, Loaded, MAX_PAGE_ROWS, Page, Saved};
 
 const BLOCKED_SEQUENCE: &str = "Sequence";
 const BLOCKED_ROW: &str = "Row";
 const BLOCKED_REASON: &str = "Reason";
-const BLOCKED_SINCE: &str = "Since";
+const SINCE: &str = "Since";
+const PARKED_THROUGH: &str = "Through";
 
 /// The events table.
 #[derive(Debug, Clone)]
@@ -183,11 +187,18 @@ impl CursorStore for CursorTable {
             .set_key(Some(Self::key(aggregate)))
             .expression_attribute_values(":through", through)
             .return_values_on_condition_check_failure(OnFailure::AllOld);
-        let same_block = if let Some(read) = &read.blocked {
-            request = request.expression_attribute_values(":read", block_value(read));
-            format!("{BLOCKED} = :read")
-        } else {
-            format!("attribute_not_exists({BLOCKED})")
+        // Another invocation may raise a parked aggregate's marker while this one advances the cursor.
+        let keeps_parked = cursor.parked().is_some() && cursor.suspended == read.suspended;
+        let same_marker = match &read.suspended {
+            None => {
+                format!("attribute_not_exists({BLOCKED}) AND attribute_not_exists({PARKED})")
+            }
+            Some(_) if keeps_parked => format!("attribute_exists({PARKED})"),
+            Some(read) => {
+                let (name, value) = marker(read);
+                request = request.expression_attribute_values(":read", value);
+                format!("{name} = :read")
+            }
         };
         let mut set = vec![format!("{PUBLISHED_THROUGH} = :through")];
         let context = cursor.context.clone().unwrap_or_default();
@@ -202,17 +213,19 @@ impl CursorStore for CursorTable {
             remove.push(format!("#dropped{index}"));
             request = request.expression_attribute_names(format!("#dropped{index}"), name);
         }
-        if let Some(block) = &cursor.blocked {
-            set.push(format!("{BLOCKED} = :blocked"));
-            request = request.expression_attribute_values(":blocked", block_value(block));
-        } else {
-            remove.push(BLOCKED.to_owned());
+        if !keeps_parked {
+            let change = MarkerChange::to(aggregate, cursor.suspended.as_ref());
+            set.extend(change.set);
+            remove.extend(change.remove.into_iter().map(str::to_owned));
+            for (name, value) in change.values {
+                request = request.expression_attribute_values(name, value);
+            }
         }
         let mut update = format!("SET {}", set.join(", "));
         if !remove.is_empty() {
             update = format!("{update} REMOVE {}", remove.join(", "));
         }
-        let is_ahead = cursor.blocked.as_ref().is_some_and(Block::is_cursor_ahead);
+        let is_ahead = cursor.blocked().is_some_and(Block::is_cursor_ahead);
         let position = if is_ahead {
             format!("{PUBLISHED_THROUGH} = :through")
         } else {
@@ -222,7 +235,7 @@ impl CursorStore for CursorTable {
         };
         let saving = request
             .update_expression(update)
-            .condition_expression(format!("{position} AND {same_block}"))
+            .condition_expression(format!("{position} AND {same_marker}"))
             .send();
         let Err(error) = saving.await else {
             return Ok(Saved::Stored);
@@ -230,7 +243,8 @@ impl CursorStore for CursorTable {
         match error.as_service_error() {
             Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
                 let stored = failed.item().and_then(published_through);
-                let contains = cursor.blocked.is_none() && stored >= Some(cursor.published_through);
+                let contains =
+                    cursor.suspended.is_none() && stored >= Some(cursor.published_through);
                 Ok(if contains {
                     Saved::Stored
                 } else {
@@ -242,17 +256,92 @@ impl CursorStore for CursorTable {
     }
 
     async fn mark(&self, aggregate: &str, block: &Block) -> Result<(), ServiceError> {
+        let suspension = Suspension::Blocked(block.clone());
+        let change = MarkerChange::to(aggregate, Some(&suspension));
+        let (set, remove) = (change.set.join(", "), change.remove.join(", "));
         self.client
             .update_item()
             .table_name(&self.table)
             .set_key(Some(Self::key(aggregate)))
-            .update_expression(format!("SET {BLOCKED} = :blocked"))
-            .expression_attribute_values(":blocked", block_value(block))
+            .update_expression(format!("SET {set} REMOVE {remove}"))
+            .set_expression_attribute_values(Some(change.values))
             .send()
             .await
             .map(|_| ())
             .map_err(|error| service_error("UpdateItem on the cursor table", error))
     }
+}
+
+/// The part of an update that makes a marker the only one, with the attributes of the index of suspended
+/// aggregates; or that removes all of them.
+struct MarkerChange {
+    set: Vec<String>,
+    remove: Vec<&'static str>,
+    values: HashMap<String, AttributeValue>,
+}
+
+impl MarkerChange {
+    fn to(aggregate: &str, suspended: Option<&Suspension>) -> Self {
+        let Some(suspended) = suspended else {
+            return Self {
+                set: Vec::new(),
+                remove: vec![BLOCKED, PARKED, SUSPENDED_IN, SUSPENDED_SINCE],
+                values: HashMap::new(),
+            };
+        };
+        let other = match suspended {
+            Suspension::Blocked(_) => PARKED,
+            Suspension::Parked(_) => BLOCKED,
+        };
+        let mut change = Self {
+            set: Vec::new(),
+            remove: vec![other],
+            values: HashMap::new(),
+        };
+        for (index, (name, value)) in marker_attributes(aggregate, suspended).enumerate() {
+            change.set.push(format!("{name} = :marker{index}"));
+            change.values.insert(format!(":marker{index}"), value);
+        }
+        change
+    }
+}
+
+/// The attributes of a suspended cursor's item: the marker, and the key of the index of suspended
+/// aggregates.
+pub fn marker_attributes(
+    aggregate: &str,
+    suspended: &Suspension,
+) -> impl Iterator<Item = (&'static str, AttributeValue)> {
+    let kind = match suspended {
+        Suspension::Blocked(_) => "blocked",
+        Suspension::Parked(_) => "parked",
+    };
+    let key = format!("{kind}/{}", partition(aggregate));
+    let since = suspended.since().to_string();
+    [
+        marker(suspended),
+        (SUSPENDED_IN, AttributeValue::S(key)),
+        (SUSPENDED_SINCE, AttributeValue::S(since)),
+    ]
+    .into_iter()
+}
+
+/// The name and the value of a marker's attribute.
+fn marker(suspended: &Suspension) -> (&'static str, AttributeValue) {
+    match suspended {
+        Suspension::Blocked(block) => (BLOCKED, block_value(block)),
+        Suspension::Parked(parked) => (PARKED, parked_value(parked)),
+    }
+}
+
+fn parked_value(parked: &Parked) -> AttributeValue {
+    let attributes: Attributes = [
+        (PARKED_THROUGH, Attribute::number(parked.through.get())),
+        (SINCE, Attribute::text(parked.since)),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into();
+    AttributeValue::M(to_item(attributes))
 }
 
 /// The context's columns that the cursor contained when it was read, and no longer contains.
@@ -267,12 +356,11 @@ fn id(item: &HashMap<String, AttributeValue>) -> Option<String> {
 }
 
 /// A block as the cursor's item contains it, in the attribute [`BLOCKED`].
-#[must_use]
-pub fn block_value(block: &Block) -> AttributeValue {
+fn block_value(block: &Block) -> AttributeValue {
     let mut attributes: Attributes = [
         (BLOCKED_SEQUENCE, Attribute::number(block.sequence.get())),
         (BLOCKED_REASON, Attribute::text(&block.reason)),
-        (BLOCKED_SINCE, Attribute::text(block.since)),
+        (SINCE, Attribute::text(block.since)),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
@@ -294,11 +382,9 @@ fn published_through(item: &HashMap<String, AttributeValue>) -> Option<Sequence>
 /// [`DecodeError`] that names the attribute which is missing or wrong.
 #[expect(clippy::implicit_hasher, reason = "the SDK hands out this very type")]
 pub fn read_cursor(mut item: HashMap<String, AttributeValue>) -> Result<Cursor, DecodeError> {
-    let blocked = match item.remove(BLOCKED) {
-        None => None,
-        Some(AttributeValue::M(map)) => Some(read_block(&from_item(map))?),
-        Some(_) => return Err(DecodeError::new(BLOCKED, "is not of type M")),
-    };
+    // A function of the previous release, which knows no parked aggregates, may have added a block.
+    let parked = read_marker(item.remove(PARKED), PARKED, read_parked)?.map(Suspension::Parked);
+    let blocked = read_marker(item.remove(BLOCKED), BLOCKED, read_block)?.map(Suspension::Blocked);
     let mut item = from_item(item);
     // An aggregate of which nothing was published may have a block alone.
     let published_through = match item.get(PUBLISHED_THROUGH) {
@@ -311,7 +397,31 @@ pub fn read_cursor(mut item: HashMap<String, AttributeValue>) -> Result<Cursor, 
     Ok(Cursor {
         published_through,
         context: Some(item),
-        blocked,
+        suspended: blocked.or(parked),
+    })
+}
+
+fn read_marker<T>(
+    stored: Option<AttributeValue>,
+    name: &str,
+    read: impl FnOnce(&Attributes) -> Result<T, DecodeError>,
+) -> Result<Option<T>, DecodeError> {
+    match stored {
+        None => Ok(None),
+        Some(AttributeValue::M(map)) => read(&from_item(map)).map(Some),
+        Some(_) => Err(DecodeError::new(name, "is not of type M")),
+    }
+}
+
+fn read_parked(parked: &Attributes) -> Result<Parked, DecodeError> {
+    let through = parked.get(PARKED_THROUGH).and_then(sequence);
+    let since = match parked.get(SINCE) {
+        Some(Attribute::Text(since)) => Timestamp::parse(since).ok(),
+        _ => None,
+    };
+    Ok(Parked {
+        through: through.ok_or_else(|| DecodeError::new(PARKED, "contains no readable Through"))?,
+        since: since.ok_or_else(|| DecodeError::new(PARKED, "contains no readable Since"))?,
     })
 }
 
@@ -333,7 +443,7 @@ fn read_block(block: &Attributes) -> Result<Block, DecodeError> {
             .then(|| text(BLOCKED_ROW))
             .transpose()?,
         reason: text(BLOCKED_REASON)?,
-        since: Timestamp::parse(&text(BLOCKED_SINCE)?)
+        since: Timestamp::parse(&text(SINCE)?)
             .map_err(|error| DecodeError::new(BLOCKED, format!("Since {error}")))?,
     })
 }

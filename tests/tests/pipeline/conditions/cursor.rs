@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use millrace_cli::operate::ports::{CursorRepair as _, Reset};
 use millrace_core::{Attributes, Sequence, Timestamp};
 use millrace_translator::adapters::dynamodb::CursorTable;
-use millrace_translator::cursor::{Block, Cursor};
+use millrace_translator::cursor::{Block, Cursor, Suspension};
 use millrace_translator::ports::{CursorStore as _, Saved};
 
 use crate::pipeline::Pipeline;
@@ -63,7 +63,7 @@ fn cursor(through: u64, blocked: Option<Block>) -> Cursor {
     Cursor {
         published_through: Sequence::new(through).expect("valid"),
         context: Some(Attributes::new()),
-        blocked,
+        suspended: blocked.map(Suspension::Blocked),
     }
 }
 
@@ -118,9 +118,7 @@ pub(crate) async fn saves_that_race_leave_the_later_cursor_and_no_lost_block(
         };
         let (found, reset) = (cursor(9, Some(ahead)), cursor(0, Some(block("reset"))));
         let saved = tokio::join!(save(&found, None), async {
-            let done = item
-                .table
-                .reset(item.id, &read.item, reset.blocked.as_ref());
+            let done = item.table.reset(item.id, &read.item, reset.blocked());
             done.await.is_ok_and(|done| done == Reset::Done)
         });
         one_of(&item, saved, [found.clone(), reset]).await?;
