@@ -239,12 +239,11 @@ impl<D: Project, M: ReadModel, A: Ambient> Projector<D, M, A> {
         let stale = stale.added_to(stored.as_ref().and_then(Stale::read));
         let mut attributes = stale.to_attributes();
         attributes.insert(REVISION.to_owned(), self.revision());
-        let saved = match &stored {
-            Some(stored) => self.model.set_stale(aggregate, attributes, stored).await?,
-            None => {
-                attributes.extend(item_without_view(aggregate));
-                self.model.save_view(attributes, None).await?
-            }
+        let saved = if let Some(stored) = &stored {
+            self.model.set_stale(aggregate, attributes, stored).await?
+        } else {
+            attributes.extend(item_without_view(aggregate));
+            self.model.save_view(attributes, None).await?
         };
         match saved {
             Saved::Stored => Ok(Completed::STALE),

@@ -135,10 +135,7 @@ pub(crate) struct Publication<D: Domain> {
     notifications: VecDeque<RowImage<D>>,
     /// The highest sequence of a notification that was a duplicate.
     highest_duplicate: Option<Sequence>,
-    /// The highest sequence that a notification has announced.
-    announced: Sequence,
-    /// The `Version` of a notification that can't be read, as stored.
-    odd_version: Option<Option<String>>,
+    announced: Announced,
     mode: Mode,
     /// The sequence that is made ready next.
     next: Sequence,
@@ -151,6 +148,19 @@ pub(crate) struct Publication<D: Domain> {
     queue: Queue,
     counters: Counters,
 }
+
+/// What the notifications of a batch announce.
+#[derive(Debug, Clone, Default)]
+struct Announced {
+    /// The highest sequence.
+    through: Sequence,
+    /// A row whose version can't be read, if there is one.
+    unreadable: Option<UnreadableVersion>,
+}
+
+/// A row's `Version` as stored, if it is a number.
+#[derive(Debug, Clone)]
+struct UnreadableVersion(Option<String>);
 
 /// What a publication is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -295,31 +305,22 @@ impl<D: Domain> Publication<D> {
         mode: Mode,
         now: Timestamp,
     ) -> Result<Self, DecodeError> {
-        let versions = notifications
-            .images
-            .iter()
-            .filter_map(|image| image.version);
-        let announced = versions.map(Version::sequence).max();
-        let mut odd = notifications
-            .images
-            .iter()
-            .filter(|it| it.version.is_none());
-        let odd_version = odd.next().map(|image| image.stored_version.clone());
-        Self::announced(
-            aggregate,
-            cursor,
-            notifications,
-            (announced.unwrap_or_default(), odd_version),
-            mode,
-            now,
-        )
+        let images = || notifications.images.iter();
+        let sequences = images().filter_map(|image| image.version.map(Version::sequence));
+        let announced = Announced {
+            through: sequences.max().unwrap_or_default(),
+            unreadable: images()
+                .find(|image| image.version.is_none())
+                .map(|image| UnreadableVersion(image.stored_version.clone())),
+        };
+        Self::announced(aggregate, cursor, notifications, announced, mode, now)
     }
 
     fn announced(
         aggregate: String,
         cursor: Cursor,
         notifications: Notifications<D>,
-        (announced, odd_version): (Sequence, Option<Option<String>>),
+        announced: Announced,
         mode: Mode,
         now: Timestamp,
     ) -> Result<Self, DecodeError> {
@@ -359,7 +360,6 @@ impl<D: Domain> Publication<D> {
             notifications: notifications.images.into(),
             highest_duplicate: None,
             announced,
-            odd_version,
             mode,
             next: begin.next(),
             last_row: begin.version(),
@@ -369,6 +369,7 @@ impl<D: Domain> Publication<D> {
             counters: Counters::default(),
         };
         let is_parked = publication.stored.parked().is_some();
+        let announced = publication.announced.through;
         let pending = announced.get().saturating_sub(begin.get());
         if mode == Mode::Notified
             && (is_parked || (publication.stored.suspended.is_none() && pending > MAX_PENDING))
@@ -382,13 +383,13 @@ impl<D: Domain> Publication<D> {
     /// whose version can't be read has no place in the marker: it blocks the aggregate, so that its row is
     /// not forgotten.
     fn park(&mut self, now: Timestamp) {
-        if let Some(row) = self.odd_version.clone() {
+        if let Some(UnreadableVersion(row)) = self.announced.unreadable.clone() {
             let reason = "the version of a row can't be read".to_owned();
             self.set_block(self.next, row, reason, now);
             return;
         }
         let ready = Sequence::new(self.next.get() - 1).unwrap_or_default();
-        let through = self.announced.max(ready);
+        let through = self.announced.through.max(ready);
         let before = self.stored.parked();
         self.phase = Phase::Parked(Parked {
             through: before.map_or(through, |before| before.through.max(through)),
@@ -451,15 +452,15 @@ impl<D: Domain> Publication<D> {
             self.aggregate.clone(),
             cursor,
             notifications,
-            (self.announced, self.odd_version.clone()),
+            self.announced.clone(),
             self.mode,
             now,
         )?;
         if let Phase::Publish(source) = &mut restarted.phase {
             *source = Source::AllRows;
         }
-        if self.announced > Sequence::NONE {
-            restarted.highest_duplicate = Some(self.announced);
+        if self.announced.through > Sequence::NONE {
+            restarted.highest_duplicate = Some(self.announced.through);
         }
         restarted.counters = self.counters();
         Ok(restarted)
@@ -786,7 +787,11 @@ impl<D: Domain> Publication<D> {
         }
         // The rows are read to their end, and an announced event isn't among them.
         let parked = self.stored.parked().map(|parked| parked.through);
-        let announced = parked.max(self.notifications.is_empty().then_some(self.announced));
+        let announced = parked.max(
+            self.notifications
+                .is_empty()
+                .then_some(self.announced.through),
+        );
         if source == Source::AllRows
             && let Some(version) = announced.and_then(Sequence::version)
             && announced >= Some(self.next)
@@ -990,13 +995,16 @@ impl<D: Domain> Publication<D> {
     }
 }
 
+/// An event's envelope, and the context's columns if they changed.
+type EncodedEvent = (Vec<u8>, Option<Attributes>);
+
 /// An event's envelope in bytes, and the context's columns if the cursor has to contain them. `None` if
 /// the context lacks what the event repeats.
 fn encode<D: Domain>(
     context: &mut D::Context,
     event: &RecordedEvent<D::Event>,
     is_kept: bool,
-) -> Option<Result<(Vec<u8>, Option<Attributes>), EncodeError>> {
+) -> Option<Result<EncodedEvent, EncodeError>> {
     let before = context.clone();
     let envelope = Envelope::publish::<D>(context, event)?;
     let is_changed = !is_kept || *context != before;

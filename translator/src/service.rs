@@ -258,14 +258,14 @@ where
                     attempts,
                     unreadable,
                 } => {
-                    attempts
-                        .iter()
-                        .for_each(|attempt| aggregates.count(attempt));
+                    for attempt in &attempts {
+                        aggregates.count(attempt);
+                    }
                     self.mark_all(unreadable, &mut aggregates);
                 }
                 Worked::Prepared(attempt) => aggregates.count(&attempt),
                 Worked::NotLoaded { .. } | Worked::Marked { .. } => {
-                    self.receive(worked, &mut aggregates)
+                    self.receive(worked, &mut aggregates);
                 }
             }
         }
@@ -563,9 +563,10 @@ where
         let Some(block) = publication.block() else {
             return;
         };
-        attempt.state = match self.mark(publication.aggregate(), block).await {
-            true => State::Marked,
-            false => State::Failed("a block could not be recorded".to_owned()),
+        attempt.state = if self.mark(publication.aggregate(), block).await {
+            State::Marked
+        } else {
+            State::Failed("a block could not be recorded".to_owned())
         };
     }
 

@@ -549,11 +549,11 @@ async fn saved_marker(
         .expect("it was called")
 }
 
-fn parked(through: u64) -> Option<Suspension> {
-    Some(Suspension::Parked(Parked {
+fn parked(through: u64) -> Suspension {
+    Suspension::Parked(Parked {
         through: Sequence::new(through).expect("valid"),
         since: Timestamp::parse("2026-11-20T21:03:05Z").expect("valid"),
-    }))
+    })
 }
 
 #[tokio::test]
@@ -565,20 +565,20 @@ async fn a_parked_marker_is_written_raised_kept_and_removed() {
         let attributes = item(&[("Through", n(through)), ("Since", since)]);
         Some(AttributeValue::M(attributes))
     };
-    let (update, condition, value) = saved_marker(parked(9), None).await;
+    let (update, condition, value) = saved_marker(Some(parked(9)), None).await;
     assert_eq!((update.as_str(), value), (SET, marker("9")));
     assert_eq!(condition, "attribute_not_exists(Parked)");
 
-    let (update, condition, value) = saved_marker(parked(12), parked(9)).await;
+    let (update, condition, value) = saved_marker(Some(parked(12)), Some(parked(9))).await;
     assert_eq!((update.as_str(), value), (SET, marker("12")));
     assert_eq!(condition, "Parked = :read");
 
     // The cursor advances below a marker that another invocation may have raised.
-    let (update, condition, value) = saved_marker(parked(9), parked(9)).await;
+    let (update, condition, value) = saved_marker(Some(parked(9)), Some(parked(9))).await;
     assert_eq!((update.as_str(), value), ("", None));
     assert_eq!(condition, "attribute_exists(Parked)");
 
-    let (update, condition, _) = saved_marker(None, parked(9)).await;
+    let (update, condition, _) = saved_marker(None, Some(parked(9))).await;
     assert_eq!(
         update,
         " REMOVE Blocked, Parked, SuspendedIn, SuspendedSince"
@@ -598,7 +598,7 @@ fn a_parked_cursor_is_read_as_it_was_written_and_a_block_next_to_it_counts() {
         ("SuspendedSince", since.clone()),
     ]);
     let cursor = read_cursor(stored.clone()).expect("readable");
-    assert_eq!(cursor.suspended, parked(9));
+    assert_eq!(cursor.suspended, Some(parked(9)));
     assert_eq!(cursor.context, Some(Attributes::new()));
 
     let mut damaged = stored.clone();

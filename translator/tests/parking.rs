@@ -259,9 +259,11 @@ async fn the_marker_stays_until_the_announced_event_is_published() {
     assert_eq!(block.sequence, sequence(2_501));
     assert!(block.reason.ends_with("is missing"), "{}", block.reason);
 
-    let mut rows = services.world();
-    rows.table.get_mut("a").expect("rows").insert(version, row);
-    drop(rows);
+    {
+        let mut world = services.world();
+        let rows = world.table.get_mut("a").expect("rows");
+        rows.insert(version, row);
+    }
     let outcome = services
         .publish_pending(&["a"], Duration::from_hours(1))
         .await;

@@ -9,7 +9,7 @@ use millrace_domain::{Accounts, Event};
 use millrace_runtime::testing::in_virtual_time;
 use millrace_translator::MAX_READY_BYTES;
 use millrace_translator::cursor::{Block, Cursor, Suspension};
-use millrace_translator::ports::MAX_PUT_BYTES;
+use millrace_translator::ports::{MAX_PUT_BYTES, Record};
 use millrace_translator::service::Outcome;
 use millrace_translator::testing::{Fault, TestServices};
 use proptest::prelude::*;
@@ -967,7 +967,7 @@ async fn each_of_a_thousand_aggregates_has_an_event_in_the_first_round() {
     first_round.sort_unstable();
     first_round.dedup();
     assert_eq!(first_round.len(), 1_000);
-    let bytes: usize = world.stream.iter().map(|record| record.size()).sum();
+    let bytes: usize = world.stream.iter().map(Record::size).sum();
     assert!(bytes > MAX_READY_BYTES * 5 / 4, "{bytes} are too few");
 }
 
