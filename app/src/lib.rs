@@ -1,7 +1,7 @@
 //! The programs of Millrace: the functions and the `millrace` command, instantiated with the account.
 //!
-//! The binaries `writer`, `translator`, `projector`, `archiver` and `reader` are the Lambda functions, and
-//! `millrace` is the command. Each binary is one call of its library. This library contains the command's
+//! The binaries `writer`, `translator`, `projector`, `archiver`, `reader` and `reconciler` are the Lambda
+//! functions, and `millrace` is the command. Each binary is one call of its library. This library contains the command's
 //! code that is specific to accounts: [`AccountsApp`], with the end-to-end walkthrough of `millrace demo`.
 
 mod walkthrough;
