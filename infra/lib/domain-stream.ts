@@ -44,6 +44,8 @@ export class DomainStream extends Construct {
       settings,
       role: 'cursors',
       partitionKey: { name: 'Id', type: dynamodb.AttributeType.STRING },
+      // The aggregates whose publication is suspended: `blocked/0` to `blocked/7`, `parked/0` to `parked/7`.
+      markedItems: { indexName: 'Suspended', partitionKey: 'SuspendedIn', sortKey: 'SuspendedSince' },
     });
 
     this.translator = new RustFunction(this, 'Translator', {

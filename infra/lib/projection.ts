@@ -35,6 +35,8 @@ export class Projection extends Construct {
       settings,
       role: 'views',
       partitionKey: { name: 'Id', type: dynamodb.AttributeType.STRING },
+      // The views that are marked stale: `stale/0` to `stale/7`.
+      markedItems: { indexName: 'Stale', partitionKey: 'StaleIn', sortKey: 'StaleSince' },
     });
     this.history = new Table(this, 'Transactions', {
       settings,

@@ -105,6 +105,24 @@ describe.each([
     expect(fromKinesis(of())).toHaveLength(2);
   });
 
+  test('sparse indices find the marked items of cursors and views, and no other table has an index', () => {
+    const indexes = Object.entries(of().findResources('AWS::DynamoDB::GlobalTable')).flatMap(([id, { Properties }]) =>
+      (Properties.GlobalSecondaryIndexes ?? []).map((index: any) => [id.replace(/[0-9A-F]{8}$/, ''), index]),
+    );
+    const markedItems = (name: string, hash: string, range: string) => ({
+      IndexName: name,
+      KeySchema: [
+        { AttributeName: hash, KeyType: 'HASH' },
+        { AttributeName: range, KeyType: 'RANGE' },
+      ],
+      Projection: { ProjectionType: 'KEYS_ONLY' },
+    });
+    expect(indexes).toEqual([
+      ['DomainStreamCursors', expect.objectContaining(markedItems('Suspended', 'SuspendedIn', 'SuspendedSince'))],
+      ['ProjectionAccounts', expect.objectContaining(markedItems('Stale', 'StaleIn', 'StaleSince'))],
+    ]);
+  });
+
   test('a tag on each table contains its role, which the operators\' commands check', () => {
     const roles = Object.entries(of().findResources('AWS::DynamoDB::GlobalTable')).map(([id, { Properties }]) => [
       id.replace(/[0-9A-F]{8}$/, ''),
@@ -183,6 +201,13 @@ describe.each([
         'dynamodb:Query',
       ]),
     );
+  });
+
+  test('no other function may read an index', () => {
+    const policies = JSON.stringify(
+      Object.entries(of().findResources('AWS::IAM::Policy')).filter(([id]) => !id.startsWith('Reconciler')),
+    );
+    expect(policies).not.toContain('/index/');
   });
 
   test('queries go to the reader, and everything else to the writer', () => {
