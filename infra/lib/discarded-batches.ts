@@ -21,6 +21,9 @@ export interface DiscardedBatchesProps {
   readonly accessLogs: s3.IBucket;
 }
 
+/** Where Lambda writes in a bucket that is the failure destination of a mapping. */
+const WRITTEN_BY_LAMBDA = 'aws/lambda/';
+
 export class DiscardedBatches extends Construct implements lambda.IEventSourceDlq {
   readonly bucket: PrivateBucket;
 
@@ -47,14 +50,36 @@ export class DiscardedBatches extends Construct implements lambda.IEventSourceDl
     handler.addToRolePolicy(
       new iam.PolicyStatement({
         actions: ['s3:PutObject'],
-        resources: [this.bucket.arnForObjects('aws/lambda/*')],
+        resources: [this.bucket.arnForObjects(`${WRITTEN_BY_LAMBDA}*`)],
       }),
     );
     this.bucket.acknowledgePrefix(
       handler.role!,
-      'aws/lambda/',
+      WRITTEN_BY_LAMBDA,
       'Lambda names the objects itself, by mapping and time; only the prefix is known beforehand.',
     );
     return { destination: this.bucket.bucketArn };
+  }
+
+  /** Lets `reader` list and read the batches. Elsewhere in the bucket it can do neither. */
+  grantRead(reader: lambda.IFunction): void {
+    reader.addToRolePolicy(
+      new iam.PolicyStatement({
+        actions: ['s3:ListBucket'],
+        resources: [this.bucket.bucketArn],
+        conditions: { StringLike: { 's3:prefix': `${WRITTEN_BY_LAMBDA}*` } },
+      }),
+    );
+    reader.addToRolePolicy(
+      new iam.PolicyStatement({
+        actions: ['s3:GetObject'],
+        resources: [this.bucket.arnForObjects(`${WRITTEN_BY_LAMBDA}*`)],
+      }),
+    );
+    this.bucket.acknowledgePrefix(
+      reader.role!,
+      WRITTEN_BY_LAMBDA,
+      'The objects that Lambda has written are read, whatever their names are.',
+    );
   }
 }

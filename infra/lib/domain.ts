@@ -35,8 +35,8 @@ export interface Domain {
   readonly lake: readonly LakeColumn[];
 
   /**
-   * The domain's own settings, as environment variables of the functions that read them: the writer and
-   * the translator.
+   * The domain's own settings, as environment variables of the functions that read them: the writer, the
+   * translator and the reconciler.
    */
   readonly environment: Readonly<Record<string, string>>;
 

@@ -13,6 +13,7 @@ import { Lake } from './lake.ts';
 import { PrivateBucket } from './private-bucket.ts';
 import { Projection } from './projection.ts';
 import { Queries } from './queries.ts';
+import { Reconciler } from './reconciler.ts';
 import { OUTPUT_NAMES, type OutputName, OUTPUTS } from './names.ts';
 import { Observability } from './observability.ts';
 import type { Settings } from './settings.ts';
@@ -49,6 +50,15 @@ export class MillraceStack extends Stack {
     const projection = new Projection(this, 'Projection', { settings, domainStream, discarded });
     const queries = new Queries(this, 'Queries', { settings, domain, projection, http });
     const lake = new Lake(this, 'Lake', { settings, domain, domainStream, discarded, accessLogs });
+    const reconciler = new Reconciler(this, 'Reconciler', {
+      settings,
+      domain,
+      eventLog,
+      domainStream,
+      projection,
+      lake,
+      discarded,
+    });
 
     new Observability(this, 'Observability', { settings, http, commands, domainStream, projection, queries, lake });
 
@@ -69,6 +79,9 @@ export class MillraceStack extends Stack {
       DeliveryStream: lake.deliveryStream.deliveryStreamName,
       LakeBucket: lake.bucket.bucketName,
       FailureBucket: discarded.bucket.bucketName,
+      ReconcilerTable: reconciler.state.tableName,
+      ReconcilerFunction: reconciler.reconciler.handler.functionName,
+      ReconcilerMinutes: settings.reconcilerMinutes.toString(),
       GlueDatabase: lake.catalog.databaseName,
       GlueTable: lake.catalog.tableName,
       AthenaWorkGroup: lake.workGroup.name,

@@ -88,6 +88,13 @@ export interface Settings {
 
   /** `failureRetentionDays`: how long a batch that Lambda gave up on is kept, 1 to 3650, default 90. */
   readonly failureRetentionDays: number;
+
+  /**
+   * `reconcilerMinutes`: how many minutes are between two runs of the reconciler, 1 to 60, default 1.
+   * A problem that a mapping, a mark or the failure destination shows is reported that much later. The
+   * alarms on its gauges wait that much longer for missing data.
+   */
+  readonly reconcilerMinutes: number;
 }
 
 /** A setting that can't be used. The message names the setting, its value, and what is allowed. */
@@ -124,6 +131,7 @@ export function readSettings(lookup: Lookup, environment: Environment): Settings
     // https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html
     retryAttempts: integer(lookup, 'retryAttempts', -1, 10_000, -1),
     failureRetentionDays: integer(lookup, 'failureRetentionDays', 1, 3650, 90),
+    reconcilerMinutes: integer(lookup, 'reconcilerMinutes', 1, 60, 1),
   };
 }
 

@@ -10,7 +10,7 @@ import { STAGES } from './stage.ts';
  * What a table is for. A tag on the table contains it, so that a command that is about to write can
  * check that the table whose name it was given is the table that it means.
  */
-export type TableRole = 'events' | 'idempotency' | 'cursors' | 'views' | 'history';
+export type TableRole = 'events' | 'idempotency' | 'cursors' | 'views' | 'history' | 'reconciler';
 
 /** The tag with the table's role. The operators' commands read it: `cli/src/operate/`. */
 export const ROLE_TAG = 'millrace:role';

@@ -47,9 +47,9 @@ test('its commands and queries are the routes, each with a name of its own', () 
   });
 });
 
-test('its settings are in the environment of writer and translator', () => {
+test('its settings are in the environment of writer, translator and reconciler', () => {
   const set = of('AWS::Lambda::Function').filter((it) => it.Properties.Environment.Variables.WAREHOUSE === 'north');
-  expect(set.map((it) => it.Properties.Description.split(' ')[0]).sort()).toEqual(['Decides', 'Turns']);
+  expect(set.map((it) => it.Properties.Description.split(' ')[0]).sort()).toEqual(['Decides', 'Finds', 'Turns']);
   orders.hasOutput('Warehouse', { Value: 'north' });
 });
 

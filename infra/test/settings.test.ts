@@ -23,6 +23,7 @@ test('the defaults are those for production on AWS', () => {
     runbook: 'docs/runbook.md',
     retryAttempts: -1,
     failureRetentionDays: 90,
+    reconcilerMinutes: 1,
   });
 });
 
@@ -48,6 +49,8 @@ describe('a setting that is wrong is named with its value and what is allowed', 
     ['shards without use', { shards: 2 }, /"shards" is 2; allowed: no value while shardMode is on-demand/],
     ['no shards', { shardMode: 'provisioned', shards: 0 }, /"shards" is 0/],
     ['an unknown authorization', { authorization: 'jwt' }, /"authorization" is "jwt"; allowed: one of iam, none/],
+    ['no minutes', { reconcilerMinutes: 0 }, /"reconcilerMinutes" is 0; allowed: a whole number from 1 to 60/],
+    ['too many minutes', { reconcilerMinutes: '61' }, /"reconcilerMinutes" is "61"; allowed: a whole number from 1 to 60/],
     ['days that CloudWatch does not offer', { logRetentionDays: 31 }, /"logRetentionDays" is 31; allowed: one of 1, 3/],
     ['a topic that is none', { alarmTopic: 'me@example.org' }, /"alarmTopic" is "me@example.org"/],
     ['retries below none', { retryAttempts: -2 }, /"retryAttempts" is -2; allowed: a whole number from -1 to 10000/],

@@ -135,6 +135,7 @@ describe.each([
       DomainStreamCursors: tagged('cursors'),
       ProjectionAccounts: tagged('views'),
       ProjectionTransactions: tagged('history'),
+      ReconcilerState: tagged('reconciler'),
     });
   });
 
@@ -142,11 +143,19 @@ describe.each([
     of().hasResourceProperties('AWS::Kinesis::Stream', { RecordDistributionStrategy: 'USER_PARTITION_KEY' });
   });
 
-  test('keys forget themselves', () => {
-    of().hasResourceProperties('AWS::DynamoDB::GlobalTable', {
-      KeySchema: [{ AttributeName: 'Key', KeyType: 'HASH' }],
-      TimeToLiveSpecification: { AttributeName: 'ExpiresAt', Enabled: true },
-    });
+  test('keys and ended batches forget themselves', () => {
+    for (const KeySchema of [
+      [{ AttributeName: 'Key', KeyType: 'HASH' }],
+      [
+        { AttributeName: 'Kind', KeyType: 'HASH' },
+        { AttributeName: 'Name', KeyType: 'RANGE' },
+      ],
+    ]) {
+      of().hasResourceProperties('AWS::DynamoDB::GlobalTable', {
+        KeySchema,
+        TimeToLiveSpecification: { AttributeName: 'ExpiresAt', Enabled: true },
+      });
+    }
   });
 
   test('everything at rest is encrypted', () => {
@@ -203,11 +212,96 @@ describe.each([
     );
   });
 
+  test('the reconciler may find and repair, on the tables and indices that it needs', () => {
+    const policies = Object.entries(of().findResources('AWS::IAM::Policy'));
+    const [, reconciler] = policies.find(([id]) => id.startsWith('Reconciler'))!;
+    const name = (resource: any): string => {
+      if (resource === '*') return resource;
+      const [base, ...rest] = resource['Fn::Join']?.[1] ?? [resource];
+      return base['Fn::GetAtt'][0].replace(/[0-9A-F]{8}$/, '') + rest.join('');
+    };
+    const allowed = (reconciler as Resource).Properties.PolicyDocument.Statement.flatMap((it: any) =>
+      [it.Resource].flat().map((resource: any) => [name(resource), [it.Action].flat()]),
+    ) as [string, string[]][];
+    const grouped: Record<string, string[]> = {};
+    for (const [resource, actions] of allowed) (grouped[resource] ??= []).push(...actions);
+    for (const actions of Object.values(grouped)) actions.sort();
+    expect(grouped).toEqual({
+      ReconcilerLogs: ['logs:CreateLogStream', 'logs:PutLogEvents'],
+      EventLogEvents: ['dynamodb:GetItem', 'dynamodb:Query', 'dynamodb:Scan'],
+      DomainStreamCursors: ['dynamodb:BatchGetItem', 'dynamodb:GetItem', 'dynamodb:UpdateItem'],
+      'DomainStreamCursors/index/Suspended': ['dynamodb:Query'],
+      ProjectionAccounts: ['dynamodb:GetItem', 'dynamodb:UpdateItem'],
+      'ProjectionAccounts/index/Stale': ['dynamodb:Query'],
+      ReconcilerState: [
+        'dynamodb:DeleteItem',
+        'dynamodb:GetItem',
+        'dynamodb:PutItem',
+        'dynamodb:Query',
+        'dynamodb:UpdateItem',
+      ],
+      DomainStream: ['kinesis:PutRecords'],
+      DiscardedBatchesBucket: ['s3:ListBucket'],
+      'DiscardedBatchesBucket/aws/lambda/*': ['s3:GetObject'],
+      '*': ['lambda:ListEventSourceMappings'],
+      DomainStreamTranslatorFunction: ['lambda:InvokeFunction'],
+      ProjectionProjectorFunction: ['lambda:InvokeFunction'],
+      LakeArchiverFunction: ['lambda:InvokeFunction'],
+    });
+    const list = (reconciler as Resource).Properties.PolicyDocument.Statement.find((it: any) => it.Action === 's3:ListBucket');
+    expect(list.Condition).toEqual({ StringLike: { 's3:prefix': 'aws/lambda/*' } });
+  });
+
   test('no other function may read an index', () => {
     const policies = JSON.stringify(
       Object.entries(of().findResources('AWS::IAM::Policy')).filter(([id]) => !id.startsWith('Reconciler')),
     );
     expect(policies).not.toContain('/index/');
+  });
+
+  test('a schedule invokes the reconciler, and a run that fails is not repeated', () => {
+    const [rule, ...others] = all(of(), 'AWS::Events::Rule');
+    expect(others).toEqual([]);
+    expect(rule!.Properties).toMatchObject({ ScheduleExpression: 'rate(1 minute)', State: 'ENABLED' });
+    const [target] = rule!.Properties.Targets;
+    const function_ = target.Arn['Fn::GetAtt'][0];
+    expect(of().toJSON().Resources[function_].Properties.Description).toBe(NAMES.functions.reconciler);
+    of().hasResourceProperties('AWS::Lambda::Permission', {
+      Action: 'lambda:InvokeFunction',
+      FunctionName: { 'Fn::GetAtt': [function_, 'Arn'] },
+      Principal: 'events.amazonaws.com',
+    });
+    of().hasResourceProperties('AWS::Lambda::EventInvokeConfig', {
+      FunctionName: { Ref: function_ },
+      MaximumRetryAttempts: 0,
+      MaximumEventAgeInSeconds: 60,
+    });
+  });
+
+  test('the reconciler learns which tables, streams, mappings and functions are meant', () => {
+    const functions = all(of(), 'AWS::Lambda::Function').map(({ Properties }) => Properties);
+    const reconciler = functions.find((it) => it.Description === NAMES.functions.reconciler)!;
+    expect(reconciler.Timeout).toBe(300);
+    const { Variables } = reconciler.Environment;
+    const table = (prefix: string) => ({ Ref: expect.stringMatching(`^${prefix}[0-9A-F]{8}$`) });
+    expect(Variables).toEqual({
+      DEFAULT_CURRENCY: 'EUR',
+      EVENTS_TABLE: table('EventLogEvents'),
+      CURSOR_TABLE: table('DomainStreamCursors'),
+      VIEW_TABLE: table('ProjectionAccounts'),
+      STREAM_NAME: table('DomainStream'),
+      RECONCILER_TABLE: table('ReconcilerState'),
+      FAILURE_BUCKET: table('DiscardedBatchesBucket'),
+      EVENTS_STREAM_ARN: { 'Fn::GetAtt': [expect.stringMatching(/^EventLogEvents/), 'StreamArn'] },
+      STREAM_ARN: { 'Fn::GetAtt': [expect.stringMatching(/^DomainStream/), 'Arn'] },
+      TRANSLATOR_FUNCTION: table('DomainStreamTranslatorFunction'),
+      PROJECTOR_FUNCTION: table('ProjectionProjectorFunction'),
+      ARCHIVER_FUNCTION: table('LakeArchiverFunction'),
+    });
+    // The mappings that are watched are those of the streams that the consumers read.
+    const sources = mappings(of()).map((it) => it.EventSourceArn);
+    expect(sources).toContainEqual(Variables.EVENTS_STREAM_ARN);
+    expect(sources).toContainEqual(Variables.STREAM_ARN);
   });
 
   test('queries go to the reader, and everything else to the writer', () => {
@@ -422,6 +516,7 @@ test('settings reach what they set', () => {
     shards: 2,
     defaultCurrency: 'CHF',
     logRetentionDays: 7,
+    reconcilerMinutes: 5,
   });
   for (const { Properties } of all(set, 'AWS::Lambda::Function')) expect(Properties.Architectures).toEqual(['x86_64']);
   set.hasResourceProperties('AWS::Kinesis::Stream', { RetentionPeriodHours: 24, ShardCount: 2 });
@@ -432,4 +527,6 @@ test('settings reach what they set', () => {
     Environment: { Variables: Match.objectLike({ DEFAULT_CURRENCY: 'CHF' }) },
   });
   set.hasResource('AWS::DynamoDB::GlobalTable', { DeletionPolicy: 'Delete' });
+  set.hasResourceProperties('AWS::Events::Rule', { ScheduleExpression: 'rate(5 minutes)' });
+  set.hasOutput('ReconcilerMinutes', { Value: '5' });
 });

@@ -42,6 +42,16 @@ pub struct Local {
     pub lake_bucket: String,
     /// Batches that were given up.
     pub failure_bucket: String,
+    /// The reconciler's state, with its last report. As the next two, `None` for a stack of a version
+    /// that had no reconciler.
+    #[serde(default)]
+    pub reconciler_table: Option<String>,
+    /// The reconciler's function, by name.
+    #[serde(default)]
+    pub reconciler_function: Option<String>,
+    /// Minutes between two runs of the reconciler.
+    #[serde(default)]
+    pub reconciler_minutes: Option<String>,
     /// The work group that queries the lake.
     pub athena_work_group: String,
     /// The lake's database.
@@ -67,6 +77,9 @@ struct Outputs {
     delivery_stream: String,
     lake_bucket: String,
     failure_bucket: String,
+    reconciler_table: String,
+    reconciler_function: String,
+    reconciler_minutes: String,
     glue_database: String,
     glue_table: String,
     athena_work_group: String,
@@ -104,6 +117,9 @@ impl Local {
             delivery_stream: outputs.delivery_stream,
             lake_bucket: outputs.lake_bucket,
             failure_bucket: outputs.failure_bucket,
+            reconciler_table: Some(outputs.reconciler_table),
+            reconciler_function: Some(outputs.reconciler_function),
+            reconciler_minutes: Some(outputs.reconciler_minutes),
             athena_work_group: outputs.athena_work_group,
             glue_database: outputs.glue_database,
             glue_table: outputs.glue_table,
@@ -137,7 +153,8 @@ mod tests {
             "IdempotencyTable": "idempotency", "CursorTable": "cursors",
             "ViewTable": "views", "HistoryTable": "history",
             "StreamName": "stream", "DeliveryStream": "delivery", "LakeBucket": "lake",
-            "FailureBucket": "failures", "GlueDatabase": "database", "GlueTable": "table",
+            "FailureBucket": "failures", "ReconcilerTable": "reconciler-state",
+            "ReconcilerFunction": "reconciler", "ReconcilerMinutes": "1", "GlueDatabase": "database", "GlueTable": "table",
             "AthenaWorkGroup": "group", "DefaultCurrency": "EUR",
         }})
     }
@@ -161,6 +178,8 @@ mod tests {
                 "cursorTable": "cursors", "viewTable": "views",
                 "historyTable": "history", "streamName": "stream",
                 "deliveryStream": "delivery", "lakeBucket": "lake", "failureBucket": "failures",
+                "reconcilerTable": "reconciler-state", "reconcilerFunction": "reconciler",
+                "reconcilerMinutes": "1",
                 "athenaWorkGroup": "group", "glueDatabase": "database", "glueTable": "table",
                 "settings": {"DefaultCurrency": "EUR"},
             })
@@ -188,6 +207,16 @@ mod tests {
             settings.into_keys().collect::<Vec<_>>(),
             ["DefaultCurrency"]
         );
+    }
+
+    #[test]
+    fn a_file_of_a_version_without_reconciler_is_read() {
+        let mut previous =
+            serde_json::to_value(local(&outputs()).expect("readable")).expect("JSON");
+        let names = previous.as_object_mut().expect("an object");
+        names.retain(|name, _| !name.starts_with("reconciler"));
+        let read: Local = serde_json::from_value(previous).expect("readable");
+        assert_eq!(read.reconciler_table, None);
     }
 
     #[test]

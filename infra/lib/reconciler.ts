@@ -1,0 +1,133 @@
+/**
+ * The reconciler: finds and repairs what no further event will reveal, and reports it until it is
+ * resolved. A schedule invokes it, because no stream record would.
+ */
+import { Duration, Validations } from 'aws-cdk-lib';
+import * as dynamodb from 'aws-cdk-lib/aws-dynamodb';
+import * as events from 'aws-cdk-lib/aws-events';
+import { LambdaFunction } from 'aws-cdk-lib/aws-events-targets';
+import * as iam from 'aws-cdk-lib/aws-iam';
+import { Construct } from 'constructs';
+import type { DiscardedBatches } from './discarded-batches.ts';
+import type { Domain } from './domain.ts';
+import type { DomainStream } from './domain-stream.ts';
+import type { EventLog } from './event-log.ts';
+import type { Lake } from './lake.ts';
+import type { Projection } from './projection.ts';
+import { RustFunction } from './rust-function.ts';
+import type { Settings } from './settings.ts';
+import { Table } from './table.ts';
+
+export interface ReconcilerProps {
+  readonly settings: Settings;
+  /** Its settings are in the reconciler's environment: it publishes with the translator's code. */
+  readonly domain: Domain;
+  readonly eventLog: EventLog;
+  readonly domainStream: DomainStream;
+  readonly projection: Projection;
+  readonly lake: Lake;
+  readonly discarded: DiscardedBatches;
+}
+
+export class Reconciler extends Construct {
+  /**
+   * What is kept between two runs: the lease, the position of the slow pass, the state of each
+   * discarded batch, the last report: `Kind`, `Name`.
+   */
+  readonly state: Table;
+  readonly reconciler: RustFunction;
+  /**
+   * The longest time between two reports of a reconciler that works: a run ends before its timeout, and
+   * the next one begins at most one interval later. Runs that the lease keeps out don't report.
+   */
+  readonly reportsWithin: Duration;
+
+  constructor(scope: Construct, id: string, props: ReconcilerProps) {
+    super(scope, id);
+    const { settings, domain, eventLog, domainStream, projection, lake, discarded } = props;
+
+    this.state = new Table(this, 'State', {
+      settings,
+      role: 'reconciler',
+      partitionKey: { name: 'Kind', type: dynamodb.AttributeType.STRING },
+      sortKey: { name: 'Name', type: dynamodb.AttributeType.STRING },
+      timeToLiveAttribute: 'ExpiresAt',
+    });
+
+    const timeout = Duration.minutes(5);
+    const interval = Duration.minutes(settings.reconcilerMinutes);
+    this.reportsWithin = timeout.plus(interval);
+    this.reconciler = new RustFunction(this, 'Reconciler', {
+      settings,
+      name: 'reconciler',
+      environment: {
+        ...domain.environment,
+        EVENTS_TABLE: eventLog.events.tableName,
+        CURSOR_TABLE: domainStream.cursors.tableName,
+        VIEW_TABLE: projection.views.tableName,
+        STREAM_NAME: domainStream.stream.streamName,
+        RECONCILER_TABLE: this.state.tableName,
+        FAILURE_BUCKET: discarded.bucket.bucketName,
+        EVENTS_STREAM_ARN: eventLog.events.tableStreamArn!,
+        STREAM_ARN: domainStream.stream.streamArn,
+        TRANSLATOR_FUNCTION: domainStream.translator.handler.functionName,
+        PROJECTOR_FUNCTION: projection.projector.handler.functionName,
+        ARCHIVER_FUNCTION: lake.archiver.handler.functionName,
+      },
+      // Time to publish the rest of a parked aggregate. A lease keeps the runs apart that the schedule
+      // starts meanwhile.
+      timeout,
+      // As the translator: it publishes with the same code.
+      memoryMB: 1024,
+    });
+    this.permissions(props);
+
+    const { handler } = this.reconciler;
+    // A failed run isn't repeated: the next one comes with the next interval. Lambda would try twice
+    // more by default, and would keep the event for 6 hours.
+    // https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
+    handler.configureAsyncInvoke({ retryAttempts: 0, maxEventAge: interval });
+    new events.Rule(this, 'Schedule', {
+      description: 'Invokes the reconciler',
+      schedule: events.Schedule.rate(interval),
+      targets: [new LambdaFunction(handler)],
+    });
+  }
+
+  private permissions({ eventLog, domainStream, projection, lake, discarded }: ReconcilerProps): void {
+    const { handler } = this.reconciler;
+    eventLog.events.grant(handler, 'dynamodb:GetItem', 'dynamodb:Query', 'dynamodb:Scan');
+    domainStream.cursors.grant(handler, 'dynamodb:BatchGetItem', 'dynamodb:GetItem', 'dynamodb:UpdateItem');
+    domainStream.cursors.grantMarkedItems(handler);
+    projection.views.grant(handler, 'dynamodb:GetItem', 'dynamodb:UpdateItem');
+    projection.views.grantMarkedItems(handler);
+    this.state.grant(
+      handler,
+      'dynamodb:GetItem',
+      'dynamodb:PutItem',
+      'dynamodb:UpdateItem',
+      'dynamodb:DeleteItem',
+      'dynamodb:Query',
+    );
+    domainStream.stream.grant(handler, 'kinesis:PutRecords');
+    discarded.grantRead(handler);
+
+    handler.addToRolePolicy(
+      new iam.PolicyStatement({ actions: ['lambda:ListEventSourceMappings'], resources: ['*'] }),
+    );
+    Validations.of(handler.role!).acknowledge({
+      id: 'AwsSolutions::AwsSolutions-IAM5[Resource::*]',
+      // https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html
+      reason: 'ListEventSourceMappings knows no resources: it is allowed for every mapping, or not at all.',
+    });
+    // A discarded batch is given to its function again. The function's own ARN is enough for that, where
+    // CDK's method adds every version and alias, by a wildcard.
+    const repairing = [domainStream.translator, projection.projector, lake.archiver];
+    handler.addToRolePolicy(
+      new iam.PolicyStatement({
+        actions: ['lambda:InvokeFunction'],
+        resources: repairing.map((function_) => function_.handler.functionArn),
+      }),
+    );
+  }
+}
