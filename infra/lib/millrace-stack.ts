@@ -60,7 +60,16 @@ export class MillraceStack extends Stack {
       discarded,
     });
 
-    new Observability(this, 'Observability', { settings, http, commands, domainStream, projection, queries, lake });
+    new Observability(this, 'Observability', {
+      settings,
+      http,
+      commands,
+      domainStream,
+      projection,
+      queries,
+      lake,
+      reconciler,
+    });
 
     Validations.of(this).acknowledge({
       id: 'CloudFormation-Validate::W7001',

@@ -16,6 +16,7 @@ import type { HttpApi } from './http-api.ts';
 import type { Lake } from './lake.ts';
 import type { Projection } from './projection.ts';
 import type { Queries } from './queries.ts';
+import type { Reconciler } from './reconciler.ts';
 import type { RustFunction } from './rust-function.ts';
 import type { Settings } from './settings.ts';
 
@@ -26,6 +27,13 @@ const NAMESPACE = 'Millrace';
  * translator's mapping discards a batch after 22: one hour leaves time to look.
  */
 const MAX_ITERATOR_AGE = Duration.hours(1);
+/**
+ * How long an event may be unpublished: as long as a reader of a stream may be behind. What is normal
+ * for minutes, such as publishing the rest of a parked aggregate, has ended by then.
+ */
+const MAX_UNPUBLISHED = MAX_ITERATOR_AGE;
+/** How long the rest of a parked aggregate may take: some runs of the reconciler. */
+const PARKING_PATIENCE = Duration.minutes(30);
 /** How old the newest event in the lake may be while events come. Firehose gathers for minutes. */
 const MAX_LAKE_AGE = Duration.minutes(30);
 
@@ -37,6 +45,16 @@ export interface ObservabilityProps {
   readonly projection: Projection;
   readonly queries: Queries;
   readonly lake: Lake;
+  readonly reconciler: Reconciler;
+}
+
+/**
+ * The level of a gauge that the reconciler measures in each run, zero included. As long as the problem
+ * exists the value stays, so an alarm on it stays too.
+ */
+interface GaugeAlarmOptions extends Omit<AlarmOptions, 'metric' | 'periods'> {
+  /** How long the level may last. */
+  readonly patience?: Duration;
 }
 
 interface AlarmOptions {
@@ -47,6 +65,11 @@ interface AlarmOptions {
   readonly means: string;
   /** For how many periods in a row. */
   readonly periods?: number;
+  /**
+   * What a period without data means.
+   * @default - NOT_BREACHING: no traffic, no data, no trouble
+   */
+  readonly missingData?: cloudwatch.TreatMissingData;
 }
 
 export class Observability extends Construct {
@@ -62,19 +85,55 @@ export class Observability extends Construct {
     this.dashboard(props);
   }
 
-  private alarms({ http, commands, domainStream, projection, queries, lake }: ObservabilityProps): void {
+  // An alarm's id is also the heading of its paragraph in the runbook.
+
+  /** What the reconciler finds: these alarms don't depend on traffic. */
+  private gaugeAlarms({ reconciler }: ObservabilityProps): void {
+    const alarm = (id: Gauge, options: GaugeAlarmOptions) => this.gaugeAlarm(id, reconciler, options);
+    alarm('AggregatesBlocked', { threshold: 1, means: 'Publication of at least one aggregate is suspended.' });
+    alarm('AggregatesParked', {
+      threshold: 1,
+      patience: PARKING_PATIENCE,
+      means: 'At least one aggregate has had more pending events for a while than one invocation publishes.',
+    });
+    alarm('AggregatesLagging', {
+      threshold: 1,
+      means: 'At least one aggregate has events that are not published, and is neither blocked nor parked.',
+    });
+    alarm('ViewsStale', { threshold: 1, means: 'At least one view misses events that are published.' });
+    alarm('BatchesOpen', { threshold: 1, means: 'At least one discarded batch is not repaired.' });
+    alarm('MappingsUnhealthy', {
+      threshold: 1,
+      means: 'At least one event source mapping is missing, not enabled, or fails again and again.',
+    });
+    alarm('OldestUnpublished', {
+      threshold: MAX_UNPUBLISHED.toMilliseconds(),
+      means: 'An event was committed long ago and is not published.',
+    });
+  }
+
+  /**
+   * An alarm on a gauge. Missing data is breaching: a reconciler that doesn't run, or could not read the
+   * gauge's source, must not look like a system without problems.
+   *
+   * Each period is long enough to contain a report. CloudWatch looks back beyond the newest period for
+   * data that is on its way.
+   * https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html
+   */
+  private gaugeAlarm(id: Gauge, { reconciler, reportsWithin }: Reconciler, options: GaugeAlarmOptions): void {
+    const { patience = Duration.minutes(0), ...alarm } = options;
+    this.alarm(id, {
+      ...alarm,
+      metric: gauge(reconciler, id).with({ period: reportsWithin }),
+      periods: Math.max(1, Math.ceil(patience.toMinutes() / reportsWithin.toMinutes())),
+      missingData: cloudwatch.TreatMissingData.BREACHING,
+    });
+  }
+
+  private alarms(props: ObservabilityProps): void {
+    const { http, commands, domainStream, projection, queries, lake, reconciler } = props;
     const { translator } = domainStream;
-    // The alarm's id is also the heading of its paragraph in the runbook.
-    this.alarm('AccountsBlocked', {
-      metric: own(translator, 'AggregatesBlocked'),
-      threshold: 1,
-      means: 'Publication of at least one aggregate is suspended.',
-    });
-    this.alarm('ViewsStale', {
-      metric: own(projection.projector, 'ViewsStale'),
-      threshold: 1,
-      means: 'At least one view is known to miss events of its aggregate.',
-    });
+    this.gaugeAlarms(props);
     for (const [name, function_, mapping] of [
       ['Translator', translator, domainStream.mapping],
       ['Projector', projection.projector, projection.mapping],
@@ -90,6 +149,11 @@ export class Observability extends Construct {
         threshold: 1,
         means: `Records were given up for the ${name.toLowerCase()} and lie in the failure bucket.`,
       });
+      this.alarm(`${name}DestinationFails`, {
+        metric: notDelivered(function_),
+        threshold: 1,
+        means: `Lambda could not write a discarded batch of the ${name.toLowerCase()} to the failure bucket.`,
+      });
     }
     for (const [name, function_] of [
       ['Writer', commands.writer],
@@ -97,6 +161,7 @@ export class Observability extends Construct {
       ['Projector', projection.projector],
       ['Archiver', lake.archiver],
       ['Reader', queries.reader],
+      ['Reconciler', reconciler.reconciler],
     ] as const) {
       this.alarm(`${name}Errors`, {
         metric: function_.handler.metricErrors(),
@@ -128,14 +193,14 @@ export class Observability extends Construct {
     });
   }
 
-  private alarm(id: string, { metric, threshold, means, periods = 1 }: AlarmOptions): void {
+  private alarm(id: string, options: AlarmOptions): void {
+    const { metric, threshold, means, periods = 1 } = options;
     const alarm = new cloudwatch.Alarm(this, id, {
       metric,
       threshold,
       evaluationPeriods: periods,
       comparisonOperator: cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
-      // No traffic, no data, no trouble.
-      treatMissingData: cloudwatch.TreatMissingData.NOT_BREACHING,
+      treatMissingData: options.missingData ?? cloudwatch.TreatMissingData.NOT_BREACHING,
       alarmDescription: `${means} What to do: ${this.settings.runbook}#${id.toLowerCase()}`,
     });
     if (this.topic) {
@@ -144,15 +209,23 @@ export class Observability extends Construct {
     }
   }
 
-  private dashboard({ http, commands, domainStream, projection, queries, lake }: ObservabilityProps): void {
+  private dashboard(props: ObservabilityProps): void {
+    const { http, commands, domainStream, projection, queries, lake, reconciler } = props;
     const { translator } = domainStream;
     const { projector } = projection;
     const graph = (title: string, ...left: cloudwatch.IMetric[]) =>
       new cloudwatch.GraphWidget({ title, left, width: 8, height: 6 });
+    const gauges = (title: string, ...names: Gauge[]) =>
+      graph(title, ...names.map((name) => gauge(reconciler.reconciler, name)));
     const age = (of: RustFunction) => of.handler.metric('IteratorAge', { statistic: 'Maximum' });
     new cloudwatch.Dashboard(this, 'Dashboard', {
       defaultInterval: Duration.hours(3),
       widgets: [
+        [
+          gauges('Aggregates with unpublished events', 'AggregatesBlocked', 'AggregatesParked', 'AggregatesLagging'),
+          gauges('Stale views, open batches, unhealthy mappings', 'ViewsStale', 'BatchesOpen', 'MappingsUnhealthy'),
+          gauges('Age of the oldest unpublished event (ms)', 'OldestUnpublished'),
+        ],
         [
           graph('Commands and queries', http.api.metricCount(), http.api.metricClientError(), http.api.metricServerError()),
           graph('Latency of the API', http.api.metricLatency({ statistic: 'p50' }), http.api.metricLatency({ statistic: 'p99' })),
@@ -182,21 +255,41 @@ export class Observability extends Construct {
           graph('How far the readers of streams are behind (ms)', age(translator), age(projector), age(lake.archiver)),
           graph(
             'Errors and throttles',
-            ...[commands.writer, translator, projector, lake.archiver, queries.reader].flatMap(({ handler }) => [
-              handler.metricErrors(),
-              handler.metricThrottles(),
-            ]),
+            ...[
+              commands.writer,
+              translator,
+              projector,
+              lake.archiver,
+              queries.reader,
+              reconciler.reconciler,
+            ].flatMap(({ handler }) => [handler.metricErrors(), handler.metricThrottles()]),
           ),
           graph(
             'Records given up',
             discarded(domainStream.mapping.eventSourceMappingId),
             discarded(projection.mapping.eventSourceMappingId),
             discarded(lake.mapping.eventSourceMappingId),
+            ...[translator, projector, lake.archiver].map(notDelivered),
           ),
         ],
       ],
     });
   }
+}
+
+/** What the reconciler measures. Other functions have metrics of the same names, of a batch. */
+type Gauge =
+  | 'AggregatesBlocked'
+  | 'AggregatesParked'
+  | 'AggregatesLagging'
+  | 'ViewsStale'
+  | 'BatchesOpen'
+  | 'MappingsUnhealthy'
+  | 'OldestUnpublished';
+
+/** A gauge's highest value of a period. */
+function gauge(reconciler: RustFunction, name: Gauge): cloudwatch.Metric {
+  return own(reconciler, name, 'Maximum');
 }
 
 /** A metric that a function of ours emits. */
@@ -220,4 +313,13 @@ function discarded(mapping: string): cloudwatch.Metric {
     dimensionsMap: { EventSourceMappingUUID: mapping },
     statistic: 'Sum',
   });
+}
+
+/**
+ * Discarded batches of a function that Lambda could not write to the failure bucket. They are known from
+ * this metric, and from the aggregates that lag.
+ * https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html#invocation-metrics
+ */
+function notDelivered({ handler }: RustFunction): cloudwatch.Metric {
+  return handler.metric('DestinationDeliveryFailures', { statistic: 'Sum' });
 }

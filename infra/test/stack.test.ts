@@ -464,14 +464,92 @@ describe('what AWS has beyond the local stage', () => {
 });
 
 describe('alarms', () => {
-  test('without traffic none goes off, and each says what to do', () => {
-    const alarms = all(aws, 'AWS::CloudWatch::Alarm');
-    expect(alarms).toHaveLength(21);
-    for (const { Properties } of alarms) {
-      expect(Properties.TreatMissingData).toBe('notBreaching');
-      expect(Properties.AlarmDescription).toMatch(/What to do: docs\/runbook\.md#[a-z]+$/);
-      expect(Properties).not.toHaveProperty('AlarmActions');
+  const GAUGES = [
+    'AggregatesBlocked',
+    'AggregatesLagging',
+    'AggregatesParked',
+    'BatchesOpen',
+    'MappingsUnhealthy',
+    'OldestUnpublished',
+    'ViewsStale',
+  ];
+  const alarms = (of: Template) => all(of, 'AWS::CloudWatch::Alarm').map(({ Properties }) => Properties);
+  const isGauge = (alarm: any) => {
+    const [dimension] = alarm.Dimensions;
+    return alarm.Namespace === 'Millrace' && /^Reconciler/.test(dimension.Value?.Ref ?? '');
+  };
+
+  test('each says what to do, and none has an action unless a topic is set', () => {
+    expect(alarms(aws)).toHaveLength(31);
+    for (const alarm of alarms(aws)) {
+      expect(alarm.AlarmDescription).toMatch(/What to do: docs\/runbook\.md#[a-z]+$/);
+      expect(alarm).not.toHaveProperty('AlarmActions');
     }
+  });
+
+  test('a gauge is a level of the reconciler, and missing data is breaching', () => {
+    const gauges = alarms(aws).filter(isGauge);
+    expect(gauges.map((it) => it.MetricName).sort()).toEqual(GAUGES);
+    for (const alarm of gauges) {
+      expect(alarm).toMatchObject({
+        TreatMissingData: 'breaching',
+        Statistic: 'Maximum',
+        ComparisonOperator: 'GreaterThanOrEqualToThreshold',
+      });
+      expect(alarm.AlarmDescription).toContain(`#${alarm.MetricName.toLowerCase()}`);
+    }
+    // What functions measure in a batch says nothing about the time after the batch.
+    for (const name of GAUGES) expect(alarms(aws).filter((it) => it.MetricName === name)).toHaveLength(1);
+  });
+
+  test('without traffic no other alarm goes off', () => {
+    for (const alarm of alarms(aws).filter((it) => !isGauge(it))) expect(alarm.TreatMissingData).toBe('notBreaching');
+  });
+
+  test.each([
+    [1, 6 * 60],
+    [15, 20 * 60],
+    [60, 65 * 60],
+  ])('with %i minutes between runs, each period of a gauge contains a report', (reconcilerMinutes, period) => {
+    const gauges = alarms(template({ reconcilerMinutes })).filter(isGauge);
+    expect(new Set(gauges.map((it) => it.Period))).toEqual(new Set([period]));
+    for (const alarm of gauges) {
+      const parking = alarm.MetricName === 'AggregatesParked' ? Math.max(1, Math.ceil((30 * 60) / period)) : 1;
+      expect(alarm.EvaluationPeriods).toBe(parking);
+    }
+  });
+
+  test('one goes off where a single thing is wrong, and where an event is unpublished for an hour', () => {
+    const thresholds = Object.fromEntries(alarms(aws).filter(isGauge).map((it) => [it.MetricName, it.Threshold]));
+    const one = Object.fromEntries(GAUGES.map((name) => [name, 1]));
+    expect(thresholds).toEqual({ ...one, OldestUnpublished: 3_600_000 });
+  });
+
+  test('a discarded batch that could not be kept is noticed', () => {
+    const failures = alarms(aws).filter((it) => it.MetricName === 'DestinationDeliveryFailures');
+    expect(failures.map((it) => it.Dimensions[0].Value.Ref.replace(/Function[0-9A-F]{8}$/, '')).sort()).toEqual([
+      'DomainStreamTranslator',
+      'LakeArchiver',
+      'ProjectionProjector',
+    ]);
+    for (const alarm of failures) {
+      expect(alarm).toMatchObject({ Namespace: 'AWS/Lambda', Statistic: 'Sum', Threshold: 1, EvaluationPeriods: 1 });
+    }
+  });
+
+  test('failed runs of the reconciler are noticed', () => {
+    const ofReconciler = alarms(aws).filter((it) => !isGauge(it) && JSON.stringify(it.Dimensions).includes('"Reconciler'));
+    expect(ofReconciler.map((it) => it.MetricName).sort()).toEqual(['Errors', 'Throttles']);
+  });
+
+  test('the dashboard begins with the gauges', () => {
+    const [dashboard] = all(aws, 'AWS::CloudWatch::Dashboard');
+    const body = dashboard!.Properties.DashboardBody['Fn::Join'][1]
+      .map((part: any) => (typeof part === 'string' ? part : 'token'))
+      .join('');
+    const { widgets } = JSON.parse(body) as { widgets: { y: number; properties: { metrics: [string, string][] } }[] };
+    const first = widgets.filter(({ y }) => y === 0).flatMap(({ properties }) => properties.metrics);
+    expect(first.map(([, name]) => name).sort()).toEqual(GAUGES);
   });
 
   test('they come long before a stream forgets', () => {

@@ -28,17 +28,22 @@ pub enum Metric {
     EventsRepeated,
     /// Translator: events that were missing between others and came from the events table.
     EventsRepaired,
-    /// Translator: aggregates of a batch that stand blocked.
+    /// Translator: aggregates of a batch that stand blocked. Reconciler, a gauge: all blocked aggregates.
     AggregatesBlocked,
-    /// Translator: aggregates of a batch that are parked.
+    /// Translator: aggregates of a batch that are parked. Reconciler, a gauge: all parked aggregates.
     AggregatesParked,
+    /// Reconciler, a gauge: aggregates with unpublished events that are neither blocked nor parked.
+    AggregatesLagging,
+    /// Reconciler, a gauge: age of the oldest event that is known not to be published, in milliseconds.
+    OldestUnpublished,
     /// Translator: puts of a record that were made again.
     PublishRetries,
     /// Translator: from the oldest new event's commit to its acknowledgement, in milliseconds.
     PublishLag,
     /// Projector: events that were applied.
     EventsProjected,
-    /// Projector: views of a batch that are marked stale.
+    /// Projector: views of a batch that are marked stale. Reconciler, a gauge: all views that are stale or
+    /// lack published events.
     ViewsStale,
     /// Projector: from the oldest applied event's commit to its view, in milliseconds.
     ViewLag,
@@ -50,6 +55,10 @@ pub enum Metric {
     ArchiveRetries,
     /// Archiver: batches that were not delivered in time.
     ArchiveFailures,
+    /// Reconciler, a gauge: discarded batches that are neither resolved nor dismissed.
+    BatchesOpen,
+    /// Reconciler, a gauge: event source mappings that are missing, not enabled, or fail in two runs.
+    MappingsUnhealthy,
 }
 
 impl Metric {
@@ -64,7 +73,7 @@ impl Metric {
 
     const fn unit(self) -> &'static str {
         match self {
-            Self::PublishLag | Self::ViewLag => "Milliseconds",
+            Self::PublishLag | Self::ViewLag | Self::OldestUnpublished => "Milliseconds",
             _ => "Count",
         }
     }
