@@ -3,6 +3,7 @@
 mod addresses;
 mod cdk;
 mod emulator;
+mod first_report;
 mod process;
 mod record;
 
@@ -127,6 +128,7 @@ impl LocalStack {
         )?;
         cdk.synthesise(&functions, &progress).await?;
         let local = cdk.deploy(&progress).await?;
+        first_report::make(&local, &progress).await?;
         local.write(&state)?;
         Ok(Self {
             local,
