@@ -258,6 +258,9 @@ async fn operators_see_and_mend_a_deployment() -> Result<()> {
     a_new_consumer_gets_the_whole_history(&operator)
         .await
         .context("a consumer began")?;
+    a_deployment_without_reconciler_is_not_checked_for_it(&operator)
+        .await
+        .context("there was no reconciler")?;
     a_table_of_another_role_is_refused(&operator)
         .await
         .context("a table had another role")?;
@@ -738,6 +741,38 @@ async fn a_table_of_another_role_is_refused(operator: &Operator) -> Result<()> {
             said.errors
         );
     }
+    Ok(())
+}
+
+/// The deployment file of a version that had no reconciler.
+async fn a_deployment_without_reconciler_is_not_checked_for_it(operator: &Operator) -> Result<()> {
+    let mut previous = serde_json::to_value(&operator.local)?;
+    let names = previous.as_object_mut().context("an object")?;
+    names.retain(|name, _| !name.starts_with("reconciler"));
+    let path = operator.state.join("previous.json");
+    std::fs::write(&path, previous.to_string())?;
+    let path = path.to_string_lossy();
+    let said = operator
+        .expect(&["verify", "--deployment", &path], 3)
+        .await?;
+    let not_checked: Vec<_> = said
+        .iter()
+        .filter(|it| it["notChecked"].is_string())
+        .collect();
+    ensure!(
+        not_checked.len() == 1
+            && not_checked[0]["reason"]
+                .to_string()
+                .contains("no reconciler"),
+        "{said:?}"
+    );
+    let said = operator.run(&["reconcile", "--deployment", &path]).await?;
+    ensure!(
+        said.code == 1 && said.errors.contains("no reconciler"),
+        "{} {}",
+        said.code,
+        said.errors
+    );
     Ok(())
 }
 

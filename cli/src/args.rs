@@ -56,6 +56,13 @@ pub enum Subcommands {
     /// not check.
     #[command(after_help = help("verify --id 0e5bab83-270a-48ba-8eb6-bca6046a03cb", FINDING_CODES))]
     Verify(Verify),
+    /// Run the reconciler now, and print its report
+    ///
+    /// The reconciler also runs by a schedule. It examines blocked, parked and stale aggregates, discarded
+    /// batches and event source mappings, repairs what can be repaired, and continues its slow pass over
+    /// all aggregates. If a run is under way, the command waits for its end.
+    #[command(after_help = help("reconcile", FINDING_CODES))]
+    Reconcile(Reconcile),
     /// Publish what the cursors have not passed, in order, from the events table
     ///
     /// Without --id, --blocked and --behind it publishes all aggregates that are blocked or whose
@@ -120,6 +127,17 @@ pub struct Verify {
     /// So many aggregates, chosen by chance
     #[arg(long, value_name = "N", conflicts_with = "id")]
     pub sample: Option<NonZeroUsize>,
+    /// On which deployment.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// The flags of `reconcile`.
+#[derive(Debug, Args)]
+pub struct Reconcile {
+    /// Report this discarded batch no longer: its key in the failure bucket (may be repeated)
+    #[arg(long, value_name = "OBJECT")]
+    pub dismiss: Vec<String>,
     /// On which deployment.
     #[command(flatten)]
     pub target: Target,
@@ -361,6 +379,8 @@ mod tests {
             "millrace verify --account a --sample 5",
             "millrace verify --sample many",
             "millrace verify --sample 0",
+            "millrace reconcile --dismiss",
+            "millrace reconcile now",
             "millrace redrive --account a --blocked",
             "millrace republish",
             "millrace republish --all --account a",
@@ -386,7 +406,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_command_line_panics(
-            command in "(tail|verify|redrive|republish|rebuild|inspect|up|down|demo|doctor|\\PC{0,9})",
+            command in "(tail|verify|reconcile|redrive|republish|rebuild|inspect|up|down|demo|doctor|\\PC{0,9})",
             arguments in prop::collection::vec(
                 "(--account|--all|--from|--at|--type|--sample|--port|--json|--dry-run|accounts|\\PC{0,12})",
                 0..6,

@@ -17,6 +17,8 @@ pub struct Clients {
     pub s3: aws_sdk_s3::Client,
     /// Queries of the lake.
     pub athena: aws_sdk_athena::Client,
+    /// The functions.
+    pub lambda: aws_sdk_lambda::Client,
 }
 
 impl Clients {
@@ -43,6 +45,7 @@ impl Clients {
             kinesis: aws_sdk_kinesis::Client::new(config),
             s3: aws_sdk_s3::Client::from_conf(s3.build()),
             athena: aws_sdk_athena::Client::new(config),
+            lambda: aws_sdk_lambda::Client::new(config),
         }
     }
 }

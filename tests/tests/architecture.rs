@@ -37,6 +37,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
             "core",
             "local-stack",
             "projector",
+            "reconciler",
             "runtime",
             "translator",
         ],

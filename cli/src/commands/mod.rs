@@ -33,6 +33,7 @@ pub async fn run<A: Application>() -> ExitCode {
         Subcommands::Down(state) => down::run(state, output).await,
         Subcommands::Tail(tail) => operate::tail::<A>(tail, output).await,
         Subcommands::Verify(verify) => operate::verify::<A>(verify, output).await,
+        Subcommands::Reconcile(reconcile) => operate::reconcile::<A>(reconcile, output).await,
         Subcommands::Redrive(redrive) => operate::redrive::<A>(redrive, output).await,
         Subcommands::Republish(republish) => operate::republish::<A>(republish, output).await,
         Subcommands::Rebuild(rebuild) => operate::rebuild::<A>(rebuild, output).await,

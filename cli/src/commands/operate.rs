@@ -7,11 +7,11 @@ use millrace_local_stack::Workspace;
 use millrace_local_stack::progress::Progress;
 
 use crate::application::Application;
-use crate::args::{Inspect, Rebuild, Redrive, Republish, Tail, Target, Verify};
+use crate::args::{Inspect, Rebuild, Reconcile, Redrive, Republish, Tail, Target, Verify};
 use crate::operate::deployment::Deployment;
 use crate::operate::{
-    inspect as inspecting, rebuild as rebuilding, redrive as redriving, republish as republishing,
-    tail as tailing, verify as verifying,
+    inspect as inspecting, rebuild as rebuilding, reconcile as reconciling, redrive as redriving,
+    republish as republishing, tail as tailing, verify as verifying,
 };
 use crate::output::Output;
 
@@ -26,6 +26,14 @@ pub(super) async fn tail<A: Application>(tail: Tail, output: Output) -> Result<E
 pub(super) async fn verify<A: Application>(verify: Verify, output: Output) -> Result<ExitCode> {
     let deployment = open::<A>(&verify.target).await?;
     verifying::run(&deployment, &verify, output, &Progress::on_stderr()).await
+}
+
+pub(super) async fn reconcile<A: Application>(
+    reconcile: Reconcile,
+    output: Output,
+) -> Result<ExitCode> {
+    let deployment = open::<A>(&reconcile.target).await?;
+    reconciling::run(&deployment, &reconcile, output, &Progress::on_stderr()).await
 }
 
 pub(super) async fn redrive<A: Application>(redrive: Redrive, output: Output) -> Result<ExitCode> {

@@ -1,8 +1,9 @@
 //! The deployment that an operator's command works on: a local stack, or one on AWS.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use aws_config::BehaviorVersion;
 use aws_sdk_dynamodb::config::ProvideCredentials as _;
 use millrace_core::Project;
@@ -44,6 +45,60 @@ pub(crate) struct Names {
     pub(crate) glue_table: String,
     #[serde(alias = "AthenaWorkGroup")]
     pub(crate) athena_work_group: String,
+    #[serde(flatten)]
+    pub(crate) reconciler: ReconcilerNames,
+}
+
+/// The reconciler's names. A deployment of a version that had no reconciler has none of them.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ReconcilerNames {
+    /// The table with its last report.
+    #[serde(rename = "reconcilerTable", alias = "ReconcilerTable")]
+    table: Option<String>,
+    /// Its function.
+    #[serde(rename = "reconcilerFunction", alias = "ReconcilerFunction")]
+    function: Option<String>,
+    /// Minutes between two runs, as a number in a string: outputs are strings.
+    #[serde(rename = "reconcilerMinutes", alias = "ReconcilerMinutes")]
+    minutes: Option<String>,
+}
+
+/// Where a deployment's reconciler is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Reconciler {
+    /// The table with its last report.
+    pub(crate) table: String,
+    /// Its function, by name.
+    pub(crate) function: String,
+    /// How long it is between two runs.
+    pub(crate) interval: Duration,
+}
+
+impl ReconcilerNames {
+    /// The reconciler; `None` if the deployment has none.
+    ///
+    /// # Errors
+    /// If the names are incomplete.
+    pub(crate) fn reconciler(&self) -> Result<Option<Reconciler>> {
+        let names = (&self.table, &self.function, &self.minutes);
+        let (Some(table), Some(function), Some(minutes)) = names else {
+            ensure!(
+                names == (&None, &None, &None),
+                "the deployment file names the reconciler incompletely: it must contain \
+                 ReconcilerTable, ReconcilerFunction and ReconcilerMinutes"
+            );
+            return Ok(None);
+        };
+        let minutes: u32 = minutes
+            .parse()
+            .with_context(|| format!("ReconcilerMinutes is {minutes:?}, which is no number"))?;
+        Ok(Some(Reconciler {
+            table: table.clone(),
+            function: function.clone(),
+            interval: Duration::from_secs(60 * u64::from(minutes)),
+        }))
+    }
 }
 
 /// A deployment, ready to be worked on.
@@ -235,9 +290,36 @@ mod tests {
             assert_eq!(currency.as_deref(), Some("EUR"));
             let names: Names = serde_json::from_value(described).expect("complete");
             assert_eq!(names.history_table, "t");
+            assert_eq!(names.reconciler.reconciler().expect("none"), None);
         }
         let error = serde_json::from_value::<Names>(json!({})).expect_err("incomplete");
         assert!(error.to_string().contains("eventsTable"), "{error}");
+    }
+
+    #[test]
+    fn the_reconciler_is_there_or_not_but_never_in_part() {
+        let reconciler = |described: Value| {
+            let names: ReconcilerNames = serde_json::from_value(described).expect("readable");
+            names.reconciler().map_err(|error| format!("{error:#}"))
+        };
+        let expected = Reconciler {
+            table: "r".to_owned(),
+            function: "f".to_owned(),
+            interval: Duration::from_mins(5),
+        };
+        for described in [
+            json!({"reconcilerTable": "r", "reconcilerFunction": "f", "reconcilerMinutes": "5"}),
+            json!({"ReconcilerTable": "r", "ReconcilerFunction": "f", "ReconcilerMinutes": "5"}),
+        ] {
+            assert_eq!(reconciler(described), Ok(Some(expected.clone())));
+        }
+        assert_eq!(reconciler(json!({})), Ok(None));
+        let error = reconciler(json!({"ReconcilerTable": "r"})).expect_err("incomplete");
+        assert!(error.contains("ReconcilerFunction"), "{error}");
+        let error = reconciler(
+            json!({"ReconcilerTable": "r", "ReconcilerFunction": "f", "ReconcilerMinutes": "x"}),
+        );
+        assert!(error.expect_err("no number").contains("\"x\""));
     }
 
     #[tokio::test]

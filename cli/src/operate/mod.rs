@@ -22,6 +22,7 @@ mod outcome;
 pub mod ports;
 pub mod publish;
 pub mod rebuild;
+pub(crate) mod reconcile;
 pub(crate) mod redrive;
 mod replay;
 pub(crate) mod republish;

@@ -105,6 +105,27 @@ pub enum Kind {
     HistoryStray,
     /// Events are missing in the lake.
     Lake,
+    /// A mapping isn't enabled.
+    MappingDisabled,
+    /// A function has no mapping on its stream.
+    MappingMissing,
+    /// A mapping reports errors.
+    MappingFailing,
+    /// A discarded batch is open.
+    Batch,
+    /// The reconciler hasn't reported in time.
+    Reconciler,
+}
+
+/// What has to be done before a finding's command helps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beforehand {
+    /// Nothing.
+    Nothing,
+    /// An operator repairs a row of the events table.
+    RepairRow,
+    /// An operator removes the cause.
+    RemoveCause,
 }
 
 impl Kind {
@@ -117,8 +138,8 @@ impl Kind {
         self.into()
     }
 
-    /// The command that repairs the cause, for the aggregate `ID`. An operator repairs rows first, as
-    /// the runbook says.
+    /// The command that repairs the cause, for the aggregate or the mapping `ID`.
+    /// [`beforehand`](Self::beforehand) says what an operator does first.
     #[must_use]
     pub fn command(self, words: Words) -> String {
         let Words {
@@ -141,13 +162,37 @@ impl Kind {
             Self::HistoryMissing | Self::HistoryDiffers | Self::HistoryStray => {
                 format!("millrace rebuild {history} --{noun} ID")
             }
+            Self::MappingDisabled => {
+                "aws lambda update-event-source-mapping --uuid ID --enabled".to_owned()
+            }
+            Self::MappingMissing => "npx cdk deploy".to_owned(),
+            Self::MappingFailing | Self::Batch | Self::Reconciler => {
+                "millrace reconcile".to_owned()
+            }
         }
     }
 
-    /// Whether a row of the events table has to be repaired before the command helps.
+    /// What has to be done, as the runbook says, before the command helps.
     #[must_use]
-    pub const fn needs_row_repair(self) -> bool {
-        matches!(self, Self::Blocked | Self::Row | Self::Snapshot)
+    pub const fn beforehand(self) -> Beforehand {
+        match self {
+            Self::Blocked | Self::Row | Self::Snapshot => Beforehand::RepairRow,
+            Self::MappingFailing | Self::Batch => Beforehand::RemoveCause,
+            Self::Unpublished
+            | Self::CursorAhead
+            | Self::CursorUnreadable
+            | Self::ViewBehind
+            | Self::ViewStale
+            | Self::ViewDiffers
+            | Self::ViewWithoutEvents
+            | Self::HistoryMissing
+            | Self::HistoryDiffers
+            | Self::HistoryStray
+            | Self::Lake
+            | Self::MappingDisabled
+            | Self::MappingMissing
+            | Self::Reconciler => Beforehand::Nothing,
+        }
     }
 }
 

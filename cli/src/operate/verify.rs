@@ -2,6 +2,10 @@
 //!
 //! It says that all is well only if everything was checked. What could not be checked is named, with
 //! the reason, and the exit status is the one of a finding.
+//!
+//! What it can't see itself comes from the reconciler's last report: mappings, discarded batches, and
+//! whether the reconciler runs at all. What the report says of aggregates is left out, because they are
+//! examined here, later.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::process::ExitCode;
@@ -11,12 +15,13 @@ use anyhow::Result;
 use futures_util::stream::{self, StreamExt as _};
 use millrace_core::{AggregateId, Data, Project, Sequence, Timestamp, answer};
 use millrace_local_stack::progress::Progress;
+use millrace_reconciler::report;
 use millrace_runtime::{Ambient as _, Chain, System};
 use serde_json::{Value, json};
 
-use super::deployment::Deployment;
-use super::standing::{Finding, Kind, Standing};
-use super::{CONCURRENCY, aggregates, lake};
+use super::deployment::{Deployment, Reconciler};
+use super::standing::{Beforehand, Finding, Kind, Standing};
+use super::{CONCURRENCY, aggregates, lake, reconcile};
 use crate::args::Verify;
 use crate::follower::{self, Follower, Start};
 use crate::output::Output;
@@ -49,7 +54,19 @@ struct Report {
     not_checked: usize,
     /// Through which event each aggregate has to be in the lake by now.
     due: HashMap<String, Sequence>,
+    /// The reconciler's last report, where it was read.
+    reconciled: Option<Reconciled>,
 }
+
+/// When the reconciler has reported.
+struct Reconciled {
+    at: String,
+    age_seconds: Option<u64>,
+}
+
+/// The states of a mapping that is enabled, or about to be
+/// ([states](https://docs.aws.amazon.com/lambda/latest/api/API_EventSourceMappingConfiguration.html)).
+const ENABLED: [&str; 4] = ["Creating", "Enabling", "Enabled", "Updating"];
 
 pub(crate) async fn run<D: Project + Clone>(
     deployment: &Deployment<D>,
@@ -64,6 +81,7 @@ pub(crate) async fn run<D: Project + Clone>(
         events: 0,
         not_checked: 0,
         due: HashMap::new(),
+        reconciled: None,
     };
     let started = System.now();
     let settled_before = if deployment.is_local {
@@ -82,6 +100,9 @@ pub(crate) async fn run<D: Project + Clone>(
         progress,
     )
     .await?;
+    if verify.id.is_none() {
+        check_reconciler(deployment, &mut report).await?;
+    }
     check_lake(deployment, verify, started, &mut report, progress).await?;
     report.conclude(&scope)
 }
@@ -149,20 +170,120 @@ impl Report {
     }
 
     fn find(&mut self, id: &str, finding: &Finding) -> Result<()> {
+        self.find_of(self.output.words.noun, id, finding)
+    }
+
+    /// Reports a finding of the `subject` that `id` identifies.
+    fn find_of(&mut self, subject: &str, id: &str, finding: &Finding) -> Result<()> {
         let Finding { kind, detail } = finding;
         *self.kinds.entry(*kind).or_default() += 1;
         let command = kind.command(self.output.words).replace("ID", id);
-        let first = if kind.needs_row_repair() {
-            "repair the row as the runbook says, then "
-        } else {
-            ""
+        let first = match kind.beforehand() {
+            Beforehand::Nothing => "",
+            Beforehand::RepairRow => "repair the row as the runbook says, then ",
+            Beforehand::RemoveCause => "remove the cause as the runbook says, then ",
         };
         self.output.result(
             format_args!("✗ {id}: {}: {detail}: {first}`{command}`", kind.name()),
-            &json!({
-                (self.output.words.noun): id, "finding": kind, "detail": detail, "command": command,
-            }),
+            &json!({ (subject): id, "finding": kind, "detail": detail, "command": command }),
         )
+    }
+
+    /// Adds what the reconciler's last report says of mappings and discarded batches, what the reconciler
+    /// could not read, and whether it has reported in time.
+    fn add_reconciled(
+        &mut self,
+        reconciler: &Reconciler,
+        last: Option<&report::Report>,
+        now: Timestamp,
+    ) -> Result<()> {
+        let minutes = reconciler.interval.as_secs() / 60;
+        let Some(last) = last else {
+            let detail = format!("it has never reported, but runs every {minutes} min");
+            return self.find_of(
+                "reconciler",
+                &reconciler.function,
+                &Finding {
+                    kind: Kind::Reconciler,
+                    detail,
+                },
+            );
+        };
+        let age_seconds = reconcile::age_seconds(last, now);
+        let is_in_time =
+            age_seconds.is_some_and(|age| age <= reconcile::max_age(reconciler).as_secs());
+        if !is_in_time {
+            let age = shown_age(age_seconds);
+            let detail = format!("its last report is {age} old, but it runs every {minutes} min");
+            self.find_of(
+                "reconciler",
+                &reconciler.function,
+                &Finding {
+                    kind: Kind::Reconciler,
+                    detail,
+                },
+            )?;
+        }
+        for finding in &last.findings {
+            self.add_of_the_deployment(finding, age_seconds)?;
+        }
+        if last.findings_omitted > 0 {
+            let what = format!("{} findings of the reconciler", last.findings_omitted);
+            self.not_checked(&what, "its report doesn't list them; see its gauges")?;
+        }
+        for report::NotRead { source, reason } in &last.not_read {
+            let reason = format!("the reconciler could not read it: {reason}");
+            self.not_checked(source, &reason)?;
+        }
+        self.reconciled = Some(Reconciled {
+            at: last.at.clone(),
+            age_seconds,
+        });
+        Ok(())
+    }
+
+    fn add_of_the_deployment(
+        &mut self,
+        finding: &report::Finding,
+        age_seconds: Option<u64>,
+    ) -> Result<()> {
+        let age = shown_age(age_seconds);
+        match finding {
+            report::Finding::Mapping {
+                uuid,
+                function,
+                state,
+                reason,
+            } => {
+                let kind = if uuid.is_empty() {
+                    Kind::MappingMissing
+                } else if ENABLED.contains(&state.as_str()) {
+                    Kind::MappingFailing
+                } else {
+                    Kind::MappingDisabled
+                };
+                let detail = format!("the mapping of {function}, {age} ago: {reason}");
+                let id = if uuid.is_empty() { function } else { uuid };
+                self.find_of("mapping", id, &Finding { kind, detail })
+            }
+            report::Finding::Batch {
+                object,
+                function,
+                since,
+                reason,
+            } => {
+                let kind = Kind::Batch;
+                let detail =
+                    format!("a discarded batch of {function}, open since {since}: {reason}");
+                self.find_of("batch", object, &Finding { kind, detail })
+            }
+            // Examined here.
+            report::Finding::Blocked { .. }
+            | report::Finding::Parked { .. }
+            | report::Finding::Lagging { .. }
+            | report::Finding::Stale { .. }
+            | report::Finding::Behind { .. } => Ok(()),
+        }
     }
 
     fn not_checked(&mut self, what: &str, reason: &str) -> Result<()> {
@@ -203,7 +324,10 @@ impl Report {
             (false, 0, _) => format!("findings: {found}"),
             (false, not_checked, _) => format!("findings: {found}; {not_checked} not checked"),
         };
-        format!("{what}, {} events: {said}", self.events)
+        let reconciled = self.reconciled.as_ref().map_or_else(String::new, |last| {
+            format!("; reconciled {} ago", shown_age(last.age_seconds))
+        });
+        format!("{what}, {} events: {said}{reconciled}", self.events)
     }
 
     fn summary(&self, scope: &Scope) -> Value {
@@ -211,8 +335,38 @@ impl Report {
         json!({
             (self.output.words.collection): scope.ids.len(), "sampledOf": scope.sampled_of, "events": self.events,
             "findings": self.kinds, "notChecked": self.not_checked,
+            "reconciled": self.reconciled.as_ref().map(|last| {
+                json!({ "at": last.at, "ageSeconds": last.age_seconds })
+            }),
             "well": self.kinds.is_empty() && is_all,
         })
+    }
+}
+
+/// The age of a report that may not say when it was made.
+fn shown_age(seconds: Option<u64>) -> String {
+    match seconds {
+        None => "an unknown time".to_owned(),
+        Some(seconds) if seconds < 120 => format!("{seconds} s"),
+        Some(seconds) if seconds < 2 * 3600 => format!("{} min", seconds / 60),
+        Some(seconds) => format!("{} h", seconds / 3600),
+    }
+}
+
+/// Reads the reconciler's last report.
+async fn check_reconciler<D: Project + Clone>(
+    deployment: &Deployment<D>,
+    report: &mut Report,
+) -> Result<()> {
+    const WHAT: &str = "mappings and discarded batches";
+    let reconciler = match deployment.names.reconciler.reconciler() {
+        Ok(Some(reconciler)) => reconciler,
+        Ok(None) => return report.not_checked(WHAT, reconcile::NO_RECONCILER),
+        Err(error) => return report.not_checked(WHAT, &format!("{error:#}")),
+    };
+    match reconcile::last_report(&deployment.clients.dynamodb, &reconciler).await {
+        Ok(last) => report.add_reconciled(&reconciler, last.as_ref(), System.now()),
+        Err(error) => report.not_checked(WHAT, &format!("{error:#}")),
     }
 }
 
@@ -360,6 +514,7 @@ mod tests {
             events: 9,
             not_checked,
             due: HashMap::new(),
+            reconciled: None,
         }
     }
 
@@ -402,6 +557,104 @@ mod tests {
             !well && !is_success && verdict.contains("2 lake"),
             "{verdict}"
         );
+    }
+
+    fn reconciler() -> Reconciler {
+        Reconciler {
+            table: "state".to_owned(),
+            function: "reconciler".to_owned(),
+            interval: Duration::from_mins(1),
+        }
+    }
+
+    /// The report of a run that ended at the beginning of the epoch.
+    fn last(findings: &Value, not_read: &Value, omitted: usize) -> report::Report {
+        let report = json!({
+            "at": "1970-01-01T00:00:00.000Z", "requestId": "r", "millis": 0, "gauges": {},
+            "findings": findings, "findingsOmitted": omitted, "notRead": not_read,
+            "repaired": {"published": 0, "viewsRepaired": 0, "batchesResolved": 0},
+            "pass": {"aggregates": 0, "completedPasses": 0},
+        });
+        serde_json::from_value(report).expect("a report")
+    }
+
+    /// What is found and not checked with the reconciler's last report, so many seconds after it.
+    fn reconciled(last: Option<&report::Report>, seconds: i64) -> (Vec<(Kind, usize)>, usize) {
+        let now = Timestamp::from_unix_millis(seconds * 1000).expect("a time");
+        let mut report = report(&[], 0);
+        report
+            .add_reconciled(&reconciler(), last, now)
+            .expect("printed");
+        assert_eq!(report.reconciled.is_some(), last.is_some());
+        (report.kinds.into_iter().collect(), report.not_checked)
+    }
+
+    #[test]
+    fn mappings_and_batches_are_found_through_the_reconciler_and_aggregates_are_not() {
+        let mapping = |uuid: &str, state: &str| json!({"kind": "mapping", "uuid": uuid, "function": "f", "state": state, "reason": "why"});
+        let findings = json!([
+            mapping("u", "Disabled"),
+            mapping("v", "Disabling"),
+            mapping("w", "Enabled"),
+            mapping("", "Missing"),
+            {"kind": "batch", "object": "aws/lambda/x", "function": "f", "since": "t", "reason": "why"},
+            {"kind": "lagging", "id": "a", "publishedThrough": 3, "events": 5},
+            {"kind": "blocked", "id": "a", "sequence": 3, "row": null, "reason": "why", "since": "t"},
+            {"kind": "stale", "id": "a", "sequence": 3, "until": 5, "reason": "why", "since": "t"},
+        ]);
+        let last = last(&findings, &json!([]), 0);
+        let found = vec![
+            (Kind::MappingDisabled, 2),
+            (Kind::MappingMissing, 1),
+            (Kind::MappingFailing, 1),
+            (Kind::Batch, 1),
+        ];
+        assert_eq!(reconciled(Some(&last), 10), (found, 0));
+    }
+
+    #[test]
+    fn what_the_reconciler_could_not_read_is_not_checked() {
+        let not_read = json!([{"source": "mappings", "reason": "AccessDenied"}]);
+        let last = last(&json!([]), &not_read, 3);
+        assert_eq!(reconciled(Some(&last), 10), (Vec::new(), 2));
+    }
+
+    #[test]
+    fn a_reconciler_that_does_not_run_is_found() {
+        let empty = last(&json!([]), &json!([]), 0);
+        assert_eq!(reconciled(Some(&empty), 6 * 60), (Vec::new(), 0));
+        let found = vec![(Kind::Reconciler, 1)];
+        assert_eq!(reconciled(Some(&empty), 6 * 60 + 1), (found.clone(), 0));
+        assert_eq!(reconciled(None, 0), (found.clone(), 0));
+        let mut timeless = empty;
+        timeless.at = "yesterday".to_owned();
+        assert_eq!(reconciled(Some(&timeless), 0), (found, 0));
+    }
+
+    #[test]
+    fn the_verdict_says_how_old_the_reconcilers_report_is() {
+        let mut report = report(&[], 0);
+        report.reconciled = Some(Reconciled {
+            at: "t".to_owned(),
+            age_seconds: Some(42),
+        });
+        let verdict = report.verdict(&scope(None));
+        assert!(
+            verdict.ends_with("all is well; reconciled 42 s ago"),
+            "{verdict}"
+        );
+        assert_eq!(
+            report.summary(&scope(None))["reconciled"],
+            json!({"at": "t", "ageSeconds": 42})
+        );
+        for (seconds, shown) in [
+            (119, "119 s"),
+            (120, "2 min"),
+            (7199, "119 min"),
+            (7200, "2 h"),
+        ] {
+            assert_eq!(shown_age(Some(seconds)), shown);
+        }
     }
 
     /// The runbook's table of findings: a row of each kind, in the words of the output.
