@@ -24,7 +24,7 @@ use millrace_projector::service::Projector;
 use millrace_projector::testing::{Items, history_key};
 use millrace_runtime::kinesis::KinesisRecord;
 use millrace_runtime::{Ambient, Budget, ServiceError};
-use millrace_translator::cursor::{Block, Cursor, Suspension};
+use millrace_translator::cursor::{Block, Cursor, Parked, Suspension};
 use millrace_translator::ports::{CursorStore, EventRows, Loaded, Page, Saved as SavedCursor};
 
 /// Rows and history items per page.
@@ -914,6 +914,18 @@ async fn each_cause_is_one_finding() {
     services.set_cursor("a", 3, Some(4));
     assert_eq!(services.kinds("a").await, [Kind::Blocked]);
     assert!(!services.examine("a").await.is_lagging);
+    // A marker suspends publication until it is removed, also where nothing is pending at the moment.
+    for published in [3, 9] {
+        services.set_cursor("a", published, None);
+        if let Some(Ok(cursor)) = services.world().cursors.get_mut("a") {
+            cursor.suspended = Some(Suspension::Parked(Parked {
+                through: sequence(9),
+                since: (&services).now(),
+            }));
+        }
+        assert_eq!(services.kinds("a").await[0], Kind::Parked);
+        assert!(services.examine("a").await.is_lagging);
+    }
     services.set_cursor("a", 9, None);
     assert_eq!(services.kinds("a").await, [Kind::ViewBehind]);
     assert!(services.examine("a").await.is_lagging);

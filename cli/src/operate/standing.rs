@@ -15,7 +15,7 @@ use millrace_core::{
 };
 use millrace_projector::stale::Stale;
 use millrace_runtime::ServiceError;
-use millrace_translator::cursor::Cursor;
+use millrace_translator::cursor::{Cursor, Parked};
 use serde::Serialize;
 use strum::{IntoStaticStr, VariantArray};
 
@@ -79,6 +79,8 @@ pub struct Finding {
 pub enum Kind {
     /// Publication is suspended at a row.
     Blocked,
+    /// More events are pending than one invocation publishes; the reconciler publishes them.
+    Parked,
     /// A row can't be decoded or is missing, and publication isn't suspended there.
     Row,
     /// A snapshot isn't the fold of the events before it.
@@ -149,7 +151,7 @@ impl Kind {
             ..
         } = words;
         match self {
-            Self::Blocked | Self::Row | Self::Snapshot | Self::Unpublished => {
+            Self::Blocked | Self::Parked | Self::Row | Self::Snapshot | Self::Unpublished => {
                 format!("millrace redrive --{noun} ID")
             }
             Self::CursorAhead | Self::CursorUnreadable => {
@@ -178,7 +180,8 @@ impl Kind {
         match self {
             Self::Blocked | Self::Row | Self::Snapshot => Beforehand::RepairRow,
             Self::MappingFailing | Self::Batch => Beforehand::RemoveCause,
-            Self::Unpublished
+            Self::Parked
+            | Self::Unpublished
             | Self::CursorAhead
             | Self::CursorUnreadable
             | Self::ViewBehind
@@ -376,6 +379,13 @@ impl<V: Data> Standing<V> {
             let detail =
                 format!("the cursor is at event {published}, but there are only {through} events");
             self.find(Kind::CursorAhead, detail);
+        } else if let Some(Parked { through, since }) = cursor.parked() {
+            let detail = format!(
+                "published through event {published} of {through} since {since}; the reconciler \
+                 publishes the others"
+            );
+            self.find(Kind::Parked, detail);
+            self.is_lagging = true;
         } else if published < wanted {
             let detail =
                 format!("published through event {published}, but there are {through} events");
