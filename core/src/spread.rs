@@ -1,20 +1,26 @@
-//! Spreading aggregates over the keys of a sparse index.
+//! The key of a sparse index that lists marked items.
 //!
-//! An index whose items all have one key writes to one partition, and throttles the table's own writes
-//! when that partition is hot
-//! ([write sharding](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-sharding.html)).
+//! An index with one key for all items would have one hot partition, which throttles the base table
+//! ([global secondary indexes](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/GSI.html)).
+//! So the key has one of [`PARTITIONS`] values for each marker.
 
-/// The number of values that a spread key has.
+/// How many values the key has for a marker.
 pub const PARTITIONS: u8 = 8;
 
-/// The partition of an aggregate, from 0 up to but not including [`PARTITIONS`]: its id's FNV-1a hash of 64
-/// bits modulo the number of partitions. Stored keys contain it, so it never changes.
+/// The partition of an aggregate's id, below [`PARTITIONS`]: its FNV-1a hash. It is stored, so it never
+/// changes.
 #[must_use]
 pub fn partition(id: &str) -> u8 {
     let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    u8::try_from(hash % u64::from(PARTITIONS)).expect("it is below 8")
+    u8::try_from(hash % u64::from(PARTITIONS)).expect("below PARTITIONS")
+}
+
+/// The index's key of a marker in a partition, such as `blocked/3`.
+#[must_use]
+pub fn index_key(marker: &str, partition: u8) -> String {
+    format!("{marker}/{partition}")
 }
 
 #[cfg(test)]
@@ -22,20 +28,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stored_partitions_never_change() {
-        let pinned = ["", "a", "b", "account-1", "account-2", "0f8fad5b-d9cb"];
-        assert_eq!(pinned.map(partition), [5, 4, 5, 6, 3, 0]);
+    fn a_partition_never_changes() {
+        // FNV-1a's published test vectors, modulo 8.
+        for (id, hash) in [
+            ("", 0xcbf2_9ce4_8422_2325_u64),
+            ("a", 0xaf63_dc4c_8601_ec8c),
+            ("foobar", 0x8594_4171_f739_67e8),
+        ] {
+            assert_eq!(u64::from(partition(id)), hash % 8, "{id}");
+        }
     }
 
     #[test]
-    fn ids_are_spread_over_all_partitions() {
-        let mut counts = [0; PARTITIONS as usize];
-        for number in 0..8_000 {
-            counts[usize::from(partition(&format!("account-{number}")))] += 1;
+    fn ids_spread_over_all_partitions() {
+        let mut counts = [0_u32; PARTITIONS as usize];
+        for id in 0..8_000 {
+            counts[usize::from(partition(&format!("aggregate-{id}")))] += 1;
         }
         assert!(
-            counts.iter().all(|count| (600..1_400).contains(count)),
+            counts.iter().all(|count| (900..1_100).contains(count)),
             "{counts:?}"
         );
+    }
+
+    #[test]
+    fn a_key_names_marker_and_partition() {
+        assert_eq!(index_key("blocked", 3), "blocked/3");
     }
 }

@@ -29,7 +29,13 @@ const CORRELATION_ID: &str = "CorrelationId";
 pub const HISTORY_COLUMNS: [&str; 5] = [SEQUENCE, TYPE, TIME, EFFECTIVE_AT, CORRELATION_ID];
 /// What the projector keeps in a view's item: the value that its conditional writes change, and why
 /// the view is stale.
-const PROJECTORS: [&str; 4] = ["Revision", "StaleSequence", "StaleReason", "StaleSince"];
+const PROJECTORS: [&str; 5] = [
+    "Revision",
+    "StaleSequence",
+    "StaleReason",
+    "StaleSince",
+    "StaleIn",
+];
 
 /// An aggregate at one sequence.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -211,7 +211,8 @@ impl<D: Project, M: ReadModel, A: Ambient> Projector<D, M, A> {
         }
         let view = change.view.map(|view| view.item);
         let mut item = view.unwrap_or_else(|| item_without_view(aggregate));
-        item.extend(change.stale.iter().flat_map(Stale::to_attributes));
+        let stale = change.stale.iter();
+        item.extend(stale.flat_map(|stale| stale.to_attributes(aggregate)));
         item.insert(REVISION.to_owned(), self.revision());
         match self.model.save_view(item, stored.as_ref()).await? {
             Saved::Stored => Ok(completed),
@@ -237,7 +238,7 @@ impl<D: Project, M: ReadModel, A: Ambient> Projector<D, M, A> {
         let until = sequences.max().unwrap_or(Sequence::FIRST);
         let stale = Stale::new(until, reason.to_owned(), self.ambient.now());
         let stale = stale.added_to(stored.as_ref().and_then(Stale::read));
-        let mut attributes = stale.to_attributes();
+        let mut attributes = stale.to_attributes(aggregate);
         attributes.insert(REVISION.to_owned(), self.revision());
         let saved = if let Some(stored) = &stored {
             self.model.set_stale(aggregate, attributes, stored).await?
@@ -262,7 +263,7 @@ impl<D: Project, M: ReadModel, A: Ambient> Projector<D, M, A> {
         if Stale::read(item).is_none() {
             tracing::error!(reason, "a view can't be read; it is stale");
             let stale = Stale::new(Sequence::NONE, reason, self.ambient.now());
-            let mut attributes = stale.to_attributes();
+            let mut attributes = stale.to_attributes(aggregate);
             attributes.insert(REVISION.to_owned(), self.revision());
             if self.model.set_stale(aggregate, attributes, item).await? == Saved::Moved {
                 return Err(conflict());
@@ -456,7 +457,7 @@ mod tests {
         let since = Timestamp::from_unix_millis(0).expect("valid");
         let stale = Stale::new(until, "€".repeat(10_000), since);
         let mut marked = largest;
-        marked.extend(stale.to_attributes());
+        marked.extend(stale.to_attributes("a"));
         marked.insert(REVISION.to_owned(), Attribute::text("x".repeat(36)));
         assert!(item_size(&marked) <= MAX_ITEM_BYTES);
     }

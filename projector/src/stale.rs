@@ -5,14 +5,18 @@
 //! these attributes alone, at sequence 0, which readers take for no view.
 
 use millrace_core::layout::MAX_POSITION;
-use millrace_core::{Attribute, Attributes, Sequence, Timestamp};
+use millrace_core::{Attribute, Attributes, Sequence, Timestamp, spread};
 
 /// The attribute with the sequence that the view has to reach.
 pub const SEQUENCE: &str = "StaleSequence";
 /// The attribute with the reason.
 const REASON: &str = "StaleReason";
-/// The attribute with the time.
-const SINCE: &str = "StaleSince";
+/// The attribute with the time; the range key of the index that lists stale views.
+pub const SINCE: &str = "StaleSince";
+/// The hash key of that index.
+pub const IN: &str = "StaleIn";
+/// The marker's name in that key.
+pub const MARKER: &str = "stale";
 
 /// The most bytes of a reason that are kept. An error names attributes at any depth, and the item has
 /// little room left.
@@ -62,10 +66,12 @@ impl Stale {
         })
     }
 
-    /// The attributes of the view's item.
+    /// The attributes of this aggregate's view item.
     #[must_use]
-    pub fn to_attributes(&self) -> Attributes {
+    pub fn to_attributes(&self, aggregate: &str) -> Attributes {
+        let partition = spread::partition(aggregate);
         [
+            (IN, Attribute::text(spread::index_key(MARKER, partition))),
             (SEQUENCE, Attribute::number(self.until.get())),
             (REASON, Attribute::text(&self.reason)),
             (SINCE, Attribute::text(self.since)),
@@ -107,13 +113,17 @@ mod tests {
     #[test]
     fn is_read_as_it_was_written() {
         let written = stale(7, "why");
-        assert_eq!(Stale::read(&written.to_attributes()), Some(written));
+        let attributes = written.to_attributes("a");
+        assert_eq!(Stale::read(&attributes), Some(written));
+        let partition = spread::partition("a");
+        let key = Attribute::text(format!("stale/{partition}"));
+        assert_eq!(attributes.get(IN), Some(&key));
         assert_eq!(Stale::read(&Attributes::new()), None);
     }
 
     #[test]
     fn a_view_with_damaged_attributes_stays_stale() {
-        let mut damaged = stale(7, "why").to_attributes();
+        let mut damaged = stale(7, "why").to_attributes("a");
         damaged.insert(SEQUENCE.to_owned(), Attribute::text("x"));
         damaged.remove(SINCE);
         let read = Stale::read(&damaged).expect("stale");

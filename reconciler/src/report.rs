@@ -1,5 +1,7 @@
 //! What a run found: its response, and the item that `millrace verify` reads.
 
+use millrace_core::{Sequence, Timestamp};
+use millrace_runtime::metrics::Metric;
 use serde::{Deserialize, Serialize};
 
 /// The most findings that a report lists. The gauges count all of them.
@@ -8,6 +10,9 @@ use serde::{Deserialize, Serialize};
 /// ([limits](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html)); a finding
 /// with the longest id and a cut reason has less than 1.5 KB.
 pub const MAX_FINDINGS: usize = 200;
+
+/// The most bytes of a reason in a report.
+const MAX_REASON_BYTES: usize = 400;
 
 /// The report of one run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,4 +181,35 @@ pub struct Pass {
     pub last_completed_at: Option<String>,
     /// How many aggregates the last pass examined.
     pub last_aggregates: Option<u64>,
+}
+
+impl Gauges {
+    /// The gauges as metrics; a value that is absent isn't emitted.
+    #[must_use]
+    pub const fn metrics(&self) -> [(Metric, Option<u64>); 7] {
+        [
+            (Metric::AggregatesBlocked, self.aggregates_blocked),
+            (Metric::AggregatesParked, self.aggregates_parked),
+            (Metric::AggregatesLagging, self.aggregates_lagging),
+            (Metric::ViewsStale, self.views_stale),
+            (Metric::BatchesOpen, self.batches_open),
+            (Metric::MappingsUnhealthy, self.mappings_unhealthy),
+            (Metric::OldestUnpublished, self.oldest_unpublished_millis),
+        ]
+    }
+}
+
+/// Cuts a reason that is too long for a report.
+pub(crate) fn cut(reason: &str) -> String {
+    reason[..reason.floor_char_boundary(MAX_REASON_BYTES)].to_owned()
+}
+
+/// A time as a report shows it.
+pub(crate) fn time(at: Timestamp) -> String {
+    at.to_string()
+}
+
+/// A sequence as a report shows it.
+pub(crate) const fn number(sequence: Sequence) -> u64 {
+    sequence.get()
 }

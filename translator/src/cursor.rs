@@ -115,6 +115,17 @@ impl Block {
         self.sequence == Sequence::NONE && self.row.is_some()
     }
 
+    /// The block of an aggregate whose cursor is ahead of the events table.
+    #[must_use]
+    pub fn cursor_ahead(cursor: Sequence, now: Timestamp) -> Self {
+        Self {
+            sequence: Sequence::NONE,
+            row: cursor.version().map(|version| version.to_string()),
+            reason: format!("the cursor is at event {cursor}, which the events table lacks"),
+            since: now,
+        }
+    }
+
     /// The block of an aggregate whose cursor an operator resets. It ends, as every block of an event,
     /// once all events are published: until then the aggregate stays reported, also if the command
     /// that resets it ends before it publishes.

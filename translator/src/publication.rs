@@ -734,14 +734,11 @@ impl<D: Domain> Publication<D> {
                 }
                 self.finish_notification(image);
             }
-            Phase::VerifyCursor(version) => {
+            Phase::VerifyCursor(_) => {
                 self.phase = Phase::Completed;
                 if row.is_none() {
-                    let cursor = self.begin;
-                    let reason =
-                        format!("the cursor is at event {cursor}, which the events table lacks");
-                    let row = Some(version.to_string());
-                    self.set_block(Sequence::NONE, row, reason, inputs.now);
+                    let block = Block::cursor_ahead(self.begin, inputs.now);
+                    self.set_block(block.sequence, block.row, block.reason, block.since);
                 }
             }
             // No other phase reads a row.

@@ -15,7 +15,8 @@ use millrace_runtime::{Ambient as _, Budget, ServiceError};
 use crate::cursor::{Block, Cursor};
 use crate::notification::InsertedRow;
 use crate::ports::{
-    CursorStore, EventRows, Loaded, MAX_LOADED, MAX_PAGE_ROWS, Page, Publisher, PutError, Record, Saved,
+    CursorStore, EventRows, Loaded, MAX_LOADED, MAX_PAGE_ROWS, Page, Publisher, PutError, Record,
+    Saved,
 };
 use crate::service::{Outcome, PendingOutcome, Translator};
 

@@ -238,7 +238,7 @@ impl<D: Project, L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<D, L, M,
                 REVISION.to_owned(),
                 Attribute::text(self.ambient.unique_id()),
             );
-            item.extend(kept.iter().flat_map(Stale::to_attributes));
+            item.extend(kept.iter().flat_map(|stale| stale.to_attributes(aggregate)));
             if self.model.save_view(item, live.as_ref()).await? == Saved::Stored {
                 let right = right.clone();
                 return Ok(outcome(&fold, 1, Some(right)));

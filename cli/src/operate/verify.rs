@@ -679,7 +679,8 @@ mod tests {
             let command = format!("`{}`", kind.command(Words::ACCOUNT));
             assert!(cell.ends_with(&command), "{name}: {cell}");
             let is_row_first = cell.starts_with("the row's repair");
-            assert_eq!(is_row_first, kind.needs_row_repair(), "{name}: {cell}");
+            let is_expected = kind.beforehand() == Beforehand::RepairRow;
+            assert_eq!(is_row_first, is_expected, "{name}: {cell}");
         }
     }
 }

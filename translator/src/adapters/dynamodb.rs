@@ -10,8 +10,9 @@ use aws_sdk_dynamodb::types::{
 use millrace_core::cursor::{
     BLOCKED, ID, PARKED, PUBLISHED_THROUGH, SUSPENDED_IN, SUSPENDED_SINCE, is_reserved_column,
 };
-use millrace_core::spread::partition;
-use millrace_core::{Attribute, Attributes, DecodeError, Sequence, Timestamp, Version, row};
+use millrace_core::{
+    Attribute, Attributes, DecodeError, Sequence, Timestamp, Version, row, spread,
+};
 use millrace_runtime::ServiceError;
 use millrace_runtime::dynamodb::{from_item, service_error, stored_row, to_item, to_value};
 
@@ -316,7 +317,7 @@ pub fn marker_attributes(
         Suspension::Blocked(_) => "blocked",
         Suspension::Parked(_) => "parked",
     };
-    let key = format!("{kind}/{}", partition(aggregate));
+    let key = spread::index_key(kind, spread::partition(aggregate));
     let since = suspended.since().to_string();
     [
         marker(suspended),

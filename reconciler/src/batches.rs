@@ -1,0 +1,256 @@
+//! Discarded batches: found in the failure bucket, repaired, and open until that is shown.
+
+use std::collections::BTreeMap;
+
+use millrace_core::{Attributes, Domain, Sequence, Timestamp};
+use millrace_runtime::{Ambient, Budget, Chain, ServiceError};
+use millrace_translator::ports::{CursorStore, EventRows, Publisher};
+
+use crate::discarded::DiscardedBatch;
+use crate::ports::Services;
+use crate::report::{Finding, cut, time};
+use crate::service::{Found, Permitted, Reconciler};
+use crate::state::{self, BatchState};
+use crate::views::{is_completed, sequence_of};
+
+/// A batch that isn't ended.
+struct OpenBatch {
+    object: String,
+    since: Timestamp,
+    /// Whether its state is stored.
+    is_stored: bool,
+}
+
+/// Why a batch stays open.
+#[derive(Debug, thiserror::Error)]
+enum StaysOpen {
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    #[error("the object is gone before the batch was resolved")]
+    Gone,
+    #[error(transparent)]
+    Invalid(#[from] crate::discarded::InvalidObject),
+    #[error("{0} is no function of this deployment")]
+    UnknownFunction(String),
+    #[error("{0}'s mapping doesn't deliver, so nothing is done in its place")]
+    NotPermitted(String),
+    #[error("{0} did not complete the batch again")]
+    NotCompleted(String),
+    #[error("{count} of its aggregates have events that are not {done}")]
+    NotIncluded { count: usize, done: &'static str },
+    #[error("the time of the run was over before it was examined")]
+    OutOfTime,
+}
+
+impl<D, R, C, P, A, S> Reconciler<D, R, C, P, A, S>
+where
+    D: Domain,
+    R: EventRows,
+    C: CursorStore,
+    P: Publisher,
+    A: Ambient,
+    S: Services,
+{
+    /// Repairs the batches of the failure bucket that aren't ended, and reports those that stay open.
+    pub(crate) async fn reconcile_batches(
+        &self,
+        permitted: Permitted,
+        budget: Budget,
+        found: &mut Found,
+    ) {
+        let batches = match self.open_batches().await {
+            Ok(batches) => batches,
+            Err(error) => return found.service_failed("the failure bucket", &error),
+        };
+        let mut open = 0;
+        for batch in batches {
+            let mut function = String::new();
+            let repaired = if budget.left().is_zero() {
+                Err(StaysOpen::OutOfTime)
+            } else {
+                self.repair_batch(&batch.object, permitted, budget, &mut function)
+                    .await
+            };
+            let state = match &repaired {
+                Ok(()) => BatchState::Resolved,
+                Err(_) => BatchState::Open,
+            };
+            if state == BatchState::Resolved || !batch.is_stored {
+                let item = state.to_item(batch.since, self.now());
+                let put = self.services.put_item(state::BATCH, &batch.object, item);
+                if let Err(error) = put.await {
+                    found.service_failed("the state of a discarded batch, to be stored", &error);
+                }
+            }
+            let Err(error) = repaired else {
+                found.repaired.batches_resolved += 1;
+                continue;
+            };
+            open += 1;
+            let reason = cut(&Chain(&error).to_string());
+            tracing::error!(reason, "a discarded batch is open");
+            found.findings.push(Finding::Batch {
+                object: batch.object,
+                function,
+                since: time(batch.since),
+                reason,
+            });
+        }
+        found.gauges.batches_open = Some(open);
+    }
+
+    /// The batches that are neither resolved nor dismissed: the bucket's objects, and the objects that
+    /// are gone and whose state says that they are open.
+    async fn open_batches(&self) -> Result<Vec<OpenBatch>, ServiceError> {
+        let mut states: BTreeMap<String, Attributes> = BTreeMap::new();
+        loop {
+            let after = states.last_key_value().map(|(name, _)| name.as_str());
+            let page = self.services.items(state::BATCH, after).await?;
+            let is_last = !page.more || page.items.is_empty();
+            states.extend(page.items);
+            if is_last {
+                break;
+            }
+        }
+        let is_open = |item: &Attributes| BatchState::read(item) == BatchState::Open;
+        let mut open = Vec::new();
+        let mut after = None;
+        loop {
+            let page = self.services.objects(after.as_deref()).await?;
+            for object in page.objects {
+                let state = states.remove(&object.key);
+                if state.as_ref().is_none_or(is_open) {
+                    open.push(OpenBatch {
+                        since: object.written,
+                        object: object.key,
+                        is_stored: state.is_some(),
+                    });
+                }
+            }
+            after = page.after;
+            if after.is_none() {
+                break;
+            }
+        }
+        let gone = states.into_iter().filter(|(_, item)| is_open(item));
+        open.extend(gone.map(|(object, item)| OpenBatch {
+            object,
+            since: state::since(&item).unwrap_or_else(|| self.now()),
+            is_stored: true,
+        }));
+        Ok(open)
+    }
+
+    /// Repairs a batch, and returns without an error only if it is shown to be repaired: the cursors or
+    /// views were read and include its events, or the archiver has accepted it again.
+    async fn repair_batch(
+        &self,
+        object: &str,
+        permitted: Permitted,
+        budget: Budget,
+        function: &mut String,
+    ) -> Result<(), StaysOpen> {
+        let content = self.services.object(object).await?;
+        let batch = DiscardedBatch::read(&content.ok_or(StaysOpen::Gone)?)?;
+        function.clone_from(&batch.function);
+        if batch.function == self.functions.translator {
+            self.repair_translation(&batch, permitted, budget).await
+        } else if batch.function == self.functions.projector {
+            self.repair_projection(&batch, permitted).await
+        } else if batch.function == self.functions.archiver {
+            self.deliver_again(&batch, permitted.archive).await
+        } else {
+            Err(StaysOpen::UnknownFunction(batch.function))
+        }
+    }
+
+    async fn repair_translation(
+        &self,
+        batch: &DiscardedBatch,
+        permitted: Permitted,
+        budget: Budget,
+    ) -> Result<(), StaysOpen> {
+        if self.unpublished(batch, budget).await? == 0 {
+            return Ok(());
+        }
+        if !permitted.publish {
+            return Err(StaysOpen::NotPermitted(batch.function.clone()));
+        }
+        self.publish_all(&batch.through.keys().cloned().collect(), budget)
+            .await;
+        match self.unpublished(batch, budget).await? {
+            0 => Ok(()),
+            count => Err(StaysOpen::NotIncluded {
+                count,
+                done: "published",
+            }),
+        }
+    }
+
+    /// How many of the batch's aggregates have events in it that are not published.
+    async fn unpublished(
+        &self,
+        batch: &DiscardedBatch,
+        budget: Budget,
+    ) -> Result<usize, ServiceError> {
+        let ids = batch.through.keys().cloned().collect();
+        let cursors = self.cursors(&ids, budget).await?;
+        let is_published = |id: &String, through: Sequence| match cursors.get(id) {
+            Some(Ok(cursor)) => cursor.published_through >= through,
+            Some(Err(_)) => false,
+            None => through == Sequence::NONE,
+        };
+        let through = batch.through.iter();
+        let unpublished = through.filter(|(id, through)| !is_published(id, **through));
+        Ok(unpublished.count())
+    }
+
+    async fn repair_projection(
+        &self,
+        batch: &DiscardedBatch,
+        permitted: Permitted,
+    ) -> Result<(), StaysOpen> {
+        if self.unprojected(batch).await? == 0 && !batch.through.is_empty() {
+            return Ok(());
+        }
+        self.deliver_again(batch, permitted.project).await?;
+        match self.unprojected(batch).await? {
+            0 => Ok(()),
+            count => Err(StaysOpen::NotIncluded {
+                count,
+                done: "projected",
+            }),
+        }
+    }
+
+    /// How many of the batch's aggregates have events in it that their view doesn't include.
+    async fn unprojected(&self, batch: &DiscardedBatch) -> Result<usize, ServiceError> {
+        let mut unprojected = 0;
+        for (id, through) in &batch.through {
+            let item = self.services.view(id).await?;
+            let is_included = sequence_of(item.as_ref()).is_some_and(|reached| reached >= *through);
+            unprojected += usize::from(!is_included);
+        }
+        Ok(unprojected)
+    }
+
+    /// Invokes the batch's function with its payload.
+    async fn deliver_again(
+        &self,
+        batch: &DiscardedBatch,
+        is_permitted: bool,
+    ) -> Result<(), StaysOpen> {
+        if !is_permitted {
+            return Err(StaysOpen::NotPermitted(batch.function.clone()));
+        }
+        let response = self
+            .services
+            .invoke(&batch.function, &batch.payload)
+            .await?;
+        if is_completed(&response) {
+            Ok(())
+        } else {
+            Err(StaysOpen::NotCompleted(batch.function.clone()))
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! The steps of a run.
+
+use std::time::Duration;
+
+use millrace_core::{Domain, Timestamp};
+use millrace_runtime::{Ambient, Budget, Chain, ServiceError};
+use millrace_translator::ports::{CursorStore, EventRows, Publisher};
+use millrace_translator::service::Translator;
+use tracing::{Instrument as _, info_span};
+
+use crate::mapping::{failing, is_delivering, unhealthy};
+use crate::ports::{Mapping, Services, Source};
+use crate::report::{Finding, Gauges, MAX_FINDINGS, NotRead, Pass, Repaired, Report, cut, time};
+use crate::state::{self, BatchState};
+
+/// How long a lease lasts beyond the end of its run, for the last calls.
+const LEASE_MARGIN: Duration = Duration::from_secs(15);
+
+/// The names of the functions that the reconciler knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FunctionNames {
+    /// The translator.
+    pub translator: String,
+    /// The projector.
+    pub projector: String,
+    /// The archiver.
+    pub archiver: String,
+}
+
+/// The reconciler with its services.
+#[derive(Debug, Clone)]
+pub struct Reconciler<D, R, C, P, A, S> {
+    /// The translator, with the services that it publishes through.
+    pub translator: Translator<D, R, C, P, A>,
+    /// The other services.
+    pub services: S,
+    /// The functions' names.
+    pub functions: FunctionNames,
+    /// The most aggregates that a run examines in the slow pass. Each costs four reads.
+    pub pass_aggregates: u32,
+}
+
+/// How an invocation ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Run {
+    /// The run examined what its report says.
+    Done(Box<Report>),
+    /// Nothing was done, because another run is under way.
+    LeaseHeld,
+}
+
+/// What a run has found so far.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) gauges: Gauges,
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) not_read: Vec<NotRead>,
+    pub(crate) repaired: Repaired,
+    /// The times of the oldest unpublished events, one for each aggregate that has some.
+    pub(crate) unpublished: Vec<Timestamp>,
+}
+
+/// What a run may do, as the mappings say: while a function is meant not to run, nothing is done in its
+/// place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Permitted {
+    pub(crate) publish: bool,
+    pub(crate) project: bool,
+    pub(crate) archive: bool,
+}
+
+impl Found {
+    pub(crate) fn not_read(&mut self, source: &str, reason: impl std::fmt::Display) {
+        let reason = cut(&reason.to_string());
+        tracing::error!(source, reason, "a source could not be read completely");
+        self.not_read.push(NotRead {
+            source: source.to_owned(),
+            reason,
+        });
+    }
+
+    pub(crate) fn service_failed(&mut self, source: &str, error: &ServiceError) {
+        self.not_read(source, Chain(error));
+    }
+}
+
+/// A part of what is left of a budget.
+pub(crate) fn share(budget: Budget, part: f64) -> Budget {
+    Budget::lasting(budget.left().mul_f64(part))
+}
+
+impl<D, R, C, P, A, S> Reconciler<D, R, C, P, A, S>
+where
+    D: Domain,
+    R: EventRows,
+    C: CursorStore,
+    P: Publisher,
+    A: Ambient,
+    S: Services,
+{
+    /// Runs once: examines, repairs, reports, and continues the slow pass, until all is done that a run
+    /// does or the budget is spent. `dismissed` are the keys of discarded batches that an operator
+    /// dismisses.
+    ///
+    /// A run that ends early loses nothing: each repair is safe to repeat, and what wasn't examined is
+    /// named in the report.
+    ///
+    /// # Errors
+    /// [`ServiceError`] if the lease could not be taken or a dismissal not be stored. The lease of a run
+    /// that fails ends by itself.
+    pub async fn run(
+        &self,
+        request_id: &str,
+        dismissed: &[String],
+        budget: Budget,
+    ) -> Result<Run, ServiceError> {
+        let started = self.now();
+        let until = after(started, budget.left() + LEASE_MARGIN);
+        if !self.services.acquire(request_id, started, until).await? {
+            tracing::info!("another run is under way");
+            return Ok(Run::LeaseHeld);
+        }
+        for object in dismissed {
+            let item = BatchState::Dismissed.to_item(started, started);
+            self.services.put_item(state::BATCH, object, item).await?;
+        }
+        let (found, pass) = self.reconcile(budget).await;
+        let report = self.report(request_id, started, found, pass);
+        self.translator
+            .ambient
+            .measure(request_id, &report.gauges.metrics());
+        self.store(&report).await;
+        if let Err(error) = self.services.release(request_id).await {
+            tracing::warn!(error = %Chain(&error), "the lease could not be given back; it ends by itself");
+        }
+        Ok(Run::Done(Box::new(report)))
+    }
+
+    async fn reconcile(&self, budget: Budget) -> (Found, Pass) {
+        let mut found = Found::default();
+        let permitted = self.check_mappings(&mut found).await;
+        let suspended = self.reconcile_suspended(permitted, share(budget, 0.4), &mut found);
+        let suspended = suspended.instrument(info_span!("suspended")).await;
+        let stale = self.reconcile_stale(permitted, share(budget, 0.3), &mut found);
+        let stale = stale.instrument(info_span!("stale")).await;
+        let batches = self.reconcile_batches(permitted, share(budget, 0.3), &mut found);
+        batches.instrument(info_span!("batches")).await;
+        let listed = crate::pass::Listed { suspended, stale };
+        let pass = self.continue_pass(permitted, &listed, share(budget, 0.8), &mut found);
+        let pass = pass.instrument(info_span!("pass")).await;
+        found.gauges.oldest_unpublished_millis = self.oldest_unpublished(&found);
+        (found, pass)
+    }
+
+    /// The age of the oldest event that isn't published, where all sources of it were read.
+    fn oldest_unpublished(&self, found: &Found) -> Option<u64> {
+        let Gauges {
+            aggregates_blocked: Some(_),
+            aggregates_parked: Some(_),
+            aggregates_lagging: Some(_),
+            ..
+        } = found.gauges
+        else {
+            return None;
+        };
+        let Some(oldest) = found.unpublished.iter().min() else {
+            return Some(0);
+        };
+        let age = self.now().unix_millis() - oldest.unix_millis();
+        Some(u64::try_from(age).unwrap_or_default())
+    }
+
+    /// Reports the mappings that don't deliver. Without knowing them, nothing is published or projected:
+    /// an operator may have disabled a mapping on purpose.
+    async fn check_mappings(&self, found: &mut Found) -> Permitted {
+        let (events, domain) = (
+            self.services.mappings(Source::Events).await,
+            self.services.mappings(Source::Domain).await,
+        );
+        let mappings: Vec<Mapping> = match (events, domain) {
+            (Ok(events), Ok(domain)) => events.into_iter().chain(domain).collect(),
+            (Err(error), _) | (_, Err(error)) => {
+                found.service_failed("mappings", &error);
+                return Permitted {
+                    publish: false,
+                    project: false,
+                    archive: false,
+                };
+            }
+        };
+        let failed_before = match self.stored_failing().await {
+            Ok(failed_before) => failed_before,
+            Err(error) => {
+                found.service_failed("the mappings' results in the run before", &error);
+                Vec::new()
+            }
+        };
+        let FunctionNames {
+            translator,
+            projector,
+            archiver,
+        } = &self.functions;
+        let expected = [
+            (translator.as_str(), Source::Events),
+            (projector.as_str(), Source::Domain),
+            (archiver.as_str(), Source::Domain),
+        ];
+        let unhealthy = unhealthy(&mappings, &failed_before.into_iter().collect(), &expected);
+        found.gauges.mappings_unhealthy = u64::try_from(unhealthy.len()).ok();
+        found.findings.extend(unhealthy.into_iter().map(|it| {
+            tracing::error!(
+                mapping = it.mapping.id,
+                reason = it.reason,
+                "a mapping doesn't deliver"
+            );
+            Finding::Mapping {
+                uuid: it.mapping.id,
+                function: it.mapping.function,
+                state: it.mapping.state,
+                reason: it.reason,
+            }
+        }));
+        self.store_failing(&mappings, found).await;
+        let delivers = |(function, source): (&str, Source)| {
+            mappings.iter().any(|mapping| {
+                mapping.function == function && mapping.source == source && is_delivering(mapping)
+            })
+        };
+        Permitted {
+            publish: delivers(expected[0]),
+            project: delivers(expected[1]),
+            archive: delivers(expected[2]),
+        }
+    }
+
+    async fn stored_failing(&self) -> Result<Vec<String>, ServiceError> {
+        let item = self
+            .services
+            .item(state::PROGRESS, state::FAILING_MAPPINGS)
+            .await?;
+        Ok(item.map(|item| state::read_ids(&item)).unwrap_or_default())
+    }
+
+    async fn store_failing(&self, mappings: &[Mapping], found: &mut Found) {
+        let item = state::ids_item(failing(mappings));
+        let put = self
+            .services
+            .put_item(state::PROGRESS, state::FAILING_MAPPINGS, item);
+        if let Err(error) = put.await {
+            found.service_failed("the mappings' results, to be stored", &error);
+        }
+    }
+
+    fn report(&self, request_id: &str, started: Timestamp, found: Found, pass: Pass) -> Report {
+        let millis = self.now().unix_millis() - started.unix_millis();
+        let mut findings = found.findings;
+        let findings_omitted = findings.len().saturating_sub(MAX_FINDINGS);
+        findings.truncate(MAX_FINDINGS);
+        Report {
+            at: time(started),
+            request_id: request_id.to_owned(),
+            millis: u64::try_from(millis).unwrap_or_default(),
+            gauges: found.gauges,
+            findings,
+            findings_omitted,
+            repaired: found.repaired,
+            not_read: found.not_read,
+            pass,
+        }
+    }
+
+    async fn store(&self, report: &Report) {
+        let item = state::report_item(report);
+        let stored = self.services.put_item(state::REPORT, state::LAST, item);
+        if let Err(error) = stored.await {
+            tracing::error!(error = %Chain(&error), "the report could not be stored");
+        }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.translator.ambient.now()
+    }
+}
+
+/// A time this much later.
+fn after(time: Timestamp, by: Duration) -> Timestamp {
+    let millis = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_unix_millis(time.unix_millis().saturating_add(millis)).unwrap_or(time)
+}

@@ -1,0 +1,237 @@
+//! Views: those that are stale, which the view table's index lists, and the events that a view lacks.
+//!
+//! A view is repaired by the projector itself: the reconciler invokes it with the missing events, in the
+//! form in which Kinesis delivers them.
+
+use std::collections::BTreeSet;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use millrace_core::{Attributes, Domain, Envelope, Sequence, StoredRow, StoredRowOf, view};
+use millrace_projector::stale::Stale;
+use millrace_runtime::{Ambient, Budget, Chain, ServiceError};
+use millrace_translator::ports::{CursorStore, EventRows, Publisher};
+use serde_json::{Value, json};
+
+use crate::ports::{Marker, Services};
+use crate::report::{Finding, cut, number, time};
+use crate::service::{Found, Permitted, Reconciler};
+
+/// The most events of one invocation of the projector.
+const MAX_EVENTS: usize = 500;
+/// The most bytes of their data, before base64. A synchronous invocation takes 6 MB
+/// ([limits](https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html)).
+const MAX_EVENT_BYTES: usize = 3 * 1024 * 1024;
+
+/// Why a view could not be repaired.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotRepaired {
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    #[error("the projector did not complete the events")]
+    NotCompleted,
+    #[error("an event before the view's next one can't be read, or can't be encoded")]
+    Unreadable,
+    #[error("the time of the run was over")]
+    OutOfTime,
+}
+
+/// Events in the order of their aggregate, to be projected.
+#[derive(Default)]
+struct Events {
+    records: Vec<Value>,
+    bytes: usize,
+}
+
+impl Events {
+    fn push(&mut self, aggregate: &str, sequence: Sequence, data: &[u8]) {
+        self.bytes += data.len();
+        self.records.push(record(aggregate, sequence, data));
+    }
+
+    const fn is_full(&self) -> bool {
+        self.records.len() >= MAX_EVENTS || self.bytes >= MAX_EVENT_BYTES
+    }
+}
+
+/// A record as Lambda delivers it from a Kinesis stream
+/// ([example](https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html)).
+fn record(aggregate: &str, sequence: Sequence, data: &[u8]) -> Value {
+    json!({
+        "eventID": format!("reconciler:{sequence}"),
+        "eventName": "aws:kinesis:record",
+        "eventSource": "aws:kinesis",
+        "eventSourceARN": "",
+        "eventVersion": "1.0",
+        "invokeIdentityArn": "",
+        "awsRegion": "",
+        "kinesis": {
+            "kinesisSchemaVersion": "1.0",
+            "partitionKey": aggregate,
+            "sequenceNumber": sequence.to_string(),
+            "data": BASE64.encode(data),
+            "approximateArrivalTimestamp": 0.0,
+        },
+    })
+}
+
+/// Whether a function's response reports no record.
+pub(crate) fn is_completed(response: &Value) -> bool {
+    let failures = response["batchItemFailures"].as_array();
+    failures.is_some_and(Vec::is_empty)
+}
+
+/// The last event that a view's item includes; `None` if the item can't be read.
+pub(crate) fn sequence_of(item: Option<&Attributes>) -> Option<Sequence> {
+    let Some(item) = item else {
+        return Some(Sequence::NONE);
+    };
+    let number = item.get(view::SEQUENCE)?.as_integer()?;
+    u64::try_from(number).ok().and_then(Sequence::new)
+}
+
+impl<D, R, C, P, A, S> Reconciler<D, R, C, P, A, S>
+where
+    D: Domain,
+    R: EventRows,
+    C: CursorStore,
+    P: Publisher,
+    A: Ambient,
+    S: Services,
+{
+    /// Repairs the views that are stale, as far as their events are published, and reports those that are
+    /// stale still. Returns the aggregates that the index lists.
+    pub(crate) async fn reconcile_stale(
+        &self,
+        permitted: Permitted,
+        budget: Budget,
+        found: &mut Found,
+    ) -> BTreeSet<String> {
+        let ids = match self.marked(Marker::Stale).await {
+            Ok(ids) => ids,
+            Err(error) => {
+                found.service_failed("the stale index", &error);
+                return BTreeSet::new();
+            }
+        };
+        let (mut stale, mut is_read) = (0, true);
+        for id in &ids {
+            match self
+                .reconcile_stale_view(id, permitted, budget, found)
+                .await
+            {
+                Ok(is_stale) => stale += u64::from(is_stale),
+                Err(error) => {
+                    is_read = false;
+                    found.service_failed("a stale view", &error);
+                }
+            }
+        }
+        found.gauges.views_stale = is_read.then_some(stale);
+        ids
+    }
+
+    /// Repairs one view, and returns whether it is stale still.
+    async fn reconcile_stale_view(
+        &self,
+        id: &str,
+        permitted: Permitted,
+        budget: Budget,
+        found: &mut Found,
+    ) -> Result<bool, ServiceError> {
+        let item = self.services.view(id).await?;
+        if item.as_ref().and_then(Stale::read).is_none() {
+            return Ok(false);
+        }
+        if permitted.project
+            && let Err(error) = self.repair_view(id, item.as_ref(), budget).await
+        {
+            tracing::warn!(error = %Chain(&error), "a view could not be repaired");
+        }
+        let item = self.services.view(id).await?;
+        let Some(stale) = item.as_ref().and_then(Stale::read) else {
+            found.repaired.views_repaired += 1;
+            return Ok(false);
+        };
+        found.findings.push(Finding::Stale {
+            id: id.to_owned(),
+            sequence: sequence_of(item.as_ref()).map_or(0, number),
+            until: number(stale.until),
+            reason: cut(&stale.reason),
+            since: time(stale.since),
+        });
+        Ok(true)
+    }
+
+    /// Invokes the projector with the published events that a view lacks, in order.
+    ///
+    /// # Errors
+    /// [`NotRepaired`]: the view includes the events before the one that could not be projected.
+    pub(crate) async fn repair_view(
+        &self,
+        id: &str,
+        item: Option<&Attributes>,
+        budget: Budget,
+    ) -> Result<(), NotRepaired> {
+        let after = sequence_of(item).ok_or(NotRepaired::Unreadable)?;
+        let cursors = self.cursors(&[id.to_owned()].into(), budget).await?;
+        let Some(Ok(cursor)) = cursors.get(id) else {
+            return Ok(());
+        };
+        let through = cursor.published_through;
+        let (mut context, mut last_row) = (D::Context::default(), None);
+        let mut events = Events::default();
+        loop {
+            if budget.left().is_zero() {
+                return Err(NotRepaired::OutOfTime);
+            }
+            let page = self
+                .translator
+                .rows
+                .page(id, last_row, None, MAX_EVENTS)
+                .await?;
+            for row in &page.rows {
+                let row = StoredRowOf::<D>::read(&self.translator.domain, row);
+                let row = row.map_err(|_| NotRepaired::Unreadable)?;
+                last_row = Some(row.version());
+                let StoredRow::Event(event) = row else {
+                    continue;
+                };
+                let sequence = event.sequence();
+                if sequence > through {
+                    break;
+                }
+                let envelope = Envelope::publish::<D>(&mut context, &event);
+                if sequence > after {
+                    let envelope = envelope.ok_or(NotRepaired::Unreadable)?;
+                    let data = envelope.to_bytes::<D>();
+                    events.push(id, sequence, &data.map_err(|_| NotRepaired::Unreadable)?);
+                }
+                if events.is_full() {
+                    self.project(std::mem::take(&mut events)).await?;
+                }
+            }
+            let reached = last_row.map_or(Sequence::NONE, millrace_core::Version::sequence);
+            if !page.more || reached >= through {
+                break;
+            }
+        }
+        if events.records.is_empty() {
+            return Ok(());
+        }
+        self.project(events).await
+    }
+
+    async fn project(&self, events: Events) -> Result<(), NotRepaired> {
+        let payload = json!({ "Records": events.records });
+        let response = self
+            .services
+            .invoke(&self.functions.projector, &payload)
+            .await?;
+        if is_completed(&response) {
+            Ok(())
+        } else {
+            Err(NotRepaired::NotCompleted)
+        }
+    }
+}

@@ -1,0 +1,716 @@
+//! The rules of a run, against services in memory.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use futures_util::FutureExt as _;
+use lambda_runtime::{Context, LambdaEvent};
+use millrace_core::{Attribute, Attributes, Sequence, Timestamp};
+use millrace_domain::money::{Amount, Currency};
+use millrace_domain::{Accounts, Event};
+use millrace_projector::service::Projector;
+use millrace_projector::testing::MemoryReadModel;
+use millrace_reconciler::ports::{Mapping, Source};
+use millrace_reconciler::report::{Finding, Report};
+use millrace_reconciler::service::{FunctionNames, Reconciler, Run};
+use millrace_reconciler::state::{self, BatchState};
+use millrace_reconciler::testing::{Contents, MemoryServices, completed};
+use millrace_runtime::metrics::Metric;
+use millrace_runtime::testing::{TestAmbient, in_virtual_time};
+use millrace_runtime::{Ambient as _, Budget};
+use millrace_translator::notification::InsertedRow;
+use millrace_translator::service::Translator;
+use millrace_translator::testing::TestServices;
+use serde_json::{Value, json};
+
+/// Longer than an event may be on its way.
+const LATER: i64 = 10 * 60 * 1000;
+
+struct Fixture {
+    services: TestServices<Accounts>,
+    model: MemoryReadModel,
+    contents: Mutex<Contents>,
+    ambient: TestAmbient,
+    pass_aggregates: u32,
+}
+
+fn accounts() -> Accounts {
+    Accounts::read(|_| Some("EUR".to_owned())).expect("a listed currency")
+}
+
+fn mapping(function: &str, source: Source) -> Mapping {
+    Mapping {
+        id: format!("mapping-of-{function}"),
+        function: function.to_owned(),
+        source,
+        state: "Enabled".to_owned(),
+        last_result: Some("OK".to_owned()),
+    }
+}
+
+fn history(count: i64) -> Vec<Event> {
+    let opened = Event::AccountCreated {
+        currency: Currency::stored("SEK").expect("valid"),
+    };
+    let credits = (1..count).map(|n| Event::BalanceCredited {
+        amount: Amount::new(n).expect("valid"),
+    });
+    std::iter::once(opened).chain(credits).collect()
+}
+
+fn dense(through: u64) -> Vec<u64> {
+    (1..=through).collect()
+}
+
+fn at(millis: i64) -> Timestamp {
+    let start = TestAmbient::default().now().unix_millis();
+    Timestamp::from_unix_millis(start + millis).expect("valid")
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self {
+            services: TestServices::new(accounts()),
+            model: MemoryReadModel::default(),
+            contents: Mutex::new(Contents {
+                mappings: vec![
+                    mapping("translator", Source::Events),
+                    mapping("projector", Source::Domain),
+                    mapping("archiver", Source::Domain),
+                ],
+                page_items: 2,
+                ..Contents::default()
+            }),
+            ambient: TestAmbient::at(at(LATER)),
+            pass_aggregates: 100,
+        }
+    }
+
+    fn contents(&self) -> std::sync::MutexGuard<'_, Contents> {
+        self.contents.lock().expect("unpoisoned")
+    }
+
+    fn set_state(&self, function: &str, state: &str) {
+        let mut contents = self.contents();
+        let mut mappings = contents.mappings.iter_mut();
+        let mapping = mappings.find(|mapping| mapping.function == function);
+        mapping.expect("a mapping").state = state.to_owned();
+    }
+
+    fn append(&self, aggregate: &str, events: &[Event]) -> Vec<Attributes> {
+        self.services.append(aggregate, events)
+    }
+
+    fn translator(
+        &self,
+    ) -> Translator<
+        Accounts,
+        &TestServices<Accounts>,
+        &TestServices<Accounts>,
+        &TestServices<Accounts>,
+        &TestAmbient,
+    > {
+        Translator {
+            domain: accounts(),
+            rows: &self.services,
+            cursors: &self.services,
+            publisher: &self.services,
+            ambient: &self.ambient,
+        }
+    }
+
+    /// An aggregate's rows as they are stored now.
+    fn rows(&self, aggregate: &str) -> Vec<Attributes> {
+        self.services.world().table[aggregate]
+            .values()
+            .cloned()
+            .collect()
+    }
+
+    /// Delivers rows to the translator.
+    async fn translate(&self, aggregate: &str, rows: Vec<Attributes>) {
+        let inserted = rows.into_iter().enumerate();
+        let inserted = inserted.map(|(position, image)| InsertedRow {
+            position,
+            aggregate: aggregate.to_owned(),
+            image,
+        });
+        let budget = Budget::lasting(Duration::from_secs(60));
+        self.translator()
+            .translate(inserted.collect(), budget)
+            .await;
+    }
+
+    /// Delivers the records of the stream to the projector, but those of these sequences.
+    fn project(&self, aggregate: &str, without: &[u64]) {
+        let payload = self.stream_payload(aggregate, without);
+        self.invoke("projector", &payload).expect("it is invoked");
+    }
+
+    /// The records of the stream, as an event of the projector.
+    fn stream_payload(&self, aggregate: &str, without: &[u64]) -> Value {
+        let world = self.services.world();
+        let records = world.stream.iter();
+        let records: Vec<Value> = records
+            .filter(|record| record.partition_key == aggregate)
+            .filter(|record| {
+                let event: Value = serde_json::from_slice(&record.data).expect("JSON");
+                !without.contains(&event["data"]["sequence"].as_u64().expect("a number"))
+            })
+            .map(|record| {
+                let data = BASE64.encode(&record.data);
+                json!({"awsRegion": "", "eventID": "", "eventName": "", "eventSource": "",
+                    "eventSourceARN": "", "eventVersion": "", "invokeIdentityArn": "",
+                    "kinesis": {"partitionKey": aggregate, "sequenceNumber": "1", "data": data,
+                        "kinesisSchemaVersion": "1.0", "approximateArrivalTimestamp": 0.0}})
+            })
+            .collect();
+        json!({ "Records": records })
+    }
+
+    /// What the functions do when the reconciler invokes them.
+    fn invoke(&self, function: &str, payload: &Value) -> Option<Value> {
+        if function != "projector" {
+            return Some(completed());
+        }
+        let projector = Projector {
+            domain: std::marker::PhantomData::<Accounts>,
+            model: &self.model,
+            ambient: &self.ambient,
+        };
+        let mut context = Context::default();
+        context.deadline = u64::try_from(self.ambient.now().unix_millis()).expect("positive");
+        context.deadline += 60_000;
+        let payload = serde_json::from_value(payload.clone()).expect("a Kinesis event");
+        let event = LambdaEvent { payload, context };
+        let response = millrace_projector::handler::handle(&projector, event);
+        let response = response.now_or_never().expect("nothing waits");
+        Some(serde_json::to_value(response).expect("JSON"))
+    }
+
+    async fn run_as(&self, request_id: &str, dismissed: &[String]) -> Run {
+        let invoke = |function: &str, payload: &Value| self.invoke(function, payload);
+        let reconciler = Reconciler {
+            translator: self.translator(),
+            services: MemoryServices::new(&self.services, &self.model, &self.contents, invoke),
+            functions: FunctionNames {
+                translator: "translator".to_owned(),
+                projector: "projector".to_owned(),
+                archiver: "archiver".to_owned(),
+            },
+            pass_aggregates: self.pass_aggregates,
+        };
+        let budget = Budget::lasting(Duration::from_secs(240));
+        let run = reconciler.run(request_id, dismissed, budget).await;
+        run.expect("the run begins")
+    }
+
+    async fn run(&self) -> Report {
+        match self.run_as("request", &[]).await {
+            Run::Done(report) => *report,
+            Run::LeaseHeld => panic!("no other run is under way"),
+        }
+    }
+
+    fn damage(&self, aggregate: &str, version: u64) -> Attribute {
+        let mut world = self.services.world();
+        let rows = world.table.get_mut(aggregate).expect("rows");
+        let row = rows.get_mut(&version).expect("a row");
+        row.insert("Type".to_owned(), Attribute::text("REFUND"))
+            .expect("a type")
+    }
+
+    fn repair(&self, aggregate: &str, version: u64, before: Attribute) {
+        let mut world = self.services.world();
+        let rows = world.table.get_mut(aggregate).expect("rows");
+        let row = rows.get_mut(&version).expect("a row");
+        row.insert("Type".to_owned(), before);
+    }
+
+    fn discard(&self, key: &str, function: &str, payload: &Value) {
+        let function = format!("arn:aws:lambda:us-east-1:000000000000:function:{function}");
+        let object = json!({
+            "requestContext": {"functionArn": function, "condition": "RetryAttemptsExhausted"},
+            "payload": payload.to_string(),
+        });
+        let object = (at(0), object.to_string().into_bytes());
+        self.contents().objects.insert(key.to_owned(), object);
+    }
+
+    fn batch_state(&self, key: &str) -> Option<BatchState> {
+        let contents = self.contents();
+        let item = contents
+            .items
+            .get(&(state::BATCH.to_owned(), key.to_owned()));
+        item.map(BatchState::read)
+    }
+
+    fn view_sequence(&self, aggregate: &str) -> Option<i64> {
+        let items = self.model.items();
+        items.views.get(aggregate)?.get("Sequence")?.as_integer()
+    }
+}
+
+fn rows_payload(aggregate: &str, versions: std::ops::RangeInclusive<u64>) -> Value {
+    let records: Vec<Value> = versions
+        .map(|version| {
+            json!({"eventName": "INSERT", "dynamodb": {"Keys": {
+                "Id": {"S": aggregate}, "Version": {"N": version.to_string()}}}})
+        })
+        .collect();
+    json!({ "Records": records })
+}
+
+fn assert_all_is_well(report: &Report) {
+    assert_eq!(report.findings, [], "{report:?}");
+    assert_eq!(report.not_read, [], "{report:?}");
+    let gauges = report.gauges.metrics();
+    let zero = gauges.iter().all(|(_, value)| *value == Some(0));
+    assert!(zero, "{gauges:?}");
+}
+
+#[test]
+fn without_anything_to_find_every_gauge_is_zero() {
+    in_virtual_time(async {
+        let fixture = Fixture::new();
+        let rows = fixture.append("a", &history(3));
+        fixture.translate("a", rows).await;
+        fixture.project("a", &[]);
+        assert_all_is_well(&fixture.run().await);
+        let measured = fixture.ambient.measured();
+        for metric in [
+            Metric::AggregatesBlocked,
+            Metric::AggregatesParked,
+            Metric::AggregatesLagging,
+            Metric::ViewsStale,
+            Metric::BatchesOpen,
+            Metric::MappingsUnhealthy,
+            Metric::OldestUnpublished,
+        ] {
+            assert!(measured.contains(&(metric, Some(0))), "{metric:?}");
+        }
+    });
+}
+
+#[test]
+fn a_row_that_is_repaired_in_place_is_published_without_another_event() {
+    in_virtual_time(async {
+        let fixture = Fixture::new();
+        fixture.append("a", &history(4));
+        let before = fixture.damage("a", 3);
+        fixture.translate("a", fixture.rows("a")).await;
+        assert_eq!(fixture.services.sequences("a"), dense(1));
+        for _ in 0..2 {
+            let report = fixture.run().await;
+            assert_eq!(report.gauges.aggregates_blocked, Some(1));
+            assert_eq!(report.gauges.aggregates_lagging, Some(0));
+            let age = u64::try_from(LATER).expect("positive");
+            assert_eq!(report.gauges.oldest_unpublished_millis, Some(age));
+            let [
+                Finding::Blocked {
+                    id, sequence, row, ..
+                },
+            ] = &report.findings[..]
+            else {
+                panic!("{report:?}");
+            };
+            assert_eq!(
+                (id.as_str(), *sequence, row.as_deref()),
+                ("a", 2, Some("3"))
+            );
+        }
+        fixture.repair("a", 3, before);
+        let report = fixture.run().await;
+        assert_eq!(report.repaired.published, 1);
+        assert_eq!(report.gauges.aggregates_blocked, Some(0));
+        assert_eq!(fixture.services.sequences("a"), dense(4));
+        fixture.project("a", &[]);
+        assert_all_is_well(&fixture.run().await);
+    });
+}
+
+#[test]
+fn an_event_whose_notification_was_lost_is_found_and_published() {
+    in_virtual_time(async {
+        let fixture = Fixture::new();
+        fixture.append("a", &history(3));
+        fixture.ambient.set(at(LATER / 10));
+        assert_eq!(
+            fixture.run().await.repaired.published,
+            0,
+            "it may be on its way"
+        );
+        assert_eq!(fixture.services.sequences("a"), dense(0));
+        fixture.ambient.set(at(LATER));
+        let report = fixture.run().await;
+        assert_eq!(report.repaired.published, 1);
+        assert_eq!(fixture.services.sequences("a"), dense(3));
+        assert_eq!(report.gauges.aggregates_lagging, Some(0));
+        // The projector gets the events from the stream, or from the next run.
+        let report = fixture.run().await;
+        assert_eq!(fixture.view_sequence("a"), Some(3), "{report:?}");
+        assert_all_is_well(&fixture.run().await);
+    });
+}
+
+#[test]
+fn while_the_translators_mapping_is_disabled_all_is_reported_and_nothing_published() {
+    in_virtual_time(async {
+        let fixture = Fixture::new();
+        fixture.append("a", &history(3));
+        fixture.set_state("translator", "Disabled");
+        for _ in 0..5 {
+            let report = fixture.run().await;
+            assert_eq!(report.gauges.mappings_unhealthy, Some(1));
+            assert_eq!(report.gauges.aggregates_lagging, Some(1), "{report:?}");
+            assert!(matches!(
+                &report.findings[..],
+                [Finding::Mapping { function, state, .. }, Finding::Lagging { published_through: 0, events: 3, .. }]
+                    if function == "translator" && state == "Disabled"
+            ));
+            assert_eq!(fixture.services.sequences("a"), dense(0));
+        }
+        fixture.set_state("translator", "Enabled");
+        let report = fixture.run().await;
+        assert_eq!(fixture.services.sequences("a"), dense(3), "{report:?}");
+        fixture.project("a", &[]);
+        assert_all_is_well(&fixture.run().await);
+    });
+}
+
+#[test]
+fn unknown_mappings_are_named_and_nothing_is_published() {
+    in_virtual_time(async {
+        let fixture = Fixture::new();
+        fixture.append("a", &history(3));
+        fixture.contents().failing.push("mappings");
+        let report = fixture.run().await;
+        assert_eq!(report.gauges.mappings_unhealthy, None);
+        assert_eq!(report.not_read[0].source, "mappings");
+        assert_eq!(fixture.services.sequences("a"), dense(0));
+    });
+}
+
+#[test]
+fn a_stale_view_gets_the_events_that_it_lacks() {
+    in_virtual_time(async {
+        let fixture = Fixture::new();
+        let rows = fixture.append("a", &history(12));
+        fixture.translate("a", rows).await;
+        fixture.project("a", &[4]);
+        assert_eq!(fixture.view_sequence("a"), Some(3));
+        fixture.set_state("projector", "Disabled");
+        let report = fixture.run().await;
+        assert_eq!(report.gauges.views_stale, Some(1));
+        assert!(
+            matches!(
+                &report.findings[..],
+                [
+                    Finding::Mapping { .. },
+                    Finding::Stale {
+                        sequence: 3,
+                        until: 12,
+                        ..
+                    }
+                ]
+            ),
+            "{report:?}"
+        );
+        fixture.set_state("projector", "Enabled");
+        let report = fixture.run().await;
+        assert_eq!(report.repaired.views_repaired, 1);
+        assert_eq!(fixture.view_sequence("a"), Some(12));
+        assert_all_is_well(&report);
+        assert_eq!(fixture.model.items().history_of("a").count(), 12);
+    });
+}
+
+#[test]
+fn a_view_that_lacks_events_and_has_no_marker_is_found_and_stays_open_until_it_has_them() {
+    in_virtual_time(async {
+        let fixture = Fixture::new();
+        let rows = fixture.append("a", &history(3));
+        fixture.translate("a", rows).await;
+        fixture.set_state("projector", "Disabled");
+        for _ in 0..5 {
+            let report = fixture.run().await;
+            assert_eq!(report.gauges.views_stale, Some(1), "{report:?}");
+            assert!(
+                matches!(
+                    &report.findings[..],
+                    [
+                        Finding::Mapping { .. },
+                        Finding::Behind {
+                            sequence: 0,
+                            published_through: 3,
+                            ..
+                        }
+                    ]
+                ),
+                "{report:?}"
+            );
+        }
+        fixture.set_state("projector", "Enabled");
+        assert_all_is_well(&fixture.run().await);
+        assert_eq!(fixture.view_sequence("a"), Some(3));
+        let open = fixture
+            .contents()
+            .items
+            .keys()
+            .any(|(kind, _)| kind == state::OPEN);
+        assert!(!open);
+    });
+}
+
+#[test]
+fn a_discarded_batch_of_the_translator_is_resolved_when_the_cursors_include_it() {
+    in_virtual_time(async {
+        let fixture = Fixture::new();
+        fixture.append("a", &history(3));
+        let before = fixture.damage("a", 3);
+        fixture.discard("one", "translator", &rows_payload("a", 1..=4));
+        for _ in 0..2 {
+            let report = fixture.run().await;
+            assert_eq!(report.gauges.batches_open, Some(1), "{report:?}");
+            assert_eq!(fixture.batch_state("one"), Some(BatchState::Open));
+        }
+        assert_eq!(fixture.services.sequences("a"), dense(1));
+        fixture.repair("a", 3, before);
+        let report = fixture.run().await;
+        assert_eq!(report.repaired.batches_resolved, 1);
+        assert_eq!(fixture.services.sequences("a"), dense(3));
+        assert_eq!(report.gauges.batches_open, Some(0));
+        assert_eq!(fixture.batch_state("one"), Some(BatchState::Resolved));
+    });
+}
+
+#[test]
+fn a_discarded_batch_of_the_projector_is_resolved_only_when_the_view_was_read() {
+    in_virtual_time(async {
+        let fixture = Fixture::new();
+        let rows = fixture.append("a", &history(3));
+        fixture.translate("a", rows).await;
+        fixture.model.set_unavailable("a");
+        let events = fixture.stream_payload("a", &[]);
+        fixture.discard("one", "projector", &events);
+        let report = fixture.run().await;
+        assert_eq!(report.gauges.batches_open, Some(1), "{report:?}");
+    });
+}
+
+#[test]
+fn a_batch_that_its_function_does_not_complete_stays_open() {
+    in_virtual_time(async {
+        let fixture = Fixture::new();
+        for (key, function) in [("one", "archiver"), ("two", "another")] {
+            fixture.discard(key, function, &json!({"Records": []}));
+        }
+        let object = (at(0), b"no JSON".to_vec());
+        fixture
+            .contents()
+            .objects
+            .insert("three".to_owned(), object);
+        let report = fixture.run().await;
+        assert_eq!(report.gauges.batches_open, Some(2), "{report:?}");
+        assert_eq!(report.repaired.batches_resolved, 1);
+        assert_eq!(fixture.batch_state("one"), Some(BatchState::Resolved));
+        let reasons: Vec<&str> = report
+            .findings
+            .iter()
+            .map(|finding| match finding {
+                Finding::Batch { reason, .. } => reason.as_str(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(
+            reasons,
+            [
+                "the object is no JSON",
+                "another is no function of this deployment"
+            ]
+        );
+        // An operator decides that nothing is to be done.
+        let Run::Done(report) = fixture
+            .run_as("request", &["two".to_owned(), "three".to_owned()])
+            .await
+        else {
+            panic!("no other run is under way");
+        };
+        assert_all_is_well(&report);
+        assert_all_is_well(&fixture.run().await);
+    });
+}
+
+#[test]
+fn an_open_batch_whose_object_is_gone_is_still_reported() {
+    in_virtual_time(async {
+        let fixture = Fixture::new();
+        fixture.discard("one", "another", &json!({"Records": []}));
+        fixture.run().await;
+        fixture.contents().objects.clear();
+        let report = fixture.run().await;
+        assert_eq!(report.gauges.batches_open, Some(1), "{report:?}");
+    });
+}
+
+#[test]
+fn no_two_runs_overlap_and_a_lease_ends_by_itself() {
+    in_virtual_time(async {
+        let fixture = Fixture::new();
+        let held = ("another".to_owned(), at(LATER + 1));
+        fixture.contents().lease = Some(held);
+        assert_eq!(
+            fixture.run_as("request", &["one".to_owned()]).await,
+            Run::LeaseHeld
+        );
+        assert!(
+            fixture.contents().items.is_empty(),
+            "a run without the lease writes nothing"
+        );
+        fixture.ambient.set(at(LATER + 1));
+        assert!(matches!(fixture.run_as("request", &[]).await, Run::Done(_)));
+        assert_eq!(fixture.contents().lease, None);
+    });
+}
+
+#[test]
+fn every_aggregate_is_visited_within_eleven_runs_if_ten_runs_have_room_for_all() {
+    in_virtual_time(async {
+        let fixture = Fixture {
+            pass_aggregates: 40,
+            ..Fixture::new()
+        };
+        for n in 0..400 {
+            fixture.append(&format!("a{n:03}"), &history(1));
+        }
+        for _ in 0..11 {
+            fixture.run().await;
+        }
+        for n in 0..400 {
+            let id = format!("a{n:03}");
+            assert_eq!(fixture.services.sequences(&id), dense(1), "{id}");
+        }
+        let report = fixture.run().await;
+        assert!(report.pass.completed_passes >= 1, "{:?}", report.pass);
+        assert_eq!(report.pass.last_aggregates, Some(400));
+    });
+}
+
+#[test]
+fn a_source_that_fails_is_named_and_has_no_gauge() {
+    in_virtual_time(async {
+        for (method, missing) in [
+            (
+                "marked",
+                vec![
+                    "aggregatesBlocked",
+                    "aggregatesParked",
+                    "viewsStale",
+                    "oldestUnpublishedMillis",
+                ],
+            ),
+            ("objects", vec!["batchesOpen"]),
+            (
+                "items",
+                vec![
+                    "batchesOpen",
+                    "aggregatesLagging",
+                    "viewsStale",
+                    "oldestUnpublishedMillis",
+                ],
+            ),
+            ("mappings", vec!["mappingsUnhealthy"]),
+        ] {
+            let fixture = Fixture::new();
+            let rows = fixture.append("a", &history(2));
+            fixture.translate("a", rows).await;
+            fixture.project("a", &[]);
+            fixture.contents().failing.push(method);
+            let report = fixture.run().await;
+            assert!(!report.not_read.is_empty(), "{method}");
+            let gauges = serde_json::to_value(report.gauges).expect("JSON");
+            for (name, value) in gauges.as_object().expect("an object") {
+                assert_eq!(
+                    value.is_null(),
+                    missing.contains(&name.as_str()),
+                    "{method}: {name}"
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn a_marker_of_a_previous_release_is_listed_after_the_pass() {
+    in_virtual_time(async {
+        let fixture = Fixture::new();
+        fixture.append("a", &history(3));
+        fixture.damage("a", 3);
+        fixture.translate("a", fixture.rows("a")).await;
+        fixture.project("a", &[]);
+        fixture.contents().unlisted.push("a".to_owned());
+        assert_eq!(fixture.run().await.gauges.aggregates_blocked, Some(0));
+        assert!(
+            fixture.services.world().marks.contains_key("a"),
+            "it is marked again"
+        );
+    });
+}
+
+#[test]
+fn a_cursor_that_is_ahead_of_the_events_table_is_blocked_and_reported() {
+    in_virtual_time(async {
+        let fixture = Fixture::new();
+        let rows = fixture.append("a", &history(3));
+        fixture.translate("a", rows).await;
+        let sequence = Sequence::new(999).expect("valid");
+        let mut cursor = fixture.services.cursor("a");
+        cursor.published_through = sequence;
+        fixture
+            .services
+            .world()
+            .cursors
+            .insert("a".to_owned(), Ok(cursor));
+        fixture.run().await;
+        let report = fixture.run().await;
+        assert_eq!(report.gauges.aggregates_blocked, Some(1), "{report:?}");
+        assert_eq!(
+            fixture.services.cursor("a").published_through,
+            sequence,
+            "nobody asked to reset it"
+        );
+    });
+}
+
+#[test]
+fn the_report_is_stored() {
+    in_virtual_time(async {
+        let fixture = Fixture::new();
+        let report = fixture.run().await;
+        let contents = fixture.contents();
+        let key = (state::REPORT.to_owned(), state::LAST.to_owned());
+        let item = contents.items.get(&key).expect("a report");
+        let Some(Attribute::Text(json)) = item.get(state::REPORT_JSON) else {
+            panic!("{item:?}");
+        };
+        assert_eq!(
+            serde_json::from_str::<Report>(json).expect("a report"),
+            report
+        );
+    });
+}
+
+#[test]
+fn an_error_of_a_mapping_counts_when_two_runs_find_one() {
+    in_virtual_time(async {
+        let fixture = Fixture::new();
+        fixture.contents().mappings[1].last_result =
+            Some("PROBLEM: Function call failed".to_owned());
+        assert_eq!(fixture.run().await.gauges.mappings_unhealthy, Some(0));
+        assert_eq!(fixture.run().await.gauges.mappings_unhealthy, Some(1));
+        fixture.contents().mappings[1].last_result = Some("OK".to_owned());
+        assert_eq!(fixture.run().await.gauges.mappings_unhealthy, Some(0));
+    });
+}
