@@ -15,6 +15,7 @@ use super::dynamodb::events::text;
 use super::expected::{self, Aggregate, sequence_in};
 use super::functions::{ArchiverFunction, Function as _, ProjectorFunction, TranslatorFunction};
 use super::operators::is_excused;
+use super::reconciler::is_batch_open;
 use super::scenario::members;
 use super::world::{Answer, Event, Sent, World};
 
@@ -22,7 +23,13 @@ use super::world::{Answer, Event, Sent, World};
 const AFTERMATH: u64 = 120_000;
 
 /// What a view's item may hold besides the fold of its events.
-const BESIDES_THE_FOLD: [&str; 4] = ["StaleSequence", "StaleReason", "StaleSince", "Revision"];
+const BESIDES_THE_FOLD: [&str; 5] = [
+    "StaleIn",
+    "StaleSequence",
+    "StaleReason",
+    "StaleSince",
+    "Revision",
+];
 
 /// When the world is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -298,7 +305,8 @@ fn lake_holds_the_stream(world: &mut World) {
         let is_gone = event.is_strange && world.republished_to_lake.contains(&event.partition_key);
         if !is_there
             && !is_gone
-            && !world.is_discarded(ArchiverFunction::NAME, &event.partition_key)
+            && !is_batch_open(world, ArchiverFunction::NAME, &event.partition_key)
+            && !world.is_missed(ArchiverFunction::NAME, &event.partition_key)
         {
             let (of, sequence) = (&event.partition_key, sequence_in(&event.data));
             wrong = Some(format!("{of}: the lake lacks {sequence:?}"));

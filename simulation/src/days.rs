@@ -29,8 +29,11 @@ pub(crate) const MAPPINGS: [&str; 3] = [
 
 /// Lets days pass. The faults that a plan still has come after them.
 pub(crate) async fn pass(sim: &Arc<Sim>, days: u64) {
+    // Runs in which nothing happens are left out.
+    let interval = std::mem::replace(&mut sim.world().reconciler.interval, 7 * HOUR);
     tokio::time::sleep(Duration::from_millis(days * 24 * HOUR)).await;
     sim.apply(|world, now| {
+        world.reconciler.interval = interval;
         world.plan.until = world.plan.until.max(now - days * 24 * HOUR) + days * 24 * HOUR;
         trim(world, now);
         expire(world, sim.now().unix_millis() / 1_000);

@@ -13,8 +13,6 @@ use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse
 use aws_lambda_events::dynamodb::Event as TableEvent;
 use aws_lambda_events::kinesis::KinesisEvent;
 use aws_lambda_events::streams::{DynamoDbEventResponse, KinesisEventResponse};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use futures_util::future::BoxFuture;
 use lambda_runtime::{Context, LambdaEvent};
 use millrace_archiver::service::Archiver;
@@ -24,6 +22,7 @@ use millrace_cli::operate::rebuild::{Outcome as Rebuilt, Rebuilder};
 use millrace_core::{Attributes, Domain, Project, Sequence, row, settings};
 use millrace_projector::service::Projector;
 use millrace_reader::service::Reader;
+use millrace_reconciler::service::Reconciler;
 use millrace_runtime::ServiceError;
 use millrace_translator::service::Translator;
 use millrace_writer::service::Writer;
@@ -33,6 +32,7 @@ use super::dynamodb::operators::Scanned;
 use super::expected::sequence_in;
 use super::log::{Log, Stored};
 use super::operators::{ReadModel, Run};
+use super::reconciler::{self, kinesis_payload};
 use super::scenario::{Command, Fold, Scenario};
 use super::service_limits::members;
 use super::services::Services;
@@ -43,7 +43,6 @@ type Call<T> = BoxFuture<'static, T>;
 type HttpInvocation = LambdaEvent<ApiGatewayV2httpRequest>;
 type TableInvocation = LambdaEvent<TableEvent>;
 type KinesisInvocation = LambdaEvent<KinesisEvent>;
-type Batch<R> = Vec<Stored<R>>;
 
 /// What the engine writes of a domain's names into requests and expects in answers and events.
 #[derive(Debug, Clone, Copy)]
@@ -86,6 +85,9 @@ pub(crate) trait Simulated: Scenario {
     fn project(&self, services: Services, event: KinesisInvocation) -> Call<KinesisEventResponse>;
 
     fn archive(&self, services: Services, event: KinesisInvocation) -> Call<KinesisEventResponse>;
+
+    /// A run of the reconciler; its response, if it has one.
+    fn reconcile(&self, services: Services, context: Context) -> Call<Option<Value>>;
 
     /// `redrive` of one aggregate, or of all that aren't caught up.
     fn redrive(
@@ -164,6 +166,28 @@ impl<S: Scenario> Simulated for S {
             ambient: services,
         };
         Box::pin(async move { millrace_archiver::handler::handle(&archiver, event).await })
+    }
+
+    fn reconcile(&self, services: Services, mut context: Context) -> Call<Option<Value>> {
+        context.request_id = format!("run-{}", services.invocation.number());
+        let pass_aggregates = services.sim.world().reconciler.pass_aggregates;
+        let reconciler = Reconciler {
+            translator: Translator {
+                domain: self.domain(),
+                rows: services.clone(),
+                cursors: services.clone(),
+                publisher: services.clone(),
+                ambient: services.clone(),
+            },
+            services,
+            functions: reconciler::functions(),
+            pass_aggregates,
+        };
+        let event = LambdaEvent::new(Value::Null, context);
+        Box::pin(async move {
+            let handling = millrace_reconciler::handler::handle(&reconciler, event);
+            handling.await.ok()
+        })
     }
 
     fn redrive(
@@ -260,12 +284,15 @@ pub(crate) trait Function: Copy + Send + Sync + 'static {
         BTreeMap::new()
     }
 
-    /// Handles a batch; returns the sequence numbers that it reports.
-    fn handle(
+    /// The event with which Lambda delivers a batch.
+    fn payload(batch: &[Stored<Self::Record>]) -> Value;
+
+    /// Handles an event; returns the sequence numbers that it reports.
+    fn handle_payload(
         services: Services,
         context: Context,
-        batch: Batch<Self::Record>,
-    ) -> impl Future<Output = Vec<String>> + Send;
+        payload: Value,
+    ) -> impl Future<Output = Vec<String>> + Send + 'static;
 }
 
 /// The translator.
@@ -296,13 +323,16 @@ impl Function for TranslatorFunction {
         &change.aggregate
     }
 
-    async fn handle(services: Services, context: Context, batch: Batch<Change>) -> Vec<String> {
+    fn payload(batch: &[Stored<Change>]) -> Value {
         let records: Vec<Value> = batch
             .iter()
             .map(|Stored { number, record, .. }| table_record(record.name, &record.row, *number))
             .collect();
-        let event: TableEvent =
-            serde_json::from_value(json!({ "Records": records })).expect("a stream event");
+        json!({ "Records": records })
+    }
+
+    async fn handle_payload(services: Services, context: Context, payload: Value) -> Vec<String> {
+        let event: TableEvent = serde_json::from_value(payload).expect("a stream event");
         let scenario = Arc::clone(&services.sim.scenario);
         let event = LambdaEvent::new(event, context);
         let response = scenario.translate(services, event).await;
@@ -337,11 +367,15 @@ impl Function for ProjectorFunction {
         first
     }
 
-    async fn handle(services: Services, context: Context, batch: Batch<Event>) -> Vec<String> {
+    fn payload(batch: &[Stored<Event>]) -> Value {
+        kinesis_payload(batch)
+    }
+
+    async fn handle_payload(services: Services, context: Context, payload: Value) -> Vec<String> {
         let scenario = Arc::clone(&services.sim.scenario);
         reported(
             scenario
-                .project(services, invocation(context, &batch))
+                .project(services, invocation(context, payload))
                 .await,
         )
     }
@@ -359,11 +393,15 @@ impl Function for ArchiverFunction {
         &event.partition_key
     }
 
-    async fn handle(services: Services, context: Context, batch: Batch<Event>) -> Vec<String> {
+    fn payload(batch: &[Stored<Event>]) -> Value {
+        kinesis_payload(batch)
+    }
+
+    async fn handle_payload(services: Services, context: Context, payload: Value) -> Vec<String> {
         let scenario = Arc::clone(&services.sim.scenario);
         reported(
             scenario
-                .archive(services, invocation(context, &batch))
+                .archive(services, invocation(context, payload))
                 .await,
         )
     }
@@ -399,22 +437,7 @@ pub(crate) fn table_record(name: &str, row: &Attributes, number: u64) -> Value {
     })
 }
 
-fn invocation(context: Context, batch: &[Stored<Event>]) -> KinesisInvocation {
-    let records: Vec<Value> = batch
-        .iter()
-        .map(|Stored { number, record, .. }| {
-            json!({
-                "eventID": format!("shardId-000000000000:{number}"),
-                "kinesis": {
-                    "kinesisSchemaVersion": "1.0",
-                    "partitionKey": record.partition_key,
-                    "sequenceNumber": number.to_string(),
-                    "data": STANDARD.encode(&record.data),
-                    "approximateArrivalTimestamp": 1_795_208_400.5,
-                },
-            })
-        })
-        .collect();
-    let event = serde_json::from_value(json!({ "Records": records })).expect("a Kinesis event");
+fn invocation(context: Context, payload: Value) -> KinesisInvocation {
+    let event = serde_json::from_value(payload).expect("a Kinesis event");
     LambdaEvent::new(event, context)
 }

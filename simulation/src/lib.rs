@@ -75,6 +75,7 @@ mod mapping;
 mod operators;
 mod other_writers;
 mod queries;
+mod reconciler;
 pub mod sabotage;
 pub mod scenario;
 mod service_limits;
@@ -215,12 +216,19 @@ async fn run(scenario: &Arc<dyn Simulated>, seed: u64, options: Options) -> Outc
         map::<ArchiverFunction>(&sim, &mut rng, lanes, limits);
     }
     tokio::spawn(carry(Arc::clone(&sim)));
+    if options.sabotage != Some(Sabotage::ReconcilerOff) {
+        tokio::spawn(reconciler::schedule(Arc::clone(&sim)));
+    }
 
     clients::work(&sim, actions, workload.clients).await;
     if until_quiescent(&sim).await {
         clients::repeat(&sim).await;
     }
     if until_quiescent(&sim).await {
+        reconciler::settle(&sim).await;
+    }
+    if until_quiescent(&sim).await {
+        reconciler::nothing_is_silent(&mut sim.world());
         check::check(&mut sim.world(), Quiescence::AfterFaults);
         spread_news(&sim).await;
         if until_quiescent(&sim).await {
@@ -269,6 +277,7 @@ fn world(scenario: &Arc<dyn Simulated>, rng: &mut Rng, options: Options) -> Worl
         lines: BTreeMap::new(),
         lake: Vec::new(),
         discarded: Vec::new(),
+        reconciler: reconciler::State::draw(rng),
         missed: std::collections::BTreeSet::new(),
         is_news_spread: false,
         missed_news: std::collections::BTreeSet::new(),

@@ -15,10 +15,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use millrace_core::Timestamp;
+
 use super::faults::Fault;
 use super::functions::Function;
 use super::invocation::{Lost, invoke};
 use super::log::{Stored, hash};
+use super::reconciler;
 use super::sabotage::Sabotage;
 use super::sim::Sim;
 use super::world::{Discarded, World};
@@ -225,7 +228,8 @@ impl<F: Function> Mapping<F> {
             let is_given_up = |it: &Stored<_>| tries > self.limits.retries || it.at < oldest;
             let (given_up, left): (Vec<_>, Vec<_>) =
                 part.records.into_iter().partition(is_given_up);
-            sim.apply(|world, now| discard::<F>(world, &given_up, now));
+            let at = sim.now();
+            sim.apply(|world, now| discard::<F>(world, &given_up, now, at));
             part.records = left;
             if part.records.is_empty() {
                 continue;
@@ -243,7 +247,7 @@ impl<F: Function> Mapping<F> {
     ) -> Result<Vec<String>, Lost> {
         let first = F::first_sequences(&batch);
         invoke(sim, F::NAME, self.time, first, |services, context| {
-            F::handle(services, context, batch)
+            F::handle_payload(services, context, F::payload(&batch))
         })
         .await
     }
@@ -298,8 +302,12 @@ fn lowest<R>(reported: &[String], batch: &[Stored<R>]) -> Option<usize> {
         .min()
 }
 
-fn discard<F: Function>(world: &mut World, records: &[Stored<F::Record>], now: u64) {
+fn discard<F: Function>(world: &mut World, records: &[Stored<F::Record>], now: u64, at: Timestamp) {
+    if records.is_empty() {
+        return;
+    }
     world.count("records in a failure destination", records.len());
+    reconciler::discard::<F>(world, records, at);
     for stored in records {
         world.lose(F::NAME, F::key(&stored.record));
         world.discarded.push(Discarded {

@@ -39,11 +39,17 @@ pub enum Sabotage {
     PreviousKeysIgnored,
     /// `redrive` resets a cursor that is ahead of the events though nobody asked for it.
     CursorResetUnasked,
+    /// The reconciler never runs.
+    ReconcilerOff,
+    /// A run of the reconciler begins although another one has the lease.
+    LeaseIgnored,
+    /// The reconciler takes discarded batches for resolved, and doesn't look at them.
+    BatchResolvedUnseen,
 }
 
 /// All of them, each with what catches it: the property's number in the design, or `W` for the
 /// writer's own promises.
-pub const SABOTAGES: [(Sabotage, &[&str]); 16] = [
+pub const SABOTAGES: [(Sabotage, &[&str]); 19] = [
     // A hole; or, where it is the aggregate's last event, an end that never comes.
     (Sabotage::RejectedRecordsIgnored, &["1", "4"]),
     (Sabotage::AcknowledgedTooEarly, &["1"]),
@@ -66,6 +72,10 @@ pub const SABOTAGES: [(Sabotage, &[&str]); 16] = [
     (Sabotage::OwnCommandIdIgnored, &["W"]),
     (Sabotage::PreviousKeysIgnored, &["W"]),
     (Sabotage::CursorResetUnasked, &["O"]),
+    (Sabotage::ReconcilerOff, &["4"]),
+    (Sabotage::LeaseIgnored, &["R"]),
+    // A batch of the archiver: the other functions' events are found by the pass.
+    (Sabotage::BatchResolvedUnseen, &["4"]),
 ];
 
 /// What the simulation has found in the code, as a break that brings it back, with the property that

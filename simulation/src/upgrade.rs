@@ -65,6 +65,7 @@ pub(crate) fn previous_append(mut append: Append) -> Append {
 /// A view's item without what the previous version didn't know.
 pub(crate) fn previous_view(mut item: Attributes) -> Attributes {
     item.remove("Revision");
+    item.remove("StaleIn");
     item
 }
 

@@ -20,6 +20,7 @@ use super::faults::{Fault, Plan, Tally};
 use super::functions::{Names, Simulated};
 use super::log::Log;
 use super::operators::{CursorDamage, Run};
+use super::reconciler;
 use super::sabotage::Sabotage;
 use super::upgrade::Upgrade;
 
@@ -156,6 +157,7 @@ pub(crate) struct World {
     pub(crate) lines: BTreeMap<(String, u64), Attributes>,
     pub(crate) lake: Vec<Vec<u8>>,
     pub(crate) discarded: Vec<Discarded>,
+    pub(crate) reconciler: reconciler::State,
     /// By function, the aggregates of which a record was trimmed, or became too old, before it was
     /// read.
     pub(crate) missed: BTreeSet<(&'static str, String)>,
@@ -225,6 +227,11 @@ impl World {
         let is_discarded = |it: &Discarded| it.function == function && it.aggregate == aggregate;
         self.discarded.iter().any(is_discarded)
             || self.missed.contains(&(function, aggregate.to_owned()))
+    }
+
+    /// Whether a record of an aggregate was gone before the function's mapping read it.
+    pub(crate) fn is_missed(&self, function: &'static str, aggregate: &str) -> bool {
+        self.missed.contains(&(function, aggregate.to_owned()))
     }
 
     /// Notes that a function will never see a record of an aggregate.

@@ -3,10 +3,17 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const FUNCTIONS: [&str; 5] = ["writer", "translator", "projector", "archiver", "reader"];
+const FUNCTIONS: [&str; 6] = [
+    "writer",
+    "translator",
+    "projector",
+    "archiver",
+    "reader",
+    "reconciler",
+];
 
 /// Crates that know no domain. Tests of theirs may use accounts.
-const NEUTRAL: [&str; 10] = [
+const NEUTRAL: [&str; 11] = [
     "core",
     "runtime",
     "writer",
@@ -14,13 +21,14 @@ const NEUTRAL: [&str; 10] = [
     "projector",
     "archiver",
     "reader",
+    "reconciler",
     "cli",
     "local-stack",
     "simulation",
 ];
 
 /// Which crates each library may use, as docs/ARCHITECTURE.md says.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("core", &[]),
     ("domain", &["core"]),
     ("runtime", &["core"]),
@@ -29,6 +37,11 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("projector", &["core", "runtime"]),
     ("archiver", &["core", "runtime"]),
     ("reader", &["core", "runtime"]),
+    // It publishes with the translator's code, and reads the stale attributes of the projector.
+    (
+        "reconciler",
+        &["core", "projector", "runtime", "translator"],
+    ),
     ("local-stack", &[]),
     (
         "cli",
@@ -50,6 +63,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
             "core",
             "projector",
             "reader",
+            "reconciler",
             "runtime",
             "translator",
             "writer",
