@@ -97,7 +97,7 @@ export class Reconciler extends Construct {
   private permissions({ eventLog, domainStream, projection, lake, discarded }: ReconcilerProps): void {
     const { handler } = this.reconciler;
     eventLog.events.grant(handler, 'dynamodb:GetItem', 'dynamodb:Query', 'dynamodb:Scan');
-    domainStream.cursors.grant(handler, 'dynamodb:BatchGetItem', 'dynamodb:GetItem', 'dynamodb:UpdateItem');
+    domainStream.cursors.grant(handler, 'dynamodb:BatchGetItem', 'dynamodb:UpdateItem');
     domainStream.cursors.grantMarkedItems(handler);
     projection.views.grant(handler, 'dynamodb:GetItem', 'dynamodb:UpdateItem');
     projection.views.grantMarkedItems(handler);
@@ -105,7 +105,6 @@ export class Reconciler extends Construct {
       handler,
       'dynamodb:GetItem',
       'dynamodb:PutItem',
-      'dynamodb:UpdateItem',
       'dynamodb:DeleteItem',
       'dynamodb:Query',
     );
@@ -120,9 +119,9 @@ export class Reconciler extends Construct {
       // https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html
       reason: 'ListEventSourceMappings knows no resources: it is allowed for every mapping, or not at all.',
     });
-    // A discarded batch is given to its function again. The function's own ARN is enough for that, where
-    // CDK's method adds every version and alias, by a wildcard.
-    const repairing = [domainStream.translator, projection.projector, lake.archiver];
+    // The projector gets the events that a view misses, and both get their discarded batches again. The
+    // function's own ARN is enough for that, where CDK's method adds every version and alias, by a wildcard.
+    const repairing = [projection.projector, lake.archiver];
     handler.addToRolePolicy(
       new iam.PolicyStatement({
         actions: ['lambda:InvokeFunction'],
