@@ -135,7 +135,7 @@ pub struct Verify {
 /// The flags of `reconcile`.
 #[derive(Debug, Args)]
 pub struct Reconcile {
-    /// Report this discarded batch no longer: its key in the failure bucket (may be repeated)
+    /// Dismiss a discarded batch, so that it is no longer reported: its key in the failure bucket (may be repeated)
     #[arg(long, value_name = "OBJECT")]
     pub dismiss: Vec<String>,
     /// On which deployment.

@@ -91,12 +91,12 @@ async fn invoke(
         String::from_utf8_lossy(&payload)
     );
     let answer: Value =
-        serde_json::from_slice(&payload).context("the reconciler's response is no JSON")?;
+        serde_json::from_slice(&payload).context("the reconciler's response isn't JSON")?;
     if answer["leaseHeld"] == true {
         return Ok(Invoked::LeaseHeld);
     }
     let report =
-        serde_json::from_value(answer).context("the reconciler's response is no report")?;
+        serde_json::from_value(answer).context("the reconciler's response isn't a report")?;
     Ok(Invoked::Reported(Box::new(report)))
 }
 
@@ -235,7 +235,7 @@ fn describe(finding: &Finding) -> String {
             sequence,
             published_through,
         } => format!(
-            "{id}: behind: the view is at event {sequence}, but events are published through {published_through}"
+            "{id}: view-behind: the view is at event {sequence}, but events are published through {published_through}"
         ),
         Finding::Batch {
             object,
@@ -325,7 +325,7 @@ mod tests {
 ✗ b: parked: published through event 500 of 20000 since t
 ✗ c: lagging: published through event 3, but there are 5 events
 ✗ d: stale: the view is at event 3 and needs event 5; since t: a gap
-✗ e: behind: the view is at event 3, but events are published through 5
+✗ e: view-behind: the view is at event 3, but events are published through 5
 ✗ discarded batch aws/lambda/x: open since t: a view lacks events (of p)
 ✗ mapping u: Disabled: its state is Disabled (of f)
 ✗ 2 more findings

@@ -199,7 +199,7 @@ impl Report {
     ) -> Result<()> {
         let minutes = reconciler.interval.as_secs() / 60;
         let Some(last) = last else {
-            let detail = format!("it has never reported, but runs every {minutes} min");
+            let detail = format!("it has never reported; it is scheduled every {minutes} min");
             return self.find_of(
                 "reconciler",
                 &reconciler.function,
@@ -214,7 +214,8 @@ impl Report {
             age_seconds.is_some_and(|age| age <= reconcile::max_age(reconciler).as_secs());
         if !is_in_time {
             let age = shown_age(age_seconds);
-            let detail = format!("its last report is {age} old, but it runs every {minutes} min");
+            let detail =
+                format!("its last report is {age} old; it is scheduled every {minutes} min");
             self.find_of(
                 "reconciler",
                 &reconciler.function,
@@ -232,7 +233,7 @@ impl Report {
             self.not_checked(&what, "its report doesn't list them; see its gauges")?;
         }
         for report::NotRead { source, reason } in &last.not_read {
-            let reason = format!("the reconciler could not read it: {reason}");
+            let reason = format!("the reconciler could not complete this: {reason}");
             self.not_checked(source, &reason)?;
         }
         self.reconciled = Some(Reconciled {
