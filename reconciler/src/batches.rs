@@ -26,19 +26,19 @@ struct OpenBatch {
 enum StaysOpen {
     #[error(transparent)]
     Service(#[from] ServiceError),
-    #[error("the object is gone before the batch was resolved")]
+    #[error("the object was deleted before the batch was resolved; dismiss the batch")]
     Gone,
     #[error(transparent)]
     Invalid(#[from] crate::discarded::InvalidObject),
-    #[error("{0} is no function of this deployment")]
+    #[error("{0} is not the translator, projector or archiver of this deployment")]
     UnknownFunction(String),
-    #[error("{0}'s mapping doesn't deliver, so nothing is done in its place")]
+    #[error("{0}'s mapping isn't enabled or can't be read, so the batch isn't repaired")]
     NotPermitted(String),
-    #[error("{0} did not complete the batch again")]
+    #[error("{0} was invoked with the batch again and did not complete it")]
     NotCompleted(String),
-    #[error("{count} of its aggregates have events that are not {done}")]
+    #[error("{count} aggregates of the batch have events that are not {done}")]
     NotIncluded { count: usize, done: &'static str },
-    #[error("the time of the run was over before it was examined")]
+    #[error("the run's time was spent before the batch was examined")]
     OutOfTime,
 }
 
@@ -79,7 +79,7 @@ where
                 let item = state.to_item(batch.since, self.now());
                 let put = self.services.put_item(state::BATCH, &batch.object, item);
                 if let Err(error) = put.await {
-                    found.service_failed("the state of a discarded batch, to be stored", &error);
+                    found.service_failed("storing the state of a discarded batch", &error);
                 }
             }
             let Err(error) = repaired else {

@@ -28,7 +28,7 @@ pub struct DiscardedBatch {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidObject {
     /// It isn't JSON.
-    #[error("the object is no JSON")]
+    #[error("the object isn't JSON")]
     NotJson,
     /// A member is missing, or has another form than Lambda documents.
     #[error("the object's {0} can't be read")]

@@ -23,8 +23,8 @@ const RESULTS_WITHOUT_ERROR: [&str; 2] = ["OK", "No records processed"];
 /// Whether a mapping's last processing result says that something failed.
 fn has_failed(mapping: &Mapping) -> bool {
     let is_error = |result: &str| {
-        let is_known = |known: &&str| result.starts_with(*known);
-        !RESULTS_WITHOUT_ERROR.iter().any(|known| is_known(&known))
+        let mut without_error = RESULTS_WITHOUT_ERROR.iter();
+        !without_error.any(|known| result.starts_with(known))
     };
     mapping.last_result.as_deref().is_some_and(is_error)
 }
@@ -58,7 +58,7 @@ pub fn unhealthy(
                 format!("its state is {}", mapping.state)
             } else if has_failed(mapping) && failed_before.contains(&mapping.id) {
                 let result = mapping.last_result.as_deref().unwrap_or_default();
-                format!("its last result is \"{result}\", and the run before found an error too")
+                format!("its last result is \"{result}\"; the previous run found an error too")
             } else {
                 return None;
             };
@@ -77,7 +77,7 @@ pub fn unhealthy(
                     state: "Missing".to_owned(),
                     last_result: None,
                 },
-                reason: "there is no mapping of this function on its stream".to_owned(),
+                reason: "this function has no mapping on its stream".to_owned(),
             });
         }
     }

@@ -128,6 +128,7 @@ where
             Ok(item) => Position::read(&item.unwrap_or_default(), SEGMENTS),
             Err(error) => {
                 found.service_failed("the pass's position", &error);
+                found.gauges.views_stale = None;
                 return Pass::default();
             }
         };
@@ -143,7 +144,7 @@ where
                 .await
         }));
         for outcome in examined.await {
-            position.aggregates += outcome.examined;
+            position.aggregates += outcome.aggregates;
             unfinished.extend(outcome.verdicts);
             if let Err(error) = outcome.result {
                 found.service_failed("the pass over all aggregates", &error);
@@ -163,7 +164,7 @@ where
             .services
             .put_item(state::PROGRESS, state::PASS, position.to_item());
         if let Err(error) = put.await {
-            found.service_failed("the pass's position, to be stored", &error);
+            found.service_failed("storing the pass's position", &error);
         }
         Pass {
             started_at: position.started_at.map(time),
@@ -217,7 +218,7 @@ where
             if !is_reserved_id(&id) {
                 match self.examine(&id, listed).await {
                     Ok(verdict) => {
-                        examined.examined += 1;
+                        examined.aggregates += 1;
                         if verdict != Verdict::Fine {
                             examined.verdicts.insert(id.clone(), verdict);
                         }
@@ -300,7 +301,7 @@ where
                 _ => Ok(()),
             };
             if let Err(error) = repaired {
-                found.service_failed("an aggregate, to be repaired", &error);
+                found.service_failed("repairing an aggregate", &error);
             }
         }
     }
@@ -401,7 +402,7 @@ where
                 }
             };
             if let Err(error) = stored {
-                found.service_failed("an open aggregate, to be stored", &error);
+                found.service_failed("storing an open aggregate", &error);
             }
         }
         if is_read {
@@ -438,7 +439,7 @@ where
 
 /// How far the pass came in a segment in one run.
 struct Examined {
-    examined: u64,
+    aggregates: u64,
     verdicts: BTreeMap<String, Verdict>,
     result: Result<(), ServiceError>,
 }
@@ -446,7 +447,7 @@ struct Examined {
 impl Default for Examined {
     fn default() -> Self {
         Self {
-            examined: 0,
+            aggregates: 0,
             verdicts: BTreeMap::new(),
             result: Ok(()),
         }

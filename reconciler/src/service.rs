@@ -72,7 +72,11 @@ pub(crate) struct Permitted {
 impl Found {
     pub(crate) fn not_read(&mut self, source: &str, reason: impl std::fmt::Display) {
         let reason = cut(&reason.to_string());
-        tracing::error!(source, reason, "a source could not be read completely");
+        tracing::error!(
+            source,
+            reason,
+            "an operation of the run failed; the next run retries it"
+        );
         self.not_read.push(NotRead {
             source: source.to_owned(),
             reason,
@@ -131,7 +135,7 @@ where
             .measure(request_id, &report.gauges.metrics());
         self.store(&report).await;
         if let Err(error) = self.services.release(request_id).await {
-            tracing::warn!(error = %Chain(&error), "the lease could not be given back; it ends by itself");
+            tracing::warn!(error = %Chain(&error), "the lease could not be released; it expires");
         }
         Ok(Run::Done(Box::new(report)))
     }
@@ -191,7 +195,7 @@ where
         let failed_before = match self.stored_failing().await {
             Ok(failed_before) => failed_before,
             Err(error) => {
-                found.service_failed("the mappings' results in the run before", &error);
+                found.service_failed("the mappings' results of the previous run", &error);
                 Vec::new()
             }
         };
@@ -247,7 +251,7 @@ where
             .services
             .put_item(state::PROGRESS, state::FAILING_MAPPINGS, item);
         if let Err(error) = put.await {
-            found.service_failed("the mappings' results, to be stored", &error);
+            found.service_failed("storing the mappings' results", &error);
         }
     }
 

@@ -61,7 +61,10 @@ where
                 Ok(marked) => ids.extend(marked),
                 Err(error) => {
                     is_read = false;
-                    found.service_failed(&format!("the {} index", <&str>::from(marker)), &error);
+                    found.service_failed(
+                        &format!("the index of {} aggregates", <&str>::from(marker)),
+                        &error,
+                    );
                 }
             }
         }

@@ -30,9 +30,9 @@ pub(crate) enum NotRepaired {
     Service(#[from] ServiceError),
     #[error("the projector did not complete the events")]
     NotCompleted,
-    #[error("an event before the view's next one can't be read, or can't be encoded")]
+    #[error("the view, or an event that it needs, can't be read or encoded")]
     Unreadable,
-    #[error("the time of the run was over")]
+    #[error("the run's time was spent")]
     OutOfTime,
 }
 
@@ -110,7 +110,7 @@ where
         let ids = match self.marked(Marker::Stale).await {
             Ok(ids) => ids,
             Err(error) => {
-                found.service_failed("the stale index", &error);
+                found.service_failed("the index of stale views", &error);
                 return BTreeSet::new();
             }
         };
