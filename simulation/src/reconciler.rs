@@ -21,6 +21,7 @@ use millrace_reconciler::ports::{
 };
 use millrace_reconciler::report::{Finding, Report};
 use millrace_reconciler::service::FunctionNames;
+use millrace_reconciler::state::{self, BatchState};
 use millrace_runtime::ServiceError;
 use serde_json::{Value, json};
 
@@ -182,6 +183,17 @@ pub(crate) fn nothing_is_silent(world: &mut World) {
     if report.findings_omitted > 0 {
         return;
     }
+    let is_ended = |object: &String| {
+        let key = (state::BATCH.to_owned(), object.clone());
+        let item = world.reconciler.items.get(&key);
+        item.is_some_and(|item| BatchState::read(item) != BatchState::Open)
+    };
+    let mut objects = world.reconciler.objects.keys();
+    let silent = objects.find(|object| !is_ended(object) && !is_batch_named(&report, object));
+    if let Some(object) = silent {
+        let what = format!("the discarded batch {object} isn't resolved, and not reported");
+        return world.violated("4", what);
+    }
     for id in world.events.ids() {
         if world.damaged_views.contains(&id) || is_reported(world, &report, &id) {
             continue;
@@ -202,6 +214,11 @@ pub(crate) fn nothing_is_silent(world: &mut World) {
             return world.violated("4", what);
         }
     }
+}
+
+fn is_batch_named(report: &Report, key: &str) -> bool {
+    let mut findings = report.findings.iter();
+    findings.any(|finding| matches!(finding, Finding::Batch { object, .. } if object == key))
 }
 
 fn is_reported(world: &World, report: &Report, aggregate: &str) -> bool {
@@ -281,20 +298,17 @@ impl Tables for Services {
         after: Option<&str>,
     ) -> Result<Option<String>, ServiceError> {
         self.read("Scan of one row", |world| {
-            let in_segment = |id: &String| hash(id) % SEGMENTS == segment;
-            let follows = |id: &String| after.is_none_or(|after| id.as_str() > after);
-            let rows = world.events.all();
-            let ids = rows.map(|row| text(row, row::ID));
-            ids.filter(|id| in_segment(id) && follows(id) && !is_reserved_id(id))
-                .min()
+            let mut ids = world.events.ids_after(after);
+            let next = ids.find(|id| hash(id) % SEGMENTS == segment && !is_reserved_id(id));
+            next.cloned()
         })
         .await
     }
 
     async fn newest_row(&self, aggregate: &str) -> Result<Option<Attributes>, ServiceError> {
         self.read("Query of the newest row", |world| {
-            let rows = world.visible_rows(aggregate);
-            rows.last().map(|(_, row)| row.clone())
+            let mut rows = world.visible_rows(aggregate);
+            rows.next_back().map(|(_, row)| row.clone())
         })
         .await
     }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use millrace_core::{Attribute, Attributes, row};
@@ -139,6 +140,17 @@ impl EventsTable {
         let mut ids: Vec<String> = ids.filter(|id| *id != SETTINGS_ID).cloned().collect();
         ids.dedup();
         ids
+    }
+
+    /// The ids that follow `after`, each once, in order.
+    pub(crate) fn ids_after(&self, after: Option<&str>) -> impl Iterator<Item = &String> {
+        let mut from = after.map(|id| (id.to_owned(), u64::MAX));
+        std::iter::from_fn(move || {
+            let from_key = from.take().map_or(Bound::Unbounded, Bound::Excluded);
+            let ((id, _), _) = self.rows.range((from_key, Bound::Unbounded)).next()?;
+            from = Some((id.clone(), u64::MAX));
+            Some(id)
+        })
     }
 
     pub(crate) fn shard_key(&self, change: &Change) -> String {
