@@ -756,9 +756,9 @@ async fn progress_within_a_spent_budget_is_kept() {
 async fn a_long_history_is_published_in_portions() {
     let services = services();
     services.world().page_rows = 100;
-    let rows = services.append("a", &history(1_900));
+    let rows = services.append("a", &history(1_950));
     assert!(through(services.translate(&rows[rows.len() - 1..]).await));
-    assert_eq!(services.sequences("a"), dense(1_900));
+    assert_eq!(services.sequences("a"), dense(1_950));
 }
 
 /// Together they have twice the bytes that a batch may hold ready; each has fewer events than a run.
@@ -805,11 +805,11 @@ async fn a_block_is_saved_once_while_others_have_a_long_way() {
     let services = services();
     services.world().page_rows = 100;
     services.append("a", &history(5));
-    let mut rows = services.append("b", &history(1_900));
+    let mut rows = services.append("b", &history(1_950));
     let news = [damage(&services, "a", 4), rows.remove(rows.len() - 1)];
     let outcome = services.translate(&news).await;
     assert_eq!((outcome.resume_at, outcome.blocked), (None, 1));
-    assert_eq!(services.sequences("b"), dense(1_900));
+    assert_eq!(services.sequences("b"), dense(1_950));
 }
 
 #[tokio::test(start_paused = true)]
