@@ -420,7 +420,7 @@ reconciled in 1.2 s: 9 open, 1 not read"
         assert!(error.contains("no permission"), "{error}");
         let other = answers(json!({"findings": 3}), None);
         let error = invoked(&[&other]).await.expect_err("no report").to_string();
-        assert!(error.contains("no report"), "{error}");
+        assert!(error.contains("isn't a report"), "{error}");
     }
 
     async fn stored(item: Option<HashMap<String, AttributeValue>>) -> Result<Option<Report>> {
