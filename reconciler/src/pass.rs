@@ -67,11 +67,19 @@ impl Standing {
     }
 
     fn verdict(&self, now: Timestamp) -> Verdict {
-        // A suspended aggregate is reported as such; the newest row of one without any can't be ahead.
-        let (Some(events), None) = (self.events, self.suspension()) else {
+        // A suspended aggregate is reported as such.
+        if self.suspension().is_some() {
             return Verdict::Fine;
-        };
+        }
         let published = self.published_through();
+        let Some(events) = self.events else {
+            // Publishing finds out what the row is.
+            return if self.is_young(now) {
+                Verdict::Fine
+            } else {
+                Verdict::Lagging
+            };
+        };
         if self.cursor.is_ok() && published > events {
             return Verdict::Ahead;
         }

@@ -332,6 +332,25 @@ fn a_row_that_is_repaired_in_place_is_published_without_another_event() {
 }
 
 #[test]
+fn a_newest_row_whose_version_cannot_be_read_is_found_and_reported() {
+    in_virtual_time(async {
+        let fixture = Fixture::new();
+        let rows = fixture.append("a", &history(2));
+        fixture.translate("a", rows).await;
+        fixture.project("a", &[]);
+        let mut row = fixture.rows("a").pop().expect("a row");
+        row.insert("Version".to_owned(), Attribute::Number("4.5".to_owned()));
+        let mut world = fixture.services.world();
+        let rows = world.table.get_mut("a").expect("rows");
+        rows.insert(5, row);
+        drop(world);
+        fixture.run().await;
+        let report = fixture.run().await;
+        assert!(!report.findings.is_empty(), "{report:?}");
+    });
+}
+
+#[test]
 fn an_event_whose_notification_was_lost_is_found_and_published() {
     in_virtual_time(async {
         let fixture = Fixture::new();
