@@ -129,6 +129,13 @@ impl Fixture {
             .collect()
     }
 
+    /// Puts a row into the table at a place among the others.
+    fn insert(&self, aggregate: &str, place: u64, row: Attributes) {
+        let mut world = self.services.world();
+        let rows = world.table.get_mut(aggregate).expect("rows");
+        rows.insert(place, row);
+    }
+
     /// Delivers rows to the translator.
     async fn translate(&self, aggregate: &str, rows: Vec<Attributes>) {
         let inserted = rows.into_iter().enumerate();
@@ -340,10 +347,7 @@ fn a_newest_row_whose_version_cannot_be_read_is_found_and_reported() {
         fixture.project("a", &[]);
         let mut row = fixture.rows("a").pop().expect("a row");
         row.insert("Version".to_owned(), Attribute::Number("4.5".to_owned()));
-        let mut world = fixture.services.world();
-        let rows = world.table.get_mut("a").expect("rows");
-        rows.insert(5, row);
-        drop(world);
+        fixture.insert("a", 5, row);
         fixture.run().await;
         let report = fixture.run().await;
         assert!(!report.findings.is_empty(), "{report:?}");
