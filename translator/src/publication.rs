@@ -154,13 +154,19 @@ pub(crate) struct Publication<D: Domain> {
 struct Announced {
     /// The highest sequence.
     through: Sequence,
-    /// A row whose version can't be read, if there is one.
-    unreadable: Option<UnreadableVersion>,
+    /// The first row that reading the rows after the cursor may not find, if there is one.
+    misplaced: Option<Misplaced>,
 }
 
-/// A row's `Version` as stored, if it is a number.
+/// An undecodable row whose version is no event's: it was never published, wherever the cursor is.
 #[derive(Debug, Clone)]
-struct UnreadableVersion(Option<String>);
+struct Misplaced {
+    version: Option<Version>,
+    /// The row's `Version` as stored, if it is a number.
+    row: Option<String>,
+    /// Why the row can't be decoded.
+    reason: String,
+}
 
 /// What a publication is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -309,9 +315,7 @@ impl<D: Domain> Publication<D> {
         let sequences = images().filter_map(|image| image.version.map(Version::sequence));
         let announced = Announced {
             through: sequences.max().unwrap_or_default(),
-            unreadable: images()
-                .find(|image| image.version.is_none())
-                .map(|image| UnreadableVersion(image.stored_version.clone())),
+            misplaced: images().find_map(misplaced),
         };
         Self::announced(aggregate, cursor, notifications, announced, mode, now)
     }
@@ -368,6 +372,10 @@ impl<D: Domain> Publication<D> {
             queue: Queue::default(),
             counters: Counters::default(),
         };
+        if matches!(&publication.stored.suspended, Some(Suspension::Blocked(block)) if !block.is_cursor_ahead())
+        {
+            publication.examine_misplaced(now);
+        }
         let is_parked = publication.stored.parked().is_some();
         let announced = publication.announced.through;
         let pending = announced.get().saturating_sub(begin.get());
@@ -379,12 +387,33 @@ impl<D: Domain> Publication<D> {
         Ok(publication)
     }
 
-    /// Suspends publication, and announces the events of the notifications in the marker. A notification
-    /// whose version can't be read has no place in the marker: it blocks the aggregate, so that its row is
-    /// not forgotten.
+    /// Reads a misplaced row of the notifications before anything else, instead of taking the notification:
+    /// the rows after the cursor may not include it. The block that the cursor contains is found again,
+    /// because its row does follow the cursor.
+    fn examine_misplaced(&mut self, now: Timestamp) {
+        let Some(Misplaced { row, reason, .. }) = self.misplaced() else {
+            return;
+        };
+        let block = self.block_since(self.next, row, reason, now);
+        self.phase = match block.row.clone() {
+            Some(row) => Phase::ExamineBlock { block, row },
+            None => Phase::Blocked(block),
+        };
+    }
+
+    /// The misplaced row, unless reading the rows after the cursor will find it.
+    fn misplaced(&self) -> Option<Misplaced> {
+        let misplaced = self.announced.misplaced.clone()?;
+        let is_found = misplaced
+            .version
+            .is_some_and(|version| self.is_beyond(version));
+        (!is_found).then_some(misplaced)
+    }
+
+    /// Suspends publication, and announces the events of the notifications in the marker. The marker has no
+    /// place for a misplaced row: it blocks the aggregate, so that it is not forgotten.
     fn park(&mut self, now: Timestamp) {
-        if let Some(UnreadableVersion(row)) = self.announced.unreadable.clone() {
-            let reason = "the version of a row can't be read".to_owned();
+        if let Some(Misplaced { row, reason, .. }) = self.misplaced() {
             self.set_block(self.next, row, reason, now);
             return;
         }
@@ -458,6 +487,9 @@ impl<D: Domain> Publication<D> {
         )?;
         if let Phase::Publish(source) = &mut restarted.phase {
             *source = Source::AllRows;
+        }
+        if !matches!(restarted.phase, Phase::Blocked(_) | Phase::Parked(_)) {
+            restarted.examine_misplaced(now);
         }
         if self.announced.through > Sequence::NONE {
             restarted.highest_duplicate = Some(self.announced.through);
@@ -970,6 +1002,27 @@ impl<D: Domain> Publication<D> {
         self.set_block(self.next, None, reason, now);
     }
 
+    /// A block that begins now, or, if the cursor contains the same one, as long ago as that.
+    fn block_since(
+        &self,
+        sequence: Sequence,
+        row: Option<String>,
+        reason: String,
+        now: Timestamp,
+    ) -> Block {
+        let block = Block {
+            sequence,
+            row,
+            reason,
+            since: now,
+        };
+        let same = self.stored.blocked().cloned().filter(|before| {
+            (before.sequence, &before.row, &before.reason)
+                == (block.sequence, &block.row, &block.reason)
+        });
+        same.unwrap_or(block)
+    }
+
     fn set_block(
         &mut self,
         sequence: Sequence,
@@ -977,19 +1030,20 @@ impl<D: Domain> Publication<D> {
         reason: String,
         now: Timestamp,
     ) {
-        let block = Block {
-            sequence,
-            row,
-            reason,
-            since: now,
-        };
-        // The same block as before is as old as before.
-        let same = self.stored.blocked().cloned().filter(|before| {
-            (before.sequence, &before.row, &before.reason)
-                == (block.sequence, &block.row, &block.reason)
-        });
-        self.phase = Phase::Blocked(same.unwrap_or(block));
+        self.phase = Phase::Blocked(self.block_since(sequence, row, reason, now));
     }
+}
+
+fn misplaced<D: Domain>(image: &RowImage<D>) -> Option<Misplaced> {
+    let error = image.row.as_ref().err()?;
+    image
+        .version
+        .is_none_or(Version::is_snapshot)
+        .then(|| Misplaced {
+            version: image.version,
+            row: image.stored_version.clone(),
+            reason: error.to_string(),
+        })
 }
 
 /// An event's envelope, and the context's columns if they changed.

@@ -435,6 +435,77 @@ async fn a_row_whose_version_is_no_whole_number_blocks_behind_the_others() {
     assert_eq!(services.sequences("a"), dense(5));
 }
 
+/// An aggregate's rows, and among them an undecodable one whose version is no event's.
+fn misplaced(version: &str, events: i64) -> (TestServices<Accounts>, Vec<Attributes>, Attributes) {
+    let services = services();
+    let rows = services.append("a", &history(events));
+    let mut odd = rows[2].clone();
+    odd.insert("Version".into(), Attribute::Number(version.into()));
+    odd.insert("Type".into(), Attribute::text("REFUND"));
+    {
+        let mut world = services.world();
+        if let Ok(version) = version.parse() {
+            let rows = world.table.get_mut("a").expect("rows");
+            rows.insert(version, odd.clone());
+        } else {
+            let place = ("a".into(), version.into());
+            world.odd_rows.insert(place, odd.clone());
+        }
+    }
+    (services, rows, odd)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_misplaced_row_behind_a_cursor_that_another_invocation_advanced_blocks() {
+    for version in ["2", "2.5"] {
+        let (services, _, odd) = misplaced(version, 3);
+        let theirs = Cursor {
+            published_through: Sequence::new(3).expect("valid"),
+            ..Cursor::default()
+        };
+        services.world().overtaken = Some(theirs);
+        let outcome = services.translate(&[odd]).await;
+        assert_eq!(outcome.resume_at, None);
+        let cursor = services.cursor("a");
+        assert_eq!(cursor.published_through.get(), 3);
+        let block = cursor.blocked().expect("blocked");
+        assert_eq!(block.row.as_deref(), Some(version));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_misplaced_row_of_a_blocked_aggregate_is_not_forgotten() {
+    for version in ["2", "2.5"] {
+        let (services, rows, odd) = misplaced(version, 5);
+        take(&services, "a", 5);
+        let blocked = Cursor {
+            published_through: Sequence::new(3).expect("valid"),
+            context: None,
+            suspended: Some(Suspension::Blocked(Block {
+                sequence: Sequence::new(4).expect("valid"),
+                row: None,
+                reason: "row 5 is missing, and row 6 is there".to_owned(),
+                since: Timestamp::from_unix_millis(0).expect("valid"),
+            })),
+        };
+        services
+            .world()
+            .cursors
+            .insert("a".into(), Ok(blocked.clone()));
+        assert!(through(services.translate(&[odd]).await));
+        let block = services.cursor("a").blocked().cloned().expect("blocked");
+        assert_eq!(block.row.as_deref(), Some(version));
+
+        // Once it is gone, the block of before is found again.
+        services.world().odd_rows.clear();
+        take(&services, "a", 2);
+        assert!(through(services.translate(&rows[5..]).await));
+        let block = services.cursor("a").blocked().cloned().expect("blocked");
+        let before = blocked.blocked().expect("blocked");
+        assert_eq!((&block.row, &block.reason), (&before.row, &before.reason));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_id_that_can_be_no_partition_key_blocks() {
     let services = services();
