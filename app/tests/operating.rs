@@ -246,7 +246,16 @@ impl Operator {
         let records: Vec<Value> = (1..=versions)
             .map(|version| {
                 let keys = json!({"Id": {"S": id}, "Version": {"N": version.to_string()}});
-                json!({"eventName": "INSERT", "dynamodb": {"Keys": keys}})
+                json!({
+                    "eventID": version.to_string(), "eventName": "INSERT", "eventVersion": "1.1",
+                    "eventSource": "aws:dynamodb", "awsRegion": "us-east-1",
+                    "eventSourceARN": "arn:aws:dynamodb:us-east-1:000000000000:table/events/stream/1",
+                    "dynamodb": {
+                        "ApproximateCreationDateTime": 1_800_000_000, "Keys": keys, "NewImage": keys,
+                        "SequenceNumber": version.to_string(), "SizeBytes": 100,
+                        "StreamViewType": "NEW_IMAGE",
+                    },
+                })
             })
             .collect();
         let content = json!({

@@ -119,9 +119,9 @@ export class Reconciler extends Construct {
       // https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html
       reason: 'ListEventSourceMappings knows no resources: it is allowed for every mapping, or not at all.',
     });
-    // The projector gets the events that a view misses, and both get their discarded batches again. The
+    // Each function gets its discarded batches again, and the projector the events that a view misses. The
     // function's own ARN is enough for that, where CDK's method adds every version and alias, by a wildcard.
-    const repairing = [projection.projector, lake.archiver];
+    const repairing = [domainStream.translator, projection.projector, lake.archiver];
     handler.addToRolePolicy(
       new iam.PolicyStatement({
         actions: ['lambda:InvokeFunction'],

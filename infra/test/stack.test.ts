@@ -238,6 +238,7 @@ describe.each([
       DiscardedBatchesBucket: ['s3:ListBucket'],
       'DiscardedBatchesBucket/aws/lambda/*': ['s3:GetObject'],
       '*': ['lambda:ListEventSourceMappings'],
+      DomainStreamTranslatorFunction: ['lambda:InvokeFunction'],
       ProjectionProjectorFunction: ['lambda:InvokeFunction'],
       LakeArchiverFunction: ['lambda:InvokeFunction'],
     });

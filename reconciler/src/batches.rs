@@ -21,6 +21,15 @@ struct OpenBatch {
     is_stored: bool,
 }
 
+/// What a function does with the events of its batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display)]
+#[strum(serialize_all = "lowercase")]
+enum Outcome {
+    Published,
+    Projected,
+    Archived,
+}
+
 /// Why a batch stays open.
 #[derive(Debug, thiserror::Error)]
 enum StaysOpen {
@@ -36,8 +45,8 @@ enum StaysOpen {
     NotPermitted(String),
     #[error("{0} was invoked with the batch again and did not complete it")]
     NotCompleted(String),
-    #[error("{count} aggregates of the batch have events that are not {done}")]
-    NotIncluded { count: usize, done: &'static str },
+    #[error("{count} aggregates of the batch have events that are not {outcome}")]
+    NotIncluded { count: usize, outcome: Outcome },
     #[error("the run's time was spent before the batch was examined")]
     OutOfTime,
 }
@@ -153,42 +162,42 @@ where
         let content = self.services.object(object).await?;
         let batch = DiscardedBatch::read(&content.ok_or(StaysOpen::Gone)?)?;
         function.clone_from(&batch.function);
-        if batch.function == self.functions.translator {
-            self.repair_translation(&batch, permitted, budget).await
+        let (outcome, is_permitted) = if batch.function == self.functions.translator {
+            (Outcome::Published, permitted.publish)
         } else if batch.function == self.functions.projector {
-            self.repair_projection(&batch, permitted).await
+            (Outcome::Projected, permitted.project)
         } else if batch.function == self.functions.archiver {
-            self.deliver_again(&batch, permitted.archive).await
+            (Outcome::Archived, permitted.archive)
         } else {
-            Err(StaysOpen::UnknownFunction(batch.function))
-        }
-    }
-
-    async fn repair_translation(
-        &self,
-        batch: &DiscardedBatch,
-        permitted: Permitted,
-        budget: Budget,
-    ) -> Result<(), StaysOpen> {
-        if self.unpublished(batch, budget).await? == 0 {
+            return Err(StaysOpen::UnknownFunction(batch.function));
+        };
+        let is_known = batch.is_complete && outcome != Outcome::Archived;
+        if is_known && self.count_missing(&batch, outcome, budget).await? == 0 {
             return Ok(());
         }
-        if !permitted.publish {
-            return Err(StaysOpen::NotPermitted(batch.function.clone()));
-        }
-        self.publish_all(&batch.through.keys().cloned().collect(), budget)
-            .await;
-        match self.unpublished(batch, budget).await? {
+        self.deliver_again(&batch, is_permitted).await?;
+        match self.count_missing(&batch, outcome, budget).await? {
             0 => Ok(()),
-            count => Err(StaysOpen::NotIncluded {
-                count,
-                done: "published",
-            }),
+            count => Err(StaysOpen::NotIncluded { count, outcome }),
         }
     }
 
-    /// How many of the batch's aggregates have events in it that are not published.
-    async fn unpublished(
+    /// How many aggregates of the batch have events whose outcome isn't there. Of the archiver's batches,
+    /// the function's own response alone says it.
+    async fn count_missing(
+        &self,
+        batch: &DiscardedBatch,
+        outcome: Outcome,
+        budget: Budget,
+    ) -> Result<usize, ServiceError> {
+        match outcome {
+            Outcome::Published => self.count_unpublished(batch, budget).await,
+            Outcome::Projected => self.count_unprojected(batch).await,
+            Outcome::Archived => Ok(0),
+        }
+    }
+
+    async fn count_unpublished(
         &self,
         batch: &DiscardedBatch,
         budget: Budget,
@@ -205,26 +214,7 @@ where
         Ok(unpublished.count())
     }
 
-    async fn repair_projection(
-        &self,
-        batch: &DiscardedBatch,
-        permitted: Permitted,
-    ) -> Result<(), StaysOpen> {
-        if self.unprojected(batch).await? == 0 && !batch.through.is_empty() {
-            return Ok(());
-        }
-        self.deliver_again(batch, permitted.project).await?;
-        match self.unprojected(batch).await? {
-            0 => Ok(()),
-            count => Err(StaysOpen::NotIncluded {
-                count,
-                done: "projected",
-            }),
-        }
-    }
-
-    /// How many of the batch's aggregates have events in it that their view doesn't include.
-    async fn unprojected(&self, batch: &DiscardedBatch) -> Result<usize, ServiceError> {
+    async fn count_unprojected(&self, batch: &DiscardedBatch) -> Result<usize, ServiceError> {
         let mut unprojected = 0;
         for (id, through) in &batch.through {
             let item = self.services.view(id).await?;

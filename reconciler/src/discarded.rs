@@ -22,6 +22,18 @@ pub struct DiscardedBatch {
     pub payload: Value,
     /// The highest sequence of each aggregate in the batch, as far as the records say.
     pub through: BTreeMap<String, Sequence>,
+    /// Whether `through` covers every record that the function doesn't skip. Only the function itself can
+    /// handle a record whose sequence can't be read.
+    pub is_complete: bool,
+}
+
+/// What a record says.
+enum Position {
+    /// Its aggregate, and the sequence that publishing or projecting the record reaches.
+    Known(String, Sequence),
+    /// The function skips such a record.
+    Skipped,
+    Unreadable,
 }
 
 /// Why an object is no discarded batch.
@@ -53,15 +65,22 @@ impl DiscardedBatch {
         let payload: Value = payload.ok_or(InvalidObject::Member("payload"))?;
         let records = payload["Records"].as_array();
         let records = records.ok_or(InvalidObject::Member("payload.Records"))?;
-        let mut through = BTreeMap::new();
-        for (id, sequence) in records.iter().filter_map(position) {
-            let highest = through.entry(id).or_insert(Sequence::NONE);
-            *highest = sequence.max(*highest);
+        let (mut through, mut is_complete) = (BTreeMap::new(), true);
+        for record in records {
+            match position(record) {
+                Position::Known(id, sequence) => {
+                    let highest = through.entry(id).or_insert(Sequence::NONE);
+                    *highest = sequence.max(*highest);
+                }
+                Position::Skipped => {}
+                Position::Unreadable => is_complete = false,
+            }
         }
         Ok(Self {
             function: function.to_owned(),
             payload,
             through,
+            is_complete,
         })
     }
 }
@@ -73,27 +92,33 @@ pub fn function_name(arn: &str) -> Option<&str> {
     parts.nth(1).filter(|name| !name.is_empty())
 }
 
-/// The aggregate of a stream record, and the sequence that publishing or projecting it reaches.
-fn position(record: &Value) -> Option<(String, Sequence)> {
-    if let Some(data) = record["kinesis"]["data"].as_str() {
-        return event_position(&BASE64.decode(data).ok()?);
-    }
-    if record["eventName"] != "INSERT" {
-        return None;
-    }
-    let keys = &record["dynamodb"]["Keys"];
+fn position(record: &Value) -> Position {
+    let known = if let Some(data) = record["kinesis"]["data"].as_str() {
+        event_position(data)
+    } else {
+        let keys = &record["dynamodb"]["Keys"];
+        let is_reserved = keys[row::ID]["S"].as_str().is_some_and(is_reserved_id);
+        if is_reserved || record["eventName"] != "INSERT" {
+            return Position::Skipped;
+        }
+        row_position(keys)
+    };
+    known.map_or(Position::Unreadable, |(id, sequence)| {
+        Position::Known(id, sequence)
+    })
+}
+
+/// The aggregate and the sequence of a row, by its keys.
+fn row_position(keys: &Value) -> Option<(String, Sequence)> {
     let id = keys[row::ID]["S"].as_str()?;
-    if is_reserved_id(id) {
-        return None;
-    }
     let version = Attribute::Number(keys[row::VERSION]["N"].as_str()?.to_owned());
     let version = row::version(&[(row::VERSION.to_owned(), version)].into()).ok()?;
     Some((id.to_owned(), version.sequence()))
 }
 
-/// The aggregate and the sequence of a domain event.
-fn event_position(data: &[u8]) -> Option<(String, Sequence)> {
-    let event: Value = serde_json::from_slice(data).ok()?;
+/// The aggregate and the sequence of a domain event in base64.
+fn event_position(data: &str) -> Option<(String, Sequence)> {
+    let event: Value = serde_json::from_slice(&BASE64.decode(data).ok()?).ok()?;
     let sequence = event["data"]["sequence"].as_u64().and_then(Sequence::new)?;
     Some((event["subject"].as_str()?.to_owned(), sequence))
 }
@@ -137,11 +162,10 @@ mod tests {
             row("INSERT", "a", "1"),
             row("INSERT", "b", "2"),
             row("REMOVE", "c", "1"),
-            row("INSERT", "d", "1.5"),
             row("INSERT", "\u{1}millrace", "0"),
-            {"eventName": "INSERT"},
         ]});
         let batch = DiscardedBatch::read(&object(&payload)).expect("a batch");
+        assert!(batch.is_complete);
         assert_eq!(batch.function, "translator");
         assert_eq!(batch.payload, payload);
         // Version 2 is a snapshot: its event is the first.
@@ -160,6 +184,17 @@ mod tests {
         let batch = DiscardedBatch::read(&object(&payload)).expect("a batch");
         let expected = [("a".to_owned(), sequence(8)), ("b".to_owned(), sequence(1))];
         assert_eq!(batch.through, expected.into());
+        assert!(!batch.is_complete, "one record is no event");
+    }
+
+    #[test]
+    fn a_row_whose_sequence_cannot_be_read_makes_a_batch_incomplete() {
+        for unreadable in [row("INSERT", "d", "1.5"), json!({"eventName": "INSERT"})] {
+            let payload = json!({"Records": [row("INSERT", "a", "1"), unreadable]});
+            let batch = DiscardedBatch::read(&object(&payload)).expect("a batch");
+            assert!(!batch.is_complete, "{payload}");
+            assert_eq!(batch.through, [("a".to_owned(), sequence(1))].into());
+        }
     }
 
     #[test]

@@ -21,8 +21,8 @@ use crate::service::{Found, Permitted, Reconciler, share};
 use crate::state::{self, Position, SegmentPosition};
 use crate::views::sequence_of;
 
-/// How old an aggregate's newest event has to be before its lack further on counts: a younger one may be on
-/// its way. In milliseconds.
+/// How old an aggregate's newest event has to be before its lack further on counts: a younger one may still
+/// be delivered. In milliseconds.
 const GRACE_MILLIS: i64 = 5 * 60 * 1000;
 
 /// The aggregates that the indices list.
@@ -99,7 +99,7 @@ impl Standing {
         }
     }
 
-    /// Whether the newest event may still be on its way. A time in the future is no reason to wait.
+    /// Whether the newest event may still be delivered. A time in the future is no reason to wait.
     fn is_young(&self, now: Timestamp) -> bool {
         self.newest.is_some_and(|newest| {
             let age = now.unix_millis() - newest.unix_millis();
@@ -154,8 +154,8 @@ where
         for outcome in examined.await {
             position.aggregates += outcome.aggregates;
             unfinished.extend(outcome.verdicts);
-            if let Err(error) = outcome.result {
-                found.service_failed("the pass over all aggregates", &error);
+            for error in &outcome.errors {
+                found.service_failed("the pass over all aggregates", error);
             }
         }
         self.repair(&unfinished, permitted, budget, found).await;
@@ -215,7 +215,7 @@ where
             let next = match self.services.next_id(index, after).await {
                 Ok(next) => next,
                 Err(error) => {
-                    examined.result = Err(error);
+                    examined.errors.push(error);
                     break;
                 }
             };
@@ -231,8 +231,10 @@ where
                             examined.verdicts.insert(id.clone(), verdict);
                         }
                     }
+                    // What the service refuses now, it refuses in every run: the others go on.
+                    Err(error) if error.is_permanent() => examined.errors.push(error),
                     Err(error) => {
-                        examined.result = Err(error);
+                        examined.errors.push(error);
                         break;
                     }
                 }
@@ -446,18 +448,9 @@ where
 }
 
 /// How far the pass came in a segment in one run.
+#[derive(Default)]
 struct Examined {
     aggregates: u64,
     verdicts: BTreeMap<String, Verdict>,
-    result: Result<(), ServiceError>,
-}
-
-impl Default for Examined {
-    fn default() -> Self {
-        Self {
-            aggregates: 0,
-            verdicts: BTreeMap::new(),
-            result: Ok(()),
-        }
-    }
+    errors: Vec<ServiceError>,
 }

@@ -195,7 +195,7 @@ pub trait Store: Send + Sync {
     /// whether the lease is this owner's.
     ///
     /// # Errors
-    /// [`ServiceError`]: the lease may be taken. It ends by itself.
+    /// [`ServiceError`]: the lease may be taken. It expires.
     fn acquire(
         &self,
         owner: &str,
@@ -206,7 +206,7 @@ pub trait Store: Send + Sync {
     /// Gives the lease back, if this owner has it.
     ///
     /// # Errors
-    /// [`ServiceError`]: the lease may be unchanged. It ends by itself.
+    /// [`ServiceError`]: the lease may be unchanged. It expires.
     fn release(&self, owner: &str) -> impl Future<Output = Result<(), ServiceError>> + Send;
 
     /// An item, read consistently.

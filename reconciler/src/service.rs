@@ -70,8 +70,8 @@ pub(crate) struct Permitted {
 }
 
 impl Found {
-    pub(crate) fn not_read(&mut self, source: &str, reason: impl std::fmt::Display) {
-        let reason = cut(&reason.to_string());
+    pub(crate) fn service_failed(&mut self, source: &str, error: &ServiceError) {
+        let reason = cut(&Chain(error).to_string());
         tracing::error!(
             source,
             reason,
@@ -81,10 +81,6 @@ impl Found {
             source: source.to_owned(),
             reason,
         });
-    }
-
-    pub(crate) fn service_failed(&mut self, source: &str, error: &ServiceError) {
-        self.not_read(source, Chain(error));
     }
 }
 
@@ -110,8 +106,7 @@ where
     /// named in the report.
     ///
     /// # Errors
-    /// [`ServiceError`] if the lease could not be taken or a dismissal not be stored. The lease of a run
-    /// that fails ends by itself.
+    /// [`ServiceError`] if the lease could not be taken.
     pub async fn run(
         &self,
         request_id: &str,
@@ -119,16 +114,12 @@ where
         budget: Budget,
     ) -> Result<Run, ServiceError> {
         let started = self.now();
-        let until = after(started, budget.left() + LEASE_MARGIN);
+        let until = time_after(started, budget.left() + LEASE_MARGIN);
         if !self.services.acquire(request_id, started, until).await? {
             tracing::info!("another run is under way");
             return Ok(Run::LeaseHeld);
         }
-        for object in dismissed {
-            let item = BatchState::Dismissed.to_item(started, started);
-            self.services.put_item(state::BATCH, object, item).await?;
-        }
-        let (found, pass) = self.reconcile(budget).await;
+        let (found, pass) = self.reconcile(dismissed, budget).await;
         let report = self.report(request_id, started, found, pass);
         self.translator
             .ambient
@@ -140,8 +131,15 @@ where
         Ok(Run::Done(Box::new(report)))
     }
 
-    async fn reconcile(&self, budget: Budget) -> (Found, Pass) {
+    async fn reconcile(&self, dismissed: &[String], budget: Budget) -> (Found, Pass) {
         let mut found = Found::default();
+        for object in dismissed {
+            let item = BatchState::Dismissed.to_item(self.now(), self.now());
+            let put = self.services.put_item(state::BATCH, object, item);
+            if let Err(error) = put.await {
+                found.service_failed("dismissing a discarded batch", &error);
+            }
+        }
         let permitted = self.check_mappings(&mut found).await;
         let suspended = self.reconcile_suspended(permitted, share(budget, 0.4), &mut found);
         let suspended = suspended.instrument(info_span!("suspended")).await;
@@ -287,7 +285,7 @@ where
 }
 
 /// A time this much later.
-fn after(time: Timestamp, by: Duration) -> Timestamp {
+fn time_after(time: Timestamp, by: Duration) -> Timestamp {
     let millis = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
     Timestamp::from_unix_millis(time.unix_millis().saturating_add(millis)).unwrap_or(time)
 }

@@ -33,6 +33,8 @@ pub struct Contents {
     pub invocations: Vec<(String, Value)>,
     /// Aggregates that no index lists, because a previous release has marked them.
     pub unlisted: Vec<String>,
+    /// Aggregates whose newest row the service refuses to read.
+    pub refused: Vec<String>,
     /// The names of the methods whose calls fail.
     pub failing: Vec<&'static str>,
     /// How many aggregates the pass has enumerated.
@@ -91,7 +93,7 @@ fn page<T: Clone>(list: &[T], is_after: impl Fn(&T) -> bool, limit: usize) -> (V
 impl<D, F> Tables for MemoryServices<'_, D, F>
 where
     D: Domain + Clone,
-    F: Fn(&str, &Value) -> Option<Value> + Send + Sync,
+    F: Send + Sync,
 {
     async fn marked(
         &self,
@@ -157,7 +159,14 @@ where
     }
 
     async fn newest_row(&self, aggregate: &str) -> Result<Option<Attributes>, ServiceError> {
-        drop(self.call("newest_row")?);
+        let is_refused = self
+            .call("newest_row")?
+            .refused
+            .iter()
+            .any(|id| id == aggregate);
+        if is_refused {
+            return Err(ServiceError::permanent("a simulated call", "refused"));
+        }
         let world = self.translator.world();
         let rows = world.table.get(aggregate);
         Ok(rows.and_then(|rows| rows.values().next_back().cloned()))
@@ -167,7 +176,7 @@ where
 impl<D, F> Views for MemoryServices<'_, D, F>
 where
     D: Domain,
-    F: Fn(&str, &Value) -> Option<Value> + Send + Sync,
+    F: Send + Sync,
 {
     async fn view(&self, aggregate: &str) -> Result<Option<Attributes>, ServiceError> {
         drop(self.call("view")?);
@@ -185,10 +194,11 @@ where
     }
 }
 
-impl<D, F> Functions for MemoryServices<'_, D, F>
+impl<D, F, T> Functions for MemoryServices<'_, D, F>
 where
     D: Domain,
-    F: Fn(&str, &Value) -> Option<Value> + Send + Sync,
+    F: Fn(String, Value) -> T + Send + Sync,
+    T: Future<Output = Option<Value>> + Send,
 {
     async fn mappings(&self, source: Source) -> Result<Vec<Mapping>, ServiceError> {
         let contents = self.call("mappings")?;
@@ -200,19 +210,17 @@ where
     }
 
     async fn invoke(&self, function: &str, payload: &Value) -> Result<Value, ServiceError> {
-        let mut contents = self.call("invoke")?;
-        contents
-            .invocations
-            .push((function.to_owned(), payload.clone()));
-        drop(contents);
-        (self.invoke)(function, payload).ok_or_else(lost_call)
+        let invocation = (function.to_owned(), payload.clone());
+        self.call("invoke")?.invocations.push(invocation);
+        let response = (self.invoke)(function.to_owned(), payload.clone());
+        response.await.ok_or_else(lost_call)
     }
 }
 
 impl<D, F> FailureBucket for MemoryServices<'_, D, F>
 where
     D: Domain,
-    F: Fn(&str, &Value) -> Option<Value> + Send + Sync,
+    F: Send + Sync,
 {
     async fn objects(&self, after: Option<&str>) -> Result<ObjectPage, ServiceError> {
         let contents = self.call("objects")?;
@@ -245,7 +253,7 @@ where
 impl<D, F> Store for MemoryServices<'_, D, F>
 where
     D: Domain,
-    F: Fn(&str, &Value) -> Option<Value> + Send + Sync,
+    F: Send + Sync,
 {
     async fn acquire(
         &self,

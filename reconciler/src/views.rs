@@ -7,9 +7,11 @@ use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use millrace_core::{Attributes, Domain, Envelope, Sequence, StoredRow, StoredRowOf, view};
+use millrace_core::{
+    Attributes, Domain, Envelope, Sequence, StoredRow, StoredRowOf, Version, view,
+};
 use millrace_projector::stale::Stale;
-use millrace_runtime::{Ambient, Budget, Chain, ServiceError};
+use millrace_runtime::{Ambient, Budget, Chain, ServiceError, isolated};
 use millrace_translator::ports::{CursorStore, EventRows, Publisher};
 use serde_json::{Value, json};
 
@@ -72,6 +74,46 @@ fn record(aggregate: &str, sequence: Sequence, data: &[u8]) -> Value {
             "data": BASE64.encode(data),
             "approximateArrivalTimestamp": 0.0,
         },
+    })
+}
+
+/// A row as it is read for a view.
+struct Read {
+    version: Version,
+    /// `None` if the row is a snapshot.
+    sequence: Option<Sequence>,
+    /// The event as it was published, if the view lacks it.
+    data: Option<Vec<u8>>,
+}
+
+/// Reads a row whose events before it are folded into `context`; `None` if the row can't be read or its
+/// event not be encoded.
+fn read_row<D: Domain>(
+    domain: &D,
+    context: &mut D::Context,
+    row: &Attributes,
+    after: Sequence,
+) -> Option<Read> {
+    let row = StoredRowOf::<D>::read(domain, row).ok()?;
+    let version = row.version();
+    let StoredRow::Event(event) = row else {
+        return Some(Read {
+            version,
+            sequence: None,
+            data: None,
+        });
+    };
+    let sequence = event.sequence();
+    let envelope = Envelope::publish::<D>(context, &event);
+    let data = if sequence > after {
+        Some(envelope?.to_bytes::<D>().ok()?)
+    } else {
+        None
+    };
+    Some(Read {
+        version,
+        sequence: Some(sequence),
+        data,
     })
 }
 
@@ -179,9 +221,12 @@ where
             return Ok(());
         };
         let through = cursor.published_through;
+        if after >= through {
+            return Ok(());
+        }
         let (mut context, mut last_row) = (D::Context::default(), None);
-        let mut events = Events::default();
-        loop {
+        let (mut events, mut reached) = (Events::default(), Sequence::NONE);
+        'pages: loop {
             if budget.left().is_zero() {
                 return Err(NotRepaired::OutOfTime);
             }
@@ -191,35 +236,37 @@ where
                 .page(id, last_row, None, MAX_EVENTS)
                 .await?;
             for row in &page.rows {
-                let row = StoredRowOf::<D>::read(&self.translator.domain, row);
-                let row = row.map_err(|_| NotRepaired::Unreadable)?;
-                last_row = Some(row.version());
-                let StoredRow::Event(event) = row else {
+                let domain = &self.translator.domain;
+                let read = isolated(|| read_row(domain, &mut context, row, after));
+                let Ok(Some(read)) = read else {
+                    break 'pages;
+                };
+                last_row = Some(read.version);
+                let Some(sequence) = read.sequence else {
                     continue;
                 };
-                let sequence = event.sequence();
-                if sequence > through {
-                    break;
-                }
-                let envelope = Envelope::publish::<D>(&mut context, &event);
-                if sequence > after {
-                    let envelope = envelope.ok_or(NotRepaired::Unreadable)?;
-                    let data = envelope.to_bytes::<D>();
-                    events.push(id, sequence, &data.map_err(|_| NotRepaired::Unreadable)?);
+                if let Some(data) = read.data {
+                    events.push(id, sequence, &data);
                 }
                 if events.is_full() {
                     self.project(std::mem::take(&mut events)).await?;
                 }
+                reached = sequence;
+                if reached >= through {
+                    break 'pages;
+                }
             }
-            let reached = last_row.map_or(Sequence::NONE, millrace_core::Version::sequence);
-            if !page.more || reached >= through {
+            if !page.more {
                 break;
             }
         }
-        if events.records.is_empty() {
-            return Ok(());
+        if !events.records.is_empty() {
+            self.project(events).await?;
         }
-        self.project(events).await
+        if reached < through {
+            return Err(NotRepaired::Unreadable);
+        }
+        Ok(())
     }
 
     async fn project(&self, events: Events) -> Result<(), NotRepaired> {

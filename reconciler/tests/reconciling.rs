@@ -3,9 +3,6 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use futures_util::FutureExt as _;
 use lambda_runtime::{Context, LambdaEvent};
 use millrace_core::{Attribute, Attributes, Sequence, Timestamp};
 use millrace_domain::money::{Amount, Currency};
@@ -18,14 +15,14 @@ use millrace_reconciler::service::{FunctionNames, Reconciler, Run};
 use millrace_reconciler::state::{self, BatchState};
 use millrace_reconciler::testing::{Contents, MemoryServices, completed};
 use millrace_runtime::metrics::Metric;
-use millrace_runtime::testing::{TestAmbient, in_virtual_time};
+use millrace_runtime::testing::{TestAmbient, in_virtual_time, kinesis_event};
 use millrace_runtime::{Ambient as _, Budget};
 use millrace_translator::notification::InsertedRow;
 use millrace_translator::service::Translator;
 use millrace_translator::testing::TestServices;
 use serde_json::{Value, json};
 
-/// Longer than an event may be on its way.
+/// Longer than the reconciler waits for an event's delivery.
 const LATER: i64 = 10 * 60 * 1000;
 
 struct Fixture {
@@ -151,54 +148,57 @@ impl Fixture {
     }
 
     /// Delivers the records of the stream to the projector, but those of these sequences.
-    fn project(&self, aggregate: &str, without: &[u64]) {
+    async fn project(&self, aggregate: &str, without: &[u64]) {
         let payload = self.stream_payload(aggregate, without);
-        self.invoke("projector", &payload);
+        self.invoke("projector", payload).await;
     }
 
     /// The records of the stream, as an event of the projector.
     fn stream_payload(&self, aggregate: &str, without: &[u64]) -> Value {
         let world = self.services.world();
         let records = world.stream.iter();
-        let records: Vec<Value> = records
+        let records = records
             .filter(|record| record.partition_key == aggregate)
             .filter(|record| {
                 let event: Value = serde_json::from_slice(&record.data).expect("JSON");
                 !without.contains(&event["data"]["sequence"].as_u64().expect("a number"))
             })
-            .map(|record| {
-                let data = BASE64.encode(&record.data);
-                json!({"awsRegion": "", "eventID": "", "eventName": "", "eventSource": "",
-                    "eventSourceARN": "", "eventVersion": "", "invokeIdentityArn": "",
-                    "kinesis": {"partitionKey": aggregate, "sequenceNumber": "1", "data": data,
-                        "kinesisSchemaVersion": "1.0", "approximateArrivalTimestamp": 0.0}})
-            })
-            .collect();
-        json!({ "Records": records })
+            .map(|record| (1, aggregate, &record.data[..]));
+        serde_json::to_value(kinesis_event(records)).expect("JSON")
     }
 
     /// What the functions do when the reconciler invokes them.
-    fn invoke(&self, function: &str, payload: &Value) -> Value {
-        if function != "projector" {
-            return completed();
-        }
-        let projector = Projector {
-            domain: std::marker::PhantomData::<Accounts>,
-            model: &self.model,
-            ambient: &self.ambient,
-        };
+    async fn invoke(&self, function: &str, payload: Value) -> Value {
         let mut context = Context::default();
         context.deadline = u64::try_from(self.ambient.now().unix_millis()).expect("positive");
         context.deadline += 60_000;
-        let payload = serde_json::from_value(payload.clone()).expect("a Kinesis event");
-        let event = LambdaEvent { payload, context };
-        let response = millrace_projector::handler::handle(&projector, event);
-        let response = response.now_or_never().expect("nothing waits");
-        serde_json::to_value(response).expect("JSON")
+        match function {
+            "translator" => {
+                let payload = serde_json::from_value(payload).expect("a stream event");
+                let event = LambdaEvent { payload, context };
+                let translator = self.translator();
+                let response = millrace_translator::handler::handle(&translator, event);
+                serde_json::to_value(response.await)
+            }
+            "projector" => {
+                let projector = Projector {
+                    domain: std::marker::PhantomData::<Accounts>,
+                    model: &self.model,
+                    ambient: &self.ambient,
+                };
+                let payload = serde_json::from_value(payload).expect("a Kinesis event");
+                let event = LambdaEvent { payload, context };
+                let response = millrace_projector::handler::handle(&projector, event);
+                serde_json::to_value(response.await)
+            }
+            _ => Ok(completed()),
+        }
+        .expect("JSON")
     }
 
     async fn run_as(&self, request_id: &str, dismissed: &[String]) -> Run {
-        let invoke = |function: &str, payload: &Value| Some(self.invoke(function, payload));
+        let invoke =
+            |function: String, payload| async move { Some(self.invoke(&function, payload).await) };
         let reconciler = Reconciler {
             translator: self.translator(),
             services: MemoryServices::new(&self.services, &self.model, &self.contents, invoke),
@@ -260,11 +260,19 @@ impl Fixture {
     }
 }
 
-fn rows_payload(aggregate: &str, versions: std::ops::RangeInclusive<u64>) -> Value {
+fn rows_payload(aggregate: &str, versions: &[&str]) -> Value {
     let records: Vec<Value> = versions
+        .iter()
         .map(|version| {
-            json!({"eventName": "INSERT", "dynamodb": {"Keys": {
-                "Id": {"S": aggregate}, "Version": {"N": version.to_string()}}}})
+            let keys = json!({"Id": {"S": aggregate}, "Version": {"N": version}});
+            json!({
+                "eventID": version, "eventName": "INSERT", "eventVersion": "1.1",
+                "eventSource": "aws:dynamodb", "awsRegion": "us-east-1", "eventSourceARN": "",
+                "dynamodb": {
+                    "ApproximateCreationDateTime": 1_800_000_000, "Keys": keys, "NewImage": keys,
+                    "SequenceNumber": version, "SizeBytes": 100, "StreamViewType": "NEW_IMAGE",
+                },
+            })
         })
         .collect();
     json!({ "Records": records })
@@ -284,7 +292,7 @@ fn without_anything_to_find_every_gauge_is_zero() {
         let fixture = Fixture::new();
         let rows = fixture.append("a", &history(3));
         fixture.translate("a", rows).await;
-        fixture.project("a", &[]);
+        fixture.project("a", &[]).await;
         assert_all_is_well(&fixture.run().await);
         let measured = fixture.ambient.measured();
         for metric in [
@@ -333,7 +341,7 @@ fn a_row_that_is_repaired_in_place_is_published_without_another_event() {
         assert_eq!(report.repaired.published, 1);
         assert_eq!(report.gauges.aggregates_blocked, Some(0));
         assert_eq!(fixture.services.sequences("a"), dense(4));
-        fixture.project("a", &[]);
+        fixture.project("a", &[]).await;
         assert_all_is_well(&fixture.run().await);
     });
 }
@@ -344,7 +352,7 @@ fn a_newest_row_whose_version_cannot_be_read_is_found_and_reported() {
         let fixture = Fixture::new();
         let rows = fixture.append("a", &history(2));
         fixture.translate("a", rows).await;
-        fixture.project("a", &[]);
+        fixture.project("a", &[]).await;
         let mut row = fixture.rows("a").pop().expect("a row");
         row.insert("Version".to_owned(), Attribute::Number("4.5".to_owned()));
         fixture.insert("a", 5, row);
@@ -363,7 +371,7 @@ fn an_event_whose_notification_was_lost_is_found_and_published() {
         assert_eq!(
             fixture.run().await.repaired.published,
             0,
-            "it may be on its way"
+            "it may still be delivered"
         );
         assert_eq!(fixture.services.sequences("a"), dense(0));
         fixture.ambient.set(at(LATER));
@@ -398,7 +406,7 @@ fn while_the_translators_mapping_is_disabled_all_is_reported_and_nothing_publish
         fixture.set_state("translator", "Enabled");
         let report = fixture.run().await;
         assert_eq!(fixture.services.sequences("a"), dense(3), "{report:?}");
-        fixture.project("a", &[]);
+        fixture.project("a", &[]).await;
         assert_all_is_well(&fixture.run().await);
     });
 }
@@ -422,7 +430,7 @@ fn a_stale_view_gets_the_events_that_it_lacks() {
         let fixture = Fixture::new();
         let rows = fixture.append("a", &history(12));
         fixture.translate("a", rows).await;
-        fixture.project("a", &[4]);
+        fixture.project("a", &[4]).await;
         assert_eq!(fixture.view_sequence("a"), Some(3));
         fixture.set_state("projector", "Disabled");
         let report = fixture.run().await;
@@ -447,6 +455,44 @@ fn a_stale_view_gets_the_events_that_it_lacks() {
         assert_eq!(fixture.view_sequence("a"), Some(12));
         assert_all_is_well(&report);
         assert_eq!(fixture.model.items().history_of("a").count(), 12);
+    });
+}
+
+#[test]
+fn a_stale_view_gets_the_events_before_an_undecodable_row() {
+    in_virtual_time(async {
+        let fixture = Fixture::new();
+        fixture.append("a", &history(5));
+        fixture.damage("a", 5);
+        fixture.translate("a", fixture.rows("a")).await;
+        assert_eq!(fixture.services.sequences("a"), dense(3));
+        fixture.project("a", &[2]).await;
+        assert_eq!(fixture.view_sequence("a"), Some(1));
+        let report = fixture.run().await;
+        assert_eq!(fixture.view_sequence("a"), Some(3), "{report:?}");
+        assert_eq!(report.gauges.views_stale, Some(0));
+        // A view that lacks nothing costs no invocation.
+        let invocations = fixture.contents().invocations.len();
+        fixture.run().await;
+        assert_eq!(fixture.contents().invocations.len(), invocations);
+    });
+}
+
+#[test]
+fn an_aggregate_that_the_service_refuses_stops_no_other() {
+    in_virtual_time(async {
+        let fixture = Fixture::new();
+        for n in 0..20 {
+            fixture.append(&format!("a{n:02}"), &history(1));
+        }
+        fixture.contents().refused.push("a00".to_owned());
+        for _ in 0..2 {
+            assert!(!fixture.run().await.not_read.is_empty());
+        }
+        for n in 1..20 {
+            let id = format!("a{n:02}");
+            assert_eq!(fixture.services.sequences(&id), dense(1), "{id}");
+        }
     });
 }
 
@@ -493,7 +539,11 @@ fn a_discarded_batch_of_the_translator_is_resolved_when_the_cursors_include_it()
         let fixture = Fixture::new();
         fixture.append("a", &history(3));
         let before = fixture.damage("a", 3);
-        fixture.discard("one", "translator", &rows_payload("a", 1..=4));
+        fixture.discard(
+            "one",
+            "translator",
+            &rows_payload("a", &["1", "2", "3", "4"]),
+        );
         for _ in 0..2 {
             let report = fixture.run().await;
             assert_eq!(report.gauges.batches_open, Some(1), "{report:?}");
@@ -506,6 +556,26 @@ fn a_discarded_batch_of_the_translator_is_resolved_when_the_cursors_include_it()
         assert_eq!(fixture.services.sequences("a"), dense(3));
         assert_eq!(report.gauges.batches_open, Some(0));
         assert_eq!(fixture.batch_state("one"), Some(BatchState::Resolved));
+    });
+}
+
+#[test]
+fn a_discarded_row_whose_sequence_cannot_be_read_is_handled_by_the_translator() {
+    in_virtual_time(async {
+        let fixture = Fixture::new();
+        let rows = fixture.append("a", &history(2));
+        fixture.translate("a", rows).await;
+        fixture.project("a", &[]).await;
+        let mut row = fixture.rows("a").pop().expect("a row");
+        let version = "3.5".to_owned();
+        row.insert("Version".to_owned(), Attribute::Number(version.clone()));
+        let key = ("a".to_owned(), version);
+        fixture.services.world().odd_rows.insert(key, row);
+        fixture.discard("one", "translator", &rows_payload("a", &["3.5"]));
+        fixture.run().await;
+        assert!(fixture.services.cursor("a").blocked().is_some());
+        assert_eq!(fixture.batch_state("one"), Some(BatchState::Resolved));
+        assert_eq!(fixture.run().await.gauges.aggregates_blocked, Some(1));
     });
 }
 
@@ -649,7 +719,7 @@ fn a_source_that_fails_is_named_and_has_no_gauge() {
             let fixture = Fixture::new();
             let rows = fixture.append("a", &history(2));
             fixture.translate("a", rows).await;
-            fixture.project("a", &[]);
+            fixture.project("a", &[]).await;
             fixture.contents().failing.push(method);
             let report = fixture.run().await;
             assert!(!report.not_read.is_empty(), "{method}");
@@ -672,7 +742,7 @@ fn a_marker_of_a_previous_release_is_listed_after_the_pass() {
         fixture.append("a", &history(3));
         fixture.damage("a", 3);
         fixture.translate("a", fixture.rows("a")).await;
-        fixture.project("a", &[]);
+        fixture.project("a", &[]).await;
         fixture.contents().unlisted.push("a".to_owned());
         assert_eq!(fixture.run().await.gauges.aggregates_blocked, Some(0));
         assert!(
@@ -702,7 +772,7 @@ fn a_cursor_that_is_ahead_of_the_events_table_is_blocked_and_reported() {
         assert_eq!(
             fixture.services.cursor("a").published_through,
             sequence,
-            "nobody asked to reset it"
+            "resetting it was not asked for"
         );
     });
 }

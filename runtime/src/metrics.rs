@@ -28,7 +28,7 @@ pub enum Metric {
     EventsRepeated,
     /// Translator: events that were missing between others and came from the events table.
     EventsRepaired,
-    /// Translator: aggregates of a batch that stand blocked. Reconciler, a gauge: all blocked aggregates.
+    /// Translator: aggregates of a batch that are blocked. Reconciler, a gauge: all blocked aggregates.
     AggregatesBlocked,
     /// Translator: aggregates of a batch that are parked. Reconciler, a gauge: all parked aggregates.
     AggregatesParked,

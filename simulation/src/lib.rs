@@ -49,7 +49,7 @@
 //! * O: the operators' commands: a report is true, and a command changes only what it was asked to
 //!   change;
 //! * R: two runs of the reconciler never write at the same time, and it invokes no function but the
-//!   projector and the archiver;
+//!   translator, the projector and the archiver;
 //! * E: nothing panics, and each of the scenario's damages makes its row undecodable.
 //!
 //! A call that exceeds a service's limit violates the property that the calling function is

@@ -43,7 +43,8 @@ const TIME: Duration = Duration::from_mins(5);
 const FUNCTION_TIME: Duration = Duration::from_mins(1);
 /// How often runs are repeated at most until nothing changes any more.
 const MAX_RUNS: u32 = 60;
-/// Between the runs after the faults. An event is no longer on its way after five minutes.
+/// Between the runs after the faults: after five minutes the reconciler no longer waits for an event's
+/// delivery.
 const PAUSE: Duration = Duration::from_mins(6);
 
 /// What the reconciler's services contain.
@@ -355,7 +356,9 @@ impl Functions for Services {
     async fn invoke(&self, function: &str, payload: &Value) -> Result<Value, ServiceError> {
         const ACTION: &str = "Invoke";
         self.read(ACTION, |_| ()).await?;
-        let reported = if function == ProjectorFunction::NAME {
+        let reported = if function == TranslatorFunction::NAME {
+            self.invoke_with::<TranslatorFunction>(payload).await
+        } else if function == ProjectorFunction::NAME {
             self.invoke_with::<ProjectorFunction>(payload).await
         } else if function == ArchiverFunction::NAME {
             self.invoke_with::<ArchiverFunction>(payload).await
