@@ -9,11 +9,12 @@ use millrace_translator::ports::{CursorStore, EventRows, Publisher};
 use serde_json::{Value, json};
 use tracing::{Instrument as _, info_span};
 
-use crate::ports::Services;
+use crate::ports::{INVOCATION, Services};
 use crate::service::{Reconciler, Run};
 
-/// What is kept back of the invocation's time for storing the report and answering.
-const RESERVE: Duration = Duration::from_secs(15);
+/// What is kept back of the invocation's time: for one more invocation of a function, which may begin just
+/// before the budget is spent, and for storing the report and answering.
+pub(crate) const RESERVE: Duration = Duration::from_secs(INVOCATION.as_secs() + 15);
 
 /// The member of the event with the keys of discarded batches that an operator dismisses.
 pub const DISMISS: &str = "dismiss";

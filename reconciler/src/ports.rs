@@ -3,6 +3,7 @@
 //! Every method is one call of a service. Loops over pages and retries are the caller's.
 
 use std::future::Future;
+use std::time::Duration;
 
 use millrace_core::{Attributes, Timestamp};
 use millrace_projector::ports::Saved;
@@ -119,6 +120,10 @@ pub struct Mapping {
     pub last_result: Option<String>,
 }
 
+/// The longest time that the response of a function is waited for: the timeout of the translator, the
+/// projector and the archiver, and five seconds for the call.
+pub const INVOCATION: Duration = Duration::from_secs(65);
+
 /// Lambda: the mappings, and functions to invoke.
 pub trait Functions: Send + Sync {
     /// All mappings that read this stream, those of other teams' functions included.
@@ -130,10 +135,11 @@ pub trait Functions: Send + Sync {
         source: Source,
     ) -> impl Future<Output = Result<Vec<Mapping>, ServiceError>> + Send;
 
-    /// Invokes a function, waits, and returns its response.
+    /// Invokes a function once, waits for at most [`INVOCATION`], and returns its response.
     ///
     /// # Errors
-    /// [`ServiceError`]: the function could not be invoked, or failed. What it did may be done.
+    /// [`ServiceError`]: the function could not be invoked, failed, or took too long. Its effects may be
+    /// there, and it may still run.
     fn invoke(
         &self,
         function: &str,

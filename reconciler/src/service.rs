@@ -8,13 +8,11 @@ use millrace_translator::ports::{CursorStore, EventRows, Publisher};
 use millrace_translator::service::Translator;
 use tracing::{Instrument as _, info_span};
 
+use crate::handler::RESERVE;
 use crate::mapping::{failing, is_delivering, unhealthy};
 use crate::ports::{Mapping, Services, Source};
 use crate::report::{Finding, Gauges, MAX_FINDINGS, NotRead, Pass, Repaired, Report, cut, time};
 use crate::state::{self, BatchState};
-
-/// How long a lease lasts beyond the end of its run, for the last calls.
-const LEASE_MARGIN: Duration = Duration::from_secs(15);
 
 /// The names of the functions that the reconciler knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,7 +112,8 @@ where
         budget: Budget,
     ) -> Result<Run, ServiceError> {
         let started = self.now();
-        let until = time_after(started, budget.left() + LEASE_MARGIN);
+        // The budget and its reserve are the invocation's time.
+        let until = time_after(started, budget.left() + RESERVE);
         if !self.services.acquire(request_id, started, until).await? {
             tracing::info!("another run is under way");
             return Ok(Run::LeaseHeld);

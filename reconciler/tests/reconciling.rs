@@ -17,6 +17,7 @@ use millrace_reconciler::testing::{Contents, MemoryServices, completed};
 use millrace_runtime::metrics::Metric;
 use millrace_runtime::testing::{TestAmbient, in_virtual_time, kinesis_event};
 use millrace_runtime::{Ambient as _, Budget};
+use millrace_translator::cursor::Suspension;
 use millrace_translator::notification::InsertedRow;
 use millrace_translator::service::Translator;
 use millrace_translator::testing::TestServices;
@@ -55,6 +56,10 @@ fn history(count: i64) -> Vec<Event> {
         amount: Amount::new(n).expect("valid"),
     });
     std::iter::once(opened).chain(credits).collect()
+}
+
+fn sequence(sequence: u64) -> Sequence {
+    Sequence::new(sequence).expect("valid")
 }
 
 fn dense(through: u64) -> Vec<u64> {
@@ -665,6 +670,79 @@ fn no_two_runs_overlap_and_a_lease_ends_by_itself() {
         fixture.ambient.set(at(LATER + 1));
         assert!(matches!(fixture.run_as("request", &[]).await, Run::Done(_)));
         assert_eq!(fixture.contents().lease, None);
+    });
+}
+
+/// A killed run keeps its lease until that expires, and what it has published.
+#[test]
+fn a_parked_aggregate_completes_although_it_receives_commands_and_three_runs_are_killed() {
+    const PENDING: i64 = 5_000;
+    in_virtual_time(async {
+        let fixture = Fixture::new();
+        let rows = fixture.append("long", &history(PENDING));
+        let template = rows.last().expect("a row").clone();
+        let newest = sequence(PENDING.unsigned_abs());
+        fixture.translate("long", vec![template.clone()]).await;
+        let through = |fixture: &Fixture| match fixture.services.cursor("long").suspended {
+            Some(Suspension::Parked(parked)) => Some(parked.through),
+            _ => None,
+        };
+        assert_eq!(through(&fixture), Some(newest));
+        // One event of an aggregate is put at a time, so a run publishes some thousand.
+        fixture.services.world().put_time = Duration::from_millis(40);
+
+        let begun = tokio::time::Instant::now();
+        let advance = |fixture: &Fixture| {
+            let elapsed = i64::try_from(begun.elapsed().as_millis()).expect("small");
+            fixture.ambient.set(at(LATER + elapsed));
+        };
+        let appended = std::cell::Cell::new(newest);
+        let commands = async {
+            loop {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                advance(&fixture);
+                let next = appended.get().next();
+                let version = next.version().expect("a version");
+                let mut row = template.clone();
+                row.insert("Version".into(), Attribute::number(version.get()));
+                row.insert("Sequence".into(), Attribute::number(next.get()));
+                fixture.insert("long", version.get(), row.clone());
+                appended.set(next);
+                fixture.translate("long", vec![row]).await;
+            }
+        };
+        let runs = async {
+            for run in 0..3 {
+                let before = fixture.services.cursor("long").published_through;
+                let request = format!("killed-{run}");
+                let killed = fixture.run_as(&request, &[]);
+                let killed = tokio::time::timeout(Duration::from_secs(50), killed).await;
+                assert!(killed.is_err(), "run {run} ended by itself");
+                assert!(fixture.services.cursor("long").published_through > before);
+                assert!(
+                    through(&fixture) > Some(newest),
+                    "commands raise the marker"
+                );
+                // The lease outlives the run.
+                assert_eq!(fixture.run_as("next", &[]).await, Run::LeaseHeld);
+                tokio::time::sleep(Duration::from_mins(6)).await;
+                advance(&fixture);
+            }
+            while through(&fixture).is_some() {
+                fixture.run().await;
+            }
+        };
+        tokio::select! {
+            () = commands => unreachable!("commands don't end"),
+            () = runs => {}
+        }
+        let appended = appended.get().get();
+        let published = fixture.services.cursor("long").published_through.get();
+        assert!(appended > newest.get() + 1_000, "{appended}");
+        // The notification of the newest event may not be handled yet.
+        assert!(published + 1 >= appended, "{published} of {appended}");
+        let sequences = fixture.services.first_occurrences("long");
+        assert_eq!(sequences, dense(published));
     });
 }
 

@@ -11,6 +11,7 @@ use millrace_local_stack::Workspace;
 use millrace_local_stack::names;
 use millrace_local_stack::progress::Progress;
 use millrace_local_stack::setup::{node, python};
+use millrace_reconciler::ports::INVOCATION;
 use millrace_runtime::aws::Timeouts;
 use millrace_runtime::metrics::{Metric, NAMESPACE};
 use serde_json::Value;
@@ -185,6 +186,23 @@ async fn a_client_gets_the_functions_answer_although_services_time_out() -> Resu
         }
     }
     ensure!(interactive == 2, "{interactive} functions of the API");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_reconciler_waits_for_a_function_as_long_as_that_may_run() -> Result<()> {
+    let mut invoked = 0;
+    for function in properties(aws_template().await?, "AWS::Lambda::Function") {
+        let variables = &function["Environment"]["Variables"];
+        let timeout = Duration::from_secs(function["Timeout"].as_u64().context("a timeout")?);
+        if variables["RECONCILER_TABLE"].is_null() {
+            ensure!(timeout < INVOCATION, "{timeout:?}");
+            invoked += 1;
+        } else {
+            ensure!(timeout > 2 * INVOCATION, "{timeout:?}");
+        }
+    }
+    ensure!(invoked >= 3, "{invoked} other functions");
     Ok(())
 }
 

@@ -6,6 +6,8 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_lambda::config::retry::RetryConfig;
+use aws_sdk_lambda::config::timeout::TimeoutConfig;
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::EventSourceMappingConfiguration;
 use aws_sdk_s3::operation::get_object::GetObjectError;
@@ -21,8 +23,8 @@ use serde_json::Value;
 use crate::config::Config;
 use crate::discarded::function_name;
 use crate::ports::{
-    FailureBucket, Functions, Mapping, MarkedPage, Marker, ObjectInfo, ObjectPage, SEGMENTS,
-    Source, Store, StoredPage, Tables, Views,
+    FailureBucket, Functions, INVOCATION, Mapping, MarkedPage, Marker, ObjectInfo, ObjectPage,
+    SEGMENTS, Source, Store, StoredPage, Tables, Views,
 };
 use crate::state;
 
@@ -220,6 +222,8 @@ impl Functions for AwsServices {
             .invoke()
             .function_name(function)
             .payload(Blob::new(payload.to_string()))
+            .customize()
+            .config_override(once())
             .send()
             .await
             .map_err(|error| ServiceError::new(ACTION, error))?;
@@ -233,6 +237,17 @@ impl Functions for AwsServices {
         let response = answer.payload.unwrap_or_else(|| Blob::new([]));
         serde_json::from_slice(response.as_ref()).map_err(|error| ServiceError::new(ACTION, error))
     }
+}
+
+/// An attempt that isn't repeated: the function may still run when its response is no longer waited for.
+fn once() -> aws_sdk_lambda::config::Builder {
+    let timeouts = TimeoutConfig::builder()
+        .operation_attempt_timeout(INVOCATION)
+        .operation_timeout(INVOCATION)
+        .build();
+    aws_sdk_lambda::Config::builder()
+        .timeout_config(timeouts)
+        .retry_config(RetryConfig::disabled())
 }
 
 fn read_mapping(mapping: EventSourceMappingConfiguration, source: Source) -> Mapping {

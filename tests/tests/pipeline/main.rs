@@ -94,6 +94,7 @@ fn main() -> ExitCode {
         conditions::view::one_of_two_writers_of_a_view_succeeds,
         conditions::view::a_view_that_is_another_is_not_written_over,
         conditions::view::a_history_item_that_is_another_is_not_removed,
+        conditions::lease::one_of_several_runs_has_the_lease,
         linearizable::what_many_clients_saw_fits_one_order,
     ];
     trials.push(Trial::test(

@@ -3,5 +3,6 @@
 //! that the expressions mean the same.
 
 pub(crate) mod cursor;
+pub(crate) mod lease;
 pub(crate) mod view;
 pub(crate) mod writer;
