@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use millrace_core::cursor::read_context;
-use millrace_core::{Attributes, DecodeError, Domain, Sequence, Timestamp};
+use millrace_core::{Attributes, DecodeError, Domain, Sequence, Timestamp, Version};
 use millrace_runtime::{Ambient, Backoff, Budget, ServiceError, retry};
 
 use crate::ports::{CursorStore, Loaded, MAX_LOADED};
@@ -139,11 +139,25 @@ impl Block {
         }
     }
 
+    /// Whether it says that the row of its event is missing, although the event was announced, and no later
+    /// row is there. The aggregate's rows alone no longer show it, so only the event's row lifts such a
+    /// block, or a reset of the cursor.
+    pub(crate) fn is_announced_row_missing(&self) -> bool {
+        let version = self.sequence.version();
+        self.row.is_none() && version.is_some_and(|version| self.reason == missing_row(version))
+    }
+
     /// Whether it is [`Block::after_reset`].
     #[must_use]
     pub fn is_reset(&self) -> bool {
         self.reason == RESET
     }
+}
+
+/// The reason of a block at an announced event whose row is missing. A stored block is recognised by it, so
+/// it must not change.
+pub(crate) fn missing_row(version: Version) -> String {
+    format!("row {version} is missing")
 }
 
 /// The reason of [`Block::after_reset`]. A stored block is recognised by it, so it must not change.

@@ -25,7 +25,7 @@ use millrace_runtime::{
     Ambient, Backoff, Budget, Chain, ConcurrentCalls, Panicked, ServiceError, isolated,
 };
 
-use crate::cursor::{Block, Cursor, Parked, Suspension};
+use crate::cursor::{Block, Cursor, Parked, Suspension, missing_row};
 use crate::notification::{Notifications, RowImage};
 use crate::ports::{EventRows, MAX_PAGE_ROWS, Page, Record};
 use crate::publishing::{Queue, Refused};
@@ -816,11 +816,14 @@ impl<D: Domain> Publication<D> {
         }
         // The rows are read to their end, and an announced event isn't among them.
         let parked = self.stored.parked().map(|parked| parked.through);
-        let announced = parked.max(
-            self.notifications
-                .is_empty()
-                .then_some(self.announced.through),
-        );
+        let missing = self
+            .stored
+            .blocked()
+            .filter(|it| it.is_announced_row_missing());
+        let notified = self.notifications.is_empty();
+        let announced = parked
+            .max(missing.map(|block| block.sequence))
+            .max(notified.then_some(self.announced.through));
         if source == Source::AllRows
             && let Some(version) = announced.and_then(Sequence::version)
             && announced >= Some(self.next)
@@ -994,11 +997,10 @@ impl<D: Domain> Publication<D> {
 
     fn block_at_missing(&mut self, missing: Sequence, found: Version, now: Timestamp) {
         let missing = missing.version().unwrap_or(Version::FIRST);
-        let reason = if found == missing {
-            format!("row {missing} is missing")
-        } else {
-            format!("row {missing} is missing, and row {found} is there")
-        };
+        let mut reason = missing_row(missing);
+        if found != missing {
+            reason = format!("{reason}, and row {found} is there");
+        }
         self.set_block(self.next, None, reason, now);
     }
 
