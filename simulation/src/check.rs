@@ -6,18 +6,19 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use millrace_core::{Attribute, Attributes, Timestamp, row, view};
+use millrace_core::{Attribute, Attributes, Timestamp, Version, row, view};
 use millrace_projector::stale::Stale;
-use millrace_translator::cursor::Block;
+use millrace_translator::cursor::{Block, Suspension};
 use serde_json::{Value, json};
 
 use super::dynamodb::events::text;
 use super::expected::{self, Aggregate, sequence_in};
 use super::functions::{ArchiverFunction, Function as _, ProjectorFunction, TranslatorFunction};
+use super::log::Stored;
 use super::operators::is_excused;
 use super::reconciler::is_batch_open;
 use super::scenario::members;
-use super::world::{Answer, Event, Sent, World};
+use super::world::{Answer, Change, Event, Sent, World};
 
 /// How long after the faults have ended a batch that they hit may still be given up on.
 const AFTERMATH: u64 = 120_000;
@@ -88,6 +89,35 @@ fn snapshots_are_folds(world: &mut World, id: &str, aggregate: &Aggregate) {
     });
     if let Some(version) = wrong {
         world.violated("W", format!("{id}: its snapshot at {version} is wrong"));
+    }
+}
+
+/// Property 4, when the translator has handled notifications: each event that they announce is published,
+/// or the cursor says that it isn't. The notifications don't come again.
+pub(crate) fn notifications_are_kept(world: &mut World, records: &[Stored<Change>]) {
+    let mut announced: BTreeMap<&str, u64> = BTreeMap::new();
+    for Stored { record, .. } in records {
+        let version = text(&record.row, row::VERSION).parse();
+        let version = version.ok().and_then(Version::new);
+        if let Some(version) = version.filter(|it| !it.is_snapshot()) {
+            let through = announced.entry(&record.aggregate).or_default();
+            *through = version.sequence().get().max(*through);
+        }
+    }
+    for (id, through) in announced {
+        let events = expected::aggregate(world, id).events.len();
+        // Nothing is kept of rows that are removed.
+        let through = through.min(u64::try_from(events).expect("few"));
+        let cursor = world.cursors.get(id).cloned().unwrap_or_default();
+        let is_kept = match &cursor.suspended {
+            Some(Suspension::Blocked(_)) => true,
+            Some(Suspension::Parked(parked)) => through <= parked.through.get(),
+            None => through <= cursor.published_through.get(),
+        };
+        if !is_kept && !world.ever_damaged_cursors.contains(id) {
+            let what = format!("{id}: event {through} was announced, and is forgotten: {cursor:?}");
+            world.violated("4", what);
+        }
     }
 }
 

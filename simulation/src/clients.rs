@@ -87,7 +87,7 @@ pub(crate) async fn work(sim: &Arc<Sim>, actions: Vec<Action>, clients: usize) {
         }
     });
     join_all(clients).await;
-    days::enable_all(sim);
+    days::end_outages(sim);
 }
 
 async fn act(sim: &Arc<Sim>, number: usize, action: Action) {
@@ -168,7 +168,7 @@ async fn act(sim: &Arc<Sim>, number: usize, action: Action) {
         | Action::Crowd { .. }
         | Action::DamageCursor { .. }
         | Action::Reshard { .. }
-        | Action::Disable { .. } => {
+        | Action::Break { .. } => {
             sim.apply(|world, now| disturb(world, &action, now));
         }
         Action::Query {
@@ -181,8 +181,13 @@ async fn act(sim: &Arc<Sim>, number: usize, action: Action) {
         Action::Operate(operation) => operate(sim, operation),
         Action::Days(days) => {
             days::pass(sim, days).await;
-            days::enable_all(sim);
+            days::end_outages(sim);
         }
+        Action::Suffer {
+            mapping,
+            outage,
+            lasts,
+        } => days::suffer(sim, MAPPINGS[mapping], outage, lasts).await,
         Action::Pause(millis) => tokio::time::sleep(Duration::from_millis(millis)).await,
     }
 }
@@ -214,10 +219,7 @@ fn disturb(world: &mut World, action: &Action, now: u64) {
                 (false, false) => world.domain_stream.merge(&mut world.rng),
             }
         }
-        Action::Disable { mapping } => {
-            world.count("mappings disabled", 1);
-            world.disabled.insert(MAPPINGS[mapping]);
-        }
+        Action::Break { mapping, outage } => days::begin_outage(world, MAPPINGS[mapping], outage),
         _ => {}
     }
 }

@@ -1,8 +1,7 @@
-//! Days that pass, and mappings that are disabled while they do.
+//! Days that pass, and mappings that don't deliver for a while or while days pass.
 //!
-//! What was trimmed unread is lost to its reader. A further event of the aggregate reveals it; until
-//! there is a function that looks for it by itself, nothing else does, and the operators' commands
-//! repair it.
+//! What was trimmed unread is lost to its reader. A further event of the aggregate or the reconciler's
+//! pass reveals it; the archiver's losses are repaired by the operators' commands alone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +9,7 @@ use std::time::Duration;
 use millrace_writer::idempotency::EXPIRES_AT;
 
 use super::functions::{ArchiverFunction, Function as _, ProjectorFunction, TranslatorFunction};
+use super::mapping::Outage;
 use super::sim::Sim;
 use super::world::World;
 
@@ -20,7 +20,7 @@ const TABLE_STREAM_RETENTION: u64 = 24 * HOUR;
 /// What the CDK app sets for the domain stream.
 const DOMAIN_STREAM_RETENTION: u64 = 168 * HOUR;
 
-/// The functions whose mappings may be disabled.
+/// The functions whose mappings may have an outage.
 pub(crate) const MAPPINGS: [&str; 3] = [
     TranslatorFunction::NAME,
     ProjectorFunction::NAME,
@@ -34,15 +34,39 @@ pub(crate) async fn pass(sim: &Arc<Sim>, days: u64) {
     tokio::time::sleep(Duration::from_millis(days * 24 * HOUR)).await;
     sim.apply(|world, now| {
         world.reconciler.interval = interval;
-        world.plan.until = world.plan.until.max(now - days * 24 * HOUR) + days * 24 * HOUR;
+        world.plan.extend(now, days * 24 * HOUR);
         trim(world, now);
         expire(world, sim.now().unix_millis() / 1_000);
     });
 }
 
-/// Enables every mapping again.
-pub(crate) fn enable_all(sim: &Sim) {
-    sim.apply(|world, _| world.disabled.clear());
+/// Keeps a function's mapping from delivering for so many milliseconds. The faults that a plan still has come
+/// after them.
+pub(crate) async fn suffer(sim: &Sim, function: &'static str, outage: Outage, lasts: u64) {
+    sim.apply(|world, _| begin_outage(world, function, outage));
+    tokio::time::sleep(Duration::from_millis(lasts)).await;
+    sim.apply(|world, now| {
+        world.end_outage(function);
+        world.plan.extend(now, lasts);
+    });
+}
+
+/// Keeps a function's mapping from delivering.
+pub(crate) fn begin_outage(world: &mut World, function: &'static str, outage: Outage) {
+    world.count(
+        match outage {
+            Outage::Disabled => "mappings disabled",
+            Outage::NoPermission => "mappings that lose permission",
+            Outage::FailsAtStart => "functions that fail at start",
+        },
+        1,
+    );
+    world.outages.insert(function, outage);
+}
+
+/// Lets every mapping deliver again.
+pub(crate) fn end_outages(sim: &Sim) {
+    sim.apply(|world, _| world.end_outages());
 }
 
 fn trim(world: &mut World, now: u64) {

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::dynamodb::events::text;
 use super::functions::Names;
+use super::panics;
 use super::scenario::{Expected, Fold};
 use super::world::World;
 
@@ -61,6 +62,7 @@ impl World {
                 || schema
                     .parse()
                     .is_ok_and(|schema| (1..=self.names.schema).contains(&schema)))
+            && !panics::is_damaged(row)
             && self.scenario.is_readable(row)
     }
 }

@@ -45,10 +45,14 @@ pub enum Fault {
     Redelivery,
     /// A change comes onto the table's stream later than one of another item made after it.
     ChangeOvertaken,
+    /// The domain's code panics in the translator, the projector or the reconciler.
+    DomainPanics,
+    /// A sparse index lacks a marked item, or lists one whose marker is removed.
+    IndexStale,
 }
 
 /// All kinds.
-pub const FAULTS: [Fault; 17] = [
+pub const FAULTS: [Fault; 19] = [
     Fault::CallLost,
     Fault::AnswerLost,
     Fault::CallLate,
@@ -66,6 +70,8 @@ pub const FAULTS: [Fault; 17] = [
     Fault::Zombie,
     Fault::Redelivery,
     Fault::ChangeOvertaken,
+    Fault::DomainPanics,
+    Fault::IndexStale,
 ];
 
 /// How often anything was done or went wrong, by name.
@@ -90,7 +96,16 @@ impl Plan {
     pub(crate) fn draw(rng: &mut Rng, most: u64) -> Self {
         // Most seeds know most faults in moderation; a storm of everything shows less, because
         // nothing gets anywhere in it.
-        let rates = FAULTS.map(|fault| (fault, [0.0, 0.01, 0.05, 0.2][rng.usize(0..4)]));
+        let rates = FAULTS.map(|fault| {
+            let rates = match fault {
+                // Each event is decoded, published and projected.
+                Fault::DomainPanics => [0.0, 0.0, 0.002, 0.02],
+                // The reconciler's runs are few.
+                Fault::IndexStale => [0.0, 0.05, 0.2, 0.5],
+                _ => [0.0, 0.01, 0.05, 0.2],
+            };
+            (fault, rates[rng.usize(0..4)])
+        });
         Self {
             rates: rates.into(),
             until: rng.u64(5_000..120_000),
@@ -118,6 +133,11 @@ impl Plan {
             return rng.i64(3_600_000..6 * 3_600_000);
         }
         rng.i64(-self.drift..=self.drift)
+    }
+
+    /// Lets the faults that are left come after a time that has passed, in milliseconds.
+    pub(crate) fn extend(&mut self, now: u64, passed: u64) {
+        self.until = self.until.max(now - passed) + passed;
     }
 
     pub(crate) const fn is_over(&self, now: u64) -> bool {

@@ -28,10 +28,12 @@ use millrace_translator::service::Translator;
 use millrace_writer::service::Writer;
 use serde_json::{Value, json};
 
+use super::check;
 use super::dynamodb::operators::Scanned;
 use super::expected::sequence_in;
 use super::log::{Log, Stored};
 use super::operators::{ReadModel, Run};
+use super::panics::Panicking;
 use super::reconciler::{self, kinesis_payload};
 use super::scenario::{Command, Fold, Scenario};
 use super::service_limits::members;
@@ -123,7 +125,7 @@ impl<S: Scenario> Simulated for S {
 
     fn write(&self, services: Services, event: HttpInvocation) -> Call<ApiGatewayV2httpResponse> {
         let writer = Writer {
-            domain: self.domain(),
+            domain: Panicking(self.domain()),
             store: services.clone(),
             ambient: services,
         };
@@ -132,7 +134,7 @@ impl<S: Scenario> Simulated for S {
 
     fn read(&self, services: Services, event: HttpInvocation) -> Call<ApiGatewayV2httpResponse> {
         let reader = Reader {
-            domain: PhantomData::<S::Domain>,
+            domain: PhantomData::<Panicking<S::Domain>>,
             model: services.clone(),
             ambient: services,
         };
@@ -141,7 +143,7 @@ impl<S: Scenario> Simulated for S {
 
     fn translate(&self, services: Services, event: TableInvocation) -> Call<DynamoDbEventResponse> {
         let translator = Translator {
-            domain: self.domain(),
+            domain: Panicking(self.domain()),
             rows: services.clone(),
             cursors: services.clone(),
             publisher: services.clone(),
@@ -152,7 +154,7 @@ impl<S: Scenario> Simulated for S {
 
     fn project(&self, services: Services, event: KinesisInvocation) -> Call<KinesisEventResponse> {
         let projector = Projector {
-            domain: PhantomData::<S::Domain>,
+            domain: PhantomData::<Panicking<S::Domain>>,
             model: services.clone(),
             ambient: services,
         };
@@ -161,7 +163,7 @@ impl<S: Scenario> Simulated for S {
 
     fn archive(&self, services: Services, event: KinesisInvocation) -> Call<KinesisEventResponse> {
         let archiver = Archiver {
-            domain: PhantomData::<S::Domain>,
+            domain: PhantomData::<Panicking<S::Domain>>,
             delivery: services.clone(),
             ambient: services,
         };
@@ -173,7 +175,7 @@ impl<S: Scenario> Simulated for S {
         let pass_aggregates = services.sim.world().reconciler.pass_aggregates;
         let reconciler = Reconciler {
             translator: Translator {
-                domain: self.domain(),
+                domain: Panicking(self.domain()),
                 rows: services.clone(),
                 cursors: services.clone(),
                 publisher: services.clone(),
@@ -196,17 +198,22 @@ impl<S: Scenario> Simulated for S {
         id: Option<String>,
         reset_cursor: bool,
     ) -> Call<Result<BTreeMap<String, Redriven>, ServiceError>> {
-        Box::pin(redriven(self.domain(), services, id, reset_cursor))
+        Box::pin(redriven(
+            Panicking(self.domain()),
+            services,
+            id,
+            reset_cursor,
+        ))
     }
 
     fn republish(&self, services: Services, id: String, from: Sequence, run: Run) -> Call<Outcome> {
-        let publication = publication(self.domain(), &services);
+        let publication = publication(Panicking(self.domain()), &services);
         Box::pin(async move { publication.republish(&id, from, &run).await })
     }
 
     fn rebuild(&self, services: Services, model: ReadModel, id: String) -> Call<Rebuilt> {
         let rebuilder = Rebuilder {
-            domain: self.domain(),
+            domain: Panicking(self.domain()),
             events: services.clone(),
             model: services.clone(),
             ambient: services,
@@ -284,6 +291,9 @@ pub(crate) trait Function: Copy + Send + Sync + 'static {
         BTreeMap::new()
     }
 
+    /// Checks what has to hold once the function has handled these records.
+    fn check_handled(_world: &mut World, _records: &[Stored<Self::Record>]) {}
+
     /// The event with which Lambda delivers a batch.
     fn payload(batch: &[Stored<Self::Record>]) -> Value;
 
@@ -321,6 +331,10 @@ impl Function for TranslatorFunction {
 
     fn key(change: &Change) -> &str {
         &change.aggregate
+    }
+
+    fn check_handled(world: &mut World, records: &[Stored<Change>]) {
+        check::notifications_are_kept(world, records);
     }
 
     fn payload(batch: &[Stored<Change>]) -> Value {

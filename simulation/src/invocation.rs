@@ -6,7 +6,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::faults::Fault;
+use super::panics::{RUNNING, Running};
 use super::reconciler::RECONCILER;
 use super::services::Services;
 use super::sim::Sim;
@@ -39,6 +40,7 @@ pub(crate) struct Invocation {
     /// How far the clock is off of the machine that it runs on, in milliseconds.
     drift: i64,
     calls: AtomicU32,
+    has_ended: AtomicBool,
     looked_at: AtomicU64,
     lost: Notify,
 }
@@ -79,6 +81,7 @@ impl Invocation {
             crash_point,
             drift,
             calls: AtomicU32::new(0),
+            has_ended: AtomicBool::new(false),
             looked_at: AtomicU64::new(0),
             lost: Notify::new(),
         }
@@ -95,6 +98,17 @@ impl Invocation {
         self.number
     }
 
+    /// The function's name.
+    pub(crate) const fn function(&self) -> &'static str {
+        self.function
+    }
+
+    /// Ends it before its next call.
+    pub(crate) fn end(&self) {
+        self.has_ended.store(true, Ordering::Relaxed);
+        self.lost.notify_one();
+    }
+
     /// Notes that the events table was read or written: what it shows is what a refusal rests on.
     pub(crate) fn looked(&self, now: u64) {
         self.looked_at.store(now, Ordering::Relaxed);
@@ -107,6 +121,9 @@ impl Invocation {
 
     /// Passes the point before a call, unless the invocation ends there.
     pub(crate) async fn step(&self) {
+        if self.has_ended.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         let call = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
         if let Some(crash_point) = self
             .crash_point
@@ -151,8 +168,12 @@ where
         is_previous,
         first: Arc::new(first),
     };
+    let running = Running {
+        sim: Arc::clone(sim),
+        invocation: Arc::clone(&invocation),
+    };
     sim.world().in_flight += 1;
-    let mut task = tokio::spawn(handler(services, context));
+    let mut task = tokio::spawn(RUNNING.scope(running, handler(services, context)));
     let end = {
         let lost = pin!(tokio::time::timeout_at(
             deadline,

@@ -50,7 +50,7 @@
 //!   change;
 //! * R: two runs of the reconciler never write at the same time, and it invokes no function but the
 //!   translator, the projector and the archiver;
-//! * E: nothing panics, and each of the scenario's damages makes its row undecodable.
+//! * E: no panic ends an invocation, and each of the scenario's damages makes its row undecodable.
 //!
 //! A call that exceeds a service's limit violates the property that the calling function is
 //! responsible for.
@@ -76,6 +76,7 @@ mod log;
 mod mapping;
 mod operators;
 mod other_writers;
+mod panics;
 mod queries;
 mod reconciler;
 pub mod sabotage;
@@ -288,7 +289,8 @@ fn world(scenario: &Arc<dyn Simulated>, rng: &mut Rng, options: Options) -> Worl
         ever_damaged_cursors: std::collections::BTreeSet::new(),
         republished_to_lake: std::collections::BTreeSet::new(),
         republished: BTreeMap::new(),
-        disabled: std::collections::BTreeSet::new(),
+        outages: BTreeMap::new(),
+        failed_calls: std::collections::BTreeSet::new(),
         acknowledged: std::collections::BTreeSet::new(),
         aggregates: BTreeMap::new(),
         damaged: std::collections::BTreeSet::new(),

@@ -29,6 +29,21 @@ use super::world::{Discarded, World};
 /// Between two tries of a batch.
 const LONGEST_WAIT: u64 = 20_000;
 
+/// Why a mapping doesn't deliver, for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outage {
+    /// Somebody has disabled it.
+    Disabled,
+    /// The function's role may not read the stream.
+    NoPermission,
+    /// The function throws an error when it starts. Each call counts as an attempt.
+    FailsAtStart,
+}
+
+/// All outages.
+pub(crate) const OUTAGES: [Outage; 3] =
+    [Outage::Disabled, Outage::NoPermission, Outage::FailsAtStart];
+
 /// When a mapping gives a batch up.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
@@ -119,7 +134,7 @@ impl<F: Function> Mapping<F> {
     async fn read(self, sim: Arc<Sim>, lane: Lane) {
         loop {
             let changed = sim.changed.notified();
-            if sim.world().disabled.contains(F::NAME) {
+            if sim.world().is_unread::<F>() {
                 changed.await;
                 continue;
             }
@@ -209,6 +224,8 @@ impl<F: Function> Mapping<F> {
                 }
                 Err(Lost) => Some(0),
             };
+            let handled = &part.records[..from.unwrap_or(part.records.len())];
+            F::check_handled(&mut sim.world(), handled);
             let now = sim.elapsed();
             let Some(from) = from else {
                 let again = !part.is_repeat && sim.world().strikes(Fault::Redelivery, now);
@@ -245,12 +262,30 @@ impl<F: Function> Mapping<F> {
         sim: &Arc<Sim>,
         batch: Vec<Stored<F::Record>>,
     ) -> Result<Vec<String>, Lost> {
-        let first = F::first_sequences(&batch);
-        invoke(sim, F::NAME, self.time, first, |services, context| {
-            F::handle_payload(services, context, F::payload(&batch))
-        })
-        .await
+        let answer = if fails_at_start::<F>(&sim.world()) {
+            sim.world().count("invocations that fail at start", 1);
+            sim.pause(50, 500).await;
+            Err(Lost)
+        } else {
+            let first = F::first_sequences(&batch);
+            invoke(sim, F::NAME, self.time, first, |services, context| {
+                F::handle_payload(services, context, F::payload(&batch))
+            })
+            .await
+        };
+        let mut world = sim.world();
+        match answer {
+            Ok(_) => world.failed_calls.remove(F::NAME),
+            Err(Lost) => world.failed_calls.insert(F::NAME),
+        };
+        drop(world);
+        answer
     }
+}
+
+/// Whether the function throws an error when it starts.
+pub(crate) fn fails_at_start<F: Function>(world: &World) -> bool {
+    world.outages.get(F::NAME) == Some(&Outage::FailsAtStart)
 }
 
 /// The lane of a shard that a key's records always take.
@@ -260,6 +295,27 @@ fn lane_of(key: &str, lanes: u32) -> usize {
 }
 
 impl World {
+    /// Whether the function's mapping doesn't read its stream.
+    fn is_unread<F: Function>(&self) -> bool {
+        matches!(
+            self.outages.get(F::NAME),
+            Some(Outage::Disabled | Outage::NoPermission)
+        )
+    }
+
+    /// Lets every mapping deliver again.
+    pub(crate) fn end_outages(&mut self) {
+        for function in std::mem::take(&mut self.outages).into_keys() {
+            self.end_outage(function);
+        }
+    }
+
+    /// Lets a function's mapping deliver again.
+    pub(crate) fn end_outage(&mut self, function: &'static str) {
+        self.outages.remove(function);
+        self.failed_calls.remove(function);
+    }
+
     /// Notes that a function will never see these records.
     fn miss<F: Function>(&mut self, records: impl Iterator<Item = F::Record>) {
         for record in records {

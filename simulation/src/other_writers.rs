@@ -8,6 +8,7 @@ use millrace_core::{Attribute, Attributes, Version, row};
 use super::dynamodb::events::{halves, text};
 use super::expected;
 use super::functions::{Function as _, TranslatorFunction};
+use super::panics;
 use super::scenario::Scenario;
 use super::workload::Damage;
 use super::world::{Event, World};
@@ -137,6 +138,8 @@ pub(crate) fn poison(world: &mut World, id: &str, damage: Damage, now: u64) {
         }
         Damage::NoType => drop(row.remove(row::TYPE)),
         Damage::NoTimestamp => drop(row.remove("Timestamp")),
+        Damage::Panics => panics::damage(&mut row),
+        Damage::FarAhead => return appear_far_ahead(world, id, version, now),
         Damage::Hole => {
             if is_snapshot(version + 1) {
                 return;
@@ -151,6 +154,21 @@ pub(crate) fn poison(world: &mut World, id: &str, damage: Damage, now: u64) {
     world.count("damaged rows", 1);
     world.damaged.insert(id.to_owned());
     world.put_row(row, now);
+}
+
+/// Puts an event's row far ahead of the others, and removes it. The translator is notified of it.
+fn appear_far_ahead(world: &mut World, id: &str, version: u64, now: u64) {
+    let mut far = version + 2 * millrace_translator::MAX_PENDING;
+    if is_snapshot(far) {
+        far += 1;
+    }
+    world.count("rows that appear far ahead", 1);
+    world.damaged.insert(id.to_owned());
+    let scenario = Arc::clone(&world.scenario);
+    world.put_row(event(&*scenario, id, far), now);
+    if let Some(change) = world.events.remove(id, &far.to_string()) {
+        world.emit(change, now);
+    }
 }
 
 /// Damages an aggregate's view without a change of its sequence; says whether there was one to damage.

@@ -27,9 +27,11 @@ use serde_json::{Value, json};
 
 use super::dynamodb::events::text;
 use super::expected;
+use super::faults::Fault;
 use super::functions::{ArchiverFunction, Function, ProjectorFunction, TranslatorFunction};
 use super::invocation::invoke;
 use super::log::{Stored, hash};
+use super::mapping::{Outage, fails_at_start};
 use super::sabotage::Sabotage;
 use super::services::Services;
 use super::sim::Sim;
@@ -59,6 +61,8 @@ pub(crate) struct State {
     /// The reconciler table.
     items: BTreeMap<(String, String), Attributes>,
     lease: Option<(String, Timestamp)>,
+    /// In how many runs in a row a function's mapping didn't deliver.
+    outage_runs: BTreeMap<&'static str, u32>,
     /// The report of the last run that ended.
     report: Option<Report>,
     /// The invocation that has begun to write last, and those that wrote before it.
@@ -118,6 +122,56 @@ pub(crate) fn discard<F: Function>(
     world.reconciler.objects.insert(key, object);
 }
 
+/// What Lambda says of a mapping's last poll or call.
+fn last_result(world: &World, function: &str) -> &'static str {
+    if world.outages.get(function) == Some(&Outage::NoPermission) {
+        "PROBLEM: Cannot access stream. Please ensure the role can perform the GetRecords, \
+         GetShardIterator, and DescribeStream Actions on your stream in IAM."
+    } else if world.failed_calls.contains(function) {
+        "PROBLEM: Function call failed"
+    } else {
+        "OK"
+    }
+}
+
+/// The functions whose mapping doesn't deliver, and shows it.
+fn outages(world: &World) -> BTreeSet<&'static str> {
+    let outages = world.outages.iter();
+    let shown = outages.filter(|(function, outage)| {
+        **outage != Outage::FailsAtStart || world.failed_calls.contains(*function)
+    });
+    shown.map(|(function, _)| *function).collect()
+}
+
+/// Property 4: the third run in a row that meets an outage names the mapping, if the runs could read all
+/// that they read.
+fn outages_are_reported(
+    world: &mut World,
+    begin: &BTreeSet<&'static str>,
+    report: Option<&Report>,
+) {
+    let lasting = outages(world);
+    let runs = &mut world.reconciler.outage_runs;
+    let report = report.filter(|report| report.not_read.is_empty());
+    runs.retain(|function, _| report.is_some() && lasting.contains(function));
+    let Some(report) = report else { return };
+    for function in begin.intersection(&lasting) {
+        *runs.entry(*function).or_default() += 1;
+    }
+    let is_named = |name: &str| {
+        let mut findings = report.findings.iter();
+        findings
+            .any(|finding| matches!(finding, Finding::Mapping { function, .. } if function == name))
+    };
+    let mut long = runs.iter().filter(|(_, runs)| **runs > 2);
+    let silent = long.find(|(function, _)| !is_named(function));
+    if let Some(function) = silent.map(|(function, _)| *function) {
+        let what =
+            format!("the {function}'s mapping doesn't deliver, and the report doesn't say so");
+        world.violated("4", what);
+    }
+}
+
 /// Invokes the reconciler for ever.
 pub(crate) async fn schedule(sim: Arc<Sim>) {
     loop {
@@ -135,6 +189,13 @@ pub(crate) async fn schedule(sim: Arc<Sim>) {
 
 /// Runs it once; `None` if the run has no report.
 async fn run(sim: &Arc<Sim>) -> Option<Report> {
+    let begin = outages(&sim.world());
+    let report = report(sim).await;
+    outages_are_reported(&mut sim.world(), &begin, report.as_ref());
+    report
+}
+
+async fn report(sim: &Arc<Sim>) -> Option<Report> {
     let report = invoke(
         sim,
         RECONCILER,
@@ -263,6 +324,7 @@ impl Tables for Services {
         after: Option<&Attributes>,
     ) -> Result<MarkedPage, ServiceError> {
         let after = after.map(|key| text(key, row::ID));
+        let is_stale = self.strikes(Fault::IndexStale);
         self.read("Query of an index", |world| {
             let mut ids: Vec<String> = match marker {
                 Marker::Blocked => {
@@ -281,6 +343,14 @@ impl Tables for Services {
                     stale.map(|(id, _)| id.clone()).collect()
                 }
             };
+            if is_stale {
+                // Some markers don't show yet, and some are removed that still show.
+                let World { cursors, rng, .. } = world;
+                ids.retain(|_| rng.bool());
+                ids.extend(cursors.keys().filter(|_| rng.u8(0..4) == 0).cloned());
+                ids.sort_unstable();
+                ids.dedup();
+            }
             ids.retain(|id| spread::partition(id) == partition);
             ids.retain(|id| after.as_ref().is_none_or(|after| id > after));
             let most = world.rng.usize(1..20);
@@ -341,12 +411,12 @@ impl Functions for Services {
                 id: format!("mapping-of-{name}"),
                 function: (*name).to_owned(),
                 source,
-                state: if world.disabled.contains(*name) {
+                state: if world.outages.get(name) == Some(&Outage::Disabled) {
                     "Disabled".to_owned()
                 } else {
                     "Enabled".to_owned()
                 },
-                last_result: None,
+                last_result: Some(last_result(world, name).to_owned()),
             };
             names.iter().map(mapping).collect()
         })
@@ -378,6 +448,9 @@ impl Functions for Services {
 
 impl Services {
     async fn invoke_with<F: Function>(&self, payload: &Value) -> Option<Vec<String>> {
+        if fails_at_start::<F>(&self.sim.world()) {
+            return None;
+        }
         let payload = payload.clone();
         let none = BTreeMap::new();
         let handle = |services, context| F::handle_payload(services, context, payload);

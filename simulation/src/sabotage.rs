@@ -45,11 +45,15 @@ pub enum Sabotage {
     LeaseIgnored,
     /// The reconciler takes discarded batches for resolved, and doesn't look at them.
     BatchResolvedUnseen,
+    /// The marker of a parked aggregate contains the cursor's sequence, and not the highest announced one.
+    ParkedWithoutAnnounced,
+    /// A panic of the domain's code at one aggregate ends the whole invocation.
+    PanicNotIsolated,
 }
 
 /// All of them, each with what catches it: the property's number in the design, or `W` for the
 /// writer's own promises.
-pub const SABOTAGES: [(Sabotage, &[&str]); 19] = [
+pub const SABOTAGES: [(Sabotage, &[&str]); 21] = [
     // A hole; or, where it is the aggregate's last event, an end that never comes.
     (Sabotage::RejectedRecordsIgnored, &["1", "4"]),
     (Sabotage::AcknowledgedTooEarly, &["1"]),
@@ -76,6 +80,9 @@ pub const SABOTAGES: [(Sabotage, &[&str]); 19] = [
     (Sabotage::LeaseIgnored, &["R"]),
     // A batch of the archiver: the other functions' events are found by the pass.
     (Sabotage::BatchResolvedUnseen, &["4"]),
+    (Sabotage::ParkedWithoutAnnounced, &["4"]),
+    // The batch is discarded, or other aggregates of it are never completed.
+    (Sabotage::PanicNotIsolated, &["4", "5"]),
 ];
 
 /// What the simulation has found in the code, as a break that brings it back, with the property that

@@ -4,6 +4,7 @@
 use fastrand::Rng;
 
 use super::days::MAPPINGS;
+use super::mapping::{OUTAGES, Outage};
 use super::operators::{CURSOR_DAMAGES, CursorDamage, Operation, ReadModel};
 use super::queries::Question;
 use super::scenario::{Command, RowDamage, Scenario};
@@ -71,8 +72,14 @@ pub(crate) enum Action {
         aggregate: usize,
         damage: CursorDamage,
     },
-    /// Somebody disables a mapping, until days have passed or all is done.
-    Disable { mapping: usize },
+    /// A mapping doesn't deliver any more, until days have passed or all is done.
+    Break { mapping: usize, outage: Outage },
+    /// A mapping doesn't deliver for so many milliseconds.
+    Suffer {
+        mapping: usize,
+        outage: Outage,
+        lasts: u64,
+    },
     /// So many days pass.
     Days(u64),
     /// Nobody does anything for so many milliseconds.
@@ -91,12 +98,17 @@ pub(crate) enum Damage {
     WrongSequence,
     FutureSchema,
     FractionalVersion,
+    /// The domain's code panics when it decodes the row.
+    Panics,
+    /// A row whose version is far ahead of the others, which is removed at once. Its notification announces
+    /// more events than one invocation publishes.
+    FarAhead,
     /// The row isn't there, and the one behind it is.
     Hole,
 }
 
 /// What can be wrong with a row of any domain.
-const DAMAGES: [Damage; 8] = [
+const DAMAGES: [Damage; 10] = [
     Damage::NoType,
     Damage::NumberType,
     Damage::UnknownType,
@@ -104,6 +116,8 @@ const DAMAGES: [Damage; 8] = [
     Damage::WrongSequence,
     Damage::FutureSchema,
     Damage::FractionalVersion,
+    Damage::Panics,
+    Damage::FarAhead,
     Damage::Hole,
 ];
 
@@ -178,8 +192,18 @@ impl Workload {
             actions.insert(days, Action::Days(rng.u64(1..9)));
             if rng.u8(0..3) > 0 {
                 let mapping = rng.usize(0..MAPPINGS.len());
-                actions.insert(rng.usize(0..=days), Action::Disable { mapping });
+                // Days of attempts would show no more than those of an hour.
+                let outage = [Outage::Disabled, Outage::NoPermission][rng.usize(0..2)];
+                actions.insert(rng.usize(0..=days), Action::Break { mapping, outage });
             }
+        }
+        if rng.u8(0..8) == 0 {
+            let suffer = Action::Suffer {
+                mapping: rng.usize(0..MAPPINGS.len()),
+                outage: OUTAGES[rng.usize(0..OUTAGES.len())],
+                lasts: rng.u64(60_000..45 * 60_000),
+            };
+            actions.insert(rng.usize(0..=actions.len()), suffer);
         }
         Self {
             actions,

@@ -19,6 +19,7 @@ use super::dynamodb::writer::{Item, Transaction};
 use super::faults::{Fault, Plan, Tally};
 use super::functions::{Names, Simulated};
 use super::log::Log;
+use super::mapping::Outage;
 use super::operators::{CursorDamage, Run};
 use super::reconciler;
 use super::sabotage::Sabotage;
@@ -176,8 +177,10 @@ pub(crate) struct World {
     pub(crate) republished_to_lake: BTreeSet<String>,
     /// The runs of `republish`, by aggregate and first sequence.
     pub(crate) republished: BTreeMap<(String, u64), Run>,
-    /// The functions whose mapping is disabled.
-    pub(crate) disabled: BTreeSet<&'static str>,
+    /// Why mappings don't deliver, by function.
+    pub(crate) outages: BTreeMap<&'static str, Outage>,
+    /// The functions whose last invocation by their mapping failed.
+    pub(crate) failed_calls: BTreeSet<&'static str>,
 
     /// Which events Kinesis has acknowledged to the one who put them.
     pub(crate) acknowledged: BTreeSet<(String, u64)>,

@@ -110,6 +110,11 @@ impl CursorStore for Services {
             if world.is_sabotaged(Sabotage::BlockForgotten) {
                 cursor.suspended = None;
             }
+            if world.is_sabotaged(Sabotage::ParkedWithoutAnnounced)
+                && let Some(Suspension::Parked(parked)) = &mut cursor.suspended
+            {
+                parked.through = cursor.published_through;
+            }
             if world.unreadable_cursors.contains(&aggregate) {
                 return Saved::Changed;
             }
