@@ -814,7 +814,8 @@ impl<D: Domain> Publication<D> {
         {
             self.block_at_missing(self.next, version, inputs.now);
         }
-        // The rows are read to their end, and an announced event isn't among them.
+        // The rows are read to their end, and an announced event isn't among them. The block is at the first
+        // missing one: if someone removed a row that was far ahead, the next event lifts it.
         let parked = self.stored.parked().map(|parked| parked.through);
         let missing = self
             .stored
@@ -825,8 +826,8 @@ impl<D: Domain> Publication<D> {
             .max(missing.map(|block| block.sequence))
             .max(notified.then_some(self.announced.through));
         if source == Source::AllRows
-            && let Some(version) = announced.and_then(Sequence::version)
             && announced >= Some(self.next)
+            && let Some(version) = self.next.version()
         {
             self.block_at_missing(self.next, version, inputs.now);
         }
