@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use millrace_core::{Attributes, Domain, Sequence, Timestamp};
-use millrace_runtime::{Ambient, Budget, Chain, ServiceError};
-use millrace_translator::ports::{CursorStore, EventRows, Publisher};
+use millrace_core::{Attributes, Sequence, Timestamp};
+use millrace_runtime::{Budget, Chain, ServiceError};
 
 use crate::discarded::DiscardedBatch;
-use crate::ports::Services;
+use crate::ports::{Publishes, Services};
 use crate::report::{Finding, cut, time};
 use crate::service::{Found, Permitted, Reconciler};
 use crate::state::{self, BatchState};
@@ -51,15 +50,7 @@ enum StaysOpen {
     OutOfTime,
 }
 
-impl<D, R, C, P, A, S> Reconciler<D, R, C, P, A, S>
-where
-    D: Domain,
-    R: EventRows,
-    C: CursorStore,
-    P: Publisher,
-    A: Ambient,
-    S: Services,
-{
+impl<T: Publishes, S: Services> Reconciler<T, S> {
     /// Repairs the batches of the failure bucket that aren't ended, and reports those that stay open.
     pub(crate) async fn reconcile_batches(
         &self,

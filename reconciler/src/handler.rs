@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use lambda_runtime::LambdaEvent;
-use millrace_core::Domain;
-use millrace_runtime::{Ambient, Budget, ServiceError};
-use millrace_translator::ports::{CursorStore, EventRows, Publisher};
+use millrace_runtime::{Budget, ServiceError};
 use serde_json::{Value, json};
 use tracing::{Instrument as _, info_span};
 
-use crate::ports::{INVOCATION, Services};
+use crate::ports::{INVOCATION, Publishes, Services};
 use crate::service::{Reconciler, Run};
 
 /// What is kept back of the invocation's time: for one more invocation of a function, which may begin just
@@ -26,20 +24,12 @@ pub const LEASE_HELD: &str = "leaseHeld";
 ///
 /// # Errors
 /// [`ServiceError`] if the run could not begin. The next scheduled one tries again.
-pub async fn handle<D, R, C, P, A, S>(
-    reconciler: &Reconciler<D, R, C, P, A, S>,
+pub async fn handle(
+    reconciler: &Reconciler<impl Publishes, impl Services>,
     event: LambdaEvent<Value>,
-) -> Result<Value, ServiceError>
-where
-    D: Domain,
-    R: EventRows,
-    C: CursorStore,
-    P: Publisher,
-    A: Ambient,
-    S: Services,
-{
+) -> Result<Value, ServiceError> {
     let LambdaEvent { payload, context } = event;
-    let budget = Budget::of(&context, RESERVE, &reconciler.translator.ambient);
+    let budget = Budget::of(&context, RESERVE, reconciler.translator.ambient());
     let span = info_span!("run", request_id = context.request_id);
     let dismissed = dismissed(&payload);
     let run = reconciler.run(&context.request_id, &dismissed, budget);

@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
 use millrace_core::ids::is_reserved_id;
-use millrace_core::{Attribute, Attributes, DecodeError, Domain, Sequence, Timestamp, row};
+use millrace_core::{Attribute, Attributes, DecodeError, Sequence, Timestamp, row};
 use millrace_projector::ports::REVISION;
 use millrace_projector::stale::Stale;
 use millrace_runtime::{Ambient, Budget, Chain, ServiceError};
 use millrace_translator::cursor::{Block, Cursor, Suspension};
-use millrace_translator::ports::{CursorStore, EventRows, Publisher};
+use millrace_translator::ports::CursorStore;
 
-use crate::ports::{SEGMENTS, Services};
+use crate::ports::{Publishes, SEGMENTS, Services};
 use crate::report::{Finding, Pass, number, time};
 use crate::service::{Found, Permitted, Reconciler, share};
 use crate::state::{self, Position, SegmentPosition};
@@ -108,15 +108,7 @@ impl Standing {
     }
 }
 
-impl<D, R, C, P, A, S> Reconciler<D, R, C, P, A, S>
-where
-    D: Domain,
-    R: EventRows,
-    C: CursorStore,
-    P: Publisher,
-    A: Ambient,
-    S: Services,
-{
+impl<T: Publishes, S: Services> Reconciler<T, S> {
     /// Examines the aggregates that are open from earlier runs, and continues the pass.
     pub(crate) async fn continue_pass(
         &self,
@@ -251,14 +243,14 @@ where
         if let Some(Suspension::Blocked(block)) = standing.suspension()
             && !listed.suspended.contains(id)
         {
-            self.translator.cursors.mark(id, block).await?;
+            self.translator.cursors().mark(id, block).await?;
         }
         if let Some(item) = &standing.view
             && let Some(stale) = Stale::read(item)
             && !listed.stale.contains(id)
         {
             let mut attributes = stale.to_attributes(id);
-            let revision = self.translator.ambient.unique_id();
+            let revision = self.translator.ambient().unique_id();
             attributes.insert(REVISION.to_owned(), Attribute::text(revision));
             // If another writer has changed the item, it has written the attributes itself.
             self.services.mark_stale(id, attributes, item).await?;
@@ -332,7 +324,7 @@ where
             ..cursor.clone()
         };
         // If another invocation has changed the cursor, the next pass examines it again.
-        let saved = self.translator.cursors.save(id, &blocked, cursor).await;
+        let saved = self.translator.cursors().save(id, &blocked, cursor).await;
         saved.map(|_| ())
     }
 
@@ -430,7 +422,7 @@ where
             reason: format!("the cursor can't be read: {error}"),
             since: self.now(),
         };
-        self.translator.cursors.mark(id, &block).await
+        self.translator.cursors().mark(id, &block).await
     }
 
     async fn put_open(&self, id: &str) -> Result<(), ServiceError> {

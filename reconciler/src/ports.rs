@@ -2,17 +2,86 @@
 //!
 //! Every method is one call of a service. Loops over pages and retries are the caller's.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
-use millrace_core::{Attributes, Timestamp};
+use millrace_core::{Attributes, Domain, Timestamp};
 use millrace_projector::ports::Saved;
-use millrace_runtime::ServiceError;
+use millrace_runtime::{Ambient, Budget, ServiceError};
+use millrace_translator::ports::{CursorStore, EventRows, Publisher};
+use millrace_translator::service::{PendingOutcome, Translator};
 use serde_json::Value;
 use strum::IntoStaticStr;
 
 /// How many parts the events table is enumerated in. Each part has a position of its own.
 pub const SEGMENTS: u32 = 4;
+
+/// The translator, whatever its services are. The reconciler publishes with its code alone.
+pub trait Publishes: Send + Sync {
+    /// The domain, with its settings.
+    type Domain: Domain;
+    /// The events table.
+    type Rows: EventRows;
+    /// The publication cursors.
+    type Cursors: CursorStore;
+    /// Time and randomness.
+    type Ambient: Ambient;
+
+    /// The domain.
+    fn domain(&self) -> &Self::Domain;
+    /// The events table.
+    fn rows(&self) -> &Self::Rows;
+    /// The publication cursors.
+    fn cursors(&self) -> &Self::Cursors;
+    /// Time and randomness.
+    fn ambient(&self) -> &Self::Ambient;
+
+    /// [`Translator::publish_pending`].
+    fn publish_pending(
+        &self,
+        aggregates: Vec<String>,
+        budget: Budget,
+    ) -> impl Future<Output = BTreeMap<String, PendingOutcome>> + Send;
+}
+
+impl<D, R, C, P, A> Publishes for Translator<D, R, C, P, A>
+where
+    D: Domain,
+    R: EventRows,
+    C: CursorStore,
+    P: Publisher,
+    A: Ambient,
+{
+    type Domain = D;
+    type Rows = R;
+    type Cursors = C;
+    type Ambient = A;
+
+    fn domain(&self) -> &D {
+        &self.domain
+    }
+
+    fn rows(&self) -> &R {
+        &self.rows
+    }
+
+    fn cursors(&self) -> &C {
+        &self.cursors
+    }
+
+    fn ambient(&self) -> &A {
+        &self.ambient
+    }
+
+    async fn publish_pending(
+        &self,
+        aggregates: Vec<String>,
+        budget: Budget,
+    ) -> BTreeMap<String, PendingOutcome> {
+        Self::publish_pending(self, aggregates, budget).await
+    }
+}
 
 /// A marker whose items a sparse index lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr)]

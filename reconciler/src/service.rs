@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use millrace_core::{Domain, Timestamp};
+use millrace_core::Timestamp;
 use millrace_runtime::{Ambient, Budget, Chain, ServiceError};
-use millrace_translator::ports::{CursorStore, EventRows, Publisher};
-use millrace_translator::service::Translator;
 use tracing::{Instrument as _, info_span};
 
 use crate::handler::RESERVE;
 use crate::mapping::{failing, is_delivering, unhealthy};
-use crate::ports::{Mapping, Services, Source};
+use crate::ports::{Mapping, Publishes, Services, Source};
 use crate::report::{Finding, Gauges, MAX_FINDINGS, NotRead, Pass, Repaired, Report, cut, time};
 use crate::state::{self, BatchState};
 
@@ -27,9 +25,9 @@ pub struct FunctionNames {
 
 /// The reconciler with its services.
 #[derive(Debug, Clone)]
-pub struct Reconciler<D, R, C, P, A, S> {
+pub struct Reconciler<T, S> {
     /// The translator, with the services that it publishes through.
-    pub translator: Translator<D, R, C, P, A>,
+    pub translator: T,
     /// The other services.
     pub services: S,
     /// The functions' names.
@@ -87,15 +85,7 @@ pub(crate) fn share(budget: Budget, part: f64) -> Budget {
     Budget::lasting(budget.left().mul_f64(part))
 }
 
-impl<D, R, C, P, A, S> Reconciler<D, R, C, P, A, S>
-where
-    D: Domain,
-    R: EventRows,
-    C: CursorStore,
-    P: Publisher,
-    A: Ambient,
-    S: Services,
-{
+impl<T: Publishes, S: Services> Reconciler<T, S> {
     /// Runs once: examines, repairs, reports, and continues the slow pass, until all is done that a run
     /// does or the budget is spent. `dismissed` are the keys of discarded batches that an operator
     /// dismisses.
@@ -121,7 +111,7 @@ where
         let (found, pass) = self.reconcile(dismissed, budget).await;
         let report = self.report(request_id, started, found, pass);
         self.translator
-            .ambient
+            .ambient()
             .measure(request_id, &report.gauges.metrics());
         self.store(&report).await;
         if let Err(error) = self.services.release(request_id).await {
@@ -279,7 +269,7 @@ where
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        self.translator.ambient.now()
+        self.translator.ambient().now()
     }
 }
 

@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millrace_core::{Attribute, Domain, Sequence, Timestamp, row, spread};
+use millrace_core::{Attribute, Sequence, Timestamp, row, spread};
 use millrace_runtime::{Ambient, Budget, ServiceError};
 use millrace_translator::cursor::{Cursor, Suspension, load_all};
-use millrace_translator::ports::{CursorStore, EventRows, Publisher};
-use millrace_translator::service::Translator;
+use millrace_translator::ports::EventRows;
 
-use crate::ports::{Marker, Services};
+use crate::ports::{Marker, Publishes, Services};
 use crate::report::{Finding, cut, number, time};
 use crate::service::{Found, Permitted, Reconciler};
 
@@ -18,15 +17,7 @@ const TOGETHER: usize = 200;
 /// it is the time of the marker.
 const MAX_OLDEST: usize = 50;
 
-impl<D, R, C, P, A, S> Reconciler<D, R, C, P, A, S>
-where
-    D: Domain,
-    R: EventRows,
-    C: CursorStore,
-    P: Publisher,
-    A: Ambient,
-    S: Services,
-{
+impl<T: Publishes, S: Services> Reconciler<T, S> {
     /// The aggregates with a marker, as the index lists them.
     pub(crate) async fn marked(&self, marker: Marker) -> Result<BTreeSet<String>, ServiceError> {
         let mut ids = BTreeSet::new();
@@ -94,7 +85,7 @@ where
             clippy::cast_sign_loss,
             reason = "any place will do to begin at"
         )]
-        let first = (self.translator.ambient.fraction() * ids.len() as f64) as usize;
+        let first = (self.translator.ambient().fraction() * ids.len() as f64) as usize;
         let first = first.min(ids.len());
         ids.rotate_left(first);
         for together in ids.chunks(TOGETHER) {
@@ -114,9 +105,7 @@ where
         budget: Budget,
     ) -> Result<BTreeMap<String, Result<Cursor, millrace_core::DecodeError>>, ServiceError> {
         let wanted: Vec<&str> = ids.iter().map(String::as_str).collect();
-        let Translator {
-            cursors, ambient, ..
-        } = &self.translator;
+        let (cursors, ambient) = (self.translator.cursors(), self.translator.ambient());
         let loaded = load_all(cursors, &wanted, budget, ambient).await?;
         Ok(loaded.into_iter().collect())
     }
@@ -188,7 +177,7 @@ where
         published_through: Sequence,
     ) -> Option<Timestamp> {
         let version = published_through.next().version()?;
-        let row = self.translator.rows.row(id, &version.to_string()).await;
+        let row = self.translator.rows().row(id, &version.to_string()).await;
         match row.ok()??.get(row::TIMESTAMP)? {
             Attribute::Text(text) => Timestamp::parse(text).ok(),
             _ => None,

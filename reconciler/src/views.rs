@@ -11,11 +11,11 @@ use millrace_core::{
     Attributes, Domain, Envelope, Sequence, StoredRow, StoredRowOf, Version, view,
 };
 use millrace_projector::stale::Stale;
-use millrace_runtime::{Ambient, Budget, Chain, ServiceError, isolated};
-use millrace_translator::ports::{CursorStore, EventRows, Publisher};
+use millrace_runtime::{Budget, Chain, ServiceError, isolated};
+use millrace_translator::ports::EventRows;
 use serde_json::{Value, json};
 
-use crate::ports::{Marker, Services};
+use crate::ports::{Marker, Publishes, Services};
 use crate::report::{Finding, cut, number, time};
 use crate::service::{Found, Permitted, Reconciler};
 
@@ -132,15 +132,7 @@ pub(crate) fn sequence_of(item: Option<&Attributes>) -> Option<Sequence> {
     u64::try_from(number).ok().and_then(Sequence::new)
 }
 
-impl<D, R, C, P, A, S> Reconciler<D, R, C, P, A, S>
-where
-    D: Domain,
-    R: EventRows,
-    C: CursorStore,
-    P: Publisher,
-    A: Ambient,
-    S: Services,
-{
+impl<T: Publishes, S: Services> Reconciler<T, S> {
     /// Repairs the views that are stale, as far as their events are published, and reports those that are
     /// stale still. Returns the aggregates that the index lists.
     pub(crate) async fn reconcile_stale(
@@ -224,7 +216,7 @@ where
         if after >= through {
             return Ok(());
         }
-        let (mut context, mut last_row) = (D::Context::default(), None);
+        let (mut context, mut last_row) = (Default::default(), None);
         let (mut events, mut reached) = (Events::default(), Sequence::NONE);
         'pages: loop {
             if budget.left().is_zero() {
@@ -232,11 +224,11 @@ where
             }
             let page = self
                 .translator
-                .rows
+                .rows()
                 .page(id, last_row, None, MAX_EVENTS)
                 .await?;
             for row in &page.rows {
-                let domain = &self.translator.domain;
+                let domain = self.translator.domain();
                 let read = isolated(|| read_row(domain, &mut context, row, after));
                 let Ok(Some(read)) = read else {
                     break 'pages;
