@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use millrace_core::{
-    Attributes, Domain, Envelope, Sequence, StoredRow, StoredRowOf, Version, view,
+    Attributes, Domain, Envelope, Sequence, StoredRow, StoredRowOf, Version, row, view,
 };
 use millrace_projector::stale::Stale;
 use millrace_runtime::{Budget, Chain, ServiceError, isolated};
@@ -117,6 +117,12 @@ fn read_row<D: Domain>(
     })
 }
 
+/// Whether a row that can't be read is no event's by its version. It was never published, so the events
+/// after it are what they were.
+fn is_no_events(row: &Attributes) -> bool {
+    row::version(row).map_or(true, Version::is_snapshot)
+}
+
 /// Whether a function's response reports no record.
 pub(crate) fn is_completed(response: &Value) -> bool {
     let failures = response["batchItemFailures"].as_array();
@@ -222,6 +228,7 @@ impl<T: Publishes, S: Services> Reconciler<T, S> {
             if budget.left().is_zero() {
                 return Err(NotRepaired::OutOfTime);
             }
+            let before = last_row;
             let page = self
                 .translator
                 .rows()
@@ -231,12 +238,18 @@ impl<T: Publishes, S: Services> Reconciler<T, S> {
                 let domain = self.translator.domain();
                 let read = isolated(|| read_row(domain, &mut context, row, after));
                 let Ok(Some(read)) = read else {
+                    if is_no_events(row) {
+                        continue;
+                    }
                     break 'pages;
                 };
                 last_row = Some(read.version);
                 let Some(sequence) = read.sequence else {
                     continue;
                 };
+                if sequence != reached.next() {
+                    break 'pages;
+                }
                 if let Some(data) = read.data {
                     events.push(id, sequence, &data);
                 }
@@ -248,7 +261,7 @@ impl<T: Publishes, S: Services> Reconciler<T, S> {
                     break 'pages;
                 }
             }
-            if !page.more {
+            if !page.more || last_row == before {
                 break;
             }
         }

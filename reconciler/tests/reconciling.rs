@@ -483,6 +483,26 @@ fn a_stale_view_gets_the_events_before_an_undecodable_row() {
     });
 }
 
+/// Such a row was never published, so the events after it are what they were.
+#[test]
+fn a_stale_view_gets_the_events_after_a_row_that_is_no_event() {
+    in_virtual_time(async {
+        let fixture = Fixture::new();
+        let rows = fixture.append("a", &history(5));
+        fixture.translate("a", rows.clone()).await;
+        fixture.project("a", &[4]).await;
+        assert_eq!(fixture.view_sequence("a"), Some(3));
+        let mut odd = rows[2].clone();
+        odd.insert("Version".into(), Attribute::Number("3.5".into()));
+        let place = ("a".to_owned(), "3.5".to_owned());
+        fixture.services.world().odd_rows.insert(place, odd);
+        fixture.damage("a", 2);
+        let report = fixture.run().await;
+        assert_eq!(fixture.view_sequence("a"), Some(5), "{report:?}");
+        assert_eq!(report.gauges.views_stale, Some(0));
+    });
+}
+
 #[test]
 fn an_aggregate_that_the_service_refuses_stops_no_other() {
     in_virtual_time(async {
