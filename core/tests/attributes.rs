@@ -178,6 +178,37 @@ fn what_is_written_is_read_back() {
     );
 }
 
+#[test]
+fn a_wrapper_is_written_as_what_it_wraps() {
+    #[derive(Serialize)]
+    struct Wrapper(Payment);
+    #[derive(Serialize)]
+    struct Nothing;
+    #[derive(Serialize)]
+    enum Ended {
+        Unit(()),
+        Struct(Nothing),
+        Wrapped(Wrapper),
+    }
+    let payment = || Payment {
+        amount: Amount(5),
+        at: Timestamp::from_unix_millis(0).expect("in range"),
+    };
+    let columns = encode_struct(&payment()).expect("encodes");
+    assert_eq!(columns.len(), 2);
+    assert_eq!(encode_struct(&Some(payment())), Ok(columns.clone()));
+    assert_eq!(encode_struct(&Wrapper(payment())), Ok(columns.clone()));
+    assert_eq!(encode_struct(&Nothing), Ok(Attributes::new()));
+    for (event, tag, columns) in [
+        (Ended::Unit(()), "Unit", Attributes::new()),
+        (Ended::Struct(Nothing), "Struct", Attributes::new()),
+        (Ended::Wrapped(Wrapper(payment())), "Wrapped", columns),
+    ] {
+        assert_eq!(variant_name(&event), Ok(tag));
+        assert_eq!(encode_variant(&event), Ok((tag, columns)));
+    }
+}
+
 /// The row of [`placed`] with one value replaced, or removed, at a path of keys and indices.
 fn placed_with(path: &[&str], value: Option<Attribute>) -> Attributes {
     fn replace(map: &mut Attributes, path: &[&str], value: Option<Attribute>) {
