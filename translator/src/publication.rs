@@ -1067,3 +1067,75 @@ fn encode<D: Domain>(
         .transpose();
     Some(columns.and_then(|columns| Ok((envelope.to_bytes::<D>()?, columns))))
 }
+
+#[cfg(test)]
+mod tests {
+    use millrace_domain::Accounts;
+
+    use super::*;
+
+    /// An aggregate with this many events ready, whose records have this size together with their key.
+    fn with_ready(events: usize, size: usize) -> Publication<Accounts> {
+        let notifications = Notifications {
+            first_position: 0,
+            images: Vec::new(),
+        };
+        let now = Timestamp::from_unix_millis(0).expect("valid");
+        let (id, cursor) = ("a".to_owned(), Cursor::default());
+        let publication = Publication::new(id, cursor, notifications, Mode::Notified, now);
+        let mut publication = publication.expect("a readable cursor");
+        for _ in 0..events {
+            let record = Record {
+                partition_key: "a".to_owned(),
+                data: vec![0; size - 1],
+            };
+            publication.queue().push(Sequence::FIRST, record);
+        }
+        publication
+    }
+
+    #[test]
+    fn an_aggregate_has_its_share_ready_and_one_event_at_least() {
+        let ready = ReadyBytes::new(1024);
+        assert_eq!(ready.share(), 32 * 1024);
+        for (events, size, is_full) in [
+            (0, 1024, false),
+            (31, 1024, false),
+            (32, 1024, true),
+            (1, 16 * 1024, false),
+            (1, 16 * 1024 + 1, true),
+            (1, 64 * 1024, true),
+        ] {
+            let publication = with_ready(events, size);
+            assert_eq!(publication.is_full(&ready), is_full, "{events} {size}");
+        }
+        let ready = ReadyBytes::new(1);
+        assert!(!with_ready(MAX_READY - 1, 10).is_full(&ready));
+        assert!(with_ready(MAX_READY, 10).is_full(&ready));
+        ready.add(MAX_READY_BYTES);
+        assert!(with_ready(0, 10).is_full(&ready));
+    }
+
+    #[test]
+    fn an_aggregate_that_has_ended_leaves_its_share_to_the_others() {
+        let ready = ReadyBytes::new(1_000);
+        assert_eq!(ready.share(), MAX_READY_BYTES / 1_000);
+        assert_eq!(ready.page_rows(), 32);
+        for _ in 1..1_000 {
+            ready.end_aggregate();
+        }
+        assert_eq!(ready.share(), MAX_READY_BYTES);
+        assert_eq!(ready.page_rows(), MAX_PAGE_ROWS);
+    }
+
+    #[test]
+    fn the_ready_bytes_are_full_at_their_limit_until_some_are_published() {
+        let ready = ReadyBytes::new(2);
+        ready.add(MAX_READY_BYTES - 1);
+        assert!(!ready.is_full());
+        ready.add(1);
+        assert!(ready.is_full());
+        ready.remove(1);
+        assert!(!ready.is_full());
+    }
+}

@@ -153,6 +153,20 @@ async fn a_context_that_cannot_be_read_blocks_as_an_unreadable_cursor() {
     assert_eq!(services.sequences("a"), dense(1));
 }
 
+#[test]
+fn a_cursor_is_readable_only_if_its_context_is() {
+    let cursor = |currency| Cursor {
+        published_through: Sequence::FIRST,
+        context: Some([("Currency".to_owned(), currency)].into()),
+        suspended: None,
+    };
+    let readable = cursor(Attribute::text("SEK"));
+    let read = readable.clone().with_readable_context::<Accounts>();
+    assert_eq!(read, Ok(readable));
+    let unreadable = cursor(Attribute::number(1)).with_readable_context::<Accounts>();
+    assert_eq!(unreadable.expect_err("a number").path(), "Currency");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_gap_is_repaired_from_the_table_before_the_news() {
     let services = services();
@@ -658,6 +672,23 @@ async fn a_cursor_that_was_reset_is_not_taken_back_ahead() {
     let newest = &rows[rows.len() - 1..];
     assert!(through(services.translate(newest).await));
     assert_eq!(services.cursor("a"), reset);
+}
+
+/// The publication is restarted at the cursor that another invocation stored meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_cursor_that_is_found_ahead_after_a_restart_blocks() {
+    let services = services();
+    services.append("a", &history(3));
+    let undecodable = damage(&services, "a", 4);
+    let theirs = Cursor {
+        published_through: Sequence::new(999).expect("valid"),
+        ..Cursor::default()
+    };
+    services.world().overtaken = Some(theirs);
+    assert!(through(services.translate(&[undecodable]).await));
+    let cursor = services.cursor("a");
+    assert_eq!(cursor.published_through.get(), 999);
+    assert!(cursor.blocked().expect("blocked").is_cursor_ahead());
 }
 
 /// Nobody notifies of it any more, so reading the table has to find it, wherever a page ends.
