@@ -161,3 +161,23 @@ async fn an_event_before_the_cursor_that_is_needed_and_missing_blocks() {
     assert_eq!(block.sequence.get(), 4);
     assert_eq!(block.reason, "row 3 is missing, and row 4 is there");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_context_is_restored_with_one_read_of_each_page() {
+    let services = TestServices::new(Meters);
+    let rows = services.append("a", &[installed(), read(10), read(20), read(30)]);
+    let cursor = Cursor {
+        published_through: Sequence::new(3).expect("valid"),
+        ..Cursor::default()
+    };
+    {
+        let mut world = services.world();
+        world.cursors.insert("a".to_owned(), Ok(cursor));
+        world.page_rows = 10;
+        world.faults = [Fault::None; 9].into();
+    }
+    assert_eq!(services.translate(&rows[4..]).await.resume_at, None);
+    assert_eq!(previous(&services), [Some(20)]);
+    // The cursor is loaded, a page is read, the event is put, and the cursor is saved.
+    assert_eq!(services.world().faults.len(), 9 - 4);
+}

@@ -674,6 +674,19 @@ async fn a_cursor_that_was_reset_is_not_taken_back_ahead() {
     assert_eq!(services.cursor("a"), reset);
 }
 
+/// Stored blocks are recognised by this text.
+#[test]
+fn the_block_of_a_reset_cursor_is_recognised() {
+    let now = Timestamp::from_unix_millis(0).expect("valid");
+    let reset = Block::after_reset(now);
+    assert_eq!(
+        reset.reason,
+        "the cursor was reset, and not all events are published again yet"
+    );
+    assert!(reset.is_reset());
+    assert!(!Block::cursor_ahead(Sequence::FIRST, now).is_reset());
+}
+
 /// The publication is restarted at the cursor that another invocation stored meanwhile.
 #[tokio::test(start_paused = true)]
 async fn a_cursor_that_is_found_ahead_after_a_restart_blocks() {
@@ -731,6 +744,20 @@ async fn a_late_redelivery_is_told_from_a_cursor_ahead_by_the_cursors_own_row() 
     assert!(through(outcome));
     assert_eq!((outcome.blocked, outcome.counters.published), (0, 0));
     assert_eq!(services.cursor("a").blocked(), None);
+}
+
+/// Only events before the cursor's own leave open whether the cursor is ahead.
+#[tokio::test(start_paused = true)]
+async fn the_cursors_own_row_is_read_only_if_all_notifications_are_of_events_before() {
+    let services = services();
+    let rows = services.append("a", &history(4));
+    assert!(through(services.translate(&rows).await));
+    // The cursor is loaded, and the row may be read.
+    for (redelivered, calls) in [(&rows[2..3], 2), (&rows[4..], 1)] {
+        services.world().faults = [Fault::None; 9].into();
+        assert!(through(services.translate(redelivered).await));
+        assert_eq!(services.world().faults.len(), 9 - calls);
+    }
 }
 
 #[tokio::test(start_paused = true)]
