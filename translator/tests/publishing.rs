@@ -158,6 +158,33 @@ async fn queues_beyond_what_one_put_takes_have_their_turn() {
     assert!(rest.iter().all(|(_, event)| *event >= 2));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_queue_has_the_bytes_of_its_pending_events() {
+    let stream = Stream::default();
+    let mut queues = queues(&[vec![100], vec![100, MAX_RECORD_BYTES + 1, 100]]);
+    assert_eq!(queues[0].bytes(), 100);
+    assert_eq!(queues[1].bytes(), 200 + MAX_RECORD_BYTES + 1);
+    publish_all(&stream, &mut queues).await;
+    assert_eq!((queues[0].bytes(), queues[1].bytes()), (0, 0));
+}
+
+/// The second record is rejected once; its retry is due after the budget.
+#[tokio::test(start_paused = true)]
+async fn a_retry_that_is_due_after_the_budget_is_not_waited_for() {
+    let stream = Stream {
+        rejects: 2,
+        ..Stream::default()
+    };
+    let mut queues = queues(&[vec![100], vec![100]]);
+    let mut queues: Vec<&mut Queue> = queues.iter_mut().collect();
+    let started = tokio::time::Instant::now();
+    let budget = Budget::lasting(Duration::from_micros(10));
+    let progress = publish(&stream, &mut queues, budget, &TestAmbient::default()).await;
+    assert_eq!(progress, Progress::OutOfTime);
+    assert!(started.elapsed().is_zero(), "{:?}", started.elapsed());
+    assert_eq!((queues[0].pending(), queues[1].pending()), (0, 1));
+}
+
 fn size() -> impl Strategy<Value = usize> {
     prop_oneof![
         6 => 12..2_000_usize,

@@ -107,6 +107,21 @@ async fn drops_what_is_published_already() {
     assert_eq!(services.sequences("a"), dense(4));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_notification_counts_once_however_often_a_batch_contains_it() {
+    let services = services();
+    let rows = services.append("a", &history(2));
+    let twice = [rows[0].clone(), rows[0].clone(), rows[2].clone()];
+    let counters = services.translate(&twice).await.counters;
+    assert_eq!((counters.notified, counters.duplicates), (2, 0));
+    // Two images of one row that differ are two notifications.
+    let readable = services.append("a", &credits(1)).remove(0);
+    let mut undecodable = readable.clone();
+    undecodable.insert("Type".into(), Attribute::text("REFUND"));
+    let counters = services.translate(&[undecodable, readable]).await.counters;
+    assert_eq!((counters.notified, counters.duplicates), (1, 1));
+}
+
 /// The last envelope on the stream.
 fn last_published(services: &Services) -> String {
     let world = services.world();
@@ -862,6 +877,20 @@ async fn one_throttled_account_is_reported_and_the_others_are_through() {
     services.world().throttled.clear();
     assert!(through(services.translate(&rows[4..]).await));
     assert_eq!(services.sequences("a"), dense(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_retry_is_waited_for_that_is_due_after_the_budget() {
+    let services = services();
+    let rows = services.append("a", &history(1));
+    services.world().throttled.push("a".into());
+    for millis in (1..2_000).step_by(37) {
+        let budget = Duration::from_millis(millis);
+        let started = tokio::time::Instant::now();
+        let outcome = services.translate_within(&rows, budget).await;
+        assert_eq!(outcome.resume_at, Some(0));
+        assert!(started.elapsed() <= budget, "{:?}", started.elapsed());
+    }
 }
 
 #[tokio::test(start_paused = true)]
