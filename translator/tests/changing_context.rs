@@ -2,6 +2,7 @@
 //! with each event.
 
 use millrace_core::{Domain, Refusal, Sequence};
+use millrace_translator::MAX_READY_BYTES;
 use millrace_translator::cursor::Cursor;
 use millrace_translator::testing::{Fault, TestServices};
 use serde::{Deserialize, Serialize};
@@ -180,4 +181,18 @@ async fn a_context_is_restored_with_one_read_of_each_page() {
     assert_eq!(previous(&services), [Some(20)]);
     // The cursor is loaded, a page is read, the event is put, and the cursor is saved.
     assert_eq!(services.world().faults.len(), 9 - 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_bytes_than_may_be_ready_together_are_published_in_turn() {
+    let services = TestServices::new(Meters);
+    let unit = "x".repeat(1_000_000);
+    assert!(40 * unit.len() > MAX_READY_BYTES);
+    let mut rows = Vec::new();
+    for number in 0..40 {
+        let event = Event::Installed { unit: unit.clone() };
+        rows.extend(services.append(&format!("a{number}"), &[event]));
+    }
+    assert_eq!(services.translate(&rows).await.resume_at, None);
+    assert_eq!(services.world().stream.len(), 40);
 }
