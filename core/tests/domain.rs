@@ -135,6 +135,22 @@ fn a_command_may_lead_to_several_events() {
 }
 
 #[test]
+#[should_panic(expected = "left == right")]
+fn a_specification_of_other_events_fails() {
+    given(orders(), [placed(&["x"])])
+        .when(Command::Cancel)
+        .then([closed(false)]);
+}
+
+#[test]
+#[should_panic(expected = "refused with order-closed")]
+fn a_specification_of_a_refusal_fails_if_the_command_is_accepted() {
+    given(orders(), [placed(&["x"])])
+        .when(Command::Cancel)
+        .then_refused("order-closed");
+}
+
+#[test]
 fn an_event_row_has_the_columns_of_core_and_of_the_domain() {
     let row = event_row(3, shipped("x"));
     let expected = [

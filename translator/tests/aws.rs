@@ -200,6 +200,16 @@ async fn a_page_without_bounds_is_of_all_rows() {
     assert!(!table.page("a", None, None, 32).await.expect("read").more);
 }
 
+#[test]
+fn a_table_tells_the_name_that_its_calls_use() {
+    let rule =
+        mock!(aws_sdk_dynamodb::Client::query).then_output(|| QueryOutput::builder().build());
+    let client = mock_client!(aws_sdk_dynamodb, [&rule]);
+    let events = EventsTable::new(client.clone(), "events".into());
+    let cursors = CursorTable::new(client, "cursors".into());
+    assert_eq!((events.name(), cursors.name()), ("events", "cursors"));
+}
+
 #[tokio::test]
 async fn one_row_is_read_consistently_by_its_version_as_stored() {
     let rule = mock!(aws_sdk_dynamodb::Client::get_item)

@@ -320,3 +320,19 @@ fn example_id() -> AggregateId {
 fn example_time() -> Timestamp {
     Timestamp::from_unix_millis(0).expect("in range")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_replaced_by_one_of_another_type() {
+        for value in [
+            Attribute::Bool(true),
+            Attribute::number(1),
+            Attribute::text("a"),
+        ] {
+            assert_ne!(another_type(&value).type_name(), value.type_name());
+        }
+    }
+}
