@@ -474,7 +474,8 @@ async fn discarded_batches_are_open_until_they_are_resolved(
         .send()
         .await?;
     let (resolved, unknown) = ("aws/lambda/test/resolved", "aws/lambda/test/unknown");
-    operator.discard(resolved, translator, id, 50).await?;
+    // The rows of its 51 events and their snapshots.
+    operator.discard(resolved, translator, id, 57).await?;
     let another = "arn:aws:lambda:us-east-1:000000000000:function:another";
     operator.discard(unknown, another, id, 1).await?;
     let report = operator.expect(&["reconcile"], 3).await?;

@@ -765,6 +765,9 @@ impl<D: Domain> Publication<D> {
                     self.block_at_missing(self.next, version, inputs.now);
                 }
                 self.finish_notification(image);
+                if !matches!(self.phase, Phase::Blocked(_)) {
+                    self.announced.misplaced = self.notifications.iter().find_map(misplaced);
+                }
             }
             Phase::VerifyCursor(_) => {
                 self.phase = Phase::Completed;
@@ -1026,13 +1029,18 @@ impl<D: Domain> Publication<D> {
         same.unwrap_or(block)
     }
 
+    /// Blocks here, or at a misplaced row whose notification is not handled yet: the notification isn't
+    /// delivered again, and what is wrong here follows the cursor, so it is found again.
     fn set_block(
         &mut self,
         sequence: Sequence,
-        row: Option<String>,
-        reason: String,
+        mut row: Option<String>,
+        mut reason: String,
         now: Timestamp,
     ) {
+        if let Some(misplaced) = self.misplaced().filter(|misplaced| misplaced.row != row) {
+            (row, reason) = (misplaced.row, misplaced.reason);
+        }
         self.phase = Phase::Blocked(self.block_since(sequence, row, reason, now));
     }
 }

@@ -503,6 +503,26 @@ async fn a_misplaced_row_behind_a_cursor_that_another_invocation_advanced_blocks
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_misplaced_row_behind_a_row_that_blocks_is_not_forgotten() {
+    for version in ["2", "2.5"] {
+        let (services, mut rows, odd) = misplaced(version, 5);
+        rows[4] = damage(&services, "a", 5);
+        rows.push(odd);
+        assert!(through(services.translate(&rows[2..]).await));
+        let blocked_at = || {
+            let cursor = services.cursor("a");
+            cursor.blocked().expect("blocked").row.clone()
+        };
+        assert_eq!(blocked_at().as_deref(), Some(version));
+        services.world().odd_rows.clear();
+        take(&services, "a", 2);
+        assert!(through(services.translate(&rows[5..6]).await));
+        assert_eq!(blocked_at().as_deref(), Some("5"));
+        assert_eq!(services.sequences("a"), dense(3));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_misplaced_row_of_a_blocked_aggregate_is_not_forgotten() {
     for version in ["2", "2.5"] {
         let (services, rows, odd) = misplaced(version, 5);
