@@ -1,0 +1,78 @@
+//! The public events' bytes, which never change, and what of them the lake has columns for.
+
+use millrace_core::lake;
+use millrace_core::row::{ID, SCHEMA_VERSION, TIMESTAMP, TYPE, VERSION};
+use millrace_core::{Attribute, Attributes, Envelope, StoredRow, json};
+use orders_domain::{Orders, PublicEvent};
+
+/// An order's rows, one per line, without `Id` and `Timestamp`. The first two are of schema version 1.
+const ROWS: &str = include_str!("rows.jsonl");
+/// The events of these rows, one per line. What was published once is published so for ever: lines are
+/// added, and none is changed.
+const EVENTS: &str = include_str!("published.jsonl");
+
+fn row(line: &str) -> Attributes {
+    let mut row = json::object(line.as_bytes()).expect("an object");
+    row.extend([
+        (ID.to_owned(), Attribute::text("o-1")),
+        (
+            TIMESTAMP.to_owned(),
+            Attribute::text("2026-11-20T21:03:05.123Z"),
+        ),
+    ]);
+    row
+}
+
+#[test]
+fn rows_are_published_as_they_always_were() {
+    let mut published = String::new();
+    for line in ROWS.lines() {
+        let StoredRow::Event(recorded) = StoredRow::read(&Orders, &row(line)).expect(line) else {
+            panic!("{line} is an event");
+        };
+        let envelope = Envelope::publish::<Orders>(&mut (), &recorded).expect("published");
+        let bytes = envelope.to_bytes::<Orders>().expect("JSON");
+        published.push_str(std::str::from_utf8(&bytes).expect("UTF-8"));
+        published.push('\n');
+    }
+    assert_eq!(published, EVENTS);
+}
+
+#[test]
+fn published_events_are_read_back_to_the_same_bytes() {
+    for line in EVENTS.lines() {
+        let envelope: Envelope<PublicEvent> =
+            Envelope::parse::<Orders>(line.as_bytes()).expect(line);
+        let bytes = envelope.to_bytes::<Orders>().expect("JSON");
+        assert_eq!(std::str::from_utf8(&bytes), Ok(line));
+        assert!(lake::is_row::<Orders>(line.as_bytes()), "{line}");
+    }
+}
+
+#[test]
+fn every_type_and_every_schema_version_is_published() {
+    for row_type in [
+        "OrderPlaced",
+        "LinesAdded",
+        "ParcelShipped",
+        "OrderCompleted",
+        "OrderCancelled",
+    ] {
+        assert!(EVENTS.contains(&format!(r#""type":"{row_type}""#)));
+    }
+    let rows: Vec<Attributes> = ROWS.lines().map(row).collect();
+    assert!(rows.iter().any(|row| !row.contains_key(SCHEMA_VERSION)));
+    assert!(rows.iter().any(|row| row.contains_key(SCHEMA_VERSION)));
+    assert!(
+        rows.iter()
+            .all(|row| row.contains_key(TYPE) && row.contains_key(VERSION))
+    );
+}
+
+#[test]
+fn a_count_that_is_a_string_is_no_row_of_the_lake() {
+    let line = EVENTS.lines().next().expect("an event");
+    let wrong = line.replace(r#""units":3"#, r#""units":"3""#);
+    assert_ne!(wrong, line);
+    assert!(!lake::is_row::<Orders>(wrong.as_bytes()));
+}
