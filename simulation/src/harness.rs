@@ -30,10 +30,10 @@ fn variable(name: &str) -> Option<u64> {
     Some(number.unwrap_or_else(|_| panic!("{name} is no number")))
 }
 
-fn seeds() -> Range<u64> {
+fn seeds(default: u64) -> Range<u64> {
     match variable("SIMULATION_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..variable("SIMULATION_SEEDS").unwrap_or(SEEDS),
+        None => 0..variable("SIMULATION_SEEDS").unwrap_or(default),
     }
 }
 
@@ -84,12 +84,23 @@ fn catches(
 
 /// Runs the tests that the command line selects.
 pub fn main(scenario: impl Scenario) -> ExitCode {
+    run(scenario, SEEDS, true)
+}
+
+/// Runs the tests that the command line selects, without those of the deliberate breaks, and with `seeds`
+/// seeds where `SIMULATION_SEEDS` isn't set: for a domain whose tests should take little time. That the
+/// checks can fail is a property of the simulation, which its own tests prove.
+pub fn main_without_breaks(scenario: impl Scenario, seeds: u64) -> ExitCode {
+    run(scenario, seeds, false)
+}
+
+fn run(scenario: impl Scenario, default_seeds: u64, has_breaks: bool) -> ExitCode {
     let simulation = Simulation::new(scenario);
     let mut arguments = Arguments::from_args();
     // Each trial uses every processor by itself.
     arguments.test_threads = Some(1);
     let figures = Arc::new(Mutex::new(String::new()));
-    let trial = |name: String, run: Box<dyn FnOnce() -> Result<String, Failed> + Send>| {
+    let trial = |name: String, run: Run| {
         let figures = Arc::clone(&figures);
         Trial::test(name, move || {
             let said = run()?;
@@ -101,7 +112,7 @@ pub fn main(scenario: impl Scenario) -> ExitCode {
         "simulation::every_property_holds_under_every_fault".to_owned(),
         {
             let simulation = simulation.clone();
-            Box::new(move || holds(&simulation, seeds()))
+            Box::new(move || holds(&simulation, seeds(default_seeds)))
         },
     )];
     trials.extend(HISTORIES.map(|history| {
@@ -114,14 +125,26 @@ pub fn main(scenario: impl Scenario) -> ExitCode {
             }),
         )
     }));
-    trials.extend(REGRESSIONS.map(|(sabotage, property)| {
+    if has_breaks {
+        trials.extend(breaks(&simulation, trial));
+    }
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    eprint!("{}", figures.lock().expect("nobody panics"));
+    conclusion.exit_code()
+}
+
+type Run = Box<dyn FnOnce() -> Result<String, Failed> + Send>;
+
+/// A test for each deliberate break.
+fn breaks(simulation: &Simulation, trial: impl Fn(String, Run) -> Trial) -> Vec<Trial> {
+    let regressions = REGRESSIONS.map(|(sabotage, property)| {
         let simulation = simulation.clone();
         trial(
             format!("simulation::catches::{sabotage:?}"),
             Box::new(move || catches(&simulation, 0..RARE_CAUGHT_WITHIN, sabotage, &[property])),
         )
-    }));
-    trials.extend(SABOTAGES.map(|(sabotage, properties)| {
+    });
+    let sabotages = SABOTAGES.map(|(sabotage, properties)| {
         let simulation = simulation.clone();
         // About one seed in a hundred has an event between a view's damage and its replacement.
         let is_rare = sabotage == Sabotage::RevisionIgnored;
@@ -134,8 +157,6 @@ pub fn main(scenario: impl Scenario) -> ExitCode {
             format!("simulation::catches::{sabotage:?}"),
             Box::new(move || catches(&simulation, 0..within, sabotage, properties)),
         )
-    }));
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    eprint!("{}", figures.lock().expect("nobody panics"));
-    conclusion.exit_code()
+    });
+    regressions.into_iter().chain(sabotages).collect()
 }

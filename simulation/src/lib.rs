@@ -382,13 +382,18 @@ async fn until_quiescent(sim: &Arc<Sim>) -> bool {
     }
 }
 
-/// Sends every aggregate a command that it accepts if it can be continued. Each of these aggregates then
-/// has an event after the repaired rows.
+/// Sends every aggregate a command that it accepts if it can be continued. If its state is final, another
+/// writer continues it. Each of these aggregates then has an event after the repaired rows.
 async fn spread_news(sim: &Arc<Sim>) {
     sim.world().is_news_spread = true;
     let ids = sim.world().events.ids();
     for id in ids {
-        let is_in_trouble = expected::aggregate(&sim.world(), &id).is_in_trouble;
+        let aggregate = expected::aggregate(&sim.world(), &id);
+        let is_in_trouble = aggregate.is_in_trouble;
+        if !is_in_trouble && !sim.scenario.is_continued(&aggregate.state()) {
+            sim.apply(|world, now| other_writers::append_other(world, &id, now));
+            continue;
+        }
         let command = sim.scenario.accepted_command();
         let request = Request {
             correlation_id: format!("news-{id}"),

@@ -75,9 +75,16 @@ pub trait Scenario: Send + Sync + 'static {
     /// `Idempotency-Key` that another caller uses for `command`.
     fn variation_of(&self, command: &Command) -> Command;
 
-    /// A command that every open aggregate accepts, any number of times. It leads to one event each
-    /// time.
+    /// A command that an aggregate accepts after its opening, any number of times. It leads to one event
+    /// each time.
     fn accepted_command(&self) -> Command;
+
+    /// Whether an aggregate in this state accepts [`Scenario::accepted_command`]. In a state that is final,
+    /// it doesn't; then only other writers continue the aggregate.
+    fn is_continued(&self, state: &Attributes) -> bool {
+        let _ = state;
+        true
+    }
 
     /// Checks that `rows` are exactly the events of `command`, in order.
     ///
