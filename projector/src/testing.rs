@@ -259,17 +259,28 @@ impl ReadModel for &MemoryReadModel {
 
 /// An item's bytes in a request, in `DynamoDB`'s JSON, worked out apart from the code under test.
 fn request_size(item: &Attributes) -> usize {
-    let item: serde_json::Map<String, serde_json::Value> = item
-        .iter()
-        .map(|(name, value)| {
-            let value = match value {
-                Attribute::Text(text) => serde_json::json!({ "S": text }),
-                Attribute::Number(number) => serde_json::json!({ "N": number }),
-                other => panic!("the tests' items contain no {}", other.type_name()),
-            };
-            (name.clone(), value)
-        })
-        .collect();
-    let request = serde_json::json!({ "PutRequest": { "Item": item } });
+    let request = serde_json::json!({ "PutRequest": { "Item": request_members(item) } });
     request.to_string().len() + 1
+}
+
+fn request_members(item: &Attributes) -> serde_json::Value {
+    let members = item
+        .iter()
+        .map(|(name, value)| (name.clone(), request_value(value)));
+    serde_json::Value::Object(members.collect())
+}
+
+fn request_value(value: &Attribute) -> serde_json::Value {
+    match value {
+        Attribute::Text(text) => serde_json::json!({ "S": text }),
+        Attribute::Number(number) => serde_json::json!({ "N": number }),
+        Attribute::Bool(bool) => serde_json::json!({ "BOOL": bool }),
+        Attribute::Null => serde_json::json!({ "NULL": true }),
+        Attribute::List(elements) => {
+            let elements: Vec<_> = elements.iter().map(request_value).collect();
+            serde_json::json!({ "L": elements })
+        }
+        Attribute::Map(members) => serde_json::json!({ "M": request_members(members) }),
+        Attribute::Other(name) => panic!("no domain writes a value of type {name}"),
+    }
 }

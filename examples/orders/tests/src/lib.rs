@@ -1,4 +1,5 @@
-//! What the tests of the orders share: their part in the fault simulation ([`scenario`], which
-//! `tests/orders_simulation.rs` runs).
+//! What the tests of the orders share: the functions over services in memory ([`pipeline`]), and the orders'
+//! part in the fault simulation ([`scenario`], which `tests/orders_simulation.rs` runs).
 
+pub mod pipeline;
 pub mod scenario;
