@@ -19,6 +19,10 @@ pub trait Application: Send + Sync + 'static {
 
     /// The package whose binaries are the Lambda functions and this command.
     const PACKAGE: &'static str;
+    /// What the names of the functions' binaries begin with, before the function's name: `orders-` for
+    /// `orders-writer`. A Cargo workspace with several applications needs it, because all binaries are in
+    /// one folder.
+    const BINARY_PREFIX: &'static str = "";
     /// The noun for one aggregate, such as `account`. The option `--account` is then an alias of `--id`,
     /// and results contain the noun.
     const NOUN: &'static str;

@@ -20,6 +20,7 @@ pub(super) async fn run<A: Application>(output: Output) -> Result<ExitCode> {
         workspace,
         port: None,
         packages: Packages::Application(A::PACKAGE),
+        binary_prefix: A::BINARY_PREFIX,
         progress: progress.clone(),
     };
     let show = async {

@@ -29,6 +29,7 @@ pub(super) async fn run<A: Application>(up: Up, output: Output) -> Result<ExitCo
         Options {
             port: up.port,
             packages: Packages::Application(A::PACKAGE),
+            binary_prefix: A::BINARY_PREFIX,
             ..Options::new(workspace, state)
         },
     );

@@ -48,6 +48,9 @@ pub struct Options {
     pub port: Option<u16>,
     /// What cargo selects when it builds the functions.
     pub packages: Packages,
+    /// What the names of the functions' binaries begin with, before the function's name: `orders-` for
+    /// `orders-writer`.
+    pub binary_prefix: &'static str,
     /// Where progress is shown.
     pub progress: Progress,
 }
@@ -62,6 +65,7 @@ impl Options {
             state,
             port: None,
             packages: Packages::Workspace,
+            binary_prefix: "",
             progress: Progress::on_stderr(),
         }
     }
@@ -97,6 +101,7 @@ impl LocalStack {
             state,
             port,
             packages,
+            binary_prefix,
             progress,
         } = options;
         let state = absolute(&state)?;
@@ -124,7 +129,7 @@ impl LocalStack {
         };
         let ((emulator, cdk), functions) = tokio::try_join!(
             start_bootstrapped,
-            functions::build(&workspace, packages, &artifacts, &progress),
+            functions::build(&workspace, packages, binary_prefix, &artifacts, &progress),
         )?;
         cdk.synthesise(&functions, &progress).await?;
         let local = cdk.deploy(&progress).await?;

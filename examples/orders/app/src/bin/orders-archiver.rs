@@ -1,0 +1,11 @@
+//! The archiver's Lambda function for orders.
+
+use anyhow::{Context as _, Result};
+use orders_domain::Orders;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    millrace_archiver::run::<Orders>()
+        .await
+        .context("the archiver ended")
+}

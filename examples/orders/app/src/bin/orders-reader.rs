@@ -1,0 +1,11 @@
+//! The reader's Lambda function for orders.
+
+use anyhow::{Context as _, Result};
+use orders_domain::Orders;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    millrace_reader::run::<Orders>()
+        .await
+        .context("the reader ended")
+}

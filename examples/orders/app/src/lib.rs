@@ -1,0 +1,46 @@
+//! The programs of the example domain: the functions and the command `orders`, instantiated with orders.
+//!
+//! The binaries `orders-writer`, `orders-translator`, `orders-projector`, `orders-archiver`, `orders-reader`
+//! and `orders-reconciler` are the Lambda functions. Each binary is one call of its library. Orders have no
+//! settings, so a function's only variables are those of Millrace.
+
+mod walkthrough;
+
+use std::convert::Infallible;
+
+use anyhow::Result;
+use millrace_cli::Application;
+use millrace_cli::output::Output;
+use millrace_local_stack::progress::Progress;
+use millrace_local_stack::stack::Local;
+use orders_domain::Orders;
+
+/// The command's application with orders as its domain.
+#[derive(Debug, Clone, Copy)]
+pub struct OrdersApp;
+
+impl Application for OrdersApp {
+    type Domain = Orders;
+    type SettingError = Infallible;
+
+    const PACKAGE: &'static str = env!("CARGO_PKG_NAME");
+    const BINARY_PREFIX: &'static str = "orders-";
+    const NOUN: &'static str = "order";
+    const FIRST_COMMANDS: &'static str = FIRST_COMMANDS;
+
+    fn domain(_: impl Fn(&str) -> Option<String>) -> Result<Orders, Infallible> {
+        Ok(Orders)
+    }
+
+    async fn walkthrough(local: &Local, output: Output, _: &Progress) -> Result<()> {
+        walkthrough::run(local, output).await
+    }
+}
+
+const FIRST_COMMANDS: &str = r#"Place an order, ship it, look at it (paste as it is):
+
+  ID=$(curl -s -X POST $API/orders -H 'content-type: application/json' -d '{"recipient":"Ada, 1 Main Street","lines":[{"sku":"A-1","quantity":2}]}' | sed 's/.*"orderId":"\([^"]*\)".*/\1/'); echo $ID
+  curl -s -X POST $API/orders/$ID/ship -H 'content-type: application/json' -d '{"lines":[{"sku":"A-1","quantity":1}]}'
+  curl -s -X POST $API/orders/$ID/ship -H 'content-type: application/json' -d '{"lines":[{"sku":"A-1","quantity":1}]}'
+  curl -s "$API/orders/$ID?minSequence=4"
+"#;
