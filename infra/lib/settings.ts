@@ -1,7 +1,7 @@
 /**
  * What can be set from outside, and what each value may be.
  *
- * `bin/millrace.ts` reads these once, from CDK context (`-c name=value`, or the
+ * `app.ts` reads these once, from CDK context (`-c name=value`, or the
  * `context` of cdk.json). Constructs get the result and never look at context or
  * environment themselves, so this file is the whole list, next to the domain's own settings
  * (`../domain/accounts.ts`). The environment decides one thing only: whether the stage `local` may be

@@ -10,7 +10,8 @@ import { MillraceStack } from '../lib/millrace-stack.ts';
 import { FUNCTION_NAMES } from '../lib/names.ts';
 import { type Lookup, readSettings } from '../lib/settings.ts';
 
-const FLAGS = (JSON.parse(readFileSync(join(import.meta.dirname, '../cdk.json'), 'utf8')) as { context: object }).context;
+/** The feature flags of cdk.json. */
+export const FLAGS = (JSON.parse(readFileSync(join(import.meta.dirname, '../cdk.json'), 'utf8')) as { context: object }).context;
 
 /** The environment of a deployment to an emulator. */
 export const EMULATOR = { AWS_ENDPOINT_URL: 'http://127.0.0.1:4566' };

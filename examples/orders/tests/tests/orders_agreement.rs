@@ -1,0 +1,61 @@
+//! What the Rust domain and the CDK app both state about orders is the same in both.
+
+use std::fs;
+use std::path::Path;
+
+use millrace_core::lake::Column;
+use millrace_core::{Domain, Project};
+use orders_domain::{Command, Orders};
+
+/// The serde names of the commands.
+fn commands() -> Vec<String> {
+    let none: Result<Command, _> = serde_json::from_str("\"\"");
+    let error = none.expect_err("no command has this name").to_string();
+    let (_, names) = error.split_once("expected").expect("the names");
+    let names = names.split('`').skip(1).step_by(2);
+    names.map(str::to_owned).collect()
+}
+
+#[test]
+fn the_app_describes_orders_as_their_domain_does() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra/domain/orders.ts");
+    let text = fs::read_to_string(path).expect("there");
+    let (_, description) = text.split_once("Domain = {\n").expect("the description");
+    let others: Vec<String> = commands()
+        .into_iter()
+        .filter(|name| name != Orders::OPENS)
+        .map(|name| format!("'{name}'"))
+        .collect();
+    assert_eq!(others.len() + 1, commands().len());
+    let lake = Orders::LAKE.iter().map(|(name, column)| {
+        let column = match column {
+            Column::Text => "string",
+            Column::Bigint => "bigint",
+            Column::Data | Column::Partition => panic!("{name} is no member of data"),
+        };
+        format!("    {{ name: '{name}', type: '{column}' }},\n")
+    });
+    let expected = format!(
+        "  collection: '{}',
+  aggregate: 'order',
+  id: '{}',
+  opens: '{}',
+  commands: [{}],
+  history: '{}',
+  lake: [
+{}  ],
+  environment: {{}},
+  outputs: {{}},
+}};
+",
+        Orders::COLLECTION,
+        Orders::ID,
+        Orders::OPENS,
+        others.join(", "),
+        Orders::HISTORY,
+        lake.collect::<String>(),
+    );
+    assert_eq!(description, expected);
+    assert_eq!(Orders::VIEW_AT, None);
+    assert_eq!(Orders.settings(), []);
+}

@@ -1,0 +1,22 @@
+/** The entry of an app: the one place where settings are read. */
+import { App } from 'aws-cdk-lib';
+import type { Domain } from './domain.ts';
+import { MillraceStack } from './millrace-stack.ts';
+import { type Lookup, readSettings, SettingError } from './settings.ts';
+
+/**
+ * Makes the stack of a domain, with settings from CDK context. `domain` reads the domain's own. A setting that
+ * is wrong ends the process with one sentence.
+ */
+export function makeApp(domain: (lookup: Lookup) => Domain): void {
+  try {
+    const app = new App();
+    const lookup: Lookup = (name) => app.node.tryGetContext(name);
+    new MillraceStack(app, 'Millrace', { settings: readSettings(lookup, process.env), domain: domain(lookup) });
+  } catch (error) {
+    // The sentence is for whoever typed the setting; a stack trace would bury it.
+    if (!(error instanceof SettingError)) throw error;
+    console.error(`\n${error.message}\n`);
+    process.exitCode = 1;
+  }
+}
