@@ -23,6 +23,8 @@ pub trait Application: Send + Sync + 'static {
     /// `orders-writer`. A Cargo workspace with several applications needs it, because all binaries are in
     /// one folder.
     const BINARY_PREFIX: &'static str = "";
+    /// The command's name, for the commands that its texts advise.
+    const COMMAND: &'static str = "millrace";
     /// The noun for one aggregate, such as `account`. The option `--account` is then an alias of `--id`,
     /// and results contain the noun.
     const NOUN: &'static str;
@@ -52,6 +54,8 @@ pub trait Application: Send + Sync + 'static {
 /// The domain's words in the command line and in results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Words {
+    /// The command's name: [`Application::COMMAND`].
+    pub command: &'static str,
     /// The noun for one aggregate: [`Application::NOUN`].
     pub noun: &'static str,
     /// The member of a public event's data that contains the aggregate's id: [`Domain::ID`].
@@ -67,6 +71,7 @@ impl Words {
     #[must_use]
     pub const fn of<A: Application>() -> Self {
         Self {
+            command: A::COMMAND,
             noun: A::NOUN,
             id: <A::Domain as Domain>::ID,
             collection: <A::Domain as Domain>::COLLECTION,

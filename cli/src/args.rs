@@ -88,8 +88,11 @@ pub enum Subcommands {
     Inspect(Inspect),
 }
 
+/// The place of the command's name in an example.
+const EXAMPLE: &str = "COMMAND";
+
 fn help(example: &str, exit_codes: &str) -> String {
-    format!("Example: millrace {example}\n\n{exit_codes}")
+    format!("Example: {EXAMPLE} {example}\n\n{exit_codes}")
 }
 
 /// Which deployment an operator's command works on.
@@ -246,18 +249,22 @@ pub struct Inspect {
 /// names of `rebuild`'s.
 #[must_use]
 pub fn command(words: Words) -> clap::Command {
-    let mut command = Cli::command();
+    let mut command = Cli::command().name(words.command);
     let names: Vec<String> = command
         .get_subcommands()
         .map(|command| command.get_name().to_owned())
         .collect();
     for name in names {
         command = command.mut_subcommand(name, |command| {
-            command.mut_args(|argument| match argument.get_id().as_str() {
-                "id" => argument.visible_alias(words.noun),
-                "model" => argument.value_parser(model(words)),
-                _ => argument,
-            })
+            let help = command.get_after_help().map(ToString::to_string);
+            let help = help.unwrap_or_default().replace(EXAMPLE, words.command);
+            command
+                .after_help(help)
+                .mut_args(|argument| match argument.get_id().as_str() {
+                    "id" => argument.visible_alias(words.noun),
+                    "model" => argument.value_parser(model(words)),
+                    _ => argument,
+                })
         });
     }
     command

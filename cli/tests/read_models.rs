@@ -53,6 +53,7 @@ struct World {
 struct Services(Mutex<World>);
 
 const WORDS: Words = Words {
+    command: "millrace",
     noun: "aggregate",
     id: "id",
     collection: "views",

@@ -15,6 +15,9 @@ pub(super) async fn run(output: Output) -> Result<ExitCode> {
     if !checked.is_complete() {
         return Ok(ExitCode::FAILURE);
     }
-    output.text("All is there: `millrace demo` and `millrace up` can run.")?;
+    let command = output.words.command;
+    output.text(format_args!(
+        "All is there: `{command} demo` and `{command} up` can run."
+    ))?;
     Ok(ExitCode::SUCCESS)
 }

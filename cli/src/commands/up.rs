@@ -41,7 +41,7 @@ pub(super) async fn run<A: Application>(up: Up, output: Output) -> Result<ExitCo
     if up.detach {
         let local = stack.detach();
         output.result(welcome::<A>(&local), &local)?;
-        output.text("\n`millrace down` stops it.")?;
+        output.text(format_args!("\n`{} down` stops it.", A::COMMAND))?;
         return Ok(ExitCode::SUCCESS);
     }
     output.result(welcome::<A>(stack.local()), stack.local())?;

@@ -124,7 +124,7 @@ impl<D: Project + Clone> Deployment<D> {
     pub(crate) async fn open<A: Application<Domain = D>>(file: Option<PathBuf>) -> Result<Self> {
         let path = match file {
             Some(path) => path,
-            None => running_stack()?,
+            None => running_stack(A::COMMAND)?,
         };
         let content = std::fs::read(&path)
             .with_context(|| format!("could not read the deployment {}", path.display()))?;
@@ -229,11 +229,11 @@ fn setting(outputs: &Value, variable: &str) -> Option<String> {
     value.as_str().map(str::to_owned)
 }
 
-fn running_stack() -> Result<PathBuf> {
+fn running_stack(command: &str) -> Result<PathBuf> {
     let path = Workspace::find()?.local_folder().join("local.json");
     if !Path::new(&path).exists() {
         bail!(
-            "no local stack runs in this checkout: start one with `millrace up --detach`, or name a \
+            "no local stack runs in this checkout: start one with `{command} up --detach`, or name a \
              deployment with --deployment FILE (what `cdk deploy --outputs-file FILE` wrote)"
         );
     }

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::publish::{CursorFault, Outcome, Summary};
 use super::verify::NOT_WELL;
+use crate::application::Words;
 use crate::output::Output;
 
 pub(super) fn print(id: &str, outcome: &Outcome, output: Output) -> Result<()> {
@@ -35,7 +36,7 @@ pub(super) fn print(id: &str, outcome: &Outcome, output: Output) -> Result<()> {
 }
 
 pub(super) fn print_cursor_fault(id: &str, fault: &CursorFault, output: Output) -> Result<()> {
-    let noun = output.words.noun;
+    let Words { command, noun, .. } = output.words;
     let object = match fault {
         CursorFault::Unreadable(error) => {
             json!({ (output.words.noun): id, "cursorUnreadable": error.to_string() })
@@ -49,7 +50,7 @@ pub(super) fn print_cursor_fault(id: &str, fault: &CursorFault, output: Output) 
     };
     output.result(
         format_args!(
-            "✗ {id}: {fault}; read the runbook, then run `millrace redrive --{noun} {id} --reset-cursor`"
+            "✗ {id}: {fault}; read the runbook, then run `{command} redrive --{noun} {id} --reset-cursor`"
         ),
         &object,
     )

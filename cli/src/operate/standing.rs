@@ -145,6 +145,7 @@ impl Kind {
     #[must_use]
     pub fn command(self, words: Words) -> String {
         let Words {
+            command,
             noun,
             collection,
             history,
@@ -152,24 +153,24 @@ impl Kind {
         } = words;
         match self {
             Self::Blocked | Self::Parked | Self::Row | Self::Snapshot | Self::Unpublished => {
-                format!("millrace redrive --{noun} ID")
+                format!("{command} redrive --{noun} ID")
             }
             Self::CursorAhead | Self::CursorUnreadable => {
-                format!("millrace redrive --{noun} ID --reset-cursor")
+                format!("{command} redrive --{noun} ID --reset-cursor")
             }
-            Self::ViewBehind | Self::Lake => format!("millrace republish --{noun} ID"),
+            Self::ViewBehind | Self::Lake => format!("{command} republish --{noun} ID"),
             Self::ViewStale | Self::ViewDiffers | Self::ViewWithoutEvents => {
-                format!("millrace rebuild {collection} --{noun} ID")
+                format!("{command} rebuild {collection} --{noun} ID")
             }
             Self::HistoryMissing | Self::HistoryDiffers | Self::HistoryStray => {
-                format!("millrace rebuild {history} --{noun} ID")
+                format!("{command} rebuild {history} --{noun} ID")
             }
             Self::MappingDisabled => {
                 "aws lambda update-event-source-mapping --uuid ID --enabled".to_owned()
             }
             Self::MappingMissing => "npx cdk deploy".to_owned(),
             Self::MappingFailing | Self::Batch | Self::Reconciler => {
-                "millrace reconcile".to_owned()
+                format!("{command} reconcile")
             }
         }
     }

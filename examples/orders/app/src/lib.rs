@@ -25,6 +25,7 @@ impl Application for OrdersApp {
 
     const PACKAGE: &'static str = env!("CARGO_PKG_NAME");
     const BINARY_PREFIX: &'static str = "orders-";
+    const COMMAND: &'static str = "orders";
     const NOUN: &'static str = "order";
     const FIRST_COMMANDS: &'static str = FIRST_COMMANDS;
 
@@ -44,3 +45,33 @@ const FIRST_COMMANDS: &str = r#"Place an order, ship it, look at it (paste as it
   curl -s -X POST $API/orders/$ID/ship -H 'content-type: application/json' -d '{"lines":[{"sku":"A-1","quantity":1}]}'
   curl -s "$API/orders/$ID?minSequence=4"
 "#;
+
+#[cfg(test)]
+mod tests {
+    use millrace_cli::application::Words;
+    use millrace_cli::args;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_speaks_of_orders() {
+        let mut command = args::command(Words::of::<OrdersApp>());
+        let verify = command.find_subcommand("verify").expect("there");
+        let help = verify.get_after_help().expect("an example").to_string();
+        assert!(help.starts_with("Example: orders verify "), "{help}");
+        for line in [
+            "orders rebuild orders --order a",
+            "orders rebuild history --id a",
+            "orders inspect --order a",
+        ] {
+            let parsed = command.try_get_matches_from_mut(line.split(' '));
+            assert!(parsed.is_ok(), "{line}: {parsed:?}");
+        }
+    }
+
+    #[test]
+    fn there_is_no_setting_to_miss() {
+        let Ok(domain) = OrdersApp::domain(|_| None);
+        assert_eq!(domain, Orders);
+    }
+}
