@@ -23,6 +23,9 @@ pub trait Application: Send + Sync + 'static {
     /// `orders-writer`. A Cargo workspace with several applications needs it, because all binaries are in
     /// one folder.
     const BINARY_PREFIX: &'static str = "";
+    /// The entry of the CDK app as a path from the folder `infra/`; `None` is the entry that its `cdk.json`
+    /// names. The local stack deploys the app.
+    const CDK_APP: Option<&'static str> = None;
     /// The command's name, for the commands that its texts advise.
     const COMMAND: &'static str = "millrace";
     /// The noun for one aggregate, such as `account`. The option `--account` is then an alias of `--id`,

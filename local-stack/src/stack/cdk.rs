@@ -19,6 +19,8 @@ const STACK: &str = "Millrace";
 /// The CDK's command line, directed at one emulator.
 pub(super) struct Cdk {
     infra: PathBuf,
+    /// The app's entry, if it isn't the one that `cdk.json` names.
+    entry: Option<&'static str>,
     state: PathBuf,
     endpoint_url: String,
 }
@@ -29,9 +31,15 @@ pub(super) fn artifacts(state: &Path) -> PathBuf {
 }
 
 impl Cdk {
-    pub(super) fn new(workspace: &Workspace, state: &Path, endpoint_url: &str) -> Self {
+    pub(super) fn new(
+        workspace: &Workspace,
+        entry: Option<&'static str>,
+        state: &Path,
+        endpoint_url: &str,
+    ) -> Self {
         Self {
             infra: workspace.infra(),
+            entry,
             state: state.to_owned(),
             endpoint_url: endpoint_url.to_owned(),
         }
@@ -52,8 +60,15 @@ impl Cdk {
     pub(super) async fn synthesise(&self, functions: &str, progress: &Progress) -> Result<()> {
         const STEP: &str = "CDK synth";
         let (assembly, artifacts) = (self.assembly(), artifacts(&self.state));
-        let inputs = Inputs::default()
-            .tree(&self.infra, &["node_modules", "cdk.out"])?
+        let mut inputs = Inputs::default().tree(&self.infra, &["node_modules", "cdk.out"])?;
+        if let Some(entry) = self.entry {
+            // The entry is in the folder `bin` of its app.
+            let entry = self.infra.join(entry);
+            let app = entry.parent().and_then(Path::parent);
+            inputs = inputs.tree(app.unwrap_or(&self.infra), &["node_modules"])?;
+        }
+        let inputs = inputs
+            .value(self.entry.unwrap_or_default())
             .value(functions)
             .value(artifacts.as_os_str().as_encoded_bytes())
             .hash();
@@ -67,6 +82,9 @@ impl Cdk {
         // The CDK adds to what is there, and functions are large.
         files::remove_if_there(&assembly)?;
         let mut cdk = self.command(&self.infra);
+        if let Some(entry) = self.entry {
+            cdk.arg("--app").arg(format!("node --import tsx {entry}"));
+        }
         cdk.args(["synth", "--quiet", "--output"])
             .arg(&assembly)
             .args(["--context", "stage=local", "--context"])

@@ -51,6 +51,9 @@ pub struct Options {
     /// What the names of the functions' binaries begin with, before the function's name: `orders-` for
     /// `orders-writer`.
     pub binary_prefix: &'static str,
+    /// The entry of the CDK app as a path from the folder `infra/`, in which the app runs; `None` is the
+    /// entry that `cdk.json` names.
+    pub cdk_app: Option<&'static str>,
     /// Where progress is shown.
     pub progress: Progress,
 }
@@ -66,6 +69,7 @@ impl Options {
             port: None,
             packages: Packages::Workspace,
             binary_prefix: "",
+            cdk_app: None,
             progress: Progress::on_stderr(),
         }
     }
@@ -102,6 +106,7 @@ impl LocalStack {
             port,
             packages,
             binary_prefix,
+            cdk_app,
             progress,
         } = options;
         let state = absolute(&state)?;
@@ -123,7 +128,7 @@ impl LocalStack {
         let start_bootstrapped = async {
             let (emulator, ()) =
                 tokio::try_join!(start_emulator, node::set_up(&workspace, &progress))?;
-            let cdk = Cdk::new(&workspace, &state, emulator.endpoint_url());
+            let cdk = Cdk::new(&workspace, cdk_app, &state, emulator.endpoint_url());
             cdk.bootstrap(&progress).await?;
             Ok((emulator, cdk))
         };

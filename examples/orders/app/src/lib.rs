@@ -25,6 +25,7 @@ impl Application for OrdersApp {
 
     const PACKAGE: &'static str = env!("CARGO_PKG_NAME");
     const BINARY_PREFIX: &'static str = "orders-";
+    const CDK_APP: Option<&'static str> = Some("../examples/orders/infra/bin/orders.ts");
     const COMMAND: &'static str = "orders";
     const NOUN: &'static str = "order";
     const FIRST_COMMANDS: &'static str = FIRST_COMMANDS;
