@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use orders_tests::scenario::OrdersScenario;
 
 /// As many as take less than a minute in a debug build. `SIMULATION_SEEDS=2000` runs more.
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 40;
 
 fn main() -> ExitCode {
     millrace_simulation::harness::main_without_breaks(OrdersScenario, SEEDS)
