@@ -164,7 +164,7 @@ pub struct Redrive {
     pub behind: bool,
     /// Reset cursors that are unreadable or ahead of the events table, and publish from event 1
     ///
-    /// After a restore of the events table, cursors may be ahead of it: read the runbook first.
+    /// This includes a cursor that is blocked because the row of an announced event was deleted. After a restore of the events table, cursors may be ahead of it: read the runbook first.
     #[arg(long)]
     pub reset_cursor: bool,
     /// Tell which aggregates these are, and do nothing
@@ -313,7 +313,7 @@ pub struct Up {
     /// The emulator's port on 127.0.0.1 [default: a free one]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
-    /// Return once the stack is ready; `millrace down` stops it
+    /// Return once the stack is ready; the command `down` stops it
     #[arg(long)]
     pub detach: bool,
     /// Which stack.

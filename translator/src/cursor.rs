@@ -139,10 +139,11 @@ impl Block {
         }
     }
 
-    /// Whether it says that the row of its event is missing, although the event was announced, and no later
-    /// row is there. The aggregate's rows alone no longer show it, so only the event's row lifts such a
-    /// block, or a reset of the cursor.
-    pub(crate) fn is_announced_row_missing(&self) -> bool {
+    /// Whether the block's reason is that the row of an announced event is missing and no later row exists.
+    /// The remaining rows don't show the gap. So only a row for this event, or a reset of the cursor, lifts
+    /// the block.
+    #[must_use]
+    pub fn is_announced_row_missing(&self) -> bool {
         let version = self.sequence.version();
         self.row.is_none() && version.is_some_and(|version| self.reason == missing_row(version))
     }

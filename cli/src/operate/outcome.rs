@@ -47,6 +47,9 @@ pub(super) fn print_cursor_fault(id: &str, fault: &CursorFault, output: Output) 
         CursorFault::WasAhead(reason) => {
             json!({ (output.words.noun): id, "cursorWasAhead": true, "reason": reason })
         }
+        CursorFault::AnnouncedRowMissing(reason) => {
+            json!({ (output.words.noun): id, "announcedRowMissing": true, "reason": reason })
+        }
     };
     output.result(
         format_args!(

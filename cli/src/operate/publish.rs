@@ -61,6 +61,10 @@ pub enum CursorFault {
     /// have reached it, so its position alone no longer shows that they were never published.
     #[error("the cursor was ahead of the events table when it was last used: {0}")]
     WasAhead(String),
+    /// The aggregate is blocked because the row of an announced event is missing, and no later row exists.
+    /// It is a fault only if the row was deleted on purpose, so only a reset that was asked for ends it.
+    #[error("an event was announced, and the events table doesn't have it: {0}")]
+    AnnouncedRowMissing(String),
 }
 
 /// How publishing an aggregate ended.
@@ -150,6 +154,18 @@ impl<I> Position<I> {
             Ok(cursor) => ahead(cursor.published_through, self.newest.as_ref())
                 .or_else(|| was_ahead(cursor.blocked())),
         }
+    }
+
+    /// The block at an announced event whose row is missing, if it is missing still.
+    fn missing_row(&self) -> Option<CursorFault> {
+        let cursor = self.stored.as_ref()?.cursor.as_ref().ok()?;
+        let block = cursor.blocked()?;
+        let events = self
+            .newest
+            .as_ref()
+            .map_or(Some(Sequence::NONE), aggregates::sequence_of)?;
+        let is_missing = block.is_announced_row_missing() && events < block.sequence;
+        is_missing.then(|| CursorFault::AnnouncedRowMissing(block.reason.clone()))
     }
 
     /// Whether the cursor is readable and at the last event.
@@ -316,7 +332,8 @@ where
         reset: &mut Option<CursorFault>,
     ) -> Result<Outcome, ServiceError> {
         let position = self.position(aggregate).await?;
-        if let Some(fault) = position.fault() {
+        let missing = || position.missing_row().filter(|_| reset_cursor);
+        if let Some(fault) = position.fault().or_else(missing) {
             let Some(stored) = position.stored.filter(|_| reset_cursor) else {
                 return Ok(Outcome::CursorFault(fault));
             };
@@ -622,6 +639,36 @@ mod tests {
         assert_eq!(redriven.reset, Some(was_ahead));
         assert_eq!(redriven.outcome, Outcome::Published(sequence(15)));
         assert_eq!(memory.stream("a"), (1..=15).collect::<Vec<_>>());
+    }
+
+    /// Someone deleted the newest row on purpose: it stays missing unless the aggregate gets another event.
+    #[tokio::test(start_paused = true)]
+    async fn a_block_at_a_deleted_row_ends_only_when_a_reset_is_asked_for() {
+        for (count, events, is_missing) in [(11_usize, 11, true), (12, 12, false)] {
+            let memory = Memory::default();
+            memory.add("a", count, 11);
+            let mut cursor = at(11);
+            cursor.suspended = Some(Suspension::Blocked(Block {
+                sequence: sequence(12),
+                row: None,
+                reason: "row 14 is missing".to_owned(),
+                since: millrace_core::Timestamp::from_unix_millis(0).expect("valid"),
+            }));
+            memory.world().cursors.insert("a".to_owned(), Ok(cursor));
+            let publication = memory.publication();
+            if is_missing {
+                let redriven = publication.redrive("a", false).await;
+                assert!(
+                    matches!(redriven.outcome, Outcome::Blocked(_)),
+                    "{redriven:?}"
+                );
+                assert!(memory.stream("a").is_empty());
+            }
+            let redriven = publication.redrive("a", true).await;
+            assert_eq!(redriven.reset.is_some(), is_missing);
+            assert_eq!(redriven.outcome, Outcome::Published(sequence(events)));
+            assert_eq!(memory.published_through("a"), events);
+        }
     }
 
     #[tokio::test(start_paused = true)]
