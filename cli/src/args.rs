@@ -164,7 +164,8 @@ pub struct Redrive {
     pub behind: bool,
     /// Reset cursors that are unreadable or ahead of the events table, and publish from event 1
     ///
-    /// This includes a cursor that is blocked because the row of an announced event was deleted. After a restore of the events table, cursors may be ahead of it: read the runbook first.
+    /// This includes a cursor that is blocked because the row of an announced event was deleted. After a
+    /// restore of the events table, cursors may be ahead of it: read the runbook first.
     #[arg(long)]
     pub reset_cursor: bool,
     /// Tell which aggregates these are, and do nothing

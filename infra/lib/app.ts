@@ -14,7 +14,7 @@ export function makeApp(domain: (lookup: Lookup) => Domain): void {
     const lookup: Lookup = (name) => app.node.tryGetContext(name);
     new MillraceStack(app, 'Millrace', { settings: readSettings(lookup, process.env), domain: domain(lookup) });
   } catch (error) {
-    // The sentence is for whoever typed the setting; a stack trace would bury it.
+    // The sentence is for whoever typed the setting; a stack trace would hide it.
     if (!(error instanceof SettingError)) throw error;
     console.error(`\n${error.message}\n`);
     process.exitCode = 1;

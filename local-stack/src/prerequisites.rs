@@ -135,7 +135,7 @@ impl Checked {
                 Ok(Tools { python })
             }
             _ => bail!(
-                "something has to be installed first (`millrace doctor` shows all of it):\n{}",
+                "something has to be installed first (the command `doctor` shows all of it):\n{}",
                 self.prerequisites
                     .iter()
                     .filter(|it| !it.is_met())

@@ -173,8 +173,8 @@ impl<T: Publishes, S: Services> Reconciler<T, S> {
         }
     }
 
-    /// How many aggregates of the batch have events whose outcome isn't there. Of the archiver's batches,
-    /// the function's own response alone says it.
+    /// The number of aggregates whose events are not yet published or projected. It is 0 for the archiver:
+    /// only the function's response shows whether a batch was completed.
     async fn count_missing(
         &self,
         batch: &DiscardedBatch,

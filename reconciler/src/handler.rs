@@ -10,7 +10,7 @@ use tracing::{Instrument as _, info_span};
 use crate::ports::{INVOCATION, Publishes, Services};
 use crate::service::{Reconciler, Run};
 
-/// What is kept back of the invocation's time: for one more invocation of a function, which may begin just
+/// The time reserved at the end of the invocation: for one more invocation of a function, which may begin just
 /// before the budget is spent, and for storing the report and answering.
 pub(crate) const RESERVE: Duration = Duration::from_secs(INVOCATION.as_secs() + 15);
 

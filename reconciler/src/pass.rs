@@ -21,8 +21,8 @@ use crate::service::{Found, Permitted, Reconciler, share};
 use crate::state::{self, Position, SegmentPosition};
 use crate::views::sequence_of;
 
-/// How old an aggregate's newest event has to be before its lack further on counts: a younger one may still
-/// be delivered. In milliseconds.
+/// How old an aggregate's newest event has to be before a missing publication or projection is reported: a
+/// younger one may still be delivered. In milliseconds.
 const GRACE_MILLIS: i64 = 5 * 60 * 1000;
 
 /// The aggregates that the indices list.
@@ -223,7 +223,7 @@ impl<T: Publishes, S: Services> Reconciler<T, S> {
                             examined.verdicts.insert(id.clone(), verdict);
                         }
                     }
-                    // What the service refuses now, it refuses in every run: the others go on.
+                    // A permanent error occurs in every run, so the pass continues with the next aggregate.
                     Err(error) if error.is_permanent() => examined.errors.push(error),
                     Err(error) => {
                         examined.errors.push(error);

@@ -207,8 +207,8 @@ pub trait Functions: Send + Sync {
     /// Invokes a function once, waits for at most [`INVOCATION`], and returns its response.
     ///
     /// # Errors
-    /// [`ServiceError`]: the function could not be invoked, failed, or took too long. Its effects may be
-    /// there, and it may still run.
+    /// [`ServiceError`]: the function could not be invoked, failed, or took too long. The function may
+    /// have taken effect, and may still run.
     fn invoke(
         &self,
         function: &str,
@@ -270,7 +270,7 @@ pub trait Store: Send + Sync {
     /// whether the lease is this owner's.
     ///
     /// # Errors
-    /// [`ServiceError`]: the lease may be taken. It expires.
+    /// [`ServiceError`]: this owner may have the lease. It expires.
     fn acquire(
         &self,
         owner: &str,

@@ -32,7 +32,9 @@ pub(crate) enum NotRepaired {
     Service(#[from] ServiceError),
     #[error("the projector did not complete the events")]
     NotCompleted,
-    #[error("the view, or an event that it needs, can't be read or encoded")]
+    #[error(
+        "the view can't be read, or an event that it needs is missing or can't be read or encoded"
+    )]
     Unreadable,
     #[error("the run's time was spent")]
     OutOfTime,
@@ -86,8 +88,8 @@ struct Read {
     data: Option<Vec<u8>>,
 }
 
-/// Reads a row whose events before it are folded into `context`; `None` if the row can't be read or its
-/// event not be encoded.
+/// Reads a row. `context` contains the events before it. `None` if the row can't be read or its event can't
+/// be encoded.
 fn read_row<D: Domain>(
     domain: &D,
     context: &mut D::Context,
@@ -117,9 +119,9 @@ fn read_row<D: Domain>(
     })
 }
 
-/// Whether a row that can't be read is no event's by its version. It was never published, so the events
-/// after it are what they were.
-fn is_no_events(row: &Attributes) -> bool {
+/// Whether an undecodable row has a version that no event has. Such a row was never published, so the events
+/// after it don't depend on it.
+fn has_no_events_version(row: &Attributes) -> bool {
     row::version(row).map_or(true, Version::is_snapshot)
 }
 
@@ -238,7 +240,7 @@ impl<T: Publishes, S: Services> Reconciler<T, S> {
                 let domain = self.translator.domain();
                 let read = isolated(|| read_row(domain, &mut context, row, after));
                 let Ok(Some(read)) = read else {
-                    if is_no_events(row) {
+                    if has_no_events_version(row) {
                         continue;
                     }
                     break 'pages;

@@ -158,7 +158,8 @@ struct Announced {
     misplaced: Option<Misplaced>,
 }
 
-/// An undecodable row whose version is no event's: it was never published, wherever the cursor is.
+/// An undecodable row with a version that no event has: a snapshot's, or none that can be read. It was never
+/// published, wherever the cursor is.
 #[derive(Debug, Clone)]
 struct Misplaced {
     version: Option<Version>,
@@ -1029,8 +1030,9 @@ impl<D: Domain> Publication<D> {
         same.unwrap_or(block)
     }
 
-    /// Blocks here, or at a misplaced row whose notification is not handled yet: the notification isn't
-    /// delivered again, and what is wrong here follows the cursor, so it is found again.
+    /// Blocks at a misplaced row whose notification is not handled yet, or else at `sequence`. The misplaced
+    /// row goes first, because its notification isn't delivered again; the other problem is after the cursor,
+    /// so it is found again.
     fn set_block(
         &mut self,
         sequence: Sequence,

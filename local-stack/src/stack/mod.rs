@@ -183,7 +183,7 @@ fn claim(state: &Path) -> Result<Lock> {
     let running = Record::read(state)?.filter(Record::is_running);
     match (lock, running) {
         (_, Some(record)) => bail!(
-            "a local stack runs already at {} (state folder {}); `millrace down` stops it",
+            "a local stack runs already at {} (state folder {}); the command `down` stops it",
             record.endpoint_url,
             state.display()
         ),

@@ -1,5 +1,6 @@
 /**
- * The app of orders, with the constructs, the packages and the feature flags of the folder `infra/`. There:
+ * The app of orders, with the constructs, the packages and the feature flags of the folder `infra/`. Run this in
+ * `infra/` at the root of the repository:
  *
  *     npx cdk deploy --app "node --import tsx ../examples/orders/infra/bin/orders.ts" -c artifacts=FOLDER
  *
