@@ -30,9 +30,9 @@ use super::world::{Discarded, World};
 const LONGEST_WAIT: u64 = 20_000;
 
 /// Why a mapping doesn't deliver, for a while.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Outage {
-    /// Somebody has disabled it.
+    /// The mapping is disabled.
     Disabled,
     /// The function's role may not read the stream.
     NoPermission,

@@ -62,7 +62,7 @@ pub(crate) struct State {
     items: BTreeMap<(String, String), Attributes>,
     lease: Option<(String, Timestamp)>,
     /// In how many runs in a row a function's mapping didn't deliver.
-    outage_runs: BTreeMap<&'static str, u32>,
+    outage_runs: BTreeMap<(&'static str, Outage), u32>,
     /// The report of the last run that ended.
     report: Option<Report>,
     /// The invocation that has begun to write last, and those that wrote before it.
@@ -135,28 +135,30 @@ fn last_result(world: &World, function: &str) -> &'static str {
 }
 
 /// The functions whose mapping doesn't deliver, and shows it.
-fn outages(world: &World) -> BTreeSet<&'static str> {
+fn outages(world: &World) -> BTreeSet<(&'static str, Outage)> {
     let outages = world.outages.iter();
     let shown = outages.filter(|(function, outage)| {
         **outage != Outage::FailsAtStart || world.failed_calls.contains(*function)
     });
-    shown.map(|(function, _)| *function).collect()
+    shown
+        .map(|(function, outage)| (*function, *outage))
+        .collect()
 }
 
 /// Property 4: the third run in a row that meets an outage names the mapping, if the runs could read all
 /// that they read.
 fn outages_are_reported(
     world: &mut World,
-    begin: &BTreeSet<&'static str>,
+    begin: &BTreeSet<(&'static str, Outage)>,
     report: Option<&Report>,
 ) {
     let lasting = outages(world);
     let runs = &mut world.reconciler.outage_runs;
     let report = report.filter(|report| report.not_read.is_empty());
-    runs.retain(|function, _| report.is_some() && lasting.contains(function));
+    runs.retain(|outage, _| report.is_some() && lasting.contains(outage));
     let Some(report) = report else { return };
-    for function in begin.intersection(&lasting) {
-        *runs.entry(*function).or_default() += 1;
+    for outage in begin.intersection(&lasting) {
+        *runs.entry(*outage).or_default() += 1;
     }
     let is_named = |name: &str| {
         let mut findings = report.findings.iter();
@@ -164,8 +166,8 @@ fn outages_are_reported(
             .any(|finding| matches!(finding, Finding::Mapping { function, .. } if function == name))
     };
     let mut long = runs.iter().filter(|(_, runs)| **runs > 2);
-    let silent = long.find(|(function, _)| !is_named(function));
-    if let Some(function) = silent.map(|(function, _)| *function) {
+    let silent = long.find(|((function, _), _)| !is_named(function));
+    if let Some(((function, _), _)) = silent {
         let what =
             format!("the {function}'s mapping doesn't deliver, and the report doesn't say so");
         world.violated("4", what);
