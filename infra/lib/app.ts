@@ -6,7 +6,7 @@ import { type Lookup, readSettings, SettingError } from './settings.ts';
 
 /**
  * Makes the stack of a domain, with settings from CDK context. `domain` reads the domain's own. A setting that
- * is wrong ends the process with one sentence.
+ * is wrong ends the process with a message of one sentence and exit code 1.
  */
 export function makeApp(domain: (lookup: Lookup) => Domain): void {
   try {

@@ -106,7 +106,7 @@ pub(crate) fn notifications_are_kept(world: &mut World, records: &[Stored<Change
     }
     for (id, through) in announced {
         let events = expected::aggregate(world, id).events.len();
-        // Nothing is kept of rows that are removed.
+        // Removed rows are not checked.
         let through = through.min(u64::try_from(events).expect("few"));
         let cursor = world.cursors.get(id).cloned().unwrap_or_default();
         let is_kept = match &cursor.suspended {
@@ -115,7 +115,9 @@ pub(crate) fn notifications_are_kept(world: &mut World, records: &[Stored<Change
             None => through <= cursor.published_through.get(),
         };
         if !is_kept && !world.ever_damaged_cursors.contains(id) {
-            let what = format!("{id}: event {through} was announced, and is forgotten: {cursor:?}");
+            let what = format!(
+                "{id}: event {through} was announced, and is neither published nor in the cursor: {cursor:?}"
+            );
             world.violated("4", what);
         }
     }

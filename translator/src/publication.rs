@@ -747,11 +747,14 @@ impl<D: Domain> Publication<D> {
             Phase::ExamineBlock { block, .. } => {
                 let is_undecodable =
                     row.is_some_and(|row| RowImage::read(inputs.domain, &row).row.is_err());
-                self.phase = if is_undecodable {
-                    Phase::Blocked(block)
+                if is_undecodable {
+                    self.phase = Phase::Blocked(block);
                 } else {
-                    Phase::Publish(Source::AllRows)
-                };
+                    if self.misplaced().is_some_and(|it| it.row == block.row) {
+                        self.announced.misplaced = None;
+                    }
+                    self.phase = Phase::Publish(Source::AllRows);
+                }
             }
             Phase::ReadNotifiedRow(_) => {
                 let Some(image) = self.notifications.pop_front() else {
@@ -774,7 +777,7 @@ impl<D: Domain> Publication<D> {
                 self.phase = Phase::Completed;
                 if row.is_none() {
                     let block = Block::cursor_ahead(self.begin, inputs.now);
-                    self.set_block(block.sequence, block.row, block.reason, block.since);
+                    self.phase = Phase::Blocked(block);
                 }
             }
             // No other phase reads a row.

@@ -502,6 +502,28 @@ async fn a_misplaced_row_behind_a_cursor_that_another_invocation_advanced_blocks
     }
 }
 
+/// The block names the row that has to be repaired now.
+#[tokio::test(start_paused = true)]
+async fn a_misplaced_row_that_is_gone_blocks_nothing() {
+    for version in ["2", "2.5"] {
+        let (services, _, odd) = misplaced(version, 5);
+        services.world().odd_rows.clear();
+        take(&services, "a", 2);
+        damage(&services, "a", 5);
+        let blocked = Cursor {
+            published_through: Sequence::new(3).expect("valid"),
+            context: None,
+            suspended: Some(Suspension::Blocked(Block::after_reset(
+                Timestamp::from_unix_millis(0).expect("valid"),
+            ))),
+        };
+        services.world().cursors.insert("a".into(), Ok(blocked));
+        assert!(through(services.translate(&[odd]).await));
+        let block = services.cursor("a").blocked().cloned().expect("blocked");
+        assert_eq!(block.row.as_deref(), Some("5"));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_misplaced_row_behind_a_row_that_blocks_is_not_forgotten() {
     for version in ["2", "2.5"] {

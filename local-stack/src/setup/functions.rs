@@ -22,8 +22,8 @@ pub enum Packages {
     Workspace,
 }
 
-/// Builds the functions, whose binaries have `prefix` before their names, lays them out below `folder`, and
-/// answers with a hash that changes whenever one of them does.
+/// Builds the functions, whose binaries have `prefix` before their names, copies them into `folder`, and
+/// returns a hash that changes when a function changes.
 pub(crate) async fn build(
     workspace: &Workspace,
     packages: Packages,
