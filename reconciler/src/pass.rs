@@ -19,11 +19,16 @@ use crate::ports::{Publishes, SEGMENTS, Services};
 use crate::report::{Finding, Pass, number, time};
 use crate::service::{Found, Permitted, Reconciler, share};
 use crate::state::{self, Position, SegmentPosition};
+use crate::suspended::TOGETHER;
 use crate::views::sequence_of;
 
 /// How old an aggregate's newest event has to be before a missing publication or projection is reported: a
 /// younger one may still be delivered. In milliseconds.
 const GRACE_MILLIS: i64 = 5 * 60 * 1000;
+
+/// How many aggregates of a segment a run examines without success, because a service failed, before it
+/// leaves the rest of the segment to the next run.
+const MAX_FAILURES: u32 = 3;
 
 /// The aggregates that the indices list.
 pub(crate) struct Listed {
@@ -138,33 +143,34 @@ impl<T: Publishes, S: Services> Reconciler<T, S> {
         }
         let enumerating = share(budget, 0.5);
         position.started_at = position.started_at.or_else(|| Some(self.now()));
-        let segments = position.segments.iter_mut().zip(0..);
-        let examined = join_all(segments.map(async |(segment, index)| {
-            self.examine_segment(index, segment, listed, enumerating)
-                .await
-        }));
-        for outcome in examined.await {
+        let examined = {
+            let segments = position.segments.iter_mut().zip(0..);
+            join_all(segments.map(async |(segment, index)| {
+                self.examine_segment(index, segment, listed, enumerating)
+                    .await
+            }))
+            .await
+        };
+        for outcome in examined {
             position.aggregates += outcome.aggregates;
             unfinished.extend(outcome.verdicts);
             for error in &outcome.errors {
                 found.service_failed("the pass over all aggregates", error);
             }
         }
-        self.repair(&unfinished, permitted, budget, found).await;
         let is_known = open.is_some();
-        let open = open.unwrap_or_default();
-        self.settle(unfinished, &open, listed, found).await;
-        if !is_known {
-            (found.gauges.aggregates_lagging, found.gauges.views_stale) = (None, None);
-        }
+        let mut open = open.unwrap_or_default();
         if position.is_completed() {
             position = position.next_pass(self.now());
         }
-        let put = self
-            .services
-            .put_item(state::PROGRESS, state::PASS, position.to_item());
-        if let Err(error) = put.await {
-            found.service_failed("storing the pass's position", &error);
+        // Stored before the repairs: a run that is killed meanwhile has advanced the pass.
+        self.store_progress(&unfinished, &mut open, &position, found)
+            .await;
+        self.repair(&unfinished, permitted, share(budget, 0.7), found)
+            .await;
+        self.settle(unfinished, &open, listed, budget, found).await;
+        if !is_known {
+            (found.gauges.aggregates_lagging, found.gauges.views_stale) = (None, None);
         }
         Pass {
             started_at: position.started_at.map(time),
@@ -172,6 +178,38 @@ impl<T: Publishes, S: Services> Reconciler<T, S> {
             completed_passes: position.completed,
             last_completed_at: position.last_completed_at.map(time),
             last_aggregates: position.last_aggregates,
+        }
+    }
+
+    /// Stores the aggregates that the next run has to examine again, and then the position. If an aggregate
+    /// could not be stored, the position is not stored either, so that the next run finds it again.
+    async fn store_progress(
+        &self,
+        unfinished: &BTreeMap<String, Verdict>,
+        open: &mut BTreeSet<String>,
+        position: &Position,
+        found: &mut Found,
+    ) {
+        let new: Vec<&String> = unfinished.keys().filter(|id| !open.contains(*id)).collect();
+        for together in new.chunks(TOGETHER) {
+            let puts = join_all(together.iter().map(|id| self.put_open(id))).await;
+            for (id, put) in together.iter().zip(puts) {
+                match put {
+                    Ok(()) => {
+                        open.insert((*id).clone());
+                    }
+                    Err(error) => {
+                        found.service_failed("storing an open aggregate", &error);
+                        return;
+                    }
+                }
+            }
+        }
+        let put = self
+            .services
+            .put_item(state::PROGRESS, state::PASS, position.to_item());
+        if let Err(error) = put.await {
+            found.service_failed("storing the pass's position", &error);
         }
     }
 
@@ -195,7 +233,7 @@ impl<T: Publishes, S: Services> Reconciler<T, S> {
         listed: &Listed,
         budget: Budget,
     ) -> Examined {
-        let mut examined = Examined::default();
+        let (mut examined, mut failures) = (Examined::default(), 0);
         for _ in 0..self.pass_aggregates.div_ceil(SEGMENTS) {
             if *position == SegmentPosition::Ended || budget.left().is_zero() {
                 break;
@@ -223,8 +261,12 @@ impl<T: Publishes, S: Services> Reconciler<T, S> {
                             examined.verdicts.insert(id.clone(), verdict);
                         }
                     }
-                    // A permanent error occurs in every run, so the pass continues with the next aggregate.
-                    Err(error) if error.is_permanent() => examined.errors.push(error),
+                    // It is examined again in every run, and the pass continues with the next one.
+                    Err(error) if error.is_permanent() || failures < MAX_FAILURES => {
+                        failures += u32::from(!error.is_permanent());
+                        examined.verdicts.insert(id.clone(), Verdict::Fine);
+                        examined.errors.push(error);
+                    }
                     Err(error) => {
                         examined.errors.push(error);
                         break;
@@ -294,7 +336,10 @@ impl<T: Publishes, S: Services> Reconciler<T, S> {
         if permitted.publish {
             self.publish_all(&ids, share(budget, 0.6)).await;
         }
-        for (id, verdict) in unfinished {
+        for (id, verdict) in self.rotated(unfinished.iter().collect()) {
+            if budget.left().is_zero() {
+                return;
+            }
             let repaired = match verdict {
                 Verdict::Ahead => self.block_ahead(id).await,
                 Verdict::Behind | Verdict::Fine if permitted.project => {
@@ -340,16 +385,25 @@ impl<T: Publishes, S: Services> Reconciler<T, S> {
         Ok(())
     }
 
-    /// Examines these aggregates again, and stores and reports those that aren't resolved.
+    /// Examines these aggregates again, until the budget is spent; reports those that aren't resolved, and
+    /// removes the others from the open ones.
     async fn settle(
         &self,
         unfinished: BTreeMap<String, Verdict>,
         open: &BTreeSet<String>,
         listed: &Listed,
+        budget: Budget,
         found: &mut Found,
     ) {
         let (mut lagging, mut behind, mut is_read) = (0, 0, true);
-        for (id, before) in unfinished {
+        let unfinished = self.rotated(unfinished.into_iter().collect());
+        let count = unfinished.len();
+        for (examined, (id, before)) in unfinished.into_iter().enumerate() {
+            if budget.left().is_zero() {
+                is_read = false;
+                found.out_of_time("the open aggregates", examined, count);
+                break;
+            }
             let standing = match self.standing(&id).await {
                 Ok(standing) => standing,
                 Err(error) => {
@@ -374,18 +428,15 @@ impl<T: Publishes, S: Services> Reconciler<T, S> {
                         events: standing.events.map_or(0, number),
                     });
                     match &standing.cursor {
-                        Ok(_) => self.put_open(&id).await,
-                        Err(error) => {
-                            let marked = self.mark_unreadable(&id, error).await;
-                            marked.and(self.put_open(&id).await)
-                        }
+                        Ok(_) => Ok(()),
+                        Err(error) => self.mark_unreadable(&id, error).await,
                     }
                 }
                 // The projector gets the events that were just published from the stream. The next run
                 // examines whether it did.
                 Verdict::Behind if before == Verdict::Lagging => {
                     found.repaired.published += 1;
-                    self.put_open(&id).await
+                    Ok(())
                 }
                 Verdict::Behind => {
                     behind += 1;
@@ -394,7 +445,7 @@ impl<T: Publishes, S: Services> Reconciler<T, S> {
                         sequence: sequence_of(standing.view.as_ref()).map_or(0, number),
                         published_through: number(published),
                     });
-                    self.put_open(&id).await
+                    Ok(())
                 }
                 // The block is found by its marker from now on.
                 Verdict::Ahead | Verdict::Fine => {
@@ -404,7 +455,7 @@ impl<T: Publishes, S: Services> Reconciler<T, S> {
                 }
             };
             if let Err(error) = stored {
-                found.service_failed("storing an open aggregate", &error);
+                found.service_failed("storing the result of an open aggregate", &error);
             }
         }
         if is_read {

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 /// with the longest id and a cut reason has less than 1.5 KB.
 pub const MAX_FINDINGS: usize = 200;
 
+/// The most sources that a report names as not read. Each has less than 0.5 KB.
+pub const MAX_NOT_READ: usize = 50;
+
 /// The most bytes of a reason in a report.
 const MAX_REASON_BYTES: usize = 400;
 
@@ -32,7 +35,7 @@ pub struct Report {
     pub findings_omitted: usize,
     /// What the run has repaired.
     pub repaired: Repaired,
-    /// What could not be read, or not be examined in time, with the reason.
+    /// What could not be read, or not be examined in time, with the reason; at most [`MAX_NOT_READ`].
     pub not_read: Vec<NotRead>,
     /// The slow pass over all aggregates.
     pub pass: Pass,

@@ -9,7 +9,9 @@ use tracing::{Instrument as _, info_span};
 use crate::handler::RESERVE;
 use crate::mapping::{failing, is_delivering, unhealthy};
 use crate::ports::{Mapping, Publishes, Services, Source};
-use crate::report::{Finding, Gauges, MAX_FINDINGS, NotRead, Pass, Repaired, Report, cut, time};
+use crate::report::{
+    Finding, Gauges, MAX_FINDINGS, MAX_NOT_READ, NotRead, Pass, Repaired, Report, cut, time,
+};
 use crate::state::{self, BatchState};
 
 /// The names of the functions that the reconciler knows.
@@ -73,10 +75,22 @@ impl Found {
             reason,
             "an operation of the run failed; the next run retries it"
         );
-        self.not_read.push(NotRead {
-            source: source.to_owned(),
-            reason,
-        });
+        self.not_read(source, reason);
+    }
+
+    /// Reports that the run had no time for all of a source.
+    pub(crate) fn out_of_time(&mut self, source: &str, examined: usize, of: usize) {
+        tracing::warn!(source, examined, of, "the run's time was spent");
+        let reason = format!("{examined} of {of} were examined before the run's time was spent");
+        self.not_read(source, reason);
+    }
+
+    fn not_read(&mut self, source: &str, reason: String) {
+        let source = source.to_owned();
+        let not_read = NotRead { source, reason };
+        if self.not_read.len() < MAX_NOT_READ && !self.not_read.contains(&not_read) {
+            self.not_read.push(not_read);
+        }
     }
 }
 
@@ -277,4 +291,22 @@ impl<T: Publishes, S: Services> Reconciler<T, S> {
 fn time_after(time: Timestamp, by: Duration) -> Timestamp {
     let millis = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
     Timestamp::from_unix_millis(time.unix_millis().saturating_add(millis)).unwrap_or(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_names_a_source_once_and_not_without_end() {
+        let mut found = Found::default();
+        for _ in 0..3 {
+            found.out_of_time("views", 1, 2);
+        }
+        assert_eq!(found.not_read.len(), 1);
+        for examined in 0..1_000 {
+            found.out_of_time("views", examined, 1_000);
+        }
+        assert_eq!(found.not_read.len(), MAX_NOT_READ);
+    }
 }

@@ -12,7 +12,7 @@ use crate::report::{Finding, cut, number, time};
 use crate::service::{Found, Permitted, Reconciler};
 
 /// How many aggregates are published together. More would have less memory each.
-const TOGETHER: usize = 200;
+pub(crate) const TOGETHER: usize = 200;
 /// Of how many aggregates the time of the oldest unpublished event is read from its row. Of the others
 /// it is the time of the marker.
 const MAX_OLDEST: usize = 50;
@@ -75,19 +75,9 @@ impl<T: Publishes, S: Services> Reconciler<T, S> {
         ids
     }
 
-    /// Publishes the pending events of these aggregates, until the budget is spent. It begins with
-    /// another aggregate each time, so that none waits for ever.
+    /// Publishes the pending events of these aggregates, until the budget is spent.
     pub(crate) async fn publish_all(&self, ids: &BTreeSet<String>, budget: Budget) {
-        let mut ids: Vec<String> = ids.iter().cloned().collect();
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_precision_loss,
-            clippy::cast_sign_loss,
-            reason = "any place will do to begin at"
-        )]
-        let first = (self.translator.ambient().fraction() * ids.len() as f64) as usize;
-        let first = first.min(ids.len());
-        ids.rotate_left(first);
+        let ids = self.rotated(ids.iter().cloned().collect());
         for together in ids.chunks(TOGETHER) {
             if budget.left().is_zero() {
                 return;
@@ -96,6 +86,21 @@ impl<T: Publishes, S: Services> Reconciler<T, S> {
                 .publish_pending(together.to_vec(), budget)
                 .await;
         }
+    }
+
+    /// The list, beginning at a random place: if a run has no time for all of it, another run has time for
+    /// the rest.
+    pub(crate) fn rotated<I>(&self, mut list: Vec<I>) -> Vec<I> {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_precision_loss,
+            clippy::cast_sign_loss,
+            reason = "any place will do to begin at"
+        )]
+        let first = (self.translator.ambient().fraction() * list.len() as f64) as usize;
+        let first = first.min(list.len());
+        list.rotate_left(first);
+        list
     }
 
     /// The stored cursors of these aggregates.

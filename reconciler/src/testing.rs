@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use millrace_core::{Attributes, Domain, Timestamp, spread};
 use millrace_projector::ports::{ReadModel as _, Saved};
@@ -33,8 +34,10 @@ pub struct Contents {
     pub invocations: Vec<(String, Value)>,
     /// Aggregates that no index lists, because a previous release has marked them.
     pub unlisted: Vec<String>,
-    /// Aggregates whose newest row the service refuses to read.
-    pub refused: Vec<String>,
+    /// Aggregates whose newest row can't be read, and with which error.
+    pub unreadable: BTreeMap<String, fn() -> ServiceError>,
+    /// How long it takes to read a view or a newest row.
+    pub latency: Duration,
     /// The names of the methods whose calls fail.
     pub failing: Vec<&'static str>,
     /// How many aggregates the pass has enumerated.
@@ -80,6 +83,18 @@ impl<'a, D, F> MemoryServices<'a, D, F> {
             return Err(lost_call());
         }
         Ok(contents)
+    }
+}
+
+impl<D, F> MemoryServices<'_, D, F>
+where
+    Self: Sync,
+{
+    async fn wait(&self) {
+        let latency = self.contents().latency;
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+        }
     }
 }
 
@@ -159,13 +174,9 @@ where
     }
 
     async fn newest_row(&self, aggregate: &str) -> Result<Option<Attributes>, ServiceError> {
-        let is_refused = self
-            .call("newest_row")?
-            .refused
-            .iter()
-            .any(|id| id == aggregate);
-        if is_refused {
-            return Err(ServiceError::permanent("a simulated call", "refused"));
+        self.wait().await;
+        if let Some(error) = self.call("newest_row")?.unreadable.get(aggregate) {
+            return Err(error());
         }
         let world = self.translator.world();
         let rows = world.table.get(aggregate);
@@ -179,6 +190,7 @@ where
     F: Send + Sync,
 {
     async fn view(&self, aggregate: &str) -> Result<Option<Attributes>, ServiceError> {
+        self.wait().await;
         drop(self.call("view")?);
         self.model.view(aggregate).await
     }

@@ -157,7 +157,12 @@ impl<T: Publishes, S: Services> Reconciler<T, S> {
             }
         };
         let (mut stale, mut is_read) = (0, true);
-        for id in &ids {
+        for (examined, id) in self.rotated(ids.iter().collect()).into_iter().enumerate() {
+            if budget.left().is_zero() {
+                is_read = false;
+                found.out_of_time("the stale views", examined, ids.len());
+                break;
+            }
             match self
                 .reconcile_stale_view(id, permitted, budget, found)
                 .await

@@ -9,14 +9,14 @@ use millrace_domain::money::{Amount, Currency};
 use millrace_domain::{Accounts, Event};
 use millrace_projector::service::Projector;
 use millrace_projector::testing::MemoryReadModel;
-use millrace_reconciler::ports::{Mapping, Source};
+use millrace_reconciler::ports::{Mapping, SEGMENTS, Source};
 use millrace_reconciler::report::{Finding, Report};
 use millrace_reconciler::service::{FunctionNames, Reconciler, Run};
-use millrace_reconciler::state::{self, BatchState};
+use millrace_reconciler::state::{self, BatchState, Position};
 use millrace_reconciler::testing::{Contents, MemoryServices, completed};
 use millrace_runtime::metrics::Metric;
-use millrace_runtime::testing::{TestAmbient, in_virtual_time, kinesis_event};
-use millrace_runtime::{Ambient as _, Budget};
+use millrace_runtime::testing::{TestAmbient, in_virtual_time, kinesis_event, lost_call};
+use millrace_runtime::{Ambient as _, Budget, ServiceError};
 use millrace_translator::cursor::Suspension;
 use millrace_translator::notification::InsertedRow;
 use millrace_translator::service::Translator;
@@ -25,6 +25,9 @@ use serde_json::{Value, json};
 
 /// Longer than the reconciler waits for an event's delivery.
 const LATER: i64 = 10 * 60 * 1000;
+
+/// The time of a run.
+const BUDGET: Duration = Duration::from_mins(4);
 
 struct Fixture {
     services: TestServices<Accounts>,
@@ -214,7 +217,7 @@ impl Fixture {
             },
             pass_aggregates: self.pass_aggregates,
         };
-        let budget = Budget::lasting(Duration::from_mins(4));
+        let budget = Budget::lasting(BUDGET);
         let run = reconciler.run(request_id, dismissed, budget).await;
         run.expect("the run begins")
     }
@@ -504,20 +507,125 @@ fn a_stale_view_gets_the_events_after_a_row_that_is_no_event() {
 }
 
 #[test]
-fn an_aggregate_that_the_service_refuses_stops_no_other() {
+fn an_aggregate_that_cannot_be_read_stops_no_other_and_is_reported_until_it_can_be() {
+    let refused = || ServiceError::permanent("a simulated call", "refused");
+    for error in [refused, lost_call as fn() -> ServiceError] {
+        in_virtual_time(async {
+            let fixture = Fixture::new();
+            for n in 0..20 {
+                fixture.append(&format!("a{n:02}"), &history(1));
+            }
+            fixture.contents().unreadable.insert("a00".into(), error);
+            for _ in 0..3 {
+                let report = fixture.run().await;
+                assert!(!report.not_read.is_empty(), "{report:?}");
+                assert_eq!(report.gauges.aggregates_lagging, None);
+            }
+            for n in 1..20 {
+                let id = format!("a{n:02}");
+                assert_eq!(fixture.services.sequences(&id), dense(1), "{id}");
+            }
+            fixture.contents().unreadable.clear();
+            let report = fixture.run().await;
+            assert_eq!(report.not_read, []);
+            assert_eq!(fixture.services.sequences("a00"), dense(1), "{report:?}");
+        });
+    }
+}
+
+#[test]
+fn a_run_ends_in_time_and_names_what_it_had_no_time_for() {
+    const COUNT: u64 = 600;
+    in_virtual_time(async {
+        let fixture = Fixture {
+            pass_aggregates: 200,
+            ..Fixture::new()
+        };
+        for n in 0..COUNT {
+            fixture.append(&format!("a{n:03}"), &history(1));
+        }
+        fixture.set_state("translator", "Disabled");
+        fixture.contents().latency = Duration::from_secs(1);
+        let mut last = None;
+        for _ in 0..8 {
+            let begun = tokio::time::Instant::now();
+            let report = fixture.run().await;
+            assert!(
+                begun.elapsed() < BUDGET + Duration::from_secs(10),
+                "{:?}",
+                begun.elapsed()
+            );
+            last = Some(report);
+        }
+        let report = last.expect("a report");
+        assert_eq!(report.gauges.aggregates_lagging, None);
+        let not_read: Vec<&str> = report.not_read.iter().map(|it| &*it.source).collect();
+        assert_eq!(not_read, ["the open aggregates"], "{:?}", report.not_read);
+
+        fixture.set_state("translator", "Enabled");
+        let is_published = |n: u64| fixture.services.sequences(&format!("a{n:03}")) == dense(1);
+        for _ in 0..3 {
+            fixture.run().await;
+        }
+        assert!((0..COUNT).all(is_published));
+        fixture.contents().latency = Duration::ZERO;
+        fixture.run().await;
+        for n in 0..COUNT {
+            fixture.project(&format!("a{n:03}"), &[]).await;
+        }
+        assert_all_is_well(&fixture.run().await);
+    });
+}
+
+#[test]
+fn stale_views_that_a_run_has_no_time_for_are_named() {
     in_virtual_time(async {
         let fixture = Fixture::new();
-        for n in 0..20 {
-            fixture.append(&format!("a{n:02}"), &history(1));
-        }
-        fixture.contents().refused.push("a00".to_owned());
-        for _ in 0..2 {
-            assert!(!fixture.run().await.not_read.is_empty());
-        }
-        for n in 1..20 {
+        for n in 0..100 {
             let id = format!("a{n:02}");
-            assert_eq!(fixture.services.sequences(&id), dense(1), "{id}");
+            let rows = fixture.append(&id, &history(3));
+            fixture.translate(&id, rows).await;
+            fixture.project(&id, &[2]).await;
         }
+        fixture.set_state("projector", "Disabled");
+        fixture.contents().latency = Duration::from_secs(1);
+        let begun = tokio::time::Instant::now();
+        let report = fixture.run().await;
+        assert!(begun.elapsed() < BUDGET + Duration::from_secs(10));
+        assert_eq!(report.gauges.views_stale, None);
+        let is_named = report
+            .not_read
+            .iter()
+            .any(|it| it.source == "the stale views");
+        assert!(is_named, "{:?}", report.not_read);
+    });
+}
+
+/// Otherwise, runs that are killed while they repair would examine the same aggregates forever.
+#[test]
+fn a_run_that_is_killed_while_it_repairs_has_advanced_the_pass() {
+    in_virtual_time(async {
+        let fixture = Fixture::new();
+        for n in 0..100 {
+            fixture.append(&format!("a{n:03}"), &history(1));
+        }
+        fixture.services.world().put_time = Duration::from_mins(5);
+        fixture.contents().latency = Duration::from_secs(1);
+        let killed = tokio::time::timeout(Duration::from_secs(70), fixture.run_as("killed", &[]));
+        assert!(killed.await.is_err(), "the run ended by itself");
+        let contents = fixture.contents();
+        let key = (state::PROGRESS.to_owned(), state::PASS.to_owned());
+        let position = Position::read(&contents.items[&key], SEGMENTS);
+        assert!(position.aggregates > 50, "{position:?}");
+        let open = contents
+            .items
+            .keys()
+            .filter(|(kind, _)| kind == state::OPEN);
+        assert_eq!(
+            open.count() as u64,
+            position.aggregates,
+            "each is examined again"
+        );
     });
 }
 
