@@ -16,6 +16,19 @@
 //! for all consumers.
 //!
 //! Invariant: a batch is acknowledged only up to the first record that Firehose has not acknowledged.
+//!
+//! # Use
+//!
+//! The archiver is a program of the application, with the application's domain:
+//!
+//! ```no_run
+//! use millrace_domain::Accounts;
+//!
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     Ok(millrace_archiver::run::<Accounts>().await?)
+//! }
+//! ```
 
 pub mod adapters;
 mod config;

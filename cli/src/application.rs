@@ -17,15 +17,9 @@ pub trait Application: Send + Sync + 'static {
     /// The error of a domain's setting that can't be read.
     type SettingError: Error + Send + Sync + 'static;
 
-    /// The package whose binaries are the Lambda functions and this command.
+    /// The package whose binaries are the Lambda functions and this command. A function's binary has the
+    /// function's name: `writer`.
     const PACKAGE: &'static str;
-    /// What the names of the functions' binaries begin with, before the function's name: `orders-` for
-    /// `orders-writer`. A Cargo workspace with several applications needs it, because all binaries are in
-    /// one folder.
-    const BINARY_PREFIX: &'static str = "";
-    /// The entry of the CDK app as a path from the folder `infra/`; `None` is the entry that its `cdk.json`
-    /// names. The local stack deploys the app.
-    const CDK_APP: Option<&'static str> = None;
     /// The command's name, for the commands that its texts advise.
     const COMMAND: &'static str = "millrace";
     /// The noun for one aggregate, such as `account`. The option `--account` is then an alias of `--id`,

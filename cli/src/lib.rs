@@ -5,6 +5,42 @@
 //! keep through the functions' own libraries, and publish and project through them.
 //!
 //! Invariant: how events are stored, published and projected is written nowhere here.
+//!
+//! # Use
+//!
+//! ```no_run
+//! use std::process::ExitCode;
+//!
+//! use millrace_cli::Application;
+//! use millrace_cli::output::Output;
+//! use millrace_domain::{Accounts, SettingError};
+//! use millrace_local_stack::progress::Progress;
+//! use millrace_local_stack::stack::Local;
+//!
+//! struct AccountsApp;
+//!
+//! impl Application for AccountsApp {
+//!     type Domain = Accounts;
+//!     type SettingError = SettingError;
+//!
+//!     const PACKAGE: &'static str = env!("CARGO_PKG_NAME");
+//!     const NOUN: &'static str = "account";
+//!     const FIRST_COMMANDS: &'static str = "curl -X POST $API/accounts";
+//!
+//!     fn domain(setting: impl Fn(&str) -> Option<String>) -> Result<Accounts, SettingError> {
+//!         Accounts::read(setting)
+//!     }
+//!
+//!     async fn walkthrough(_: &Local, output: Output, _: &Progress) -> anyhow::Result<()> {
+//!         output.text("An account is opened, …")
+//!     }
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> ExitCode {
+//!     millrace_cli::run::<AccountsApp>().await
+//! }
+//! ```
 
 pub mod application;
 pub mod args;

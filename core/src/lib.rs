@@ -27,6 +27,65 @@
 //! * [`decode`] and [`encode`]: a domain's own types as attributes and back, through serde; [`json`]:
 //!   JSON objects as attributes;
 //! * [`error`]: errors that name the attribute and never quote a value.
+//!
+//! # Example
+//!
+//! [`Domain`] has an example of a whole domain. A row of the events table is read with it as follows:
+//!
+//! ```
+//! # use serde::{Deserialize, Serialize};
+//! # use millrace_core::{Domain, Refusal};
+//! # struct Shelves;
+//! # #[derive(Deserialize)]
+//! # #[serde(rename_all = "kebab-case")]
+//! # enum Command { Stock { articles: u32 } }
+//! # #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+//! # #[serde(rename_all_fields = "PascalCase")]
+//! # enum Event { Stocked { articles: u32 } }
+//! # #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+//! # struct Shelf { articles: u32 }
+//! # impl Domain for Shelves {
+//! #     const COLLECTION: &'static str = "shelves";
+//! #     const ID: &'static str = "shelfId";
+//! #     const OPENS: &'static str = "stock";
+//! #     const BEGINS: &'static str = "Stocked";
+//! #     type Command = Command;
+//! #     type Event = Event;
+//! #     type State = Shelf;
+//! #     type PublicEvent = Event;
+//! #     type Context = ();
+//! #     type Accepted = ();
+//! #     fn decide(&self, _: Option<&Shelf>, command: Command) -> Result<Vec<Event>, Refusal> {
+//! #         let Command::Stock { articles } = command;
+//! #         Ok(vec![Event::Stocked { articles }])
+//! #     }
+//! #     fn evolve(_: Option<Shelf>, event: &Event) -> Option<Shelf> {
+//! #         let Event::Stocked { articles } = event;
+//! #         Some(Shelf { articles: *articles })
+//! #     }
+//! #     fn publish((): &mut (), event: &Event) -> Option<Event> { Some(event.clone()) }
+//! #     fn accepted(_: &Shelf) {}
+//! # }
+//! use millrace_core::{Attribute, Attributes, StoredRow};
+//!
+//! let mut row: Attributes = [
+//!     ("Id".to_owned(), Attribute::text("s-1")),
+//!     ("Version".to_owned(), Attribute::number(1)),
+//!     ("Timestamp".to_owned(), Attribute::text("2026-11-22T08:00:00.000Z")),
+//!     ("Type".to_owned(), Attribute::text("Stocked")),
+//!     ("Articles".to_owned(), Attribute::number(3)),
+//! ]
+//! .into();
+//! let Ok(StoredRow::Event(stocked)) = StoredRow::read(&Shelves, &row) else {
+//!     panic!("it is an event");
+//! };
+//! assert_eq!(stocked.event, Event::Stocked { articles: 3 });
+//!
+//! // An error names the attribute, and never quotes its value.
+//! row.insert("Articles".to_owned(), Attribute::text("many"));
+//! let error = StoredRow::read(&Shelves, &row).expect_err("it is no number");
+//! assert!(error.to_string().contains("Articles") && !error.to_string().contains("many"));
+//! ```
 
 pub mod aggregate;
 pub mod answer;

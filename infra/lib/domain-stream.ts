@@ -1,8 +1,6 @@
 /**
  * The domain stream: what the outside sees, and the translator that feeds it from the event log.
  */
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { Duration, RemovalPolicy, Validations } from 'aws-cdk-lib';
 import * as dynamodb from 'aws-cdk-lib/aws-dynamodb';
 import * as kinesis from 'aws-cdk-lib/aws-kinesis';
@@ -17,6 +15,7 @@ import { RustFunction } from './rust-function.ts';
 import type { Settings } from './settings.ts';
 import { STAGES } from './stage.ts';
 import { Table } from './table.ts';
+import filter from './translator-filter.json' with { type: 'json' };
 
 export interface DomainStreamProps {
   readonly settings: Settings;
@@ -113,9 +112,7 @@ function domainStream(scope: Construct, settings: Settings): kinesis.Stream {
 }
 
 /** The patterns on AWS, as they are: also what the simulation of the functions filters with. */
-const NEW_EVENT_ROWS = JSON.parse(
-  readFileSync(join(import.meta.dirname, 'translator-filter.json'), 'utf8'),
-) as Record<string, unknown>[];
+const NEW_EVENT_ROWS: Record<string, unknown>[] = filter;
 
 /**
  * Passes every INSERT that is neither a snapshot nor the settings row. A record passes if any

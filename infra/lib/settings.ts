@@ -108,8 +108,6 @@ export type Lookup = (name: string) => unknown;
 /** The environment's variables, of which the AWS SDKs' standard ones name the endpoints. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-const INFRA = resolve(import.meta.dirname, '..');
-
 /** Reads every setting, and refuses the first that isn't usable. */
 export function readSettings(lookup: Lookup, environment: Environment): Settings {
   const stage = oneOf(lookup, 'stage', ['aws', 'local'], 'aws');
@@ -213,9 +211,9 @@ function logRetention(lookup: Lookup): RetentionDays {
 function artifacts(lookup: Lookup, architecture: Settings['architecture']): string {
   const value = lookup('artifacts') ?? '../target/lambda';
   if (typeof value !== 'string' || value === '') {
-    throw refused('artifacts', value, 'a folder, absolute or relative to infra/');
+    throw refused('artifacts', value, 'a folder, absolute or relative to the folder of cdk.json');
   }
-  const folder = resolve(INFRA, value);
+  const folder = resolve(value);
   const bootstraps = FUNCTION_NAMES.map((name) => resolve(folder, name, 'bootstrap'));
   const missing = bootstraps.filter((file) => !existsSync(file));
   if (missing.length > 0) {

@@ -5,6 +5,23 @@
 //! * [`stack`]: the emulator and the deployment; [`Workspace`]: the checkout that they are built from;
 //! * [`progress`]: the progress that is shown during set-up and deployment;
 //! * [`files`]: writes files so that a killed process never leaves an incomplete file.
+//!
+//! # Use
+//!
+//! A test starts a stack of the repository that it is in, sends commands, and drops the stack:
+//!
+//! ```no_run
+//! use millrace_local_stack::Workspace;
+//! use millrace_local_stack::stack::{LocalStack, Options};
+//!
+//! # async fn test() -> anyhow::Result<()> {
+//! let state = std::env::temp_dir().join("stack-of-a-test");
+//! let stack = LocalStack::start(Options::new(Workspace::find()?, state)).await?;
+//! println!("POST {}/orders", stack.local().api_url);
+//! stack.stop()?;
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod files;
 mod lock;

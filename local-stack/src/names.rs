@@ -1,13 +1,11 @@
-//! The names that the CDK app and the Rust code share: `infra/lib/names.json`.
+//! The names that the CDK constructs and the Rust code share: `infra/lib/names.json`, to which the file of the
+//! same name in this folder is a link.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-const NAMES: &str = include_str!(concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../infra/lib/names.json"
-));
+const NAMES: &str = include_str!("names.json");
 
 /// The file's content: each name with its description.
 #[derive(Deserialize)]

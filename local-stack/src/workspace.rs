@@ -1,34 +1,40 @@
-//! The checkout that the local stack is built from.
+//! The repository that the local stack is built from.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-/// A checkout of Millrace.
+/// A repository with an application of Millrace: a Cargo workspace with the functions' binaries, and the CDK
+/// app in the folder `infra/`.
 #[derive(Debug, Clone)]
 pub struct Workspace {
     root: PathBuf,
 }
 
 impl Workspace {
-    /// The checkout that the current folder lies in.
+    /// The repository that contains the current folder: the nearest folder upwards with a `Cargo.toml` and an
+    /// `infra/cdk.json`.
     ///
     /// # Errors
-    /// When there is none.
+    /// If there is none.
     pub fn find() -> Result<Self> {
         let here = std::env::current_dir().context("there is no current folder")?;
         here.ancestors()
-            .find(|folder| folder.join("local-stack/python/requirements.txt").is_file())
+            .find(|folder| {
+                let is_there = |file| folder.join(file).is_file();
+                is_there("Cargo.toml") && is_there("infra/cdk.json")
+            })
             .map(Self::at)
             .with_context(|| {
                 format!(
-                    "{} is not inside a checkout of Millrace; change into one",
+                    "neither {} nor a folder above it has a Cargo.toml and an infra/cdk.json; change \
+                     into the repository of the application",
                     here.display()
                 )
             })
     }
 
-    /// The checkout at `root`, an absolute path.
+    /// The repository at `root`, an absolute path.
     #[must_use]
     pub fn at(root: &Path) -> Self {
         Self {
@@ -52,10 +58,5 @@ impl Workspace {
     #[must_use]
     pub fn infra(&self) -> PathBuf {
         self.root.join("infra")
-    }
-
-    /// The requirements and the launcher.
-    pub(crate) fn python_sources(&self) -> PathBuf {
-        self.root.join("local-stack/python")
     }
 }

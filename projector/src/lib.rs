@@ -16,6 +16,19 @@
 //!
 //! Invariant: a view at sequence n is the fold of the events 1 to n, and only a write that is
 //! conditional on the revision that was read changes it.
+//!
+//! # Use
+//!
+//! The projector is a program of the application, with the application's domain:
+//!
+//! ```no_run
+//! use millrace_domain::Accounts;
+//!
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     Ok(millrace_projector::run::<Accounts>().await?)
+//! }
+//! ```
 
 pub mod adapters;
 mod config;

@@ -23,6 +23,19 @@
 //!
 //! The domain determines what an aggregate is and its form in JSON. API Gateway's authorizer determines
 //! who may send queries.
+//!
+//! # Use
+//!
+//! The reader is a program of the application, with the application's domain:
+//!
+//! ```no_run
+//! use millrace_domain::Accounts;
+//!
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     Ok(millrace_reader::run::<Accounts>().await?)
+//! }
+//! ```
 
 pub mod adapters;
 mod config;

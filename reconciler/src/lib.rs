@@ -22,6 +22,21 @@
 //! rules hold.
 //!
 //! Invariant: a source that could not be read has no gauge, and is named in the report.
+//!
+//! # Use
+//!
+//! The reconciler is a program of the application, with the application's domain:
+//!
+//! ```no_run
+//! use millrace_domain::Accounts;
+//! use millrace_runtime::variables;
+//!
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let accounts = Accounts::read(variables::lookup)?;
+//!     Ok(millrace_reconciler::run(accounts).await?)
+//! }
+//! ```
 
 pub mod adapters;
 mod batches;

@@ -137,10 +137,13 @@ impl<T: Publishes, S: Services> Reconciler<T, S> {
     async fn reconcile(&self, dismissed: &[String], budget: Budget) -> (Found, Pass) {
         let mut found = Found::default();
         for object in dismissed {
-            let item = BatchState::Dismissed.to_item(self.now(), self.now());
-            let put = self.services.put_item(state::BATCH, object, item);
-            if let Err(error) = put.await {
-                found.service_failed("dismissing a discarded batch", &error);
+            match self.dismiss(object).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    let reason = "there is no discarded batch with this key".to_owned();
+                    found.not_read(&format!("dismissing {}", cut(object)), reason);
+                }
+                Err(error) => found.service_failed("dismissing a discarded batch", &error),
             }
         }
         let permitted = self.check_mappings(&mut found).await;
@@ -155,6 +158,17 @@ impl<T: Publishes, S: Services> Reconciler<T, S> {
         let pass = pass.instrument(info_span!("pass")).await;
         found.gauges.oldest_unpublished_millis = self.oldest_unpublished(&found);
         (found, pass)
+    }
+
+    /// Dismisses a discarded batch. `false` if there is none: neither an object nor a stored state.
+    async fn dismiss(&self, object: &str) -> Result<bool, ServiceError> {
+        let is_known = self.services.item(state::BATCH, object).await?.is_some()
+            || self.services.object(object).await?.is_some();
+        if is_known {
+            let item = BatchState::Dismissed.to_item(self.now(), self.now());
+            self.services.put_item(state::BATCH, object, item).await?;
+        }
+        Ok(is_known)
     }
 
     /// The age of the oldest event that isn't published, where all sources of it were read.

@@ -770,6 +770,23 @@ fn a_batch_that_its_function_does_not_complete_stays_open() {
 }
 
 #[test]
+fn dismissing_a_batch_that_does_not_exist_is_an_error() {
+    in_virtual_time(async {
+        let fixture = Fixture::new();
+        fixture.discard("one", "unknown", &rows_payload("a", &["1"]));
+        let dismissed = ["one".to_owned(), "two".to_owned()];
+        let Run::Done(report) = fixture.run_as("request", &dismissed).await else {
+            panic!("no other run is under way");
+        };
+        let not_read: Vec<&str> = report.not_read.iter().map(|it| &*it.source).collect();
+        assert_eq!(not_read, ["dismissing two"]);
+        assert_eq!(fixture.batch_state("one"), Some(BatchState::Dismissed));
+        assert_eq!(fixture.batch_state("two"), None);
+        assert_all_is_well(&fixture.run().await);
+    });
+}
+
+#[test]
 fn an_open_batch_whose_object_is_gone_is_still_reported() {
     in_virtual_time(async {
         let fixture = Fixture::new();

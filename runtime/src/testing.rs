@@ -10,6 +10,9 @@ use lambda_runtime::{Context, LambdaEvent};
 use millrace_core::Timestamp;
 use serde_json::{Value, json};
 
+/// Mocks of the AWS SDK's clients, in the version that fits these crates.
+pub use aws_smithy_mocks;
+
 use crate::ambient::Ambient;
 use crate::error::ServiceError;
 use crate::kinesis::KinesisRecord;

@@ -1,4 +1,5 @@
-//! The filter of the translator's event source mapping: the patterns that a scenario provides, evaluated as [Lambda documents them](https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventfiltering.html).
+//! The filter of the translator's event source mapping: the patterns that the CDK constructs deploy, evaluated
+//! as [Lambda documents them](https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventfiltering.html).
 //!
 //! A record passes if any pattern matches. A pattern matches if all of its members do; a member's
 //! array matches if any of its conditions does.
@@ -7,17 +8,17 @@ use serde_json::{Map, Value};
 
 /// The filter of an event source mapping.
 #[derive(Debug, Clone, PartialEq)]
-pub struct EventFilter {
+pub(crate) struct EventFilter {
     patterns: Vec<Value>,
 }
 
 impl EventFilter {
-    /// The filter of these patterns, a JSON array.
-    ///
-    /// # Panics
-    /// If the text is no JSON array.
-    #[must_use]
-    pub fn new(patterns: &str) -> Self {
+    /// The filter that is deployed.
+    pub(crate) fn deployed() -> Self {
+        Self::new(include_str!("translator-filter.json"))
+    }
+
+    fn new(patterns: &str) -> Self {
         Self {
             patterns: serde_json::from_str(patterns).expect("a list of patterns"),
         }
@@ -28,7 +29,7 @@ impl EventFilter {
     /// # Panics
     /// If the filter has an operator that the simulation doesn't evaluate.
     #[must_use]
-    pub fn passes(&self, record: &Value) -> bool {
+    pub(crate) fn passes(&self, record: &Value) -> bool {
         self.patterns
             .iter()
             .any(|pattern| matches(pattern, Some(record)))
@@ -136,5 +137,30 @@ mod tests {
             &json!({ "a": [{ "numeric": [">", 1] }] }),
             Some(&json!({ "a": 2 })),
         );
+    }
+
+    fn inserted(image: &Value) -> Value {
+        json!({ "eventName": "INSERT", "dynamodb": { "NewImage": image } })
+    }
+
+    #[test]
+    fn the_deployed_patterns_pass_every_insert_that_may_be_an_event() {
+        let deployed = EventFilter::deployed();
+        for (image, expected) in [
+            (json!({ "Type": { "S": "Stocked" } }), true),
+            (json!({ "Type": { "S": "" } }), true),
+            (json!({ "Type": { "N": "3" } }), true),
+            (json!({ "Type": { "S": "SNAPSHOTS" } }), true),
+            (json!({ "Id": { "S": "a" } }), true),
+            (json!({ "Type": { "S": "SNAPSHOT" } }), false),
+            (json!({ "Type": { "S": "SETTINGS" } }), false),
+        ] {
+            assert_eq!(deployed.passes(&inserted(&image)), expected, "{image}");
+        }
+        for name in ["MODIFY", "REMOVE"] {
+            let mut record = inserted(&json!({ "Type": { "S": "Stocked" } }));
+            record["eventName"] = json!(name);
+            assert!(!deployed.passes(&record), "{name}");
+        }
     }
 }

@@ -10,6 +10,7 @@ use millrace_core::row;
 use super::check::{self, Quiescence};
 use super::clients::{Request, send};
 use super::dynamodb::events::{EventsTable, halves, text};
+use super::event_filter::EventFilter;
 use super::expected::sequence_in;
 use super::functions::{ArchiverFunction, ProjectorFunction, TranslatorFunction};
 use super::log::Log;
@@ -105,7 +106,7 @@ async fn deliver(simulation: &Simulation, shards: u32, arrange: Arrange) -> Resu
     };
     let mut rng = Rng::with_seed(0);
     let sim = Sim::new(World {
-        events: EventsTable::new(shards > 1, simulation.scenario.event_filter()),
+        events: EventsTable::new(shards > 1, EventFilter::deployed()),
         table_stream: Log::new(shards),
         ..world(&simulation.scenario, &mut rng, options)
     });

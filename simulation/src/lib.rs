@@ -21,8 +21,8 @@
 //! }
 //! ```
 //!
+//! * [`pipeline`]: the functions over services in memory, without faults, for a domain's own tests;
 //! * [`harness`]: the tests;
-//! * [`event_filter`]: the filter between the events table's stream and the translator;
 //! * [`campaign`]: runs many seeds, and searches for the shortest prefix of a history that still fails;
 //! * [`histories`]: the named histories, which run for every domain;
 //! * [`sabotage`]: the deliberate breaks, which prove that the checks can fail.
@@ -63,7 +63,7 @@ mod check;
 mod clients;
 mod days;
 mod dynamodb;
-pub mod event_filter;
+mod event_filter;
 mod expected;
 pub mod faults;
 mod firehose;
@@ -77,6 +77,7 @@ mod mapping;
 mod operators;
 mod other_writers;
 mod panics;
+pub mod pipeline;
 mod queries;
 mod reconciler;
 pub mod sabotage;
@@ -102,6 +103,7 @@ use std::time::Duration;
 use check::Quiescence;
 use clients::{Request, send};
 use dynamodb::events::EventsTable;
+use event_filter::EventFilter;
 use faults::{Fault, Plan, Tally};
 use functions::{ArchiverFunction, ProjectorFunction, Simulated, TranslatorFunction};
 use log::Log;
@@ -255,7 +257,7 @@ async fn run(scenario: &Arc<dyn Simulated>, seed: u64, options: Options) -> Outc
 }
 
 fn world(scenario: &Arc<dyn Simulated>, rng: &mut Rng, options: Options) -> World {
-    let events = EventsTable::new(rng.u8(0..4) == 0, scenario.event_filter());
+    let events = EventsTable::new(rng.u8(0..4) == 0, EventFilter::deployed());
     let mut world = World {
         scenario: Arc::clone(scenario),
         names: scenario.names(),

@@ -5,7 +5,6 @@ use millrace_core::{Attribute, Attributes, Project, StoredRow, encode};
 use serde_json::{Map, Value};
 
 use super::Rng;
-use super::event_filter::EventFilter;
 
 /// A command as a client sends it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -56,9 +55,6 @@ pub trait Scenario: Send + Sync + 'static {
     fn domain(&self) -> Self::Domain
     where
         Self: Sized;
-
-    /// The filter of the translator's event source mapping, as it is deployed.
-    fn event_filter(&self) -> EventFilter;
 
     /// The expectation of an aggregate without rows.
     fn expectation(&self) -> Self::Expectation

@@ -6,17 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Rng;
-use super::event_filter::EventFilter;
 use super::scenario::{Command as Sent, FoldByDomain, RowDamage, Scenario};
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shelves;
-
-/// Passes the rows that may be events.
-const FILTER: &str = r#"[
-    {"eventName": ["INSERT"], "dynamodb": {"NewImage": {"Type": {"S": [{"anything-but": ["SNAPSHOT", "SETTINGS"]}]}}}},
-    {"eventName": ["INSERT"], "dynamodb": {"NewImage": {"Type": {"S": [{"exists": false}]}}}}
-]"#;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -139,10 +132,6 @@ impl Scenario for Shelves {
 
     fn domain(&self) -> Self {
         Self
-    }
-
-    fn event_filter(&self) -> EventFilter {
-        EventFilter::new(FILTER)
     }
 
     fn expectation(&self) -> FoldByDomain<Self> {

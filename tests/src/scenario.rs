@@ -5,7 +5,6 @@
 use millrace_core::{Attribute, Attributes};
 use millrace_domain::Accounts;
 use millrace_simulation::Rng;
-use millrace_simulation::event_filter::EventFilter;
 use millrace_simulation::scenario::{Command, Expectation, Expected, RowDamage, Scenario};
 use serde_json::{Value, json};
 
@@ -27,10 +26,6 @@ impl Scenario for AccountScenario {
 
     fn domain(&self) -> Accounts {
         accounts_in_euro()
-    }
-
-    fn event_filter(&self) -> EventFilter {
-        EventFilter::new(include_str!("../../infra/lib/translator-filter.json"))
     }
 
     fn expectation(&self) -> Account {

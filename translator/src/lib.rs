@@ -20,6 +20,21 @@
 //! event was acknowledged.
 //!
 //! Invariant: a cursor never passes what Kinesis has acknowledged.
+//!
+//! # Use
+//!
+//! The translator is a program of the application, with the application's domain:
+//!
+//! ```no_run
+//! use millrace_domain::Accounts;
+//! use millrace_runtime::variables;
+//!
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let accounts = Accounts::read(variables::lookup)?;
+//!     Ok(millrace_translator::run(accounts).await?)
+//! }
+//! ```
 
 pub mod adapters;
 pub mod config;

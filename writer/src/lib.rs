@@ -15,6 +15,21 @@
 //! Invariant: a response with status 2xx means that the command's events are in the table exactly once.
 //! Any other response but 503 means that none of its events are in the table. After a 503 this is
 //! unknown; the client finds it out with the same request and the same `Idempotency-Key`.
+//!
+//! # Use
+//!
+//! The writer is a program of the application, with the application's domain:
+//!
+//! ```no_run
+//! use millrace_domain::Accounts;
+//! use millrace_runtime::variables;
+//!
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let accounts = Accounts::read(variables::lookup)?;
+//!     Ok(millrace_writer::run(accounts).await?)
+//! }
+//! ```
 
 pub mod adapters;
 mod config;

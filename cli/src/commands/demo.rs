@@ -20,8 +20,6 @@ pub(super) async fn run<A: Application>(output: Output) -> Result<ExitCode> {
         workspace,
         port: None,
         packages: Packages::Application(A::PACKAGE),
-        binary_prefix: A::BINARY_PREFIX,
-        cdk_app: A::CDK_APP,
         progress: progress.clone(),
     };
     let show = async {

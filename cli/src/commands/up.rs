@@ -29,8 +29,6 @@ pub(super) async fn run<A: Application>(up: Up, output: Output) -> Result<ExitCo
         Options {
             port: up.port,
             packages: Packages::Application(A::PACKAGE),
-            binary_prefix: A::BINARY_PREFIX,
-            cdk_app: A::CDK_APP,
             ..Options::new(workspace, state)
         },
     );

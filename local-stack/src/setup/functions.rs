@@ -22,25 +22,23 @@ pub enum Packages {
     Workspace,
 }
 
-/// Builds the functions, whose binaries have `prefix` before their names, copies them into `folder`, and
+/// Builds the functions, copies them into `folder`, and
 /// returns a hash that changes when a function changes.
 pub(crate) async fn build(
     workspace: &Workspace,
     packages: Packages,
-    prefix: &str,
     folder: &Path,
     progress: &Progress,
 ) -> Result<String> {
     let step = progress.start("Lambda functions");
     let functions = names::functions();
-    let binaries: Vec<String> = functions.iter().map(|it| format!("{prefix}{it}")).collect();
-    let built = compile(workspace, packages, &binaries, &step).await?;
+    let built = compile(workspace, packages, &functions, &step).await?;
     let mut all = Inputs::default();
-    for (name, binary) in functions.iter().zip(&binaries) {
+    for name in &functions {
         let executable = built
             .iter()
-            .find(|built| built.name == *binary)
-            .with_context(|| format!("cargo built no binary called {binary}"))?;
+            .find(|built| built.name == *name)
+            .with_context(|| format!("cargo built no binary called {name}"))?;
         step.detail(name);
         let hash = lay_out(&executable.path, &folder.join(name), &step).await?;
         all = all.value(hash);
@@ -52,7 +50,7 @@ pub(crate) async fn build(
 async fn compile(
     workspace: &Workspace,
     packages: Packages,
-    binaries: &[String],
+    functions: &[String],
     step: &Step,
 ) -> Result<Vec<Built>> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -70,7 +68,7 @@ async fn compile(
         Packages::Application(package) => cargo.args(["--package", package]),
         Packages::Workspace => cargo.arg("--workspace"),
     };
-    cargo.args(binaries.iter().flat_map(|name| ["--bin", name]));
+    cargo.args(functions.iter().flat_map(|name| ["--bin", name]));
     Ok(executables(&tool::output(step, &mut cargo).await?))
 }
 

@@ -1,6 +1,10 @@
-//! The CDK app's packages, exactly as its lock file names them.
+//! The CDK app's packages: those of its lock file, or, without one, those that its `package.json` asks for.
 
-use anyhow::Result;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use serde::Deserialize;
 use tokio::process::Command;
 
 use crate::lock::Lock;
@@ -8,32 +12,96 @@ use crate::progress::Progress;
 use crate::stamp::{Inputs, Stamp};
 use crate::{Workspace, tool};
 
+const LOCK_FILE: &str = "package-lock.json";
 const STEP: &str = "npm packages of the CDK app";
 
-/// Installs the CDK app's packages, unless they are.
+/// The dependencies of a `package.json`.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Package {
+    dependencies: BTreeMap<String, String>,
+    dev_dependencies: BTreeMap<String, String>,
+}
+
+impl Package {
+    /// The archives on this machine that are dependencies, as paths from the folder of the `package.json`.
+    fn archives(&self) -> impl Iterator<Item = &str> {
+        let all = self
+            .dependencies
+            .values()
+            .chain(self.dev_dependencies.values());
+        all.filter_map(|source| source.strip_prefix("file:"))
+            .filter(|path| Path::new(path).extension().is_some_and(|it| it == "tgz"))
+    }
+}
+
+/// The file whose content changes when other packages are installed.
+pub(crate) fn stamp(infra: &Path) -> PathBuf {
+    // In the packages' folder, so that it is removed with them.
+    infra.join("node_modules/.millrace.stamp")
+}
+
+/// Installs the CDK app's packages, unless they are installed.
 ///
 /// # Errors
-/// When npm is missing or a package can't be had.
+/// If `package.json` can't be read, npm is missing or a package can't be installed.
 pub async fn set_up(workspace: &Workspace, progress: &Progress) -> Result<()> {
     let infra = workspace.infra();
     let _lock = Lock::take(&workspace.local_folder().join("npm.lock")).await?;
-    let inputs = Inputs::default()
-        .file(&infra.join("package.json"))?
-        .file(&infra.join("package-lock.json"))?
-        .hash();
-    // Inside, so that it goes with the packages when someone removes them.
-    let stamp = Stamp::at(infra.join("node_modules/.millrace.stamp"));
-    if stamp.holds(&inputs)? {
+    let stamp = Stamp::at(stamp(&infra));
+    if stamp.holds(&inputs(&infra)?)? {
         progress.already_done(STEP);
         return Ok(());
     }
     let step = progress.start(STEP);
     stamp.lift()?;
+    let is_locked = infra.join(LOCK_FILE).is_file();
     let mut npm = Command::new("npm");
-    npm.args(["ci", "--no-audit", "--no-fund"])
+    npm.arg(if is_locked { "ci" } else { "install" })
+        .args(["--no-audit", "--no-fund"])
         .current_dir(&infra);
     tool::run(&step, &mut npm).await?;
-    stamp.set(&inputs)?;
+    // npm has written the lock file if there was none.
+    stamp.set(&inputs(&infra)?)?;
     step.done();
     Ok(())
+}
+
+/// The hash of what determines which packages are installed.
+fn inputs(infra: &Path) -> Result<String> {
+    let manifest = infra.join("package.json");
+    let lock_file = infra.join(LOCK_FILE);
+    let mut inputs = Inputs::default().file(&manifest)?;
+    if lock_file.is_file() {
+        inputs = inputs.file(&lock_file)?;
+    }
+    for archive in read(&manifest)?.archives() {
+        inputs = inputs.file(&infra.join(archive))?;
+    }
+    Ok(inputs.hash())
+}
+
+fn read(manifest: &Path) -> Result<Package> {
+    let content = std::fs::read(manifest);
+    let content = content.with_context(|| format!("could not read {}", manifest.display()))?;
+    serde_json::from_slice(&content)
+        .with_context(|| format!("{} is not a package.json", manifest.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_on_this_machine_is_found_among_the_dependencies() {
+        let package = r#"{
+            "dependencies": {"a": "1.2.3", "b": "file:../b.tgz", "c": "file:../c"},
+            "devDependencies": {"d": "file:d.tgz"}
+        }"#;
+        let package: Package = serde_json::from_str(package).expect("a package");
+        let archives: Vec<&str> = package.archives().collect();
+        assert_eq!(archives, ["../b.tgz", "d.tgz"]);
+        let none: Package = serde_json::from_str("{}").expect("a package");
+        assert_eq!(none.archives().count(), 0);
+    }
 }

@@ -28,10 +28,11 @@ impl Environment {
         }
     }
 
+    /// The content of its requirements file: each package with its version and hashes.
     const fn requirements(self) -> &'static str {
         match self {
-            Self::Stack => "requirements.txt",
-            Self::Lint => "lint-requirements.txt",
+            Self::Stack => include_str!("../../python/requirements.txt"),
+            Self::Lint => include_str!("../../python/lint-requirements.txt"),
         }
     }
 
@@ -65,14 +66,14 @@ pub(crate) async fn set_up_with(
     let name = environment.step_name();
     let local = workspace.local_folder();
     let folder = local.join(environment.folder());
-    let requirements = workspace.python_sources().join(environment.requirements());
+    let requirements = environment.requirements();
     let _lock = Lock::take(&local.join(format!("{}.lock", environment.folder()))).await?;
 
     // An environment holds the path to itself and to the interpreter that it was made with.
     let inputs = Inputs::default()
         .value(folder.as_os_str().as_encoded_bytes())
         .value(tools.python.as_os_str().as_encoded_bytes())
-        .file(&requirements)?
+        .value(requirements)
         .hash();
     let stamp = Stamp::at(folder.join("millrace.stamp"));
     let programs = folder.join("bin");
@@ -85,7 +86,7 @@ pub(crate) async fn set_up_with(
     let step = progress.start(name);
     stamp.lift()?;
     files::remove_if_there(&folder)?;
-    make(&step, tools, &folder, &requirements)
+    make(&step, tools, &folder, requirements)
         .await
         .with_context(|| format!("could not set up {}", folder.display()))?;
     stamp.set(&inputs)?;
@@ -97,13 +98,15 @@ async fn make(
     step: &crate::progress::Step,
     tools: &Tools,
     folder: &Path,
-    requirements: &Path,
+    requirements: &str,
 ) -> Result<()> {
     tool::run(
         step,
         Command::new(&tools.python).args(["-m", "venv"]).arg(folder),
     )
     .await?;
+    let file = folder.join("requirements.txt");
+    files::write_atomically(&file, requirements.as_bytes())?;
     let mut pip = Command::new(folder.join("bin/python"));
     pip.args([
         "-m",
@@ -120,6 +123,6 @@ async fn make(
         ":all:",
         "--requirement",
     ])
-    .arg(requirements);
+    .arg(file);
     tool::run(step, &mut pip).await
 }

@@ -9,6 +9,7 @@ use tokio::process::Command;
 use super::addresses::{Local, REGION};
 use super::emulator::CREDENTIAL;
 use crate::progress::Progress;
+use crate::setup::node;
 use crate::stamp::{Inputs, Stamp};
 use crate::{Workspace, files, tool};
 
@@ -19,8 +20,6 @@ const STACK: &str = "Millrace";
 /// The CDK's command line, directed at one emulator.
 pub(super) struct Cdk {
     infra: PathBuf,
-    /// The app's entry, if it isn't the one that `cdk.json` names.
-    entry: Option<&'static str>,
     state: PathBuf,
     endpoint_url: String,
 }
@@ -31,15 +30,9 @@ pub(super) fn artifacts(state: &Path) -> PathBuf {
 }
 
 impl Cdk {
-    pub(super) fn new(
-        workspace: &Workspace,
-        entry: Option<&'static str>,
-        state: &Path,
-        endpoint_url: &str,
-    ) -> Self {
+    pub(super) fn new(workspace: &Workspace, state: &Path, endpoint_url: &str) -> Self {
         Self {
             infra: workspace.infra(),
-            entry,
             state: state.to_owned(),
             endpoint_url: endpoint_url.to_owned(),
         }
@@ -60,15 +53,9 @@ impl Cdk {
     pub(super) async fn synthesise(&self, functions: &str, progress: &Progress) -> Result<()> {
         const STEP: &str = "CDK synth";
         let (assembly, artifacts) = (self.assembly(), artifacts(&self.state));
-        let mut inputs = Inputs::default().tree(&self.infra, &["node_modules", "cdk.out"])?;
-        if let Some(entry) = self.entry {
-            // The entry is in the folder `bin` of its app.
-            let entry = self.infra.join(entry);
-            let app = entry.parent().and_then(Path::parent);
-            inputs = inputs.tree(app.unwrap_or(&self.infra), &["node_modules"])?;
-        }
-        let inputs = inputs
-            .value(self.entry.unwrap_or_default())
+        let inputs = Inputs::default()
+            .tree(&self.infra, &["node_modules", "cdk.out", "dist"])?
+            .file(&node::stamp(&self.infra))?
             .value(functions)
             .value(artifacts.as_os_str().as_encoded_bytes())
             .hash();
@@ -82,9 +69,6 @@ impl Cdk {
         // The CDK adds to what is there, and functions are large.
         files::remove_if_there(&assembly)?;
         let mut cdk = self.command(&self.infra);
-        if let Some(entry) = self.entry {
-            cdk.arg("--app").arg(format!("node --import tsx {entry}"));
-        }
         cdk.args(["synth", "--quiet", "--output"])
             .arg(&assembly)
             .args(["--context", "stage=local", "--context"])

@@ -29,6 +29,9 @@ const TOLD_LOG_LINES: usize = 20;
 /// The emulator's own default; it accepts any.
 pub const CREDENTIAL: &str = "test";
 
+/// The script that runs the emulator.
+const LAUNCHER: &str = include_str!("../../python/emulator.py");
+
 /// Whether the emulator outlives the process that starts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lifetime {
@@ -42,8 +45,6 @@ pub enum Lifetime {
 pub(super) struct Settings {
     /// The folder of the Python environment's programs.
     pub(super) programs: PathBuf,
-    /// The script that runs it.
-    pub(super) launcher: PathBuf,
     /// Where it keeps its files.
     pub(super) state: PathBuf,
     /// Its port; a free one if none is named.
@@ -186,8 +187,10 @@ fn spawn(settings: &Settings, endpoint_url: &str, port: u16, instance: &str) -> 
     std::fs::create_dir_all(&temporary)?;
     let log = File::create(log_path(state)).context("could not open the emulator's log")?;
 
+    let launcher = state.join("emulator.py");
+    files::write_atomically(&launcher, LAUNCHER.as_bytes())?;
     let mut command = Command::new(settings.programs.join("python"));
-    command.arg(&settings.launcher).arg(instance);
+    command.arg(launcher).arg(instance);
     match settings.lifetime {
         Lifetime::Starter => command.arg("--watch").stdin(Stdio::piped()),
         Lifetime::Own => command.stdin(Stdio::null()),

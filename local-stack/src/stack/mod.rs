@@ -48,12 +48,6 @@ pub struct Options {
     pub port: Option<u16>,
     /// What cargo selects when it builds the functions.
     pub packages: Packages,
-    /// What the names of the functions' binaries begin with, before the function's name: `orders-` for
-    /// `orders-writer`.
-    pub binary_prefix: &'static str,
-    /// The entry of the CDK app as a path from the folder `infra/`, in which the app runs; `None` is the
-    /// entry that `cdk.json` names.
-    pub cdk_app: Option<&'static str>,
     /// Where progress is shown.
     pub progress: Progress,
 }
@@ -68,8 +62,6 @@ impl Options {
             state,
             port: None,
             packages: Packages::Workspace,
-            binary_prefix: "",
-            cdk_app: None,
             progress: Progress::on_stderr(),
         }
     }
@@ -105,8 +97,6 @@ impl LocalStack {
             state,
             port,
             packages,
-            binary_prefix,
-            cdk_app,
             progress,
         } = options;
         let state = absolute(&state)?;
@@ -118,7 +108,6 @@ impl LocalStack {
             let settings = Settings {
                 programs: python::set_up_with(&tools, &workspace, Environment::Stack, &progress)
                     .await?,
-                launcher: workspace.python_sources().join("emulator.py"),
                 state: state.clone(),
                 port,
                 lifetime,
@@ -128,13 +117,13 @@ impl LocalStack {
         let start_bootstrapped = async {
             let (emulator, ()) =
                 tokio::try_join!(start_emulator, node::set_up(&workspace, &progress))?;
-            let cdk = Cdk::new(&workspace, cdk_app, &state, emulator.endpoint_url());
+            let cdk = Cdk::new(&workspace, &state, emulator.endpoint_url());
             cdk.bootstrap(&progress).await?;
             Ok((emulator, cdk))
         };
         let ((emulator, cdk), functions) = tokio::try_join!(
             start_bootstrapped,
-            functions::build(&workspace, packages, binary_prefix, &artifacts, &progress),
+            functions::build(&workspace, packages, &artifacts, &progress),
         )?;
         cdk.synthesise(&functions, &progress).await?;
         let local = cdk.deploy(&progress).await?;

@@ -1,7 +1,6 @@
 //! The programs of the example domain: the functions and the command `orders`, instantiated with orders.
 //!
-//! The binaries `orders-writer`, `orders-translator`, `orders-projector`, `orders-archiver`, `orders-reader`
-//! and `orders-reconciler` are the Lambda functions. Each binary is one call of its library. Orders have no
+//! The binaries `writer`, `translator`, `projector`, `archiver`, `reader` and `reconciler` are the Lambda functions. Each binary is one call of its library. Orders have no
 //! settings, so a function's only variables are those of Millrace.
 
 mod walkthrough;
@@ -24,8 +23,6 @@ impl Application for OrdersApp {
     type SettingError = Infallible;
 
     const PACKAGE: &'static str = env!("CARGO_PKG_NAME");
-    const BINARY_PREFIX: &'static str = "orders-";
-    const CDK_APP: Option<&'static str> = Some("../examples/orders/infra/bin/orders.ts");
     const COMMAND: &'static str = "orders";
     const NOUN: &'static str = "order";
     const FIRST_COMMANDS: &'static str = FIRST_COMMANDS;

@@ -1,13 +1,10 @@
 /**
- * The app of orders, with the constructs, the packages and the feature flags of the folder `infra/`. Run this in
- * `infra/` at the root of the repository:
+ * The app of orders. Before a deployment to AWS, build the functions in the root of the repository:
  *
- *     npx cdk deploy --app "node --import tsx ../examples/orders/infra/bin/orders.ts" -c artifacts=FOLDER
- *
- * FOLDER contains `<function>/bootstrap` for each function, such as `writer/bootstrap`: the binary
- * `orders-writer`.
+ *     cargo lambda build --release --arm64
+ *     cd infra && npx cdk deploy
  */
-import { makeApp } from '../../../../infra/lib/app.ts';
+import { makeApp } from 'millrace-infra';
 import { orders } from '../domain/orders.ts';
 
 makeApp(() => orders);

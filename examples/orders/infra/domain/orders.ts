@@ -1,5 +1,5 @@
 /** The orders of a shop: the domain whose functions the app deploys. */
-import type { Domain } from '../../../../infra/lib/domain.ts';
+import type { Domain } from 'millrace-infra';
 
 /** Orders have no settings. A test compares the names with those of the Rust crate (`orders_agreement.rs`). */
 export const orders: Domain = {

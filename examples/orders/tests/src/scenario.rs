@@ -3,7 +3,6 @@
 
 use millrace_core::{Attribute, Attributes, StoredRow, encode, json as attributes};
 use millrace_simulation::Rng;
-use millrace_simulation::event_filter::EventFilter;
 use millrace_simulation::scenario::{Command, FoldByDomain, RowDamage, Scenario};
 use orders_domain::Orders;
 use serde_json::{Value, json};
@@ -24,10 +23,6 @@ impl Scenario for OrdersScenario {
 
     fn domain(&self) -> Orders {
         Orders
-    }
-
-    fn event_filter(&self) -> EventFilter {
-        EventFilter::new(include_str!("../../../../infra/lib/translator-filter.json"))
     }
 
     fn expectation(&self) -> FoldByDomain<Orders> {

@@ -1,12 +1,12 @@
 //! What a command leads to, through all functions, over services in memory.
 
 use millrace_core::{Attribute, lake};
+use millrace_simulation::pipeline::Pipeline;
 use orders_domain::Orders;
-use orders_tests::pipeline::Pipeline;
 use serde_json::{Value, json};
 
 /// Places an order of two A-1 and one B-2; returns its id.
-async fn place(pipeline: &Pipeline) -> String {
+async fn place(pipeline: &Pipeline<Orders>) -> String {
     let lines = json!([{ "sku": "A-1", "quantity": 2 }, { "sku": "B-2", "quantity": 1 }]);
     let order = json!({ "recipient": "Ada", "lines": lines });
     let (status, body) = pipeline.post("/orders", &order).await;
@@ -15,7 +15,7 @@ async fn place(pipeline: &Pipeline) -> String {
     body["orderId"].as_str().expect("an id").to_owned()
 }
 
-async fn ship(pipeline: &Pipeline, id: &str, sku: &str, quantity: u32) -> (u16, Value) {
+async fn ship(pipeline: &Pipeline<Orders>, id: &str, sku: &str, quantity: u32) -> (u16, Value) {
     let lines = json!({ "lines": [{ "sku": sku, "quantity": quantity }] });
     pipeline.post(&format!("/orders/{id}/ship"), &lines).await
 }
@@ -27,7 +27,7 @@ fn types(events: &[Value]) -> Vec<&str> {
 
 #[tokio::test(start_paused = true)]
 async fn the_last_parcel_completes_the_order_everywhere() {
-    let pipeline = Pipeline::default();
+    let pipeline = Pipeline::new(Orders);
     let id = place(&pipeline).await;
     assert_eq!(ship(&pipeline, &id, "A-1", 2).await.0, 200);
     let (status, body) = ship(&pipeline, &id, "B-2", 1).await;
@@ -93,7 +93,7 @@ async fn the_last_parcel_completes_the_order_everywhere() {
 
 #[tokio::test(start_paused = true)]
 async fn an_order_of_many_parcels_is_continued_from_its_snapshot() {
-    let pipeline = Pipeline::default();
+    let pipeline = Pipeline::new(Orders);
     let order = json!({ "recipient": "Ada", "lines": [{ "sku": "A-1", "quantity": 25 }] });
     let (_, body) = pipeline.post("/orders", &order).await;
     let id = body["orderId"].as_str().expect("an id").to_owned();
@@ -114,7 +114,7 @@ async fn an_order_of_many_parcels_is_continued_from_its_snapshot() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_command_leaves_nothing_and_says_why() {
-    let pipeline = Pipeline::default();
+    let pipeline = Pipeline::new(Orders);
     let id = place(&pipeline).await;
     let rows = pipeline.store.row_count();
     let (status, problem) = ship(&pipeline, &id, "A-1", 3).await;
@@ -133,7 +133,7 @@ async fn a_refused_command_leaves_nothing_and_says_why() {
 
 #[tokio::test(start_paused = true)]
 async fn the_recipient_is_in_one_row_only() {
-    let pipeline = Pipeline::default();
+    let pipeline = Pipeline::new(Orders);
     let id = place(&pipeline).await;
     assert_eq!(ship(&pipeline, &id, "A-1", 1).await.0, 200);
     pipeline.deliver().await;

@@ -1,15 +1,33 @@
 //! The writer, the translator, the projector, the archiver and the reader over services in memory: what a
-//! command leads to, from its request to a query's response, without AWS and without an emulator.
+//! command leads to, from its request to a query's response, without AWS, without an emulator and without
+//! faults.
 //!
 //! Each function's crate has its own test double (feature `testing`). [`Pipeline::deliver`] carries rows and
 //! events from one double to the next, as the streams do.
+//!
+//! ```
+//! # use millrace_simulation::pipeline::Pipeline;
+//! # use millrace_domain::Accounts;
+//! # let domain = Accounts::read(|_| Some("EUR".to_owned())).expect("a currency");
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+//! # runtime.expect("a runtime").block_on(async {
+//! let pipeline = Pipeline::new(domain);
+//! let (status, opened) = pipeline.post("/accounts", &serde_json::json!({})).await;
+//! assert_eq!(status, 201);
+//! pipeline.deliver().await;
+//! let id = opened["accountId"].as_str().expect("an id");
+//! assert_eq!(pipeline.events_of(id)[0]["type"], "AccountCreated");
+//! let (status, account) = pipeline.get(&format!("/accounts/{id}")).await;
+//! assert_eq!((status, &account["sequence"]), (200, &1.into()));
+//! # });
+//! ```
 
 use std::marker::PhantomData;
 use std::time::Duration;
 
 use millrace_archiver::service::Archiver;
 use millrace_archiver::testing::MemoryDeliveryStream;
-use millrace_core::{AggregateId, Attributes, Sequence, row};
+use millrace_core::{AggregateId, Attributes, Project, Sequence, row};
 use millrace_projector::service::Projector;
 use millrace_projector::testing::MemoryReadModel;
 use millrace_reader::service::Reader;
@@ -20,38 +38,39 @@ use millrace_runtime::testing::{TestAmbient, kinesis_records};
 use millrace_translator::testing::TestServices;
 use millrace_writer::service::Writer;
 use millrace_writer::testing::InMemoryEventStore;
-use orders_domain::Orders;
 use serde_json::Value;
 
 /// Far more than a test's invocation takes.
 const TIME: Duration = Duration::from_secs(10);
 
-/// The functions' services.
+/// The functions over services in memory.
 #[derive(Debug)]
-pub struct Pipeline {
+pub struct Pipeline<D> {
     /// The writer's tables.
     pub store: InMemoryEventStore,
     /// The read models.
     pub model: MemoryReadModel,
     /// The delivery stream to the lake.
     pub lake: MemoryDeliveryStream,
-    translator: TestServices<Orders>,
+    domain: D,
+    translator: TestServices<D>,
     ambient: TestAmbient,
 }
 
-impl Default for Pipeline {
-    fn default() -> Self {
+impl<D: Project + Clone> Pipeline<D> {
+    /// The functions of a domain, with empty tables and streams.
+    #[must_use]
+    pub fn new(domain: D) -> Self {
         Self {
+            domain: domain.clone(),
             store: InMemoryEventStore::default(),
             model: MemoryReadModel::default(),
             lake: MemoryDeliveryStream::default(),
-            translator: TestServices::new(Orders),
+            translator: TestServices::new(domain),
             ambient: TestAmbient::default(),
         }
     }
-}
 
-impl Pipeline {
     /// Sends a command; returns the status and the body.
     pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
         let json = ("content-type".to_owned(), "application/json".to_owned());
@@ -63,7 +82,7 @@ impl Pipeline {
             ..Request::default()
         };
         let writer = Writer {
-            domain: Orders,
+            domain: self.domain.clone(),
             store: &self.store,
             ambient: &self.ambient,
         };
@@ -82,7 +101,7 @@ impl Pipeline {
         };
         let model = self.read_model();
         let reader = Reader {
-            domain: PhantomData::<Orders>,
+            domain: PhantomData::<D>,
             model: &model,
             ambient: &self.ambient,
         };
@@ -107,7 +126,7 @@ impl Pipeline {
             .map(|(key, data)| (key.as_str(), data.clone()))
             .collect();
         let projector = Projector {
-            domain: PhantomData::<Orders>,
+            domain: PhantomData::<D>,
             model: &self.model,
             ambient: &self.ambient,
         };
@@ -116,7 +135,7 @@ impl Pipeline {
         let outcome = projecting.await;
         assert_eq!(outcome.resume_at, None, "{outcome:?}");
         let archiver = Archiver {
-            domain: PhantomData::<Orders>,
+            domain: PhantomData::<D>,
             delivery: &self.lake,
             ambient: &self.ambient,
         };
@@ -124,7 +143,10 @@ impl Pipeline {
         assert_eq!(outcome.resume_at, None, "{outcome:?}");
     }
 
-    /// The public events of an order, in the order of the stream.
+    /// The public events of an aggregate, in the order of the stream.
+    ///
+    /// # Panics
+    /// If an event is not JSON.
     #[must_use]
     pub fn events_of(&self, id: &str) -> Vec<Value> {
         let world = self.translator.world();
