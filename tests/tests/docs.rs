@@ -64,3 +64,119 @@ fn the_tutorial_shows_the_files_of_the_example() {
         }
     }
 }
+
+/// The pages: every Markdown file of the repository that isn't made or installed.
+fn pages(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let (name, path) = (entry.file_name(), entry.path());
+        let is_made = ["target", "node_modules", "dist"]
+            .iter()
+            .any(|it| name == *it);
+        if is_made || name.to_string_lossy().starts_with('.') {
+            continue;
+        }
+        if path.is_dir() {
+            pages(&path, found);
+        } else if path.extension().is_some_and(|it| it == "md") {
+            found.push(path);
+        }
+    }
+}
+
+/// The lines of a page that aren't in a block of code.
+fn prose(page: &str) -> impl Iterator<Item = &str> {
+    let mut is_code = false;
+    page.lines().filter(move |line| {
+        let is_fence = line.starts_with("```");
+        is_code ^= is_fence;
+        !is_code && !is_fence
+    })
+}
+
+/// The targets of a page's links.
+fn links(page: &str) -> Vec<&str> {
+    let links = prose(page).flat_map(|line| line.split("](").skip(1));
+    links.filter_map(|link| link.split(')').next()).collect()
+}
+
+/// The anchors of a page's headings, as GitHub and mdBook make them.
+fn anchors(page: &str) -> Vec<String> {
+    let headings = prose(page).filter_map(|line| line.strip_prefix('#'));
+    let anchor = |heading: &str| {
+        let text = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = text
+            .chars()
+            .filter(|it| it.is_alphanumeric() || " -_".contains(*it));
+        kept.map(|it| if it == ' ' { '-' } else { it }).collect()
+    };
+    headings.map(anchor).collect()
+}
+
+/// What is wrong with a page's links.
+fn broken_links(file: &Path, page: &str) -> Vec<String> {
+    let mut broken = Vec::new();
+    for link in links(page) {
+        if link.contains("://") {
+            continue;
+        }
+        let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+        let folder = file.parent().expect("a file is in a folder");
+        let target = if path.is_empty() {
+            file.to_owned()
+        } else {
+            folder.join(path)
+        };
+        let is_there = target.exists()
+            && (anchor.is_empty() || {
+                let text = if path.is_empty() {
+                    page.to_owned()
+                } else {
+                    fs::read_to_string(&target).unwrap_or_default()
+                };
+                anchors(&text).iter().any(|it| it == anchor)
+            });
+        if !is_there {
+            broken.push(format!("{}: {link}", file.display()));
+        }
+    }
+    broken
+}
+
+#[test]
+fn every_link_leads_to_a_file_and_a_heading() {
+    let mut files = Vec::new();
+    pages(&root(), &mut files);
+    assert!(files.len() > 20, "{files:?}");
+    let broken: Vec<String> = files
+        .iter()
+        .flat_map(|file| broken_links(file, &fs::read_to_string(file).expect("a page")))
+        .collect();
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn the_book_has_every_page() {
+    let docs = root().join("docs");
+    let summary = fs::read_to_string(docs.join("SUMMARY.md")).expect("there");
+    let mut files = Vec::new();
+    pages(&docs, &mut files);
+    for file in files {
+        let path = file
+            .strip_prefix(&docs)
+            .expect("below it")
+            .to_string_lossy();
+        assert!(
+            path == "SUMMARY.md" || summary.contains(&format!("]({path})")),
+            "{path}"
+        );
+    }
+}
+
+#[test]
+fn a_broken_link_is_found() {
+    let file = root().join("README.md");
+    let page = "# One\n[a](docs/none.md) [b](#one) [c](#two) [d](https://example.com)\n```\n[e](none)\n```\n";
+    let broken = broken_links(&file, page);
+    assert_eq!(broken.len(), 2, "{broken:?}");
+}
