@@ -1,7 +1,11 @@
 //! The rules of docs/ARCHITECTURE.md that a compiler doesn't check.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
 
 const FUNCTIONS: [&str; 6] = [
     "writer",
@@ -28,10 +32,9 @@ const NEUTRAL: [&str; 11] = [
 ];
 
 /// Which crates each library may use, as docs/ARCHITECTURE.md says.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("core", &[]),
     ("domain", &["core"]),
-    ("examples/orders/domain", &["core"]),
     ("runtime", &["core"]),
     ("writer", &["core", "runtime"]),
     ("translator", &["core", "runtime"]),
@@ -187,21 +190,51 @@ fn only_the_domain_and_its_application_know_accounts() {
     }
 }
 
+/// For each crate of the workspace, by its folder, the crates of the workspace that it depends on: what cargo says,
+/// without dev-dependencies.
+fn arrows() -> BTreeMap<String, BTreeSet<String>> {
+    let cargo = Command::new(env!("CARGO"))
+        .args([
+            "metadata",
+            "--no-deps",
+            "--offline",
+            "--format-version",
+            "1",
+        ])
+        .current_dir(root())
+        .output()
+        .expect("cargo starts");
+    assert!(cargo.status.success(), "{cargo:?}");
+    let metadata: Value = serde_json::from_slice(&cargo.stdout).expect("JSON");
+    let folder = |name: &Value| {
+        let name = name.as_str().expect("a name");
+        name.strip_prefix("millrace-").map(str::to_owned)
+    };
+    let packages = metadata["packages"].as_array().expect("packages");
+    let packages = packages.iter().map(|package| {
+        let dependencies = package["dependencies"].as_array().expect("dependencies");
+        let used = dependencies
+            .iter()
+            .filter(|dependency| dependency["kind"] != "dev")
+            .filter_map(|dependency| folder(&dependency["name"]))
+            .collect();
+        (folder(&package["name"]).expect("a crate of ours"), used)
+    });
+    packages.collect()
+}
+
 #[test]
 fn crates_use_those_that_the_architecture_names() {
+    let arrows = arrows();
     for (folder, allowed) in ARROWS {
-        let manifest = fs::read_to_string(root().join(folder).join("Cargo.toml")).expect("there");
-        let dependencies = manifest
-            .split("\n[")
-            .find_map(|table| table.strip_prefix("dependencies]"))
-            .unwrap_or_default();
-        let mut used: Vec<&str> = dependencies
-            .lines()
-            .filter_map(|line| line.strip_prefix("millrace-"))
-            .filter_map(|line| line.split(['.', ' ', '=']).next())
-            .collect();
-        used.sort_unstable();
+        let used: Vec<&str> = arrows[folder].iter().map(String::as_str).collect();
         assert_eq!(used, allowed, "{folder}");
+    }
+    let known: BTreeSet<&str> = ARROWS.iter().map(|(folder, _)| *folder).collect();
+    let applications = ["app", "tests"];
+    for folder in arrows.keys() {
+        let is_known = known.contains(&**folder) || applications.contains(&&**folder);
+        assert!(is_known, "{folder} isn't in the architecture's list");
     }
 }
 
