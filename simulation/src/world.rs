@@ -2,7 +2,7 @@
 //! need to know about how it all came about.
 //!
 //! It is changed by effects alone, which happen at one point in time each; what lies between two
-//! effects is [`Sim`](super::sim::Sim)'s business.
+//! effects is `Sim`'s business.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

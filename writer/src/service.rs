@@ -3,7 +3,7 @@
 //! # What an answer may say
 //!
 //! An append whose answer was lost, or that met another transaction, may be stored or still be
-//! stored later. The command therefore remembers it ([`Attempt`]) and looks for its own
+//! stored later. The command therefore remembers it (`Attempt`) and looks for its own
 //! `CommandId` each time it loads the history:
 //!
 //! * its own row at the version: the append was stored, and the response that it led to is given;

@@ -2,7 +2,7 @@
 //!
 //! Both run the translator itself: its order, its retries and its cursor rules are the live one's,
 //! next to which it may run. It reads an aggregate's pending events from the table. To republish, the
-//! translator starts from a [replay cursor](super::replay), and the stored one changes only where
+//! translator starts from a replay cursor (`replay`), and the stored one changes only where
 //! publishing passes it.
 //!
 //! Every aggregate has an outcome of its own. A service error, a block or a cursor that can't be
