@@ -1,8 +1,7 @@
-//! What commands and queries are answered with: core's members, and the domain's next to them.
+//! The JSON responses to commands and queries: core's members, and the domain's next to them.
 //!
-//! A domain's field has the same name as its column, with a small first letter: `OpenLines` is
-//! `openLines`.
-//! `None` and `()` leave a member out.
+//! A member has the name of the domain's column, with a lower-case first letter: `OpenLines` becomes
+//! `openLines`. `None` and `()` leave a member out.
 
 use serde::ser::{Error as _, Serialize, SerializeMap, Serializer};
 use serde_json::Value;

@@ -25,7 +25,7 @@ impl AggregateId {
     /// Reads an id.
     ///
     /// # Errors
-    /// [`InvalidId`] when it is empty, too long, or holds a control character.
+    /// [`InvalidId`] if it is empty, too long, or holds a control character.
     pub fn new(id: impl Into<String>) -> Result<Self, InvalidId> {
         let id = id.into();
         if is_printable(&id) {
