@@ -9,11 +9,11 @@ use aws_config::{BehaviorVersion, SdkConfig};
 /// How long a function waits for a service. A response usually takes milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// Connecting.
+    /// The time limit of connecting.
     pub connect: Duration,
-    /// One attempt of one call. An attempt that takes longer counts as lost.
+    /// The time limit of one attempt of a call. An attempt that takes longer has failed.
     pub attempt: Duration,
-    /// A call with all its retries.
+    /// The time limit of a call with all its retries.
     pub call: Duration,
 }
 
