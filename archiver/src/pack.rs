@@ -1,6 +1,6 @@
-//! Many lines to a Firehose record, and many records to a call. Firehose bills each record rounded
-//! up to 5 KB ([pricing](https://aws.amazon.com/firehose/pricing/)), and an event has some hundreds
-//! of bytes.
+//! Packs many lake records into a Firehose record, and many Firehose records into a call. Firehose
+//! rounds each record up to 5 KB for billing ([pricing](https://aws.amazon.com/firehose/pricing/)), and
+//! an event has a few hundred bytes.
 
 use crate::ports::Packed;
 

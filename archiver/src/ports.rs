@@ -21,7 +21,7 @@ pub trait Delivery: Send + Sync {
     /// Firehose has accepted the record.
     ///
     /// # Errors
-    /// [`ServiceError`] when the call failed as a whole. Firehose may have accepted the records all the
+    /// [`ServiceError`] if the call failed as a whole. Firehose may have accepted the records all the
     /// same.
     fn put(
         &self,
