@@ -1,4 +1,4 @@
-//! What commands append and answer.
+//! Which rows commands append, and which responses they return.
 
 use std::time::Duration;
 

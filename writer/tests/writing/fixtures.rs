@@ -12,7 +12,7 @@ use millrace_writer::service::Writer;
 use millrace_writer::testing::InMemoryEventStore;
 use serde_json::Value;
 
-/// A writer's surroundings.
+/// A writer's tables and clock.
 #[derive(Debug)]
 pub(crate) struct Setting {
     pub(crate) store: InMemoryEventStore,

@@ -1,4 +1,4 @@
-//! What is refused before any service is asked, in the documented order.
+//! Requests that are refused before any call to a service, in the documented order.
 
 use millrace_domain::testing::INVALID_AMOUNTS;
 use millrace_runtime::testing::in_virtual_time;
