@@ -175,7 +175,7 @@ const BACKOFF: Backoff = Backoff {
 /// unprocessed, are retried until the budget is spent. An aggregate that has no cursor is left out.
 ///
 /// # Errors
-/// [`ServiceError`] when the budget was spent first.
+/// [`ServiceError`] if the budget was spent first.
 pub async fn load_all(
     store: &impl CursorStore,
     aggregates: &[&str],
