@@ -558,8 +558,8 @@ impl<D: Domain> Publication<D> {
             .take_while(|(sequence, _)| Some(*sequence) <= acknowledged)
             .last()
             .map(|(_, columns)| columns.clone());
-        // A previous marker stays until all events are published: the notifications that came since are
-        // not delivered again, and the marker alone makes someone read the table to its end.
+        // A previous marker stays until all events are published: the notifications that arrived since are
+        // not delivered again, and only the marker causes the table to be read to its end.
         let suspended = match &self.phase {
             _ if !self.is_completed() => self.stored.suspended.clone(),
             Phase::Blocked(block) => Some(Suspension::Blocked(block.clone())),
@@ -850,7 +850,7 @@ impl<D: Domain> Publication<D> {
             let image = RowImage::read(inputs.domain, row);
             match image.row {
                 Ok(StoredRow::Event(event)) if event.sequence() == restoration.expected => {
-                    // What it publishes was published before; only the context is of interest.
+                    // Its events were published before; only the context is used.
                     let folded =
                         isolated(|| D::publish(&mut restoration.context, &event.event).is_some());
                     if folded.is_err() {
