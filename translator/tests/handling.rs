@@ -209,7 +209,7 @@ fn credited(id: &str, version: &Value) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_invocation_measures_what_came_of_it() {
+async fn an_invocation_measures_its_outcome() {
     let now = Timestamp::parse("2026-11-20T21:03:05.250Z").expect("valid");
     let (services, ambient) = (services(), TestAmbient::at(now));
     let amount = Amount::new(5).expect("valid");

@@ -369,7 +369,7 @@ async fn a_damaged_row_that_is_gone_leaves_a_hole_only_where_an_event_belongs() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_same_trouble_is_told_since_it_began_and_another_from_now_on() {
+async fn the_same_problem_is_reported_since_it_began_and_another_from_now_on() {
     for (before, is_the_same) in [("row 4 is missing, and row 5 is there", true), ("?", false)] {
         let services = services();
         let rows = services.append("a", &history(5));
@@ -438,7 +438,7 @@ async fn an_event_at_a_snapshots_place_is_never_skipped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_row_whose_version_is_no_whole_number_blocks_behind_the_others() {
+async fn a_row_whose_version_is_no_integer_blocks_after_the_others() {
     let services = services();
     let mut rows = services.append("a", &history(3));
     let mut odd = rows[2].clone();
@@ -485,7 +485,7 @@ fn misplaced(version: &str, events: i64) -> (TestServices<Accounts>, Vec<Attribu
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_misplaced_row_behind_a_cursor_that_another_invocation_advanced_blocks() {
+async fn a_misplaced_row_below_a_cursor_that_another_invocation_advanced_blocks() {
     for version in ["2", "2.5"] {
         let (services, _, odd) = misplaced(version, 3);
         let theirs = Cursor {
@@ -525,7 +525,7 @@ async fn a_misplaced_row_that_is_gone_blocks_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_misplaced_row_behind_a_row_that_blocks_is_not_forgotten() {
+async fn a_misplaced_row_after_a_row_that_blocks_is_not_forgotten() {
     for version in ["2", "2.5"] {
         let (services, mut rows, odd) = misplaced(version, 5);
         rows[4] = damage(&services, "a", 5);
@@ -793,7 +793,7 @@ async fn a_row_between_two_versions_is_found_whatever_the_pages_are() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_late_redelivery_is_told_from_a_cursor_ahead_by_the_cursors_own_row() {
+async fn a_late_redelivery_is_distinguished_from_a_cursor_ahead_by_the_cursors_own_row() {
     let services = services();
     let rows = services.append("a", &history(11));
     assert!(through(services.translate(&rows).await));

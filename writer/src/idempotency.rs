@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_stored_behind_its_caller() {
+    fn a_key_is_stored_after_its_caller() {
         let caller = |arn: &str| Caller::new(arn.to_owned());
         let role = |session| caller(&format!("arn:aws:sts::1:assumed-role/Teller/{session}"));
         let (one, other) = (role("monday"), role("tuesday"));

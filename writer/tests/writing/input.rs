@@ -140,7 +140,7 @@ async fn an_amount_that_is_none_is_pointed_at() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_method_is_told_the_right_one() {
+async fn another_method_is_refused_with_the_allowed_one() {
     let setting = Setting::default();
     for (method, path, allow) in [
         ("PUT", CREDIT, "POST"),
