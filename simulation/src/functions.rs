@@ -1,8 +1,8 @@
-//! The functions and the operators' commands, with the scenario's domain: the one place where the
-//! engine is generic over it. Everything else sees [`Simulated`].
+//! The functions and the operators' commands, with the scenario's domain. Only this module of the engine is
+//! generic over the domain; all others use [`Simulated`].
 //!
-//! For those behind event source mappings also: which log each reads, which of its records, and how
-//! the mapping delivers them.
+//! For functions with an event source mapping, also which log each reads, which of its records, and how the
+//! mapping delivers them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;

@@ -91,7 +91,7 @@ impl<R> Log<R> {
         self.next_number
     }
 
-    /// Takes from readers what came before `oldest`.
+    /// Trims the records that arrived before `oldest`.
     pub(crate) fn trim(&mut self, oldest: u64) {
         for shard in &mut self.shards {
             shard.trimmed = shard.records.partition_point(|stored| stored.at < oldest);

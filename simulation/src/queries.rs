@@ -1,5 +1,5 @@
-//! Queries: what clients ask the reader next to the live functions. Each answer has to be the fold of
-//! an aggregate's events at one sequence that the view had between the question and the answer.
+//! Clients' queries to the reader while the functions run. Each response has to be the fold of an
+//! aggregate's events at one sequence that the view had between the request and the response.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
-//! Everything that outlives an invocation: the tables, the streams, the lake, and what the checks
-//! need to know about how it all came about.
+//! Everything that outlives an invocation: the tables, the streams, the lake, and what the checks need to
+//! know about the history.
 //!
-//! It is changed by effects alone, which happen at one point in time each; what lies between two
-//! effects is [`Sim`](super::sim::Sim)'s business.
+//! Only effects change it, each at one point in time. [`Sim`](super::sim::Sim) determines the time between
+//! two effects.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -25,7 +25,7 @@ use super::reconciler;
 use super::sabotage::Sabotage;
 use super::upgrade::Upgrade;
 
-/// A change of the events table, as its stream tells it.
+/// A change of the events table, as its stream delivers it.
 #[derive(Debug, Clone)]
 pub(crate) struct Change {
     pub(crate) name: &'static str,
@@ -41,11 +41,11 @@ pub(crate) struct Change {
 pub(crate) struct Event {
     pub(crate) partition_key: String,
     pub(crate) data: Vec<u8>,
-    /// Whether somebody else than the translator has put it.
-    pub(crate) is_strange: bool,
+    /// Whether another producer than the translator has put it.
+    pub(crate) is_from_other_producer: bool,
 }
 
-/// A record that a mapping has given up on and put to its failure destination.
+/// A record that a mapping has discarded and written to its failure destination.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Discarded {
     pub(crate) function: &'static str,
@@ -69,10 +69,10 @@ impl fmt::Display for Violation {
     }
 }
 
-/// What a client was told.
+/// The response to a client's command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// An answer that says what became of the command.
+    /// A response from which the command's outcome is known.
     Definite {
         status: u16,
         body: String,
@@ -82,7 +82,7 @@ pub(crate) enum Answer {
         /// another look at the key's record.
         looked_at: u64,
     },
-    /// None, or one that says that it isn't known.
+    /// No response, or one from which the outcome isn't known.
     Unknown,
 }
 
@@ -163,10 +163,10 @@ pub(crate) struct World {
     /// read.
     pub(crate) missed: BTreeSet<(&'static str, String)>,
     /// Whether every aggregate that can be continued has a further event.
-    pub(crate) is_news_spread: bool,
+    pub(crate) are_further_events_appended: bool,
     /// The functions to which even a record of such an event, or one after it, was never delivered, by
     /// aggregate.
-    pub(crate) missed_news: BTreeSet<(&'static str, String)>,
+    pub(crate) missed_further_events: BTreeSet<(&'static str, String)>,
     /// The aggregates whose cursor's position isn't a number.
     pub(crate) unreadable_cursors: BTreeSet<String>,
     /// The aggregates whose cursor is damaged and not repaired, and those where it ever was.
@@ -188,7 +188,7 @@ pub(crate) struct World {
     pub(crate) aggregates: BTreeMap<usize, String>,
     /// Aggregates of which a row was ever damaged or left out.
     pub(crate) damaged: BTreeSet<String>,
-    /// Aggregates under whose key somebody has put something.
+    /// Aggregates with whose key another producer has put a record.
     pub(crate) disturbed: BTreeSet<String>,
     pub(crate) commands: Vec<Sent>,
     /// How far each reader is: by function and shard, the next record of each lane.
@@ -239,14 +239,17 @@ impl World {
 
     /// Notes that a function will never see a record of an aggregate.
     pub(crate) fn lose(&mut self, function: &'static str, aggregate: &str) {
-        if self.is_news_spread {
-            self.missed_news.insert((function, aggregate.to_owned()));
+        if self.are_further_events_appended {
+            self.missed_further_events
+                .insert((function, aggregate.to_owned()));
         }
     }
 
-    /// Whether no later event could show the function that it misses one of the aggregate.
-    pub(crate) fn is_news_missed(&self, function: &'static str, aggregate: &str) -> bool {
-        self.missed_news.contains(&(function, aggregate.to_owned()))
+    /// Whether a record of an aggregate's further event was never delivered to the function, so that it can't
+    /// notice a gap.
+    pub(crate) fn is_further_event_missed(&self, function: &'static str, aggregate: &str) -> bool {
+        self.missed_further_events
+            .contains(&(function, aggregate.to_owned()))
     }
 
     /// Shows what transactions have written by now.
