@@ -1,8 +1,8 @@
 //! The golden corpus: stored rows, and the exact bytes that they are published as.
 //!
-//! A case is a folder below `tests/corpus`: `rows.json` holds an aggregate's rows, oldest first, as
-//! DynamoDB writes them in JSON; `events.jsonl` holds its domain events, one per line. What was
-//! published once is published so for ever: cases are added, and none is ever changed.
+//! A case is a folder below `tests/corpus`: `rows.json` contains an aggregate's rows, oldest first, in
+//! DynamoDB's JSON; `events.jsonl` contains its domain events, one per line. An event's published bytes
+//! never change, so cases are added and never changed.
 
 use std::fs;
 use std::path::{Path, PathBuf};

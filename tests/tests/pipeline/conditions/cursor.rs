@@ -76,8 +76,8 @@ fn block(reason: &str) -> Block {
     }
 }
 
-/// The cursor never goes back, and what was decided on a block or on none holds only while that is
-/// stored.
+/// The cursor never goes back. A save that depends on a block, or on its absence, succeeds only if the
+/// stored cursor is unchanged in that.
 pub(crate) async fn saves_that_race_leave_the_later_cursor_and_no_lost_block(
     pipeline: &Pipeline,
 ) -> Result<()> {
@@ -189,7 +189,7 @@ pub(crate) async fn a_reset_changes_only_the_cursor_that_was_read(
             ensure!(item.cursor().await? == expected);
         }
     }
-    // Somebody else repairs the cursor, or marks it, meanwhile.
+    // Another writer repairs the cursor, or marks it, meanwhile.
     for changed in [
         &[("PublishedThrough", number("11"))][..],
         &[("PublishedThrough", number("999")), ("Blocked", nested)],
