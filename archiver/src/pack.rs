@@ -14,8 +14,8 @@ pub(crate) const MAX_RECORDS: usize = 500;
 /// ([quota](https://docs.aws.amazon.com/firehose/latest/dev/limits.html)).
 pub(crate) const MAX_CALL: usize = 4 * 1024 * 1024;
 
-/// Packs lines, each with the position of its stream record, in order. A line is never cut; none may be
-/// larger than [`MAX_RECORD`], which [`lines`](crate::line::lines) ensures.
+/// Packs lake records, each with the position of its stream record, in order. None is ever cut, and none
+/// may be larger than [`MAX_RECORD`], which [`lines`](crate::line::lines) ensures.
 pub(crate) fn pack(lines: impl IntoIterator<Item = (usize, Vec<u8>)>) -> Vec<Packed> {
     let mut records: Vec<Packed> = Vec::new();
     for (position, line) in lines {

@@ -8,9 +8,9 @@ use millrace_runtime::batch_put::RecordOutcome;
 /// A Firehose record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packed {
-    /// The position in the batch of the first line's stream record.
+    /// The position in the batch of the stream record of the first lake record.
     pub first: usize,
-    /// The lines.
+    /// The lake records, each one line.
     pub data: Vec<u8>,
 }
 

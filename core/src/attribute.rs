@@ -26,7 +26,7 @@ pub enum Attribute {
 pub type Attributes = BTreeMap<String, Attribute>;
 
 impl Attribute {
-    /// A text.
+    /// A string value.
     #[must_use]
     #[expect(
         clippy::needless_pass_by_value,
@@ -36,7 +36,7 @@ impl Attribute {
         Self::Text(value.to_string())
     }
 
-    /// A whole number.
+    /// An integer value.
     #[must_use]
     pub fn number(value: impl Into<i128>) -> Self {
         Self::Number(value.into().to_string())

@@ -139,7 +139,7 @@ impl<T> Data for T where
 pub trait Domain: Send + Sync + 'static {
     /// The first segment of every path, and the end of every public event's `source`: `shelves`.
     const COLLECTION: &'static str;
-    /// The member of public data and of answers that contains the aggregate's id: `shelfId`.
+    /// The member of public data and of responses that contains the aggregate's id: `shelfId`.
     const ID: &'static str;
     /// The serde name of the command that `POST /{COLLECTION}` is. Its aggregate gets a new id.
     const OPENS: &'static str;
@@ -168,7 +168,7 @@ pub trait Domain: Send + Sync + 'static {
     /// The values of earlier events that public events repeat: a struct, stored with the publication
     /// cursor; `()` if they repeat nothing.
     type Context: Data + Default;
-    /// What the answer to a command contains next to the aggregate's id and sequence: a struct; `()`
+    /// What the response to a command contains next to the aggregate's id and sequence: a struct; `()`
     /// for nothing.
     type Accepted: Serialize;
 
@@ -183,7 +183,7 @@ pub trait Domain: Send + Sync + 'static {
         command: Self::Command,
     ) -> Result<Vec<Self::Event>, Refusal>;
 
-    /// The state after an event. It never refuses and never panics, whatever the rules say of the
+    /// The state after an event. It never refuses and never panics, even if the rules don't allow the
     /// event: replaying history runs no rule. From [`Domain::BEGINS`] on there is a state for good,
     /// also where the aggregate is closed: only an aggregate without events has none.
     fn evolve(state: Option<Self::State>, event: &Self::Event) -> Option<Self::State>;
@@ -193,7 +193,7 @@ pub trait Domain: Send + Sync + 'static {
     /// that the event repeats. Then publication of the aggregate is blocked, because no event is skipped.
     fn publish(context: &mut Self::Context, event: &Self::Event) -> Option<Self::PublicEvent>;
 
-    /// What the answer to a command shows of the state that the command led to.
+    /// What the response to a command shows of the state that the command led to.
     fn accepted(state: &Self::State) -> Self::Accepted;
 
     /// The settings that published bytes depend on. They are kept in the events table, and functions

@@ -1,9 +1,8 @@
 //! Which of an aggregate's rows are events and which are snapshots, and how rows are numbered.
 //!
-//! Rows carry a [`Version`], 1, 2, 3, …: events and snapshots alike. Row 1 is the first event, row
-//! 2 a snapshot, and from then on every tenth row is one: 2, 12, 22, … Events alone carry a
-//! [`Sequence`], 1, 2, 3, …, without a gap at a snapshot. Consumers see the sequence, never the
-//! version.
+//! Each row has a [`Version`], 1, 2, 3, …, whether it is an event or a snapshot. Row 1 is the first event.
+//! Row 2 is a snapshot, and from then on every tenth row: 2, 12, 22, … Only events have a [`Sequence`],
+//! 1, 2, 3, …, without a gap at a snapshot. Consumers see the sequence, never the version.
 //!
 //! Invariant: the newest [`SNAPSHOT_INTERVAL`] rows of an aggregate always contain a snapshot, or row 1.
 //! So one query of that many rows loads an aggregate of any length. Both use the same constant.

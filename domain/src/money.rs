@@ -35,7 +35,7 @@ pub struct Balance(i64);
 #[error("{NO_AMOUNT}")]
 pub struct InvalidAmount;
 
-/// A text that can't be a [`Currency`].
+/// A string that can't be a [`Currency`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{NO_CURRENCY}")]
 pub struct InvalidCurrency;
@@ -81,7 +81,7 @@ impl TryFrom<i64> for Balance {
 }
 
 impl Balance {
-    /// What a new account holds.
+    /// The balance of a new account: 0.
     pub const ZERO: Self = Self(0);
 
     /// Reads a stored balance; `None` beyond [`MAX_MINOR_UNITS`] either way.

@@ -24,7 +24,7 @@ const ITEM_FRAME: usize = 27;
 /// The bytes of an attribute without its name and value: `:{"S":…},`.
 const ATTRIBUTE_FRAME: usize = 8;
 
-/// Puts history items, each in place of whatever is there, in calls that keep to the service's
+/// Puts history items, each of which replaces an item of its key, in calls that keep to the service's
 /// limits; in order. Items that a call leaves unprocessed are sent again, and only those.
 ///
 /// # Errors

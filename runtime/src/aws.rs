@@ -19,7 +19,7 @@ pub struct Timeouts {
 
 impl Timeouts {
     /// For functions that a client waits for: two calls that fail fit into the function's own timeout of
-    /// 15 seconds, so that the client gets an answer that says what is known.
+    /// 15 seconds, so that the client gets a response that says what is known.
     pub const INTERACTIVE: Self = Self {
         connect: Duration::from_secs(2),
         attempt: Duration::from_secs(3),

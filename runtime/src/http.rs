@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::ambient::Ambient;
 
-/// The header that carries the correlation id, in and out.
+/// The header of the correlation id, in requests and responses.
 pub const CORRELATION_ID: &str = "x-correlation-id";
 const JSON: &str = "application/json";
 /// RFC 9457, section 3.

@@ -1,6 +1,6 @@
 //! Metrics in CloudWatch's embedded metric format: CloudWatch extracts them from a log line
 //! ([specification](https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html)).
-//! A batch costs one line and no call.
+//! An invocation writes one log line and makes no call.
 //!
 //! Every metric is listed here, and has its paragraph in `docs/runbook.md`.
 

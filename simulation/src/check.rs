@@ -306,8 +306,8 @@ fn projected(
     Ok(())
 }
 
-/// Property 4 for the lake: a line for each record of the stream, and each line a whole one that says
-/// what its record says: an event as it is, anything else in an `UnreadableRecord`.
+/// Property 4 for the lake: it has a record for each record of the stream, which contains
+/// the same: an event unchanged, anything else in an `UnreadableRecord`.
 fn lake_holds_the_stream(world: &mut World) {
     let mut lines: BTreeSet<&[u8]> = BTreeSet::new();
     let mut unreadable: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();

@@ -288,7 +288,7 @@ fn id_of(sim: &Sim, aggregate: usize) -> String {
     id.unwrap_or_else(|| format!("nobody-{aggregate}"))
 }
 
-/// The entity tag that a client could have read from the view, or from the answer to the newest
+/// The entity tag that a client could have read from the view, or from the response to the newest
 /// command.
 fn seen(sim: &Sim, id: &str) -> Option<String> {
     let mut world = sim.world();
@@ -431,7 +431,7 @@ async fn once(sim: &Arc<Sim>, request: &Request, is_previous: bool) -> Answer {
     })
 }
 
-/// What an answer says to a client that has read the API's documentation: after a 503, or a 5xx
+/// The meaning of a response according to the API's documentation: after a 503, or a 5xx
 /// without a problem's body, the outcome isn't known.
 fn read(response: ApiGatewayV2httpResponse, looked_at: u64) -> Answer {
     let header = |name: &str| {

@@ -46,7 +46,7 @@ type HttpInvocation = LambdaEvent<ApiGatewayV2httpRequest>;
 type TableInvocation = LambdaEvent<TableEvent>;
 type KinesisInvocation = LambdaEvent<KinesisEvent>;
 
-/// What the engine writes of a domain's names into requests and expects in answers and events.
+/// The names of a domain that the engine uses in requests and expects in responses and events.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Names {
     pub(crate) collection: &'static str,

@@ -22,7 +22,7 @@ use super::services::Services;
 use super::sim::Sim;
 use super::world::World;
 
-/// The function that answers clients. It has to do so in time, whatever a service does.
+/// The function that responds to clients. It has to respond in time, even if a service fails.
 pub(crate) const WRITER: &str = "writer";
 
 /// What ends an invocation, and before which of its calls.

@@ -2,7 +2,7 @@
 //! runs over the simulated services, with their faults, and ends between any two calls.
 //!
 //! What a command reports has to be true, and it changes nothing that it wasn't asked to change. The
-//! aggregates that it completes are complete for whoever reads the stream from then on.
+//! aggregates that it completes are complete for every consumer that reads the stream from then on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -348,7 +348,7 @@ pub(crate) async fn repair_everything(sim: &Arc<Sim>) {
     world.damaged_cursors.clear();
 }
 
-/// Runs a command until it comes to its end.
+/// Runs a command until it ends without an error, at most [`ATTEMPTS`] times.
 async fn again<T>(sim: &Arc<Sim>, command: impl AsyncFn() -> Option<T>) -> Option<T> {
     for _ in 0..ATTEMPTS {
         if let Some(done) = command().await {

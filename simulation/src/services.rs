@@ -14,7 +14,7 @@ use super::sabotage::Sabotage;
 use super::sim::Sim;
 use super::world::World;
 
-/// What a function is given in place of the services.
+/// The simulated services of one invocation.
 #[derive(Clone)]
 pub(crate) struct Services {
     pub(crate) sim: Arc<Sim>,

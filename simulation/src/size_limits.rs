@@ -29,8 +29,8 @@ use super::{Options, Simulation, carry, in_virtual_time, map_as_deployed, until_
 /// A record at the stream's limit, in bytes.
 const RECORD: usize = 1024 * 1024;
 
-/// Whatever is too large stops itself alone, and says so; everything else arrives, in calls that the
-/// services take.
+/// What is too large affects only its own aggregate and is reported. Everything else arrives, in calls that
+/// the services accept.
 pub(super) fn whatever_is_too_large_stops_itself_alone(
     simulation: &Simulation,
 ) -> Result<(), String> {
@@ -47,7 +47,7 @@ async fn run(simulation: &Simulation) -> Result<(), String> {
         ..world(&simulation.scenario, &mut Rng::with_seed(0), options)
     });
     let outcome = steps(&sim).await;
-    // A call over a limit is the cause of whatever else is wrong.
+    // A call over a limit is the cause of all other violations.
     let violation = sim.world().violation.take();
     violation.map_or(outcome, |violation| Err(violation.to_string()))
 }
@@ -182,7 +182,7 @@ fn events_of_other_producers() -> Vec<(&'static str, u64, usize)> {
         if sequence <= 3 {
             events.push(("small", sequence, 10));
             events.push(("over", sequence, if sequence == 2 { 409_600 } else { 10 }));
-            // A line of the lake that a Firehose record has no room for.
+            // A lake record that is larger than a Firehose record.
             events.push(("line", sequence, if sequence == 3 { 512_000 } else { 10 }));
         }
     }

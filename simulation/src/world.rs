@@ -78,7 +78,7 @@ pub(crate) enum Answer {
         body: String,
         etag: Option<String>,
         location: Option<String>,
-        /// When the invocation had its last answer from the events table. A refusal comes after
+        /// When the invocation had its last response from the events table. A refusal comes after
         /// another look at the key's record.
         looked_at: u64,
     },
@@ -86,7 +86,7 @@ pub(crate) enum Answer {
     Unknown,
 }
 
-/// A command, with all the answers to its copies and repeats.
+/// A command, with all the responses to its copies and retries.
 #[derive(Debug)]
 pub(crate) struct Sent {
     pub(crate) request: Request,
@@ -97,7 +97,7 @@ pub(crate) struct Sent {
     pub(crate) answers: Vec<Answer>,
 }
 
-/// What happened, in order: as a hash always, as text on demand.
+/// The history of the run, in order: always as a hash, and as text on demand.
 pub(crate) struct Trace {
     hash: std::hash::DefaultHasher,
     lines: Option<Vec<String>>,
@@ -217,7 +217,7 @@ impl World {
         self.sabotage == Some(by)
     }
 
-    /// Notes that a property doesn't hold. The first counts; the others follow from it.
+    /// Records a violation of a property. Only the first is kept, because others may follow from it.
     pub(crate) fn violated(&mut self, property: &'static str, what: impl Into<String>) {
         let what = what.into();
         self.violation.get_or_insert(Violation { property, what });

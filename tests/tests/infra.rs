@@ -162,7 +162,7 @@ async fn each_alarm_and_metric_is_in_the_runbook_and_is_emitted() -> Result<()> 
 async fn a_client_gets_the_functions_answer_although_services_time_out() -> Result<()> {
     const API_GATEWAY: Duration = Duration::from_secs(30);
     const START: Duration = Duration::from_secs(10);
-    /// What the functions keep of their time for the answer.
+    /// The part of their time that the functions reserve for the response.
     const RESERVE: Duration = Duration::from_secs(1);
     let mut interactive = 0;
     for function in properties(aws_template().await?, "AWS::Lambda::Function") {

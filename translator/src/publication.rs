@@ -34,8 +34,8 @@ use crate::publishing::{Queue, Refused};
 const MAX_READY: usize = 1_000;
 
 /// The most bytes of records that all aggregates of a batch have ready together, enough for several full
-/// puts, divided by the number of aggregates. An aggregate has at least one event ready whatever its share is;
-/// once the whole limit is reached, aggregates without one wait.
+/// puts, divided by the number of aggregates. An aggregate may have one event ready even if its share is
+/// smaller; once the whole limit is reached, aggregates without one wait.
 pub const MAX_READY_BYTES: usize = 32 * 1024 * 1024;
 
 /// The most events of an aggregate that one invocation publishes before the aggregate is parked. It is above
@@ -112,7 +112,7 @@ impl ReadyBytes {
         self.bytes.load(Ordering::Relaxed) >= MAX_READY_BYTES
     }
 
-    /// The bytes that one aggregate may have ready. It may have one event ready whatever its size.
+    /// The bytes that one aggregate may have ready. It may have one event ready of any size.
     fn share(&self) -> usize {
         MAX_READY_BYTES / self.aggregates.load(Ordering::Relaxed).max(1)
     }

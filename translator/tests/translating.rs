@@ -638,7 +638,7 @@ async fn cursors_left_unprocessed_are_asked_for_again_in_calls_of_a_hundred() {
     assert!(through(services.translate(&rows).await));
     assert_eq!(services.world().loads, 3);
 
-    // Every cursor is at 1 now. One that is left out would be taken for none.
+    // Every cursor is at 1 now. One that is left out would be treated as missing.
     services.world().loaded_per_call = 30;
     let outcome = services.translate(&rows).await;
     assert!(through(outcome));
@@ -1182,8 +1182,8 @@ fn fault() -> impl Strategy<Value = Fault> {
 }
 
 proptest! {
-    /// Whatever the stream repeats, reorders and rewinds, and whatever fails: first occurrences are
-    /// 1, 2, 3, …, repeats are byte-identical, and in the end every event is on the stream.
+    /// For all duplicates, orders and redeliveries of notifications, and all faults: first occurrences are
+    /// 1, 2, 3, …, duplicates are byte-identical, and in the end every event is on the stream.
     #[test]
     fn first_occurrences_are_dense_and_repeats_identical(
         lengths in prop::collection::vec(1_i64..30, 1..5),

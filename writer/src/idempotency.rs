@@ -50,7 +50,7 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    /// A caller's key with the parts of the request that have to be the same in a repeat.
+    /// A caller's key with the parts of the request that have to be the same in a duplicate.
     pub(crate) fn of(caller: Option<&Caller>, key: &str, request: &[&[u8]]) -> Self {
         let mut caller = caller.map(Caller::without_session).unwrap_or_default();
         if caller.len() > MAX_CALLER {

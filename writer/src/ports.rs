@@ -83,7 +83,7 @@ impl Append {
     }
 }
 
-/// What DynamoDB answered to an [`Append`].
+/// DynamoDB's response to an [`Append`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Appended {
     /// It is stored.

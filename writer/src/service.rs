@@ -94,7 +94,7 @@ enum Failure {
 /// An append that may be stored although no response has confirmed it.
 #[derive(Debug)]
 struct Attempt {
-    /// The row of its first event, which carries the command's id.
+    /// The version of its first event's row, which contains the command's id.
     version: Version,
     /// The response to the client if the append is stored.
     response: Response,

@@ -25,7 +25,7 @@ pub enum Fault {
     StoredAndConflict(u64),
     /// Another transaction is under way.
     Conflict,
-    /// The service does not answer.
+    /// The call fails and has no effect.
     Down,
     /// The call fails, and is stored when so many more calls have been made.
     Late(u32),
@@ -85,7 +85,7 @@ impl InMemoryEventStore {
         }
     }
 
-    /// Puts a row, in place of another one of its version.
+    /// Puts a row, which replaces an existing one of its version.
     ///
     /// # Panics
     /// If the row has no `Id` or no `Version`.
@@ -128,7 +128,7 @@ impl InMemoryEventStore {
             .collect()
     }
 
-    /// Puts an outcome's record, in place of another one of its key.
+    /// Puts an outcome's record, which replaces an existing one of its key.
     ///
     /// # Panics
     /// If the record has no key.
@@ -346,7 +346,7 @@ impl EventStore for &InMemoryEventStore {
 }
 
 impl InMemoryEventStore {
-    /// The answer to an append; `None` if there never is one.
+    /// The response to an append; `None` if the call never returns.
     fn strike(
         &self,
         tables: &mut Tables,

@@ -49,7 +49,7 @@ impl ReadModel for Tables {
         Ok(output.item.map(from_item))
     }
 
-    /// DynamoDB ends a page at 1 MB, whatever the limit
+    /// DynamoDB ends a page at 1 MB, even below the limit
     /// ([Query](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Query.html)), so
     /// pages are read until there are enough items or no more.
     async fn history(

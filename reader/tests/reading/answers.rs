@@ -1,4 +1,4 @@
-//! Requests and responses: which answer, which status, which headers.
+//! The body, the status and the headers of the response to each request.
 
 use std::time::Duration;
 

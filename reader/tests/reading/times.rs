@@ -28,7 +28,7 @@ async fn view_at(model: &InMemoryReadModel, time: Option<i64>) -> Option<Value> 
     Some(body(&response))
 }
 
-/// The answer that shows the view after this event at a time.
+/// The response that shows the view after this event at a time.
 fn shown((view, _): &Projected, time: i64) -> Value {
     json!({
         "accountId": "a",

@@ -28,7 +28,7 @@ pub(crate) struct EventsTable {
 /// The reserved id of the item that contains the deployment's settings; no aggregate can have it.
 const SETTINGS_ID: &str = "\u{1}millrace";
 
-/// The text of a row's attribute; an attribute of another type shows its type's name.
+/// The string of a row's attribute; an attribute of another type shows its type's name.
 pub(crate) fn text(row: &Attributes, name: &str) -> String {
     match row.get(name) {
         Some(Attribute::Text(text) | Attribute::Number(text)) => text.clone(),
@@ -71,7 +71,7 @@ impl EventsTable {
         }
     }
 
-    /// Puts a row in place of whatever is there.
+    /// Puts a row, which replaces an existing one of its version.
     pub(crate) fn put(&mut self, row: Attributes) -> Change {
         let key = Self::key(&row);
         self.forget(&key.0, key.1);

@@ -109,7 +109,7 @@ impl EventStore for Services {
         if !is_single && self.strikes(Fault::TransactionInProgress) {
             return self.leave_in_progress(append).await;
         }
-        // The SDK's own retry of a transaction carries its token, so it is none; of a single put, it
+        // The SDK's retry of a transaction has its token, so it has no effect; a retry of a single put
         // finds the row that it has put itself.
         let is_repeated = is_single && self.strikes(Fault::CallRepeated);
         let items = items(&append);
@@ -123,7 +123,7 @@ impl EventStore for Services {
                 } else {
                     first
                 };
-                // A transaction is answered once all of it can be read.
+                // The response to a transaction comes after all its items can be read.
                 let visible_at = items.iter().filter_map(|item| world.pending.get(item));
                 let wait = visible_at.max().map_or(0, |visible_at| visible_at - now);
                 (appended, wait)

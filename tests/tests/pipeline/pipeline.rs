@@ -62,7 +62,7 @@ pub(crate) async fn start() -> Result<(LocalStack, Pipeline)> {
 }
 
 impl Pipeline {
-    /// Sends a request as it is.
+    /// Sends a request, unchanged.
     pub(crate) async fn send(
         &self,
         method: Method,
@@ -198,7 +198,7 @@ impl Answer {
     }
 }
 
-/// A text attribute.
+/// A string attribute.
 pub(crate) fn text(value: &str) -> Attribute {
     Attribute::text(value)
 }

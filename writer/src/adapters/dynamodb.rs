@@ -214,7 +214,7 @@ impl EventStore for Tables {
                 .await
                 .map_err(|error| ServiceError::new("Query on the events table", error))?;
             rows.extend(page.items.unwrap_or_default().into_iter().map(from_item));
-            // A page ends at 1 MB too, whatever the limit
+            // A page ends at 1 MB too, even below the limit
             // (https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Query.html).
             start = page.last_evaluated_key.filter(|key| !key.is_empty());
             if start.is_none() || rows.len() >= wanted {

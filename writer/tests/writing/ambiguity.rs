@@ -19,7 +19,7 @@ const FIVE: &str = r#"{"amount":5}"#;
 const KEY: (&str, &str) = ("idempotency-key", "k");
 const AT_TWO: (&str, &str) = ("if-match", "\"2\"");
 
-/// What has to be the same in every answer to one request.
+/// The parts that have to be the same in every response to one request.
 fn outcome(answer: &Response) -> (u16, &str, Option<&str>, Option<&str>) {
     let (etag, location) = (header(answer, "etag"), header(answer, "location"));
     (answer.status, &answer.body, etag, location)

@@ -33,7 +33,7 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// Puts this in place of the item, or removes it.
+    /// Replaces the item with this one, or removes it.
     async fn begin(&self, attributes: Option<&[(&str, AttributeValue)]>) -> Result<()> {
         let client = &self.pipeline.clients.dynamodb;
         let (table, id) = (&self.pipeline.local.cursor_table, self.id.to_owned());
@@ -152,7 +152,7 @@ async fn one_of(item: &Item<'_>, saved: (bool, bool), cursors: [Cursor; 2]) -> R
     Ok(())
 }
 
-/// A reset replaces or removes what was read and nothing else, whatever types its attributes have.
+/// A reset replaces or removes what was read and nothing else, with attributes of all types.
 pub(crate) async fn a_reset_changes_only_the_cursor_that_was_read(
     pipeline: &Pipeline,
 ) -> Result<()> {
