@@ -86,7 +86,7 @@ struct Lane {
 /// A part of a batch, and how often it was tried.
 struct Part<R> {
     records: Vec<Stored<R>>,
-    tries: u32,
+    attempts: u32,
     /// Whether it went well once already.
     is_repeat: bool,
 }
@@ -198,7 +198,7 @@ impl<F: Function> Mapping<F> {
     async fn deliver(&self, sim: &Arc<Sim>, batch: Vec<Stored<F::Record>>) {
         let mut parts = VecDeque::from([Part {
             records: batch,
-            tries: 0,
+            attempts: 0,
             is_repeat: false,
         }]);
         while let Some(mut part) = parts.pop_front() {
@@ -239,19 +239,19 @@ impl<F: Function> Mapping<F> {
                 continue;
             }
             part.records.drain(..from);
-            part.tries += 1;
+            part.attempts += 1;
             let oldest = now.saturating_sub(self.limits.age);
-            let tries = part.tries;
-            let is_given_up = |it: &Stored<_>| tries > self.limits.retries || it.at < oldest;
-            let (given_up, left): (Vec<_>, Vec<_>) =
-                part.records.into_iter().partition(is_given_up);
+            let attempts = part.attempts;
+            let is_discarded = |it: &Stored<_>| attempts > self.limits.retries || it.at < oldest;
+            let (discarded, left): (Vec<_>, Vec<_>) =
+                part.records.into_iter().partition(is_discarded);
             let at = sim.now();
-            sim.apply(|world, now| discard::<F>(world, &given_up, now, at));
+            sim.apply(|world, now| discard::<F>(world, &discarded, now, at));
             part.records = left;
             if part.records.is_empty() {
                 continue;
             }
-            let longest = LONGEST_WAIT.min(200 << part.tries.min(10));
+            let longest = LONGEST_WAIT.min(200 << part.attempts.min(10));
             parts.push_front(part);
             sim.pause(100, longest).await;
         }
