@@ -1,4 +1,4 @@
-//! Between Lambda's types and the archiver's own.
+//! Converts between Lambda's types and the archiver's.
 
 use std::time::Duration;
 

@@ -1,9 +1,9 @@
-//! A stream record as a line of the lake.
+//! Converts a stream record to lake records, each one line of JSON.
 //!
-//! An event is a line as it is. Other bytes on the stream would break every query, and none are
-//! dropped: they become an event of their own, `UnreadableRecord`, that contains them in
-//! `data_base64`. So does an event that is larger than a Firehose record, in several parts: nothing is
-//! lost and no later event waits, but queries don't show it as an event.
+//! The bytes of an event are a lake record as they are. Other bytes would make every query fail, and
+//! must not be lost: they become an event of type `UnreadableRecord` that contains them in `data_base64`.
+//! An event that is larger than a Firehose record becomes several of these, each with one part. So
+//! nothing is lost and no later event waits, but queries don't show it as an event.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,17 +14,17 @@ use serde_json::json;
 
 use crate::pack::MAX_RECORD;
 
-/// The `type` of a line that contains a record which is no event.
+/// The `type` of a lake record that contains other bytes than an event.
 pub const UNREADABLE: &str = "UnreadableRecord";
-/// Its `source`.
+/// The `source` of such a lake record.
 const SOURCE: &str = "urn:millrace:archiver";
-/// How many bytes of such a record one line contains. Base64 makes four of three, and a line has to fit
-/// into a Firehose record; a stream record may be as large as 10 MiB
+/// The most bytes of a stream record in one such lake record. Base64 encodes three bytes as four, and
+/// a lake record has to fit into a Firehose record. A stream record has at most 10 MiB
 /// ([large records](https://docs.aws.amazon.com/streams/latest/dev/large-records.html)).
 const PART: usize = 600 * 1024;
 
-/// The lines of a record, each with its line break, and none larger than a Firehose record: 1,000 KiB. A
-/// record for which the check panics is unreadable.
+/// The lake records of a stream record, each with its line break, and none larger than a Firehose
+/// record: 1,000 KiB. A stream record for which the check panics is unreadable.
 #[must_use]
 pub fn lines<D: Domain>(record: &KinesisRecord) -> Vec<Vec<u8>> {
     lines_if(record, lake::is_row::<D>)

@@ -1,6 +1,6 @@
-//! Many lines to a Firehose record, and many records to a call. Firehose bills each record rounded
-//! up to 5 KB ([pricing](https://aws.amazon.com/firehose/pricing/)), and an event has some hundreds
-//! of bytes.
+//! Packs many lake records into a Firehose record, and many Firehose records into a call. Firehose
+//! rounds each record up to 5 KB for billing ([pricing](https://aws.amazon.com/firehose/pricing/)), and
+//! an event has a few hundred bytes.
 
 use crate::ports::Packed;
 
@@ -14,8 +14,8 @@ pub(crate) const MAX_RECORDS: usize = 500;
 /// ([quota](https://docs.aws.amazon.com/firehose/latest/dev/limits.html)).
 pub(crate) const MAX_CALL: usize = 4 * 1024 * 1024;
 
-/// Packs lines, each with the position of its stream record, in order. A line is never cut; none may be
-/// larger than [`MAX_RECORD`], which [`lines`](crate::line::lines) ensures.
+/// Packs lake records, each with the position of its stream record, in order. None is ever cut, and none
+/// may be larger than [`MAX_RECORD`], which [`lines`](crate::line::lines) ensures.
 pub(crate) fn pack(lines: impl IntoIterator<Item = (usize, Vec<u8>)>) -> Vec<Packed> {
     let mut records: Vec<Packed> = Vec::new();
     for (position, line) in lines {

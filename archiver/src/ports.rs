@@ -8,9 +8,9 @@ use millrace_runtime::batch_put::RecordOutcome;
 /// A Firehose record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packed {
-    /// The position in the batch of the first line's stream record.
+    /// The position in the batch of the stream record of the first lake record.
     pub first: usize,
-    /// The lines.
+    /// The lake records, each one line.
     pub data: Vec<u8>,
 }
 
@@ -21,7 +21,7 @@ pub trait Delivery: Send + Sync {
     /// Firehose has accepted the record.
     ///
     /// # Errors
-    /// [`ServiceError`] when the call failed as a whole. Firehose may have accepted the records all the
+    /// [`ServiceError`] if the call failed as a whole. Firehose may have accepted the records all the
     /// same.
     fn put(
         &self,

@@ -1,5 +1,5 @@
-//! What is done with a batch for the lake: its lines are packed and delivered, and failed records are
-//! sent again.
+//! Archives a batch: packs its lake records into Firehose records, sends these, and sends failed ones
+//! again.
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
@@ -14,7 +14,7 @@ use crate::line::lines;
 use crate::pack::{call_size, pack};
 use crate::ports::{Delivery, Packed};
 
-/// Between two rounds. Firehose throttles by the second.
+/// The wait between two rounds of calls. Firehose's quotas are per second.
 const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(100),
     cap: Duration::from_secs(5),

@@ -22,10 +22,10 @@ struct State {
     calls: Vec<usize>,
 }
 
-/// How a call is answered.
+/// How the double responds to a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Response {
-    /// Whether each of its records is accepted; one without an entry isn't in the response.
+    /// Whether each of the call's records is accepted. The response has no entry for further records.
     Entries(Vec<bool>),
     /// The call fails and has no effect.
     Lost,
@@ -56,7 +56,7 @@ impl MemoryDeliveryStream {
 
 impl Delivery for &MemoryDeliveryStream {
     /// # Panics
-    /// If the call is over one of Firehose's limits, or a record's data is no text.
+    /// If the call is over one of Firehose's limits, or a record's data is not UTF-8.
     async fn put(&self, records: &[Packed]) -> Result<Vec<RecordOutcome>, ServiceError> {
         let bytes = |record: &Packed| record.data.len();
         assert!(records.len() <= 500, "a call has too many records");

@@ -1,5 +1,5 @@
-//! An aggregate as a writer needs it: the state that its newest rows fold to, and the rows that come
-//! next.
+//! An aggregate as a writer uses it: the state folded from its newest rows, and the rows that are
+//! appended next.
 //!
 //! Invariant: the rows that [`Aggregate::append`] returns keep a snapshot among the newest
 //! [`SNAPSHOT_INTERVAL`](crate::layout::SNAPSHOT_INTERVAL) rows, also where a legacy writer left the
@@ -65,11 +65,11 @@ impl<D: Domain> Aggregate<D> {
         }
     }
 
-    /// Folds the newest rows, newest first: back to the newest snapshot, or else to row 1. No rows
-    /// is an aggregate that has none yet.
+    /// Folds the newest rows, given newest first, from the newest snapshot or else from row 1. Without
+    /// rows, it is an aggregate that has no row yet.
     ///
     /// # Errors
-    /// [`LoadError`] when the rows don't fold to a state.
+    /// [`LoadError`] if the rows don't fold to a state.
     pub fn load(
         domain: &D,
         id: AggregateId,
@@ -144,15 +144,15 @@ impl<D: Domain> Aggregate<D> {
     /// The aggregate after these events, and the rows that append them, snapshots included. All rows
     /// belong together: they are written in one transaction or not at all.
     ///
-    /// An aggregate's time doesn't run backwards where one writer's clock is a little behind
-    /// another's: an event is no earlier than the row before it. But a row whose time is implausible,
-    /// more than [`CLOCK_TOLERANCE`] ahead of the writer's clock, was stamped by a clock that was
-    /// wrong. It is not followed: else all later events of the aggregate would get that one time,
-    /// until it comes. Such an event has an earlier time than the row before it; the read model
-    /// orders by sequence, and its effective time is the latest up to each event.
+    /// An event is no earlier than the row before it, even if this writer's clock is slightly slower
+    /// than the previous writer's. There is one exception: a row whose time is more than
+    /// [`CLOCK_TOLERANCE`] ahead of this writer's clock was written with a wrong clock. The event then
+    /// gets this writer's time, which is earlier than the row's. Otherwise all later events of the
+    /// aggregate would get the row's time until that time is reached. The read model orders by
+    /// sequence, and its effective time is the latest up to each event.
     ///
     /// # Errors
-    /// [`EncodeError`] when the domain's types have no form as rows, the first event isn't
+    /// [`EncodeError`] if the domain's types have no form as rows, the first event isn't
     /// [`Domain::BEGINS`], or there is no state after an event. Nothing may be written then.
     pub fn append(
         &self,

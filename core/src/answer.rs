@@ -1,8 +1,7 @@
-//! What commands and queries are answered with: core's members, and the domain's next to them.
+//! The JSON responses to commands and queries: core's members, and the domain's next to them.
 //!
-//! A domain's field has the same name as its column, with a small first letter: `OpenLines` is
-//! `openLines`.
-//! `None` and `()` leave a member out.
+//! A member has the name of the domain's column, with a lower-case first letter: `OpenLines` becomes
+//! `openLines`. `None` and `()` leave a member out.
 
 use serde::ser::{Error as _, Serialize, SerializeMap, Serializer};
 use serde_json::Value;
@@ -34,7 +33,7 @@ pub struct HistoryPage<T> {
     next: Option<Sequence>,
 }
 
-/// The answer to a command that led to this aggregate: id, sequence, and what
+/// The response to a command that led to this aggregate: id, sequence, and what
 /// [`Domain::accepted`] shows. `None` for an aggregate without events, which no command leads to.
 #[must_use]
 pub fn accepted<D: Domain>(aggregate: &Aggregate<D>) -> Option<Answer<D::Accepted>> {
@@ -49,7 +48,7 @@ pub fn accepted<D: Domain>(aggregate: &Aggregate<D>) -> Option<Answer<D::Accepte
     })
 }
 
-/// The answer to the query of a view.
+/// The response to the query of a view.
 #[must_use]
 pub fn view<D: Project>(view: &ViewOf<D>) -> Answer<D::View> {
     Answer {
@@ -63,7 +62,7 @@ pub fn view<D: Project>(view: &ViewOf<D>) -> Answer<D::View> {
     }
 }
 
-/// The answer to the query of a view at `at`, which `view` was after the event of this sequence.
+/// The response to the query of a view at `at`, which `view` was after the event of this sequence.
 #[must_use]
 pub fn view_at<D: Project>(
     aggregate: &AggregateId,
@@ -78,7 +77,7 @@ pub fn view_at<D: Project>(
     }
 }
 
-/// The answer to the query of a page of the history, newest first; the next page has the entries before `next`.
+/// The response to the query of a page of the history, newest first. The next page begins before `next`.
 #[must_use]
 pub fn history_page<D: Project>(
     id: AggregateId,

@@ -1,4 +1,4 @@
-//! A table's item as a domain sees it: names and plain values, whichever SDK carried them.
+//! A table's item as plain names and values, independent of the AWS SDK.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 pub enum Attribute {
     /// `S`.
     Text(String),
-    /// `N`, as the decimal text that DynamoDB hands out; never a float.
+    /// `N`, as the decimal string that DynamoDB returns; never a float.
     Number(String),
     /// `BOOL`.
     Bool(bool),
@@ -26,7 +26,7 @@ pub enum Attribute {
 pub type Attributes = BTreeMap<String, Attribute>;
 
 impl Attribute {
-    /// A text.
+    /// A string value.
     #[must_use]
     #[expect(
         clippy::needless_pass_by_value,
@@ -36,7 +36,7 @@ impl Attribute {
         Self::Text(value.to_string())
     }
 
-    /// A whole number.
+    /// An integer value.
     #[must_use]
     pub fn number(value: impl Into<i128>) -> Self {
         Self::Number(value.into().to_string())
@@ -56,9 +56,9 @@ impl Attribute {
         }
     }
 
-    /// The whole number that this value holds; `None` for any other type, a fraction, or a number
-    /// beyond 2^63. Trailing zero decimals are no fraction: `10` and `10.0` are one number to
-    /// DynamoDB, which hands out the shorter form.
+    /// The value as an integer; `None` for any other type, a fraction, or a number beyond 2^63. Trailing
+    /// zero decimals are no fraction: `10` and `10.0` are the same number in DynamoDB, which returns the
+    /// shorter form.
     #[must_use]
     pub fn as_integer(&self) -> Option<i64> {
         let Self::Number(number) = self else {

@@ -16,7 +16,7 @@ impl<'a> Columns<'a> {
         Some(value)
     }
 
-    /// A column's text; `None` if the column is missing or no string.
+    /// A column's string; `None` if the column is missing or not a string.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
         match self.get(name) {

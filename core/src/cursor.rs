@@ -42,7 +42,7 @@ pub fn read_context<D: Domain>(cursor: &Attributes) -> Result<D::Context, Decode
 /// The attributes that contain the context.
 ///
 /// # Errors
-/// [`EncodeError`] when the context is no struct, or a field has no form as an attribute.
+/// [`EncodeError`] if the context is no struct, or a field has no form as an attribute.
 pub fn context_columns<D: Domain>(context: &D::Context) -> Result<Attributes, EncodeError> {
     encode_struct(context)
 }

@@ -31,7 +31,7 @@ type Names = &'static [Name];
 #[must_use]
 pub fn field_names<T: DeserializeOwned>() -> &'static [&'static str] {
     let mut names: &[&str] = &[];
-    // It always fails, after it was told the fields.
+    // Deserialization passes the names of the fields first, and then always fails.
     let read: Result<T> = T::deserialize(FieldNames(&mut names));
     drop(read);
     names
@@ -93,7 +93,7 @@ pub fn decode_variant<T: DeserializeOwned>(
 }
 
 /// Reads a value from a string without a copy of it: for the `Deserialize` of a domain's own type.
-/// The problem becomes the error's text.
+/// The problem becomes the error's message.
 ///
 /// # Errors
 /// The deserializer's own, for a value that is no string or that `parse` refuses.

@@ -1,4 +1,4 @@
-//! The seam: what a domain implements, and everything else is generic over.
+//! The traits that a domain implements. Everything else is generic over them.
 
 use std::fmt::Debug;
 
@@ -30,7 +30,7 @@ impl<T> Data for T where
 /// [`Domain::publish`] have no `self`, so that neither state nor published bytes depend on a setting
 /// but through what an event's row contains ([`Domain::upcast`]).
 ///
-/// Everything is pure: time, ids and randomness come in with commands or not at all.
+/// Everything is pure: time, ids and randomness come from the command's fields, if at all.
 ///
 /// # Example
 ///
@@ -139,7 +139,7 @@ impl<T> Data for T where
 pub trait Domain: Send + Sync + 'static {
     /// The first segment of every path, and the end of every public event's `source`: `shelves`.
     const COLLECTION: &'static str;
-    /// The member of public data and of answers that contains the aggregate's id: `shelfId`.
+    /// The member of public data and of responses that contains the aggregate's id: `shelfId`.
     const ID: &'static str;
     /// The serde name of the command that `POST /{COLLECTION}` is. Its aggregate gets a new id.
     const OPENS: &'static str;
@@ -162,13 +162,13 @@ pub trait Domain: Send + Sync + 'static {
     type Event: Data;
     /// An aggregate that has events: a struct. Its fields are the columns of a snapshot's row.
     type State: Data;
-    /// An event as everyone outside sees it: an enum whose variants have named fields. A variant's
+    /// The public event that consumers read: an enum whose variants have named fields. A variant's
     /// serde name is the envelope's `type`, its fields are members of `data`.
     type PublicEvent: Data;
-    /// What public events repeat of earlier events: a struct, kept with the publication cursor; `()`
-    /// if they repeat nothing.
+    /// The values of earlier events that public events repeat: a struct, stored with the publication
+    /// cursor; `()` if they repeat nothing.
     type Context: Data + Default;
-    /// What the answer to a command contains next to the aggregate's id and sequence: a struct; `()`
+    /// What the response to a command contains next to the aggregate's id and sequence: a struct; `()`
     /// for nothing.
     type Accepted: Serialize;
 
@@ -176,24 +176,24 @@ pub trait Domain: Send + Sync + 'static {
     /// them or none. `state` is `None` before the first event.
     ///
     /// # Errors
-    /// A [`Refusal`] when the aggregate's rules don't allow the command.
+    /// A [`Refusal`] if the aggregate's rules don't allow the command.
     fn decide(
         &self,
         state: Option<&Self::State>,
         command: Self::Command,
     ) -> Result<Vec<Self::Event>, Refusal>;
 
-    /// The state after an event. It never refuses and never panics, whatever the rules say of the
+    /// The state after an event. It never refuses and never panics, even if the rules don't allow the
     /// event: replaying history runs no rule. From [`Domain::BEGINS`] on there is a state for good,
     /// also where the aggregate is closed: only an aggregate without events has none.
     fn evolve(state: Option<Self::State>, event: &Self::Event) -> Option<Self::State>;
 
-    /// The event as everyone outside sees it. `context` is what the events before it left there; the
-    /// event leaves there what later ones repeat. `None` if `context` lacks what the event repeats,
-    /// which blocks the aggregate: every event is published.
+    /// The public event of an event. `context` contains values of earlier events that public events
+    /// repeat; this function adds those that later events will repeat. `None` if `context` lacks a value
+    /// that the event repeats. Then publication of the aggregate is blocked, because no event is skipped.
     fn publish(context: &mut Self::Context, event: &Self::Event) -> Option<Self::PublicEvent>;
 
-    /// What the answer to a command shows of the state that the command led to.
+    /// What the response to a command shows of the state that the command led to.
     fn accepted(state: &Self::State) -> Self::Accepted;
 
     /// The settings that published bytes depend on. They are kept in the events table, and functions
@@ -202,8 +202,8 @@ pub trait Domain: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Brings a row of schema version `schema` to the current form before it is read: events and
-    /// snapshots of all versions pass through here. It may change `Type`. Rows without
+    /// Changes a row of schema version `schema` to the current schema version before the row is read. It
+    /// is called for events and snapshots of all versions, and may change `Type`. Rows without
     /// `SchemaVersion` are of version 1.
     fn upcast(&self, schema: u32, row: &mut Columns<'_>) {
         let _ = (schema, row);
@@ -228,18 +228,18 @@ pub trait Project: Domain {
     fn project(before: Option<&Self::View>, event: &Self::PublicEvent)
     -> (Self::View, Self::Entry);
 
-    /// The view after the event that the entry shows, for [`Project::VIEW_AT`]; `None` if an entry
-    /// doesn't tell it.
+    /// The view after the entry's event, for [`Project::VIEW_AT`]; `None` if an entry doesn't contain
+    /// enough to restore the view.
     fn view_after(entry: &Self::Entry) -> Option<Self::View> {
         let _ = entry;
         None
     }
 
-    /// What a query of an aggregate that doesn't exist is answered with.
+    /// The response to a query of an aggregate that doesn't exist.
     #[must_use]
     fn not_found() -> Refusal;
 
-    /// What a query of an aggregate at a time before its first event is answered with.
+    /// The response to a query of an aggregate at a time before its first event.
     #[must_use]
     fn not_yet() -> Refusal {
         Self::not_found()

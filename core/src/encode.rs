@@ -20,7 +20,7 @@ type Name = &'static str;
 /// Writes a struct's fields as attributes.
 ///
 /// # Errors
-/// [`EncodeError`] when `value` is no struct, or a field has no form as an attribute.
+/// [`EncodeError`] if `value` is no struct, or a field has no form as an attribute.
 pub fn encode_struct<T: Serialize>(value: &T) -> Result<Attributes, EncodeError> {
     let mut row = AttributeSink::default();
     value.serialize(TaggedSerializer::new(&mut row))?;
@@ -33,7 +33,7 @@ pub fn encode_struct<T: Serialize>(value: &T) -> Result<Attributes, EncodeError>
 /// Writes a variant's serde name, and its fields as attributes.
 ///
 /// # Errors
-/// [`EncodeError`] when `value` is no enum whose variants are structs, or a field has no form as an
+/// [`EncodeError`] if `value` is no enum whose variants are structs, or a field has no form as an
 /// attribute.
 pub fn encode_variant<T: Serialize>(value: &T) -> Result<(&'static str, Attributes), EncodeError> {
     let mut row = AttributeSink::default();
@@ -45,7 +45,7 @@ pub fn encode_variant<T: Serialize>(value: &T) -> Result<(&'static str, Attribut
 /// The serde name of an enum's variant. Its fields are not encoded.
 ///
 /// # Errors
-/// [`EncodeError`] when `value` is no enum whose variants are structs.
+/// [`EncodeError`] if `value` is no enum whose variants are structs.
 pub fn variant_name<T: Serialize>(value: &T) -> Result<&'static str, EncodeError> {
     let mut sink = TagSink(None);
     value.serialize(TaggedSerializer::new(&mut sink))?;

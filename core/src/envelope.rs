@@ -90,7 +90,7 @@ impl<P: Data> Envelope<P> {
     /// The envelope's bytes: one JSON object without a line break.
     ///
     /// # Errors
-    /// [`EncodeError`] when the domain's public event is no enum with named fields, or a field has no
+    /// [`EncodeError`] if the domain's public event is no enum with named fields, or a field has no
     /// form in JSON.
     pub fn to_bytes<D: Domain<PublicEvent = P>>(&self) -> Result<Vec<u8>, EncodeError> {
         let mut json = EnvelopeSink {

@@ -10,13 +10,13 @@ use serde::Serialize;
 pub const MAX_ID_CHARS: usize = 256;
 
 /// Names one aggregate. It is the table's hash key, the events' `subject` and
-/// their partition key. Any text of 1 to [`MAX_ID_CHARS`] characters, none of them a control
+/// their partition key. Any string of 1 to [`MAX_ID_CHARS`] characters, none of them a control
 /// character; older producers chose their own form, so nothing more is asked of it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct AggregateId(String);
 
-/// A text that can't be an id.
+/// A string that can't be an id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("is not an id: 1 to {MAX_ID_CHARS} characters, none of them a control character")]
 pub struct InvalidId;
@@ -25,7 +25,7 @@ impl AggregateId {
     /// Reads an id.
     ///
     /// # Errors
-    /// [`InvalidId`] when it is empty, too long, or holds a control character.
+    /// [`InvalidId`] if it is empty, too long, or contains a control character.
     pub fn new(id: impl Into<String>) -> Result<Self, InvalidId> {
         let id = id.into();
         if is_printable(&id) {
@@ -35,7 +35,7 @@ impl AggregateId {
         }
     }
 
-    /// The id as text.
+    /// The id as a string.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -48,7 +48,7 @@ impl fmt::Display for AggregateId {
     }
 }
 
-/// Whether a text may serve as an id, a correlation id or a causation id.
+/// Whether a string may be an id, a correlation id or a causation id.
 #[must_use]
 pub fn is_printable(text: &str) -> bool {
     !text.is_empty() && text.chars().count() <= MAX_ID_CHARS && !text.chars().any(char::is_control)

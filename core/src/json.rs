@@ -7,16 +7,16 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use crate::attribute::{Attribute, Attributes};
 use crate::error::DecodeError;
 
-/// What a member is that its object contains more than once. Only reading it is an error: a member
-/// that nobody reads may be anything.
+/// The value of a member that its object contains more than once. Only reading the member is an error,
+/// because the values of members that the domain doesn't know are not checked.
 const REPEATED: Attribute = Attribute::Other("a repeated member");
-/// What a number is that has a fraction or an exponent: `1.0` isn't the integer 1 in JSON.
+/// The value of a number with a fraction or an exponent: `1.0` isn't accepted as the integer 1.
 const NO_INTEGER: Attribute = Attribute::Other("a number with a fraction or an exponent");
 
 /// Reads one JSON object.
 ///
 /// # Errors
-/// [`DecodeError`] without a path when `json` is no JSON or no object; it quotes nothing of it.
+/// [`DecodeError`] without a path if `json` is not a JSON object. The error doesn't quote any of it.
 pub fn object(json: &[u8]) -> Result<Attributes, DecodeError> {
     match serde_json::from_slice(json) {
         Ok(Json(Attribute::Map(members))) => Ok(members),

@@ -1,8 +1,9 @@
-//! What the lake's table can hold: a line whose known members have the types of its columns.
+//! Checks whether a line can be a row of the lake's table: its known members have the types of the
+//! columns.
 //!
-//! This is wider than [`Envelope::parse`](crate::Envelope::parse): event types and members that are
-//! newer than this code have their place in the lake too. A line of other types would make every
-//! query over it fail.
+//! The check accepts more than [`Envelope::parse`](crate::Envelope::parse), because the lake also stores
+//! event types and members that are newer than this code. A line with other types would make every
+//! query that reads it fail.
 //!
 //! Athena reads a line with the `OpenX` `SerDe`, which compares names without regard to case and fails
 //! on an object that names a member twice, whatever the member
@@ -50,7 +51,7 @@ pub const COLUMNS: [(&str, Column); 13] = [
 /// The columns that every row of the lake has.
 const REQUIRED: [&str; 2] = ["id", "type"];
 
-/// A JSON value, as far as columns can tell values apart.
+/// A JSON value's kind, as far as it decides whether the value fits a column.
 #[derive(Debug, PartialEq, Eq)]
 enum Value {
     Null,

@@ -1,38 +1,38 @@
-//! Where events and snapshots stand in an aggregate's rows, and how rows are numbered.
+//! Which of an aggregate's rows are events and which are snapshots, and how rows are numbered.
 //!
-//! Rows carry a [`Version`], 1, 2, 3, …: events and snapshots alike. Row 1 is the first event, row
-//! 2 a snapshot, and from then on every tenth row is one: 2, 12, 22, … Events alone carry a
-//! [`Sequence`], 1, 2, 3, …, with no hole where a snapshot stands. Consumers see the sequence,
-//! never the version.
+//! Each row has a [`Version`], 1, 2, 3, …, whether it is an event or a snapshot. Row 1 is the first event.
+//! Row 2 is a snapshot, and from then on every tenth row: 2, 12, 22, … Only events have a [`Sequence`],
+//! 1, 2, 3, …, without a gap at a snapshot. Consumers see the sequence, never the version.
 //!
-//! Invariant: the newest [`SNAPSHOT_INTERVAL`] rows of an aggregate always hold a snapshot, so
-//! that one query of that many rows loads it, whatever its age. One constant drives both.
+//! Invariant: the newest [`SNAPSHOT_INTERVAL`] rows of an aggregate always contain a snapshot, or row 1.
+//! So one query of that many rows loads an aggregate of any length. Both use the same constant.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// Every how many rows a snapshot stands, and how many of the newest rows a load reads.
+/// The number of rows from one snapshot to the next, and the number of newest rows that a load reads.
 pub const SNAPSHOT_INTERVAL: u64 = 10;
 
 /// The row of the first snapshot.
 const FIRST_SNAPSHOT: u64 = 2;
 
-/// A row's place among its aggregate's rows, from 1; the table's range key.
+/// A row's number within its aggregate, from 1; the table's range key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(u64);
 
-/// An event's place in its aggregate's history, from 1. [`Sequence::NONE`] (0) stands for "before
-/// the first".
+/// An event's number within its aggregate, from 1, without gaps. [`Sequence::NONE`] (0) means "before
+/// the first event".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
 #[serde(transparent)]
 pub struct Sequence(u64);
 
-/// The highest version and sequence: what an f64, and with it every JSON reader, holds exactly.
+/// The highest version and sequence, 2^53-1: the largest integer up to which an f64, and so every JSON
+/// reader, represents each one exactly.
 pub const MAX_POSITION: u64 = (1 << 53) - 1;
 
 impl Version {
-    /// The first row, which always holds the first event.
+    /// The version of the first row, which always contains the first event.
     pub const FIRST: Self = Self(1);
 
     /// Reads a version: 1 to [`MAX_POSITION`]; else `None`.
@@ -45,7 +45,7 @@ impl Version {
         }
     }
 
-    /// Whether a snapshot stands at this row.
+    /// Whether the row of this version is a snapshot.
     #[must_use]
     pub const fn is_snapshot(self) -> bool {
         self.0 % SNAPSHOT_INTERVAL == FIRST_SNAPSHOT
@@ -60,10 +60,10 @@ impl Version {
 }
 
 impl Sequence {
-    /// Before the first event.
+    /// The sequence before the first event: 0.
     pub const NONE: Self = Self(0);
 
-    /// The first event's.
+    /// The first event's sequence: 1.
     pub const FIRST: Self = Self(1);
 
     /// Reads a sequence: 0 to [`MAX_POSITION`]; else `None`.
@@ -76,8 +76,8 @@ impl Sequence {
         }
     }
 
-    /// The row that holds the event of this sequence; the inverse of [`Version::sequence`] on
-    /// event rows. `None` for [`Sequence::NONE`], which no row holds.
+    /// The version of the row that contains the event of this sequence; the inverse of
+    /// [`Version::sequence`] on event rows. `None` for [`Sequence::NONE`], which no row contains.
     #[must_use]
     pub const fn version(self) -> Option<Version> {
         if self.0 == 0 {

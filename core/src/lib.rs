@@ -3,7 +3,7 @@
 //! Everything here is pure: no AWS, no runtime, no clock, no randomness, no environment. Time, ids and
 //! settings come in as arguments.
 //!
-//! The seam:
+//! The interface between Millrace and a domain:
 //!
 //! * [`domain`]: the traits [`Domain`] and [`Project`], which a team implements; [`refusal`]: why a
 //!   command is refused;

@@ -21,9 +21,9 @@ pub struct Refusal {
 pub enum RefusalKind {
     /// There is no such aggregate.
     Unknown,
-    /// It is there where a new one was to begin.
+    /// The command opens an aggregate that exists already.
     Conflict,
-    /// It is there, and its rules don't allow the command.
+    /// The aggregate exists, and its rules don't allow the command.
     Rule,
 }
 

@@ -44,9 +44,9 @@ impl Resource {
     /// What a request path names.
     ///
     /// API Gateway's HTTP API decodes a path before a function sees it (all escapes but `%25`), and
-    /// cuts it off at a decoded `?`. An id that contains a separator would so name another resource
-    /// there, which nothing shows any more; an encoded separator that does arrive, from another
-    /// front end, is refused likewise. Segments are split first and then decoded.
+    /// cuts it off at a decoded `?`. So an id that contains a separator would name another resource, and
+    /// the function couldn't notice it. An encoded separator, which another front end may leave in the
+    /// path, is refused too. Segments are split first and then decoded.
     ///
     /// # Errors
     /// [`PathError`].

@@ -130,7 +130,7 @@ pub fn is_plainly_a_snapshot(row: &Attributes) -> bool {
 /// A row's aggregate.
 ///
 /// # Errors
-/// [`DecodeError`] when `Id` can't be read.
+/// [`DecodeError`] if `Id` can't be read.
 pub fn aggregate_id(row: &Attributes) -> Result<AggregateId, DecodeError> {
     AggregateId::new(text(row, ID)?).map_err(|error| DecodeError::new(ID, error.to_string()))
 }
@@ -138,7 +138,7 @@ pub fn aggregate_id(row: &Attributes) -> Result<AggregateId, DecodeError> {
 /// A row's version.
 ///
 /// # Errors
-/// [`DecodeError`] when `Version` can't be read.
+/// [`DecodeError`] if `Version` can't be read.
 pub fn version(row: &Attributes) -> Result<Version, DecodeError> {
     Version::new(required(row, VERSION)?)
         .ok_or_else(|| DecodeError::new(VERSION, "is not an integer from 1 to 2^53-1"))
@@ -154,7 +154,7 @@ impl<E: Data> RecordedEvent<E> {
     /// The event's row, in the current schema version.
     ///
     /// # Errors
-    /// [`EncodeError`] when the domain's event is no enum with named fields, a field has no form as an
+    /// [`EncodeError`] if the domain's event is no enum with named fields, a field has no form as an
     /// attribute, or the row couldn't be read back: an aggregate begins with [`Domain::BEGINS`].
     pub fn to_row<D: Domain<Event = E>>(&self) -> Result<Attributes, EncodeError> {
         let (row_type, mut row) = encode_variant(&self.event)?;
@@ -181,7 +181,7 @@ impl<S: Data> Snapshot<S> {
     /// The snapshot's row.
     ///
     /// # Errors
-    /// [`EncodeError`] when the domain's state is no struct, or a field has no form as an attribute.
+    /// [`EncodeError`] if the domain's state is no struct, or a field has no form as an attribute.
     pub fn to_row<D: Domain<State = S>>(&self) -> Result<Attributes, EncodeError> {
         let mut row = encode_struct(&self.state)?;
         add_keys(&mut row, &self.id, self.version, SNAPSHOT, self.time);
@@ -214,7 +214,7 @@ impl<E: Data, S: Data> StoredRow<E, S> {
     /// Reads a row of any schema version.
     ///
     /// # Errors
-    /// [`DecodeError`] when any attribute is missing, of another type, or contradicts the row's
+    /// [`DecodeError`] if any attribute is missing, of another type, or contradicts the row's
     /// position: a snapshot is at every tenth row and nowhere else, the event [`Domain::BEGINS`] at
     /// the first row and nowhere else, and `Sequence` follows from `Version`.
     pub fn read<D>(domain: &D, row: &Attributes) -> Result<Self, DecodeError>
@@ -278,8 +278,8 @@ impl<E: Data, S: Data> StoredRow<E, S> {
     }
 }
 
-/// Two rows of one sequence would make one of them look like a duplicate of the other and be
-/// dropped, so a `Sequence` that doesn't follow from `Version` is an error.
+/// If two rows had the same sequence, the second one would be skipped as a duplicate. So a `Sequence`
+/// that doesn't follow from `Version` is an error.
 fn check_sequence(row: &Attributes, version: Version) -> Result<(), DecodeError> {
     let expected = version.sequence();
     match optional::<u64>(row, SEQUENCE)? {

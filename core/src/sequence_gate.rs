@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_next_a_duplicate_or_behind_a_gap() {
+    fn an_event_is_next_a_duplicate_or_after_a_gap() {
         assert_eq!(check(0, 1), SequenceGate::Next);
         assert_eq!(check(7, 8), SequenceGate::Next);
         assert_eq!(check(7, 7), SequenceGate::Duplicate);

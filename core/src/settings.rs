@@ -8,7 +8,7 @@ use crate::row::{ID, TYPE, VERSION};
 /// The id of the item of the events table that contains the settings; a reserved one
 /// ([`is_reserved_id`](crate::ids::is_reserved_id)).
 pub const ROW_ID: &str = "\u{1}millrace";
-/// That item's version: no event's.
+/// That item's version. No event has version 0.
 pub const ROW_VERSION: u64 = 0;
 const ROW_TYPE: &str = "SETTINGS";
 
@@ -23,7 +23,7 @@ pub struct Setting {
     pub value: String,
 }
 
-/// A setting differs from what the events table was begun with.
+/// A setting differs from the one that is stored in the events table.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{variable} is {configured}, but the events table has been used with {stored}: another \

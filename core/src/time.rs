@@ -16,7 +16,7 @@ use ::time::format_description::well_known::Rfc3339;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
-/// A text that isn't a time.
+/// A string that isn't a time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{NO_TIME}")]
 pub struct InvalidTime;
@@ -49,7 +49,7 @@ impl Timestamp {
     /// Reads an RFC 3339 time with any offset; what is finer than a millisecond is cut off.
     ///
     /// # Errors
-    /// [`InvalidTime`] when the text is no such time.
+    /// [`InvalidTime`] if the string is no such time.
     pub fn parse(text: &str) -> Result<Self, InvalidTime> {
         let time = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| InvalidTime)?;
         let millis = time.unix_timestamp_nanos().div_euclid(NANOS_PER_MILLI);
@@ -63,7 +63,7 @@ impl Timestamp {
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * NANOS_PER_MILLI)
-            .expect("a Timestamp lies between the years 1 and 9999");
+            .expect("a Timestamp is between the years 1 and 9999");
         write!(
             f,
             "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",

@@ -91,7 +91,7 @@ pub fn is_reserved_column(name: &str) -> bool {
 /// for the first.
 ///
 /// # Errors
-/// [`EncodeError`] when the domain's public event is no enum.
+/// [`EncodeError`] if the domain's public event is no enum.
 pub fn apply<D: Project>(
     before: Option<&ViewOf<D>>,
     envelope: &Envelope<D::PublicEvent>,
@@ -121,7 +121,7 @@ impl<V: Data> View<V> {
     /// The view's item.
     ///
     /// # Errors
-    /// [`EncodeError`] when the domain's view is no struct, or a field has no form as an attribute.
+    /// [`EncodeError`] if the domain's view is no struct, or a field has no form as an attribute.
     pub fn to_item(&self) -> Result<Attributes, EncodeError> {
         let mut item = encode_struct(&self.view)?;
         add(&mut item, ID, Attribute::text(&self.id));
@@ -155,7 +155,7 @@ impl<E: Data> HistoryEntry<E> {
     /// The entry's item.
     ///
     /// # Errors
-    /// [`EncodeError`] when the domain's entry is no struct, or a field has no form as an attribute.
+    /// [`EncodeError`] if the domain's entry is no struct, or a field has no form as an attribute.
     pub fn to_item(&self) -> Result<Attributes, EncodeError> {
         let mut item = encode_struct(&self.entry)?;
         add(&mut item, ID, Attribute::text(&self.id));

@@ -39,7 +39,7 @@ impl ListedCurrency {
     /// Reads a code that ISO 4217 lists.
     ///
     /// # Errors
-    /// [`InvalidCurrency`] when it doesn't.
+    /// [`InvalidCurrency`] if it doesn't.
     pub fn new(code: &str) -> Result<Self, InvalidCurrency> {
         Currency::listed(code).map(Self)
     }

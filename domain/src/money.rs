@@ -35,13 +35,13 @@ pub struct Balance(i64);
 #[error("{NO_AMOUNT}")]
 pub struct InvalidAmount;
 
-/// A text that can't be a [`Currency`].
+/// A string that can't be a [`Currency`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{NO_CURRENCY}")]
 pub struct InvalidCurrency;
 
 const NO_AMOUNT: &str = "is not a whole number of minor units from 1 to 9007199254740991";
-pub(crate) const NO_BALANCE: &str = "lies beyond 2^53-1 minor units";
+pub(crate) const NO_BALANCE: &str = "is not a number of minor units from -(2^53-1) to 2^53-1";
 pub(crate) const NO_CURRENCY: &str = "is not an ISO 4217 currency code such as EUR";
 
 impl Amount {
@@ -81,7 +81,7 @@ impl TryFrom<i64> for Balance {
 }
 
 impl Balance {
-    /// What a new account holds.
+    /// The balance of a new account: 0.
     pub const ZERO: Self = Self(0);
 
     /// Reads a stored balance; `None` beyond [`MAX_MINOR_UNITS`] either way.
@@ -103,7 +103,7 @@ impl Balance {
     /// The balance after a credit; `None` if it would exceed [`MAX_MINOR_UNITS`].
     #[must_use]
     pub const fn checked_credit(self, amount: Amount) -> Option<Self> {
-        // Both lie within 2^53, so the sum lies far within an i64.
+        // Both are below 2^53, so the sum fits into an i64.
         let sum = self.0 + amount.0;
         if sum <= MAX_MINOR_UNITS {
             Some(Self(sum))
@@ -136,7 +136,7 @@ impl Currency {
     /// Reads a code that ISO 4217 lists.
     ///
     /// # Errors
-    /// [`InvalidCurrency`] when it doesn't.
+    /// [`InvalidCurrency`] if it doesn't.
     pub fn listed(code: &str) -> Result<Self, InvalidCurrency> {
         Iso4217::from_code(code).ok_or(InvalidCurrency)?;
         Self::stored(code)
@@ -146,7 +146,7 @@ impl Currency {
     /// history doesn't: any three capital letters will do.
     ///
     /// # Errors
-    /// [`InvalidCurrency`] when it isn't three capital letters.
+    /// [`InvalidCurrency`] if it isn't three capital letters.
     pub fn stored(code: &str) -> Result<Self, InvalidCurrency> {
         match code.as_bytes() {
             [a, b, c] if [a, b, c].iter().all(|letter| letter.is_ascii_uppercase()) => {

@@ -1,4 +1,4 @@
-//! Which events can be lines of the lake.
+//! Which events can be lake records.
 
 use proptest::prelude::*;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Between Lambda's types and the projector's own.
+//! Converts between Lambda's types and the projector's.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Writing the history: any number of items, in calls that the service takes.
+//! Writes any number of history items, in calls within `BatchWriteItem`'s limits.
 
 use std::time::Duration;
 
@@ -16,15 +16,15 @@ const BACKOFF: Backoff = Backoff {
     cap: Duration::from_secs(1),
 };
 
-/// What a call contains besides its items, in bytes: the frame with the table's name or ARN, which has
-/// 1,024 characters at most.
+/// The bytes of a request without its items: the JSON around them, and the table's name or ARN, which
+/// has at most 1,024 characters.
 const FRAME: usize = 2 * 1024;
-/// What an item contains besides its attributes: `{"PutRequest":{"Item":{…}}},`.
+/// The bytes of an item without its attributes: `{"PutRequest":{"Item":{…}}},`.
 const ITEM_FRAME: usize = 27;
-/// What an attribute contains besides its name and value: `:{"S":…},`.
+/// The bytes of an attribute without its name and value: `:{"S":…},`.
 const ATTRIBUTE_FRAME: usize = 8;
 
-/// Puts history items, each in place of whatever is there, in calls that keep to the service's
+/// Puts history items, each of which replaces an item of its key, in calls that keep to the service's
 /// limits; in order. Items that a call leaves unprocessed are sent again, and only those.
 ///
 /// # Errors
@@ -42,8 +42,8 @@ pub async fn put_all(
     Ok(())
 }
 
-/// How many of the items, from the first, one call takes. One at least: an item that is too large for
-/// a call is too large for the table, and refused for that.
+/// How many of the items, from the first, fit into one call; at least one. An item that is too large
+/// for a call is also too large for the table, and DynamoDB refuses it.
 fn call_size(items: &[Attributes]) -> usize {
     let mut bytes = FRAME;
     let fitting = items
@@ -80,7 +80,7 @@ fn value_size(value: &Attribute) -> usize {
             2 + sizes.sum::<usize>()
         }
         Attribute::Map(members) => 2 + attributes_size(members),
-        // Nothing that is written contains one.
+        // The projector writes no such value.
         Attribute::Other(_) => 0,
     }
 }

@@ -1,4 +1,4 @@
-//! The read models that the projector keeps, as a trait.
+//! The read models that the projector updates, as a trait.
 
 use std::future::Future;
 
@@ -22,9 +22,9 @@ pub const MAX_HISTORY_BYTES: usize = 16_000_000;
 /// How a conditional write ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Saved {
-    /// It is stored.
+    /// The item is stored.
     Stored,
-    /// Nothing is stored: the item is no longer the one that was read.
+    /// Nothing is stored: another writer has changed the item since it was read.
     Moved,
 }
 
@@ -39,8 +39,8 @@ pub trait ReadModel: Send + Sync {
         aggregate: &str,
     ) -> impl Future<Output = Result<Option<Attributes>, ServiceError>> + Send;
 
-    /// Puts history items, at most [`MAX_HISTORY_ITEMS`] and [`MAX_HISTORY_BYTES`], each in place of
-    /// whatever is there; one call. Returns the items that the service left unprocessed.
+    /// Puts history items in one call, at most [`MAX_HISTORY_ITEMS`] and [`MAX_HISTORY_BYTES`]. Each
+    /// replaces an item of its key. Returns the items that the service left unprocessed.
     ///
     /// # Errors
     /// [`ServiceError`]: some of the items may be stored. Putting them again changes nothing.

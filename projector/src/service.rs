@@ -1,5 +1,5 @@
-//! What is done with a batch of domain events: each aggregate's view and history, several aggregates
-//! at once.
+//! Projects a batch of domain events: updates each aggregate's view and history, several aggregates
+//! concurrently.
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
@@ -22,17 +22,17 @@ use crate::history;
 use crate::ports::{REVISION, ReadModel, Saved};
 use crate::stale::Stale;
 
-/// How many aggregates are projected at once. One that waits for its retry isn't counted.
+/// How many aggregates are projected concurrently. One that waits for its retry isn't counted.
 const CONCURRENCY: usize = 16;
-/// What an error of a whole attempt calls it.
+/// The action that an error of a whole attempt names.
 const ACTION: &str = "projecting the aggregate";
 const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(50),
     cap: Duration::from_secs(2),
 };
 
-/// The part of a view's item that is reserved for its stale attributes and revision, in bytes. All together
-/// have at most 2,300.
+/// The bytes of a view's item that are reserved for its stale attributes and revision. They have at most
+/// 2,300 bytes.
 const RESERVED: usize = 4 * 1024;
 /// The most bytes of a view.
 const MAX_VIEW_BYTES: usize = MAX_ITEM_BYTES - RESERVED;
@@ -424,7 +424,7 @@ fn check_sizes(history: &Attributes, view: &Attributes) -> Result<(), String> {
     Ok(())
 }
 
-/// The item of an aggregate of which no event is applied; readers take it for no view.
+/// The item of an aggregate of which no event is applied, at sequence 0. Readers treat it as no view.
 fn item_without_view(aggregate: &str) -> Attributes {
     [
         (view::ID, Attribute::text(aggregate)),

@@ -1,8 +1,8 @@
-//! What a stale view's item says: since when it is stale, why, and which event it has to include to
-//! be right again.
+//! The attributes of a stale view's item: since when it is stale, why, and which event the view has to
+//! include to be no longer stale.
 //!
 //! The attributes are part of the view's own item. An aggregate that has no view yet has an item of
-//! these attributes alone, at sequence 0, which readers take for no view.
+//! these attributes alone, at sequence 0, which readers treat as no view.
 
 use millrace_core::layout::MAX_POSITION;
 use millrace_core::{Attribute, Attributes, Sequence, Timestamp, spread};
@@ -25,11 +25,11 @@ const MAX_REASON_BYTES: usize = 2_000;
 /// Why a view is stale.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stale {
-    /// The view is no longer stale once it has reached this.
+    /// The view is no longer stale once it includes the event of this sequence.
     pub until: Sequence,
-    /// Why.
+    /// The reason, at most 2,000 bytes.
     pub reason: String,
-    /// Since when.
+    /// When the view became stale.
     pub since: Timestamp,
 }
 

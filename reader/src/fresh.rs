@@ -1,8 +1,10 @@
-//! The view, once it is as new as the client needs it: how one reads one's own writes.
+//! Reads a view that includes at least the sequence that the client names, so that a client can read
+//! its own writes.
 //!
-//! A command answers with the sequence it led to, and the projector is there a moment later. A
-//! query that names the sequence waits for that moment, but not for long: a wait holds a running
-//! function, and a read model that stands still would hold them all.
+//! The response to a command contains the sequence of its last event, and the projector applies the
+//! event a moment later. A query that names the sequence waits until then, but at most
+//! [`LONGEST_WAIT`]: a waiting query occupies an execution environment, and a lagging read model would
+//! make all queries wait.
 
 use std::time::Duration;
 
@@ -12,34 +14,35 @@ use millrace_runtime::{Ambient, Backoff, Budget};
 use crate::ports::ReadModel;
 use crate::service::{ReadError, Reader};
 
-/// The longest wait.
+/// The longest wait of a query for a sequence.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
-/// The least time between two looks, whatever the jitter: every look is a read that is paid for.
+/// The shortest pause between two reads, with any jitter. It limits the number of reads, which are
+/// billed.
 const PAUSE: Duration = Duration::from_millis(25);
-/// What comes on top of it.
+/// The backoff that is added to [`PAUSE`].
 const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(25),
     cap: Duration::from_millis(200),
 };
 
-/// What was found.
+/// The result of [`Reader::fresh_view`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fresh<V> {
     /// The view, at the sequence asked for or after it.
     View(V),
     /// There is no view, and the client asked for no sequence.
     Unknown,
-    /// The view, if there is one, didn't get there in time.
-    Behind,
+    /// The view didn't reach the sequence in time, or doesn't exist yet.
+    Lagging,
 }
 
 impl<D: Project, M: ReadModel, A: Ambient> Reader<D, M, A> {
-    /// The view of `id` once it is at `at_least`, after a wait of [`LONGEST_WAIT`] at most, and never
-    /// beyond `budget`. With [`Sequence::NONE`] the first look decides.
+    /// Reads the view of `id` until it has reached `at_least`, for at most [`LONGEST_WAIT`] and within
+    /// `budget`. With [`Sequence::NONE`] it reads once.
     ///
     /// # Errors
-    /// [`ReadError`], at once: a look that fails was tried again by the SDK already, and an item that
-    /// can't be decoded stays as it is.
+    /// [`ReadError`] of the first read that fails: the SDK has retried the call already, and a retry
+    /// doesn't help with an item that can't be decoded.
     pub(crate) async fn fresh_view(
         &self,
         id: &AggregateId,
@@ -47,19 +50,19 @@ impl<D: Project, M: ReadModel, A: Ambient> Reader<D, M, A> {
         budget: Budget,
     ) -> Result<Fresh<ViewOf<D>>, ReadError> {
         let patience = Budget::lasting(budget.left().min(LONGEST_WAIT));
-        let mut looks = 0;
+        let mut reads = 0;
         loop {
             match self.view(id).await? {
                 Some(view) if view.sequence >= at_least => return Ok(Fresh::View(view)),
                 None if at_least == Sequence::NONE => return Ok(Fresh::Unknown),
                 Some(_) | None => {}
             }
-            let pause = PAUSE + BACKOFF.delay(looks, &self.ambient);
+            let pause = PAUSE + BACKOFF.delay(reads, &self.ambient);
             if !patience.allows(pause) {
-                return Ok(Fresh::Behind);
+                return Ok(Fresh::Lagging);
             }
             tokio::time::sleep(pause).await;
-            looks += 1;
+            reads += 1;
         }
     }
 

@@ -12,11 +12,11 @@ use tracing::{Instrument as _, field, info_span};
 use crate::ports::ReadModel;
 use crate::service::Reader;
 
-/// What writing the answer may take of the invocation's time.
+/// The part of the invocation's time that is reserved for the response.
 const RESERVE: Duration = Duration::from_millis(300);
 
-/// Answers one request. There is no error: whatever goes wrong has an answer that tells it, and an
-/// error would reach the client as API Gateway's own, which tells nothing.
+/// Handles one request. Every failure becomes a problem response. A returned error would reach the
+/// client as API Gateway's generic error, without a reason.
 pub async fn handle<D: Project, M: ReadModel, A: Ambient>(
     reader: &Reader<D, M, A>,
     event: LambdaEvent<ApiGatewayV2httpRequest>,

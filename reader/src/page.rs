@@ -1,7 +1,7 @@
 //! A page of an aggregate's history, newest entry first.
 //!
-//! A page begins below a sequence, so entries that arrive between two pages, which are above it,
-//! neither shift nor repeat anything.
+//! A page begins below a sequence. Entries that are written between two requests have higher sequences,
+//! so they neither shift a page nor repeat entries.
 
 use millrace_core::answer::{self, HistoryPage};
 use millrace_core::{HistoryEntry, HistoryEntryOf, Project, Sequence, ViewOf};

@@ -1,4 +1,4 @@
-//! The read model, wherever it is kept.
+//! The read model's tables, as a trait.
 
 use std::future::Future;
 

@@ -1,8 +1,8 @@
-//! What a request asks for.
+//! Decodes a request into a query.
 //!
 //! Parameters are read strictly: an unknown one, a repeated one, or a value that can't be read is
-//! refused and named. A query that was misread would answer something else than was asked, and
-//! nothing in a `200` would say so.
+//! refused and named. If such a parameter were ignored, the response would be a `200` to another query
+//! than the client's.
 
 use std::collections::BTreeMap;
 
@@ -12,37 +12,37 @@ use millrace_runtime::http::{Problem, Request};
 
 use crate::page::preceding;
 
-/// How many history lines a page has where the client doesn't say.
+/// The number of history entries of a page if the client names none.
 const DEFAULT_LIMIT: usize = 20;
-/// The most that a page may have.
+/// The most history entries of a page.
 const MAX_LIMIT: usize = 100;
-/// How much of an unknown parameter's name the answer quotes.
+/// How many characters of an unknown parameter's name the response quotes.
 const QUOTED_CHARS: usize = 64;
 
-/// A query that was understood.
+/// A decoded query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Query {
-    /// Of which aggregate.
+    /// The aggregate's id.
     pub(crate) id: AggregateId,
-    /// What is asked.
+    /// What the query asks of the aggregate.
     pub(crate) question: Question,
-    /// The answer has to know the event at this sequence.
+    /// The response has to include the event of this sequence.
     pub(crate) at_least: Sequence,
 }
 
 /// What can be asked of an aggregate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Question {
-    /// How is it now?
+    /// The current view.
     View,
-    /// What happened?
+    /// A page of the history.
     History {
-        /// This many lines at most.
+        /// The most entries of the page.
         limit: usize,
-        /// Only what lies before this one; from the newest where it is `None`.
+        /// Only entries of lower sequences; `None`: from the newest entry.
         before: Option<Sequence>,
     },
-    /// How was it at this time? Now, where it is `None`.
+    /// The view at this time; `None`: the current one.
     ViewAt(Option<Timestamp>),
 }
 
@@ -60,8 +60,8 @@ impl Query {
             Resource::History(id) => {
                 let limit = parameters.limit()?.unwrap_or(DEFAULT_LIMIT);
                 let before = parameters.before()?;
-                // A client that asks for what is before an event has seen a view with that event. A
-                // view that lags behind it would give a page that begins further down, after a gap.
+                // A client that asks for the entries before an event has seen a view with that event. A
+                // page of an older view would begin at a lower sequence and so leave entries out.
                 at_least = at_least.max(before.map_or(Sequence::NONE, preceding));
                 (id, Question::History { limit, before })
             }
@@ -83,7 +83,7 @@ impl Query {
     }
 }
 
-/// The parameters that nobody has read yet.
+/// The parameters that aren't read yet. Those that are left at the end are unknown.
 struct Parameters<'a>(BTreeMap<&'a str, &'a str>);
 
 impl<'a> Parameters<'a> {

@@ -1,7 +1,7 @@
-//! The reader's work: a request to a response, with which status and which headers.
+//! Handles a request and returns the response, with its status and headers.
 //!
-//! Every answer, a refusal too, carries the correlation id. Every failure is logged here, once, and
-//! becomes a problem that tells the client whether to try again.
+//! Every response has the correlation id, also a refusal. Every failure is logged here, once, and becomes
+//! a problem response whose status and `retry-after` header say whether a retry may help.
 
 use std::marker::PhantomData;
 
@@ -14,8 +14,8 @@ use crate::fresh::Fresh;
 use crate::ports::ReadModel;
 use crate::query::{Query, Question};
 
-/// When a client may come again, in seconds. What it waits for, a projection or a throttled table,
-/// takes about that long.
+/// After how many seconds a client may retry. A projection takes about that long, and a throttled table
+/// recovers in about that time.
 const RETRY_AFTER: u32 = 1;
 
 /// The reader with its services.
@@ -32,22 +32,22 @@ pub struct Reader<D, M, A> {
 /// Why the read model could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadError {
-    /// A service failed: the client may try again.
+    /// A service call failed: the client may retry.
     #[error(transparent)]
     Service(#[from] ServiceError),
-    /// An item can't be decoded: a retry fails in the same way until somebody repairs the item.
+    /// An item can't be decoded: a retry fails in the same way until the item is repaired.
     #[error("an item can't be read")]
     Item(#[from] DecodeError),
-    /// A history entry is missing though the view is past it; the projector writes entries first.
-    #[error("the history has no line {0}")]
+    /// The view includes an event whose history entry is missing. The projector writes entries first.
+    #[error("history entry {0} is missing")]
     Missing(Sequence),
-    /// The domain shows views at a time, and a history entry doesn't tell the view after it.
-    #[error("the history's entry {0} doesn't tell the view after it")]
+    /// The domain shows views at a time, and the view can't be restored from a history entry.
+    #[error("the view can't be restored from history entry {0}")]
     NoView(Sequence),
 }
 
 impl<D: Project, M: ReadModel, A: Ambient> Reader<D, M, A> {
-    /// Answers a request, within `budget`. The current span gets the request's `correlation_id`.
+    /// Responds to a request within `budget`. The current span gets the request's `correlation_id`.
     pub async fn answer(&self, request: &Request, budget: Budget) -> Response {
         let (correlation_id, outcome) = match request.correlation_id(&self.ambient) {
             Ok(correlation_id) => {
@@ -76,7 +76,7 @@ impl<D: Project, M: ReadModel, A: Ambient> Reader<D, M, A> {
         let view = match found.map_err(|error| failed(&error))? {
             Fresh::View(view) => view,
             Fresh::Unknown => return Err(unanswered(&D::not_found())),
-            Fresh::Behind => return Err(behind(at_least)),
+            Fresh::Lagging => return Err(not_caught_up(at_least)),
         };
         match question {
             Question::View => Ok(show::<D>(&view, request)),
@@ -95,7 +95,7 @@ impl<D: Project, M: ReadModel, A: Ambient> Reader<D, M, A> {
     }
 }
 
-/// The view, or word that the client has it already
+/// The view; or status 304 if the client has this view already
 /// ([RFC 9110, section 13.1.2](https://www.rfc-editor.org/rfc/rfc9110#section-13.1.2)).
 fn show<D: Project>(view: &ViewOf<D>, request: &Request) -> Response {
     let tag = entity_tag(view.sequence);
@@ -110,13 +110,13 @@ fn show<D: Project>(view: &ViewOf<D>, request: &Request) -> Response {
     response.with_header("etag", tag)
 }
 
-/// The view's version as HTTP has it; what a command takes as `If-Match`.
+/// The view's entity tag, which a command accepts as `If-Match`.
 fn entity_tag(sequence: Sequence) -> String {
     format!("\"{sequence}\"")
 }
 
-/// Whether `If-None-Match` names this tag. A tag of ours holds no comma, so splitting there never
-/// finds it where it isn't. The comparison is the weak one, as the RFC asks.
+/// Whether `If-None-Match` names this tag. The reader's tags contain no comma, so splitting the header at
+/// commas never yields a false match. The comparison is the weak one, as the RFC requires.
 fn holds(if_none_match: &str, tag: &str) -> bool {
     if_none_match
         .split(',')
@@ -128,7 +128,7 @@ fn unanswered(refusal: &Refusal) -> Problem {
     Problem::new(404, refusal.code, refusal.to_string())
 }
 
-fn behind(at_least: Sequence) -> Problem {
+fn not_caught_up(at_least: Sequence) -> Problem {
     Problem::new(
         503,
         "not-caught-up",
@@ -137,8 +137,7 @@ fn behind(at_least: Sequence) -> Problem {
     .with_header("retry-after", RETRY_AFTER.to_string())
 }
 
-/// Logs a failure and tells it. The log names what failed and why; the client learns whether
-/// trying again helps.
+/// Logs a failure with its cause, and returns the problem, whose status says whether a retry may help.
 fn failed(error: &ReadError) -> Problem {
     error!(error = %Chain(error), "the query failed");
     match error {
@@ -150,7 +149,7 @@ fn failed(error: &ReadError) -> Problem {
             item.path()
         )),
         ReadError::Missing(sequence) => damaged(format!(
-            "the read model can't be read: line {sequence} is missing"
+            "the read model can't be read: history entry {sequence} is missing"
         )),
         ReadError::NoView(_) => damaged(format!("the read model can't be read: {error}")),
     }

@@ -9,7 +9,7 @@ use millrace_runtime::testing::lost_call;
 
 use crate::ports::ReadModel;
 
-/// A read model of items, undecodable ones if a test puts them there.
+/// A read model in memory, whose items a test sets. They may be undecodable.
 #[derive(Debug, Default)]
 pub struct InMemoryReadModel(Mutex<Tables>);
 

@@ -1,8 +1,8 @@
 //! The view of an aggregate at a time: what it was after the last event effective by then.
 //!
-//! An entry's effective time never runs backwards along the sequence, and the sequences up to the
-//! view's have no gap, so the entry is found by halving: 20 reads for a million events. A second
-//! index by time would find it in one, and make every event's write cost twice.
+//! An entry's effective time is never earlier than that of the entry before it, and the sequences up to
+//! the view's have no gap. So a binary search finds the entry: 20 reads for a million events. A second
+//! index by time would need one read, but would double the cost of each event's write.
 
 use millrace_core::answer::{self, Answer};
 use millrace_core::{HistoryEntry, HistoryEntryOf, Project, Sequence, Timestamp, ViewOf};
@@ -14,9 +14,9 @@ use crate::service::{ReadError, Reader};
 impl<D: Project, M: ReadModel, A: Ambient> Reader<D, M, A> {
     /// The view at `at`, or now; `None` if nothing had happened by then.
     ///
-    /// An answer for a time before the view's last event is final. For a later one it may still
-    /// change: an event not projected yet may have been effective by then. A time to come is answered
-    /// for now, since nobody knows what will have happened.
+    /// The response for a time before the view's last event is final. For a later time it may still
+    /// change, because an event that isn't projected yet may have an effective time up to then. For a
+    /// time in the future, it is the current view.
     ///
     /// # Errors
     /// [`ReadError`]: the service failed, an entry can't be decoded, or one is missing.
@@ -25,7 +25,7 @@ impl<D: Project, M: ReadModel, A: Ambient> Reader<D, M, A> {
         view: &ViewOf<D>,
         at: Option<Timestamp>,
     ) -> Result<Option<Answer<D::View>>, ReadError> {
-        // A writer's clock may be ahead of this one, and with it the view.
+        // A writer's clock may be ahead of this one, so the view may have a later time.
         let latest = self.ambient.now().max(view.updated_at);
         let at = at.map_or(latest, |at| at.min(latest));
         let (sequence, shown) = if at >= view.updated_at {
@@ -51,7 +51,7 @@ impl<D: Project, M: ReadModel, A: Ambient> Reader<D, M, A> {
         at: Timestamp,
     ) -> Result<HistoryEntryOf<D>, ReadError> {
         let mut effective: Option<HistoryEntryOf<D>> = None;
-        // What is effective by `at` ends within low..high: `low` is, `high` isn't.
+        // The entry at `low` is effective by `at`, the one at `high` isn't.
         let (mut low, mut high) = (1, view.sequence.get());
         while high - low > 1 {
             let middle = low + (high - low) / 2;

@@ -12,7 +12,7 @@ use crate::service::{Found, Permitted, Reconciler};
 use crate::state::{self, BatchState};
 use crate::views::{is_completed, sequence_of};
 
-/// A batch that isn't ended.
+/// A batch that is neither resolved nor dismissed.
 struct OpenBatch {
     object: String,
     since: Timestamp,
@@ -99,8 +99,8 @@ impl<T: Publishes, S: Services> Reconciler<T, S> {
         found.gauges.batches_open = Some(open);
     }
 
-    /// The batches that are neither resolved nor dismissed: the bucket's objects, and the objects that
-    /// are gone and whose state says that they are open.
+    /// The batches that are neither resolved nor dismissed: of the bucket's objects, and of deleted objects
+    /// whose stored state is open.
     async fn open_batches(&self) -> Result<Vec<OpenBatch>, ServiceError> {
         let mut states: BTreeMap<String, Attributes> = BTreeMap::new();
         loop {

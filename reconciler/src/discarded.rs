@@ -20,14 +20,14 @@ pub struct DiscardedBatch {
     pub function: String,
     /// The event that the function got.
     pub payload: Value,
-    /// The highest sequence of each aggregate in the batch, as far as the records say.
+    /// The highest sequence of each aggregate in the batch, of the records whose sequence can be read.
     pub through: BTreeMap<String, Sequence>,
     /// Whether `through` covers every record that the function doesn't skip. Only the function itself can
     /// handle a record whose sequence can't be read.
     pub is_complete: bool,
 }
 
-/// What a record says.
+/// Which event a record contains.
 enum Position {
     /// Its aggregate, and the sequence that publishing or projecting the record reaches.
     Known(String, Sequence),
@@ -36,7 +36,7 @@ enum Position {
     Unreadable,
 }
 
-/// Why an object is no discarded batch.
+/// Why an object can't be read as a discarded batch.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidObject {
     /// It isn't JSON.
@@ -85,7 +85,7 @@ impl DiscardedBatch {
     }
 }
 
-/// The function's name in its ARN, with or without a version behind it.
+/// The function's name in its ARN, which may end with a version or an alias.
 #[must_use]
 pub fn function_name(arn: &str) -> Option<&str> {
     let mut parts = arn.split(':').skip_while(|part| *part != "function");

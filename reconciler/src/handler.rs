@@ -1,4 +1,4 @@
-//! Between Lambda's types and the reconciler's own.
+//! Converts between Lambda's types and the reconciler's.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub const LEASE_HELD: &str = "leaseHeld";
 /// event, only the member [`DISMISS`] is read.
 ///
 /// # Errors
-/// [`ServiceError`] if the run could not begin. The next scheduled one tries again.
+/// [`ServiceError`] if the run could not begin. Nothing was done; the next scheduled run starts as usual.
 pub async fn handle(
     reconciler: &Reconciler<impl Publishes, impl Services>,
     event: LambdaEvent<Value>,

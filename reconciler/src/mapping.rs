@@ -1,15 +1,15 @@
-//! The health of the mappings.
+//! Determines which event source mappings are unhealthy: missing, not enabled, or failing.
 
 use std::collections::BTreeSet;
 
 use crate::ports::{Mapping, Source};
 
-/// A mapping that doesn't deliver, and why.
+/// A mapping that doesn't deliver records, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unhealthy {
     /// The mapping.
     pub mapping: Mapping,
-    /// What is wrong.
+    /// Why it doesn't deliver.
     pub reason: String,
 }
 

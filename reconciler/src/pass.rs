@@ -1,4 +1,4 @@
-//! The slow pass over all aggregates: newest row against cursor, cursor against view.
+//! The slow pass over all aggregates: compares the newest row with the cursor, and the cursor with the view.
 //!
 //! A run examines a bounded number of aggregates and stores its position, so that the next run
 //! continues. What the pass finds and can't repair is stored, and examined again in every run until it is
@@ -36,8 +36,8 @@ pub(crate) struct Listed {
     pub(crate) stale: BTreeSet<String>,
 }
 
-/// An aggregate: view, cursor, and newest row, read in this order, so that what happens meanwhile never
-/// makes one look ahead of another.
+/// An aggregate's view, cursor and newest row. They are read in this order, so that a concurrent write never
+/// makes the view look ahead of the cursor, or the cursor ahead of the rows.
 struct Standing {
     view: Option<Attributes>,
     cursor: Result<Option<Cursor>, DecodeError>,
@@ -46,17 +46,17 @@ struct Standing {
     newest: Option<Timestamp>,
 }
 
-/// What the pass has to do for an aggregate.
+/// The result of examining an aggregate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
-    /// Nothing.
+    /// The pass has nothing to do for the aggregate.
     Fine,
-    /// Its pending events have to be published.
+    /// The aggregate's pending events have to be published.
     Lagging,
     /// The cursor is ahead of the events table.
     Ahead,
-    /// Its view lacks events that are published.
-    Behind,
+    /// The view lacks published events and isn't marked as stale.
+    ViewLagging,
 }
 
 impl Standing {
@@ -78,7 +78,7 @@ impl Standing {
         }
         let published = self.published_through();
         let Some(events) = self.events else {
-            // Publishing finds out what the row is.
+            // The newest row's version can't be read; publishing decides whether it blocks the aggregate.
             return if self.is_young(now) {
                 Verdict::Fine
             } else {
@@ -99,12 +99,12 @@ impl Standing {
             .as_ref()
             .is_some_and(|view| Stale::read(view).is_some());
         match sequence_of(self.view.as_ref()) {
-            Some(reached) if reached < published && !is_stale => Verdict::Behind,
+            Some(reached) if reached < published && !is_stale => Verdict::ViewLagging,
             _ => Verdict::Fine,
         }
     }
 
-    /// Whether the newest event may still be delivered. A time in the future is no reason to wait.
+    /// Whether the newest event may still be delivered. An event with a time in the future isn't waited for.
     fn is_young(&self, now: Timestamp) -> bool {
         self.newest.is_some_and(|newest| {
             let age = now.unix_millis() - newest.unix_millis();
@@ -319,7 +319,7 @@ impl<T: Publishes, S: Services> Reconciler<T, S> {
         })
     }
 
-    /// Publishes, projects and marks what the verdicts ask for.
+    /// Publishes pending events, projects missing ones, and blocks aggregates, according to the verdicts.
     async fn repair(
         &self,
         unfinished: &BTreeMap<String, Verdict>,
@@ -342,7 +342,7 @@ impl<T: Publishes, S: Services> Reconciler<T, S> {
             }
             let repaired = match verdict {
                 Verdict::Ahead => self.block_ahead(id).await,
-                Verdict::Behind | Verdict::Fine if permitted.project => {
+                Verdict::ViewLagging | Verdict::Fine if permitted.project => {
                     self.project_missing(id, budget).await
                 }
                 _ => Ok(()),
@@ -375,7 +375,7 @@ impl<T: Publishes, S: Services> Reconciler<T, S> {
 
     async fn project_missing(&self, id: &str, budget: Budget) -> Result<(), ServiceError> {
         let standing = self.standing(id).await?;
-        if standing.verdict(self.now()) != Verdict::Behind {
+        if standing.verdict(self.now()) != Verdict::ViewLagging {
             return Ok(());
         }
         let repaired = self.repair_view(id, standing.view.as_ref(), budget).await;
@@ -395,7 +395,7 @@ impl<T: Publishes, S: Services> Reconciler<T, S> {
         budget: Budget,
         found: &mut Found,
     ) {
-        let (mut lagging, mut behind, mut is_read) = (0, 0, true);
+        let (mut lagging, mut views_lagging, mut is_read) = (0, 0, true);
         let unfinished = self.rotated(unfinished.into_iter().collect());
         let count = unfinished.len();
         for (examined, (id, before)) in unfinished.into_iter().enumerate() {
@@ -434,12 +434,12 @@ impl<T: Publishes, S: Services> Reconciler<T, S> {
                 }
                 // The projector gets the events that were just published from the stream. The next run
                 // examines whether it did.
-                Verdict::Behind if before == Verdict::Lagging => {
+                Verdict::ViewLagging if before == Verdict::Lagging => {
                     found.repaired.published += 1;
                     Ok(())
                 }
-                Verdict::Behind => {
-                    behind += 1;
+                Verdict::ViewLagging => {
+                    views_lagging += 1;
                     found.findings.push(Finding::Behind {
                         id: id.clone(),
                         sequence: sequence_of(standing.view.as_ref()).map_or(0, number),
@@ -450,7 +450,7 @@ impl<T: Publishes, S: Services> Reconciler<T, S> {
                 // The block is found by its marker from now on.
                 Verdict::Ahead | Verdict::Fine => {
                     found.repaired.published += usize::from(before == Verdict::Lagging);
-                    found.repaired.views_repaired += usize::from(before == Verdict::Behind);
+                    found.repaired.views_repaired += usize::from(before == Verdict::ViewLagging);
                     self.delete_open(&id, open).await
                 }
             };
@@ -460,7 +460,7 @@ impl<T: Publishes, S: Services> Reconciler<T, S> {
         }
         if is_read {
             found.gauges.aggregates_lagging = Some(lagging);
-            found.gauges.views_stale = found.gauges.views_stale.map(|stale| stale + behind);
+            found.gauges.views_stale = found.gauges.views_stale.map(|stale| stale + views_lagging);
         } else {
             found.gauges.views_stale = None;
         }
@@ -490,7 +490,7 @@ impl<T: Publishes, S: Services> Reconciler<T, S> {
     }
 }
 
-/// How far the pass came in a segment in one run.
+/// The progress of the pass in a segment in one run.
 #[derive(Default)]
 struct Examined {
     aggregates: u64,

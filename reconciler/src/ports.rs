@@ -17,7 +17,7 @@ use strum::IntoStaticStr;
 /// How many parts the events table is enumerated in. Each part has a position of its own.
 pub const SEGMENTS: u32 = 4;
 
-/// The translator, whatever its services are. The reconciler publishes with its code alone.
+/// The translator, generic over its services. The reconciler publishes only with the translator's code.
 pub trait Publishes: Send + Sync {
     /// The domain, with its settings.
     type Domain: Domain;
@@ -98,7 +98,7 @@ pub enum Marker {
 /// One page of an index.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MarkedPage {
-    /// The aggregates, those marked first in front.
+    /// The aggregates, in the order of the times at which they were marked.
     pub ids: Vec<String>,
     /// The key from which the next page continues; `None` on the last page.
     pub after: Option<Attributes>,
@@ -264,10 +264,10 @@ pub struct StoredPage {
     pub more: bool,
 }
 
-/// The reconciler's own table: items by kind and name. The holder of the lease alone writes them.
+/// The reconciler's own table: items by kind and name. Only the owner of the lease writes them.
 pub trait Store: Send + Sync {
-    /// Takes the lease until `until`, unless another owner has it and it ends after `now`. Returns
-    /// whether the lease is this owner's.
+    /// Acquires the lease until `until`, unless another owner has it and it ends after `now`. Returns
+    /// whether this owner has the lease.
     ///
     /// # Errors
     /// [`ServiceError`]: this owner may have the lease. It expires.
@@ -278,7 +278,7 @@ pub trait Store: Send + Sync {
         until: Timestamp,
     ) -> impl Future<Output = Result<bool, ServiceError>> + Send;
 
-    /// Gives the lease back, if this owner has it.
+    /// Releases the lease if this owner has it.
     ///
     /// # Errors
     /// [`ServiceError`]: the lease may be unchanged. It expires.

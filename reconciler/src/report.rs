@@ -61,7 +61,7 @@ pub struct Gauges {
     pub oldest_unpublished_millis: Option<u64>,
 }
 
-/// Something that is not as it has to be.
+/// A problem that the run found and did not resolve.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(
     tag = "kind",
@@ -108,14 +108,14 @@ pub enum Finding {
         id: String,
         /// The last event that the view includes.
         sequence: u64,
-        /// The view is right again when it has reached this sequence.
+        /// The view is no longer stale when it has reached this sequence.
         until: u64,
         /// Why.
         reason: String,
         /// Since when.
         since: String,
     },
-    /// A view lacks events that were published, and isn't marked.
+    /// A view lacks events that were published, and isn't marked as stale.
     Behind {
         /// The aggregate.
         id: String,
@@ -170,7 +170,7 @@ pub struct NotRead {
     pub reason: String,
 }
 
-/// How far the slow pass is.
+/// The progress of the slow pass.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Pass {

@@ -1,4 +1,4 @@
-//! The steps of a run.
+//! The steps of a run: mappings, suspended aggregates, stale views, discarded batches, and the slow pass.
 
 use std::time::Duration;
 
@@ -58,8 +58,8 @@ pub(crate) struct Found {
     pub(crate) unpublished: Vec<Timestamp>,
 }
 
-/// What a run may do, as the mappings say: while a function is meant not to run, nothing is done in its
-/// place.
+/// What a run may do, according to the mappings: while a function's mapping isn't enabled, the reconciler
+/// doesn't do the function's work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Permitted {
     pub(crate) publish: bool,
@@ -94,15 +94,14 @@ impl Found {
     }
 }
 
-/// A part of what is left of a budget.
+/// A part of a budget's remaining time.
 pub(crate) fn share(budget: Budget, part: f64) -> Budget {
     Budget::lasting(budget.left().mul_f64(part))
 }
 
 impl<T: Publishes, S: Services> Reconciler<T, S> {
-    /// Runs once: examines, repairs, reports, and continues the slow pass, until all is done that a run
-    /// does or the budget is spent. `dismissed` are the keys of discarded batches that an operator
-    /// dismisses.
+    /// Runs once: examines, repairs, reports, and continues the slow pass, until everything is done or the
+    /// budget is spent. `dismissed` are the keys of discarded batches that an operator dismisses.
     ///
     /// A run that ends early loses nothing: each repair is safe to repeat, and what wasn't examined is
     /// named in the report.
@@ -171,7 +170,7 @@ impl<T: Publishes, S: Services> Reconciler<T, S> {
         Ok(is_known)
     }
 
-    /// The age of the oldest event that isn't published, where all sources of it were read.
+    /// The age of the oldest event that isn't published; `None` if a source of it could not be read.
     fn oldest_unpublished(&self, found: &Found) -> Option<u64> {
         let Gauges {
             aggregates_blocked: Some(_),

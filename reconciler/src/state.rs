@@ -10,12 +10,12 @@ pub const LEASE: &str = "lease";
 pub const REPORT: &str = "report";
 /// The kind of the items of discarded batches. Their name is the object's key.
 pub const BATCH: &str = "batch";
-/// The kind of the items of aggregates that the slow pass has found lagging or behind. Their name is the
-/// aggregate's id.
+/// The kind of the items of aggregates that the slow pass has found lagging, or whose view lacks published
+/// events. Their name is the aggregate's id.
 pub const OPEN: &str = "open";
-/// The kind of the items that belong to one run after the other.
+/// The kind of the items that each run reads and replaces.
 pub const PROGRESS: &str = "progress";
-/// The name of the item that there is one of in its kind.
+/// The name of an item that is the only one of its kind.
 pub const LAST: &str = "last";
 /// The name of the slow pass's item.
 pub const PASS: &str = "pass";
@@ -89,7 +89,7 @@ pub fn since(item: &Attributes) -> Option<Timestamp> {
 /// The position of the slow pass.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Position {
-    /// For each segment, how far it is.
+    /// The progress in each segment.
     pub segments: Vec<SegmentPosition>,
     /// When the current pass began.
     pub started_at: Option<Timestamp>,
@@ -103,20 +103,21 @@ pub struct Position {
     pub last_aggregates: Option<u64>,
 }
 
-/// How far the pass is in a segment.
+/// The progress of the pass in a segment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum SegmentPosition {
-    /// Nothing is examined.
+    /// No aggregate of the segment is examined yet.
     #[default]
     Beginning,
-    /// This aggregate was the last one.
+    /// This aggregate was examined last.
     After(String),
     /// The segment is examined to its end.
     Ended,
 }
 
 impl Position {
-    /// Reads the stored position. What can't be read begins again: a pass only reads and repairs.
+    /// Reads the stored position. If it can't be read, the pass begins again, which is safe: a pass only
+    /// reads and repairs.
     #[must_use]
     pub fn read(item: &Attributes, segments: u32) -> Self {
         let count = |name: &str| {

@@ -11,10 +11,10 @@ use crate::ports::{Marker, Publishes, Services};
 use crate::report::{Finding, cut, number, time};
 use crate::service::{Found, Permitted, Reconciler};
 
-/// How many aggregates are published together. More would have less memory each.
+/// How many aggregates are published concurrently. With more, each would have less memory.
 pub(crate) const TOGETHER: usize = 200;
-/// Of how many aggregates the time of the oldest unpublished event is read from its row. Of the others
-/// it is the time of the marker.
+/// For how many aggregates the time of the oldest unpublished event is read from its row. For the others,
+/// the marker's time is used.
 const MAX_OLDEST: usize = 50;
 
 impl<T: Publishes, S: Services> Reconciler<T, S> {
@@ -88,8 +88,8 @@ impl<T: Publishes, S: Services> Reconciler<T, S> {
         }
     }
 
-    /// The list, beginning at a random place: if a run has no time for all of it, another run has time for
-    /// the rest.
+    /// The list, rotated to a random start: if a run has no time for all of it, a later run handles the
+    /// rest.
     pub(crate) fn rotated<I>(&self, mut list: Vec<I>) -> Vec<I> {
         #[expect(
             clippy::cast_possible_truncation,
@@ -175,7 +175,7 @@ impl<T: Publishes, S: Services> Reconciler<T, S> {
         (blocked, parked)
     }
 
-    /// The time of the event after this one, where its row can be read.
+    /// The time of the event after this one; `None` if its row can't be read.
     pub(crate) async fn first_unpublished(
         &self,
         id: &str,

@@ -40,14 +40,14 @@ pub struct Contents {
     pub latency: Duration,
     /// The names of the methods whose calls fail.
     pub failing: Vec<&'static str>,
-    /// How many aggregates the pass has enumerated.
+    /// The aggregates that the pass has enumerated, in order.
     pub enumerated: Vec<String>,
     /// The most items of a page.
     pub page_items: usize,
 }
 
-/// The reconciler's services over the translator's and the projector's in memory. What an invocation of a
-/// function does is the caller's: `invoke` gets function and payload, and returns the response.
+/// The reconciler's services in memory, which use those of the translator and the projector. The test
+/// provides the functions: `invoke` gets a function's name and a payload, and returns the response.
 pub struct MemoryServices<'a, D, F> {
     /// Events, cursors and domain stream.
     pub translator: &'a TestServices<D>,

@@ -1,7 +1,7 @@
 //! Views: those that are stale, which the view table's index lists, and the events that a view lacks.
 //!
-//! A view is repaired by the projector itself: the reconciler invokes it with the missing events, in the
-//! form in which Kinesis delivers them.
+//! The projector repairs a view: the reconciler invokes it with the missing events, in the form in which
+//! Kinesis delivers them.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! The rules of a run, against services in memory.
+//! The rules of a run, with services in memory.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -486,7 +486,7 @@ fn a_stale_view_gets_the_events_before_an_undecodable_row() {
     });
 }
 
-/// Such a row was never published, so the events after it are what they were.
+/// Such a row was never published, so the events after it do not change.
 #[test]
 fn a_stale_view_gets_the_events_after_a_row_that_is_no_event() {
     in_virtual_time(async {
@@ -612,7 +612,7 @@ fn a_run_that_is_killed_while_it_repairs_has_advanced_the_pass() {
         fixture.services.world().put_time = Duration::from_mins(5);
         fixture.contents().latency = Duration::from_secs(1);
         let killed = tokio::time::timeout(Duration::from_secs(70), fixture.run_as("killed", &[]));
-        assert!(killed.await.is_err(), "the run ended by itself");
+        assert!(killed.await.is_err(), "the run ended before it was killed");
         let contents = fixture.contents();
         let key = (state::PROGRESS.to_owned(), state::PASS.to_owned());
         let position = Position::read(&contents.items[&key], SEGMENTS);
@@ -862,7 +862,7 @@ fn a_parked_aggregate_completes_although_it_receives_commands_and_three_runs_are
                 let request = format!("killed-{run}");
                 let killed = fixture.run_as(&request, &[]);
                 let killed = tokio::time::timeout(Duration::from_secs(50), killed).await;
-                assert!(killed.is_err(), "run {run} ended by itself");
+                assert!(killed.is_err(), "run {run} ended before it was killed");
                 assert!(fixture.services.cursor("long").published_through > before);
                 assert!(
                     through(&fixture) > Some(newest),

@@ -1,8 +1,7 @@
-//! Time and randomness, the two things that a function takes from its surroundings and that are no
-//! service, and the place where it leaves its measurements. A simulation puts seeded ones in their
-//! place, and a test takes what is measured.
+//! The clock and the source of randomness as a trait, and the recording of metrics. A simulation
+//! replaces the clock and the randomness with deterministic ones, and a test reads the recorded values.
 //!
-//! Waiting is not part of it: code waits with `tokio::time`, which a test can pause.
+//! Waiting is not part of the trait: code waits with `tokio::time`, which a test can pause.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,19 +9,19 @@ use millrace_core::Timestamp;
 
 use crate::metrics::{self, Metric};
 
-/// Where time and randomness come from.
+/// The source of time and randomness, and the receiver of measurements.
 pub trait Ambient: Send + Sync {
-    /// The time now.
+    /// The current time.
     fn now(&self) -> Timestamp;
 
-    /// An id that no other call has given or will give.
+    /// An id that no other call returns.
     fn unique_id(&self) -> String;
 
-    /// A number from 0 up to but not including 1, evenly spread.
+    /// A uniformly distributed number from 0 (included) to 1 (excluded).
     fn fraction(&self) -> f64;
 
-    /// Takes what an invocation has measured; a value that isn't there is left out. It becomes a
-    /// line of metrics, if telemetry was started.
+    /// Records an invocation's measurements; a value of `None` is left out. If telemetry was started,
+    /// they are written as a log line of metrics.
     fn measure(&self, request_id: &str, values: &[(Metric, Option<u64>)]) {
         metrics::record(request_id, self.now().unix_millis(), values);
     }
@@ -46,7 +45,7 @@ impl<T: Ambient> Ambient for &T {
     }
 }
 
-/// The machine's own clock and randomness.
+/// The operating system's clock and randomness.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct System;
 
@@ -54,11 +53,11 @@ impl Ambient for System {
     fn now(&self) -> Timestamp {
         let since_epoch = SystemTime::now()
             .duration_since(UNIX_EPOCH)
-            .expect("the clock stands after 1970");
+            .expect("the clock shows a time after 1970");
         i64::try_from(since_epoch.as_millis())
             .ok()
             .and_then(Timestamp::from_unix_millis)
-            .expect("the clock stands before the year 10000")
+            .expect("the clock shows a time before the year 10000")
     }
 
     fn unique_id(&self) -> String {

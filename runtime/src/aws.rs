@@ -9,17 +9,17 @@ use aws_config::{BehaviorVersion, SdkConfig};
 /// How long a function waits for a service. A response usually takes milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// Connecting.
+    /// The time limit of connecting.
     pub connect: Duration,
-    /// One attempt of one call. An attempt that takes longer counts as lost.
+    /// The time limit of one attempt of a call. An attempt that takes longer has failed.
     pub attempt: Duration,
-    /// A call with all its retries.
+    /// The time limit of a call with all its retries.
     pub call: Duration,
 }
 
 impl Timeouts {
     /// For functions that a client waits for: two calls that fail fit into the function's own timeout of
-    /// 15 seconds, so that the client gets an answer that says what is known.
+    /// 15 seconds, so that the client gets a response that says what is known.
     pub const INTERACTIVE: Self = Self {
         connect: Duration::from_secs(2),
         attempt: Duration::from_secs(3),

@@ -1,4 +1,4 @@
-//! What a batch put came to, record by record: Kinesis' `PutRecords` and Firehose's `PutRecordBatch`.
+//! The outcome of each record of a batch put: Kinesis' `PutRecords` and Firehose's `PutRecordBatch`.
 //!
 //! The response's status is 200 although records were rejected. It has an entry for each record, in order,
 //! and a record is stored only if its entry says so
@@ -9,11 +9,11 @@
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{code}")]
 pub struct Rejected {
-    /// The service's own error code.
+    /// The service's error code.
     pub code: String,
 }
 
-/// What came of one record. Only `Ok` says that it is stored.
+/// The outcome of one record. Only with `Ok` is the record stored.
 pub type RecordOutcome = Result<(), Rejected>;
 
 /// Reads a response's entry. The id is Kinesis' sequence number, or Firehose's record id.

@@ -1,4 +1,4 @@
-//! The time that an invocation has left.
+//! The time budget of an invocation.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use crate::ambient::Ambient;
 
-/// Until when a function may work. Lambda kills an invocation at its deadline without a word, so
-/// the budget ends earlier, by the time that the answer and its last writes take.
+/// The time until which a function may work. Lambda ends an invocation at its deadline without a notice.
+/// So the budget ends earlier, by the time that the response and the last writes take.
 #[derive(Debug, Clone, Copy)]
 pub struct Budget {
     until: Instant,
@@ -31,7 +31,7 @@ impl Budget {
         }
     }
 
-    /// This budget and a while longer: what was reserved for the last writes.
+    /// The budget with this much more time, which was reserved for the last writes.
     #[must_use]
     pub fn extended(self, by: Duration) -> Self {
         Self {
@@ -39,13 +39,13 @@ impl Budget {
         }
     }
 
-    /// What is left; zero once it is spent.
+    /// The remaining time; zero after the end of the budget.
     #[must_use]
     pub fn left(&self) -> Duration {
         self.until.saturating_duration_since(Instant::now())
     }
 
-    /// Whether a wait of this length still fits in.
+    /// Whether a wait of this length fits into the remaining time.
     #[must_use]
     pub fn allows(&self, wait: Duration) -> bool {
         wait < self.left()

@@ -1,4 +1,4 @@
-//! Between the domain's plain attributes and the SDK's.
+//! Converts between core's plain attributes and the SDK's, and reads rows of the events table.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -66,8 +66,7 @@ pub async fn stored_row(
 /// An item as the SDK takes it.
 ///
 /// # Panics
-/// On [`Attribute::Other`], which stands for a value that was read and not understood; the domain
-/// never writes one.
+/// On [`Attribute::Other`], a value of a type that isn't kept on reading. The functions never write one.
 #[must_use]
 pub fn to_item(attributes: Attributes) -> HashMap<String, AttributeValue> {
     attributes

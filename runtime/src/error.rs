@@ -13,7 +13,7 @@ pub struct ServiceError {
 }
 
 impl ServiceError {
-    /// What was asked for, such as "Query on the events table", and the SDK's own error.
+    /// The error of an action, such as "Query on the events table", with the SDK's error as its source.
     pub fn new(action: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self {
             action,

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::ambient::Ambient;
 
-/// The header that carries the correlation id, in and out.
+/// The header of the correlation id, in requests and responses.
 pub const CORRELATION_ID: &str = "x-correlation-id";
 const JSON: &str = "application/json";
 /// RFC 9457, section 3.
@@ -90,7 +90,7 @@ impl fmt::Display for Caller {
     }
 }
 
-/// An answer.
+/// An HTTP response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
     /// The status code.
@@ -101,7 +101,7 @@ pub struct Response {
     pub body: String,
 }
 
-/// An error as RFC 9457 writes it.
+/// A problem of RFC 9457: an error's status, type, title and detail.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Problem {
     status: u16,
@@ -115,7 +115,7 @@ impl Request {
     /// Reads API Gateway's event.
     ///
     /// # Errors
-    /// A [`Problem`] of status 400 when the body claims to be base64 and isn't, or when one form of the
+    /// A [`Problem`] of status 400 if the body claims to be base64 and isn't, or if one form of the
     /// path shows an id that no path can name.
     pub fn read(event: ApiGatewayV2httpRequest, parse: ParsePath) -> Result<Self, Problem> {
         let body = event.body.unwrap_or_default();
@@ -127,7 +127,7 @@ impl Request {
             body.into_bytes()
         };
         // API Gateway joins a repeated parameter's values with commas, and the event's type splits
-        // them again. To take one of them would be to guess which the client meant.
+        // them again. They are joined again, because choosing one would be a guess.
         let mut query: BTreeMap<String, String> = BTreeMap::new();
         for (name, value) in event.query_string_parameters.iter() {
             query
@@ -200,11 +200,11 @@ impl Request {
     /// The request's correlation id, or a new one where it brings none.
     ///
     /// # Errors
-    /// A [`Problem`] of status 400 when the header can't be an id.
+    /// A [`Problem`] of status 400 if the header can't be an id.
     pub fn correlation_id(&self, ambient: &impl Ambient) -> Result<String, Problem> {
         match self.header(CORRELATION_ID) {
             None => Ok(ambient.unique_id()),
-            // The answer's header echoes it, and a header's value is ASCII.
+            // The response's header repeats it, and a header's value is ASCII.
             Some(id) if is_printable(id) && id.is_ascii() => Ok(id.to_owned()),
             Some(_) => Err(Problem::malformed(
                 "X-Correlation-Id is not 1 to 256 printable ASCII characters",
@@ -222,17 +222,17 @@ fn hides_a_separator(path: &str, other: &str, parse: ParsePath) -> bool {
 }
 
 impl Response {
-    /// A JSON answer.
+    /// A JSON response.
     ///
     /// # Panics
-    /// Never for the values that handlers answer with, which always serialise.
+    /// If `body` can't be serialised. Those of the handlers always can.
     #[must_use]
     pub fn json(status: u16, body: &impl Serialize) -> Self {
         let body = serde_json::to_string(body).expect("answers always serialise");
         Self::stored(status, body)
     }
 
-    /// An answer that was given and kept before: JSON, or a problem if its status is one's.
+    /// A response that was stored earlier: JSON, or a problem if its status is an error's.
     #[must_use]
     pub fn stored(status: u16, body: String) -> Self {
         let content_type = if status < 400 { JSON } else { PROBLEM_JSON };
@@ -243,14 +243,14 @@ impl Response {
         }
     }
 
-    /// The answer with one more header.
+    /// The response with one more header.
     #[must_use]
     pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
 
-    /// API Gateway's form of it.
+    /// The response as API Gateway expects it (payload 2.0).
     #[must_use]
     pub fn into_event(self) -> ApiGatewayV2httpResponse {
         let headers: HeaderMap = self
@@ -289,8 +289,8 @@ impl Problem {
         Self::new(400, "malformed-request", detail)
     }
 
-    /// 503: a service that the function needs doesn't answer as it should; the client may try again
-    /// after so many seconds.
+    /// 503: a call to a service that the function needs has failed. The client may retry after so many
+    /// seconds.
     pub fn unavailable(detail: impl Into<String>, retry_after_seconds: u32) -> Self {
         Self::new(503, "unavailable", detail)
             .with_header("retry-after", retry_after_seconds.to_string())
@@ -322,7 +322,7 @@ impl Problem {
         self.code
     }
 
-    /// The answer that tells it.
+    /// The response whose body is the problem.
     #[must_use]
     pub fn into_response(self) -> Response {
         let mut title = self.code.replace('-', " ");

@@ -13,9 +13,9 @@ pub struct KinesisRecord {
     /// Lambda's id of the record, which is unique within the stream: the shard's id and the sequence
     /// number, or the sequence number alone where the record has no such id.
     pub stream_id: String,
-    /// The aggregate's id, if one of our functions put the record.
+    /// The aggregate's id, if a Millrace program put the record.
     pub partition_key: String,
-    /// When the record arrived on the stream; `None` if that is no time that a [`Timestamp`] holds.
+    /// When the record arrived on the stream; `None` if a [`Timestamp`] can't represent it.
     pub arrival: Option<Timestamp>,
     /// The event, or any other bytes that a producer put.
     pub data: Vec<u8>,
@@ -50,8 +50,8 @@ pub fn from_batch(records: &[KinesisEventRecord]) -> Vec<KinesisRecord> {
 ///
 /// The response contains at most that one record. Lambda delivers it and every later record again
 /// ([partial batch responses](https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-batchfailurereporting.html)).
-/// If the record has no sequence number, the response contains an empty one, which stands for the
-/// whole batch.
+/// If the record has no sequence number, the response contains an empty one, which reports the whole
+/// batch as failed.
 ///
 /// # Panics
 /// If `resume_at` is not a position in the batch.

@@ -1,10 +1,10 @@
-//! What every Millrace function needs and no domain decides: time and randomness behind one seam,
-//! the invocation's time budget, backoff, configuration, logs, metrics, AWS clients, the HTTP that the
-//! writer and the reader share, the Kinesis batches that the consumers share,
-//! and the outcome of the batch puts of the translator and the archiver.
+//! What the Millrace functions share, independent of the domain: a trait for time and randomness, the
+//! invocation's time budget, backoff, configuration, logs, metrics, AWS clients, the HTTP types of the
+//! writer and the reader, the Kinesis batches of the consumers, and the outcome of the batch puts of the
+//! translator and the archiver.
 //!
-//! Left out on purpose: anything about events. Ordering, publishing and projecting are in the
-//! functions, and what an aggregate is, in the domain.
+//! It contains nothing about events. Ordering, publishing and projecting are in the functions' crates,
+//! and an aggregate's rules are in the domain.
 
 pub mod ambient;
 pub mod aws;

@@ -1,6 +1,6 @@
-//! What is measured, in CloudWatch's embedded metric format: a log line that CloudWatch makes metrics
-//! of ([specification](https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html)).
-//! A batch costs one line and no call.
+//! Metrics in CloudWatch's embedded metric format: CloudWatch extracts them from a log line
+//! ([specification](https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html)).
+//! An invocation writes one log line and makes no call.
 //!
 //! Every metric is listed here, and has its paragraph in `docs/runbook.md`.
 
@@ -11,20 +11,20 @@ use strum::{IntoStaticStr, VariantArray};
 
 /// The namespace of all metrics.
 pub const NAMESPACE: &str = "Millrace";
-/// The one dimension: Lambda's own name of the function, which tells stacks apart too.
+/// The only dimension: the function's name in Lambda, which is unique to the stack too.
 pub const DIMENSION: &str = "FunctionName";
 
-/// Who measures; set when telemetry starts, so that tests are quiet.
+/// The function's name. It is set when telemetry starts, so that tests write no metrics.
 static FUNCTION: OnceLock<String> = OnceLock::new();
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 pub enum Metric {
-    /// Translator: events that stream records told of.
+    /// Translator: events that stream records announced.
     EventsTranslated,
     /// Translator: events that Kinesis has acknowledged.
     EventsPublished,
-    /// Translator: events that were published before, and told of again.
+    /// Translator: events that were announced again after they had been published.
     EventsRepeated,
     /// Translator: events that were missing between others and came from the events table.
     EventsRepaired,
@@ -47,7 +47,7 @@ pub enum Metric {
     ViewsStale,
     /// Projector: from the oldest applied event's commit to its view, in milliseconds.
     ViewLag,
-    /// Writer: races for a row that a command has lost.
+    /// Writer: version conflicts of a command.
     RacesLost,
     /// Archiver: stream records that were delivered.
     RecordsArchived,
@@ -65,7 +65,7 @@ impl Metric {
     /// All of them.
     pub const ALL: &[Self] = Self::VARIANTS;
 
-    /// Its name in CloudWatch, which is the variant's.
+    /// The metric's name in CloudWatch: the variant's name.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.into()
@@ -79,15 +79,15 @@ impl Metric {
     }
 }
 
-/// A number of things as a metric's value; `None` above `u64::MAX`.
+/// A count as a metric's value; `None` above `u64::MAX`.
 #[must_use]
 pub fn count(number: usize) -> Option<u64> {
     u64::try_from(number).ok()
 }
 
-/// From now on, metrics are this function's.
+/// Starts the recording of metrics, with this function's name as the dimension.
 pub(crate) fn start(function: String) {
-    // Only the first call counts; there is one function to a process.
+    // Only the first call has an effect; a process runs one function.
     FUNCTION.get_or_init(|| function);
 }
 

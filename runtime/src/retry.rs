@@ -42,8 +42,8 @@ pub async fn retry<T, F: Future<Output = Result<T, ServiceError>>>(
     }
 }
 
-/// Limits how many operations are in flight at the same time. One that waits for its retry occupies no
-/// place, so failing operations don't delay the others.
+/// Limits how many operations are in flight at the same time. One that waits for its retry isn't
+/// counted, so failing operations don't delay the others.
 #[derive(Debug)]
 pub struct ConcurrentCalls(Semaphore);
 

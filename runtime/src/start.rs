@@ -11,7 +11,7 @@ pub enum StartError {
     /// An environment variable is not set.
     #[error(transparent)]
     Configuration(#[from] Missing),
-    /// A setting differs from the one that the events table was begun with.
+    /// A setting differs from the one that is stored in the events table.
     #[error(transparent)]
     Settings(#[from] SettingChanged),
     /// The stored settings could not be read or written.

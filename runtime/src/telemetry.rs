@@ -1,6 +1,6 @@
 //! Logs: one JSON object a line on standard output, where Lambda picks them up.
 //!
-//! A log line carries ids, counts and reasons. It never carries a payload, an amount or a secret.
+//! A log line contains ids, counts and reasons. It never contains a payload, an amount or a secret.
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;

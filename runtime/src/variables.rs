@@ -11,7 +11,7 @@ pub fn lookup(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// A variable that has to be there.
+/// The value of a required variable.
 ///
 /// # Errors
 /// [`Missing`], which names it.

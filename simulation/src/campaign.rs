@@ -1,5 +1,5 @@
-//! Many seeds: run side by side, added up, and a failing one shrunk to the shortest prefix of its
-//! history that still fails.
+//! Runs many seeds concurrently, adds up their figures, and shrinks a failing one to the shortest prefix
+//! of its history that still fails.
 
 use std::fmt;
 use std::sync::Mutex;
@@ -12,7 +12,7 @@ use super::{Options, Outcome, Simulation};
 /// How many of the last lines of a failing seed's history are shown.
 const SHOWN: usize = 60;
 
-/// What a campaign came to.
+/// The figures of a campaign.
 #[derive(Debug, Default)]
 pub struct Figures {
     /// How many seeds were run.
@@ -30,9 +30,9 @@ pub struct Failure {
     pub seed: u64,
     /// How many actions and faults the whole history had.
     pub whole: (usize, u64),
-    /// How many of the first of them show a failure still.
+    /// How many of the first of them are needed for a failure.
     pub shortest: (usize, u64),
-    /// What doesn't hold there.
+    /// The property that the shortest history violates.
     pub violation: Violation,
     /// The shortest history.
     pub trace: Vec<String>,
@@ -73,7 +73,7 @@ impl fmt::Display for Failure {
         for line in self.trace.iter().rev().take(SHOWN).rev() {
             writeln!(f, "  {line}")?;
         }
-        // Cargo says which package's test runs.
+        // Cargo sets the name of the package whose test runs.
         let package = std::env::var("CARGO_PKG_NAME");
         let package = package.map_or_else(|_| String::new(), |name| format!(" -p {name}"));
         writeln!(
@@ -109,13 +109,13 @@ pub fn run(
                     }
                     let outcome = simulation.run(seed, options);
                     if outcome.violation.is_none() {
-                        let mut figures = figures.lock().expect("nobody panics");
+                        let mut figures = figures.lock().expect("unpoisoned");
                         figures.add(outcome);
                         progress(figures.seeds);
                         continue;
                     }
                     is_over.store(true, Ordering::Relaxed);
-                    let mut failed = failed.lock().expect("nobody panics");
+                    let mut failed = failed.lock().expect("unpoisoned");
                     if failed.as_ref().is_none_or(|(other, _)| seed < *other) {
                         *failed = Some((seed, outcome));
                     }
@@ -123,13 +123,14 @@ pub fn run(
             });
         }
     });
-    match failed.into_inner().expect("nobody panics") {
-        None => Ok(figures.into_inner().expect("nobody panics")),
+    match failed.into_inner().expect("unpoisoned") {
+        None => Ok(figures.into_inner().expect("unpoisoned")),
         Some((seed, outcome)) => Err((seed, Box::new(outcome))),
     }
 }
 
-/// Runs a seed that has failed with ever fewer actions, and then with ever fewer faults.
+/// Shrinks a seed that has failed: searches for the fewest actions, and then for the fewest faults, with
+/// which it still fails.
 #[must_use]
 pub fn shrink(simulation: &Simulation, seed: u64, outcome: Outcome, options: Options) -> Failure {
     let injected = |outcome: &Outcome| outcome.faults.values().sum::<u64>();

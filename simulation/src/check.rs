@@ -1,5 +1,5 @@
-//! The properties that must always hold, over the quiescent world. Two of them are also checked at the
-//! moment at which they could be broken: the cursor's when one is saved, the view's when one is.
+//! Checks the properties on the quiescent world. Two of them are also checked whenever they could be
+//! violated: the cursor's when a cursor is saved, and the view's when a view is saved.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use super::reconciler::is_batch_open;
 use super::scenario::members;
 use super::world::{Answer, Change, Event, Sent, World};
 
-/// How long after the faults have ended a batch that they hit may still be given up on.
+/// How long after the end of the faults a batch that they affected may still be discarded, in milliseconds.
 const AFTERMATH: u64 = 120_000;
 
-/// What a view's item may hold besides the fold of its events.
+/// The attributes of a view's item that are not part of the fold of its events.
 const BESIDES_THE_FOLD: [&str; 5] = [
     "StaleIn",
     "StaleSequence",
@@ -32,13 +32,14 @@ const BESIDES_THE_FOLD: [&str; 5] = [
     "Revision",
 ];
 
-/// When the world is looked at.
+/// The point of the run at which the world is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Quiescence {
-    /// The faults are over. What was damaged and fixed may wait for news of its aggregate.
+    /// The faults are over. An aggregate that was damaged and fixed may still be incomplete, until a further
+    /// event of it is announced.
     AfterFaults,
-    /// Every aggregate that can be continued has had news.
-    AfterNews,
+    /// Every aggregate that can be continued has a further event.
+    AfterFurtherEvents,
     /// Operators have repaired what can be repaired by a command.
     Repaired,
 }
@@ -46,7 +47,7 @@ pub(crate) enum Quiescence {
 /// Checks everything; notes the first violation.
 pub(crate) fn check(world: &mut World, quiescence: Quiescence) {
     let published = stream_is_history(world);
-    nothing_given_up(world);
+    no_batch_is_discarded(world);
     lake_holds_the_stream(world);
     commands_are_kept(world);
     for id in world.events.ids() {
@@ -58,7 +59,7 @@ pub(crate) fn check(world: &mut World, quiescence: Quiescence) {
         if let Some((sequence, what)) = broken {
             world.violated("W", format!("{id}: {what} at {sequence}"));
         }
-        if let Err((property, what)) = is_through_or_reported(
+        if let Err((property, what)) = is_completed_or_reported(
             world,
             &id,
             &aggregate,
@@ -78,7 +79,7 @@ pub(crate) fn check(world: &mut World, quiescence: Quiescence) {
     }
 }
 
-/// A snapshot says what the events before it come to.
+/// Property W: a snapshot is the fold of the events before it.
 fn snapshots_are_folds(world: &mut World, id: &str, aggregate: &Aggregate) {
     let wrong = world.events.of(id).find_map(|(halves, row)| {
         let version = halves / 2;
@@ -93,7 +94,7 @@ fn snapshots_are_folds(world: &mut World, id: &str, aggregate: &Aggregate) {
 }
 
 /// Property 4, when the translator has handled notifications: each event that they announce is published,
-/// or the cursor says that it isn't. The notifications don't come again.
+/// or the cursor says that it isn't. The notifications aren't delivered again.
 pub(crate) fn notifications_are_kept(world: &mut World, records: &[Stored<Change>]) {
     let mut announced: BTreeMap<&str, u64> = BTreeMap::new();
     for Stored { record, .. } in records {
@@ -123,13 +124,13 @@ pub(crate) fn notifications_are_kept(world: &mut World, records: &[Stored<Change
     }
 }
 
-/// Property 1: each aggregate's events come first in order, and always in the same bytes. Returns
-/// the last one of each.
+/// Property 1: the first occurrences of each aggregate's events are in order, and duplicates are
+/// byte-identical. Returns the last sequence of each aggregate.
 fn stream_is_history(world: &mut World) -> BTreeMap<String, u64> {
     let mut aggregates: BTreeMap<String, (Arc<Aggregate>, u64)> = BTreeMap::new();
     let mut wrong = None;
     for stored in world.domain_stream.in_order() {
-        if stored.record.is_strange {
+        if stored.record.is_from_other_producer {
             continue;
         }
         let id = &stored.record.partition_key;
@@ -162,21 +163,21 @@ fn stream_is_history(world: &mut World) -> BTreeMap<String, u64> {
         .collect()
 }
 
-/// Property 5: once the faults are over, no batch is given up on.
-fn nothing_given_up(world: &mut World) {
+/// Property 5: once the faults are over, no batch is discarded.
+fn no_batch_is_discarded(world: &mut World) {
     let end = world.plan.until + AFTERMATH;
     let late = world.discarded.iter().find(|it| it.at > end).cloned();
     if let Some(discarded) = late {
         let what = format!(
-            "{}: given up on by the {}",
+            "{}: discarded by the {}",
             discarded.aggregate, discarded.function
         );
         world.violated("5", what);
     }
 }
 
-/// Property 3, for a view as it is stored: every column is what the events come to, and there is no
-/// other, but for what marks it as stale or tells its writes apart.
+/// Property 3, for a stored view: every column has the value that is expected from the events, and there is
+/// no other column except the stale attributes and the revision.
 pub(crate) fn view_is_fold(world: &mut World, id: &str) {
     let Some(item) = world.views.get(id) else {
         return;
@@ -236,8 +237,9 @@ fn history_is_complete(world: &mut World, id: &str, aggregate: &Aggregate) {
     }
 }
 
-/// Properties 4 and 5 for one aggregate: everything everywhere, or reported.
-fn is_through_or_reported(
+/// Properties 4 and 5 for one aggregate: every event is published, projected and archived, or its absence
+/// is reported.
+fn is_completed_or_reported(
     world: &World,
     id: &str,
     aggregate: &Aggregate,
@@ -247,15 +249,16 @@ fn is_through_or_reported(
     let committed = u64::try_from(aggregate.events.len()).expect("few");
     let cursor = world.cursors.get(id).cloned().unwrap_or_default();
     let is_blocked = cursor.blocked().is_some_and(|it| !it.reason.is_empty());
-    // A record in the failure destination is reported there, until news of its aggregate comes; an
-    // aggregate in trouble gets none.
-    let has_no_news = quiescence == Quiescence::AfterFaults || aggregate.is_in_trouble;
-    let is_set_aside = (has_no_news || world.is_news_missed(TranslatorFunction::NAME, id))
+    // A record in the failure destination counts as reported there until a further event of its aggregate is
+    // announced. An aggregate with an undecodable or missing row gets no further event.
+    let has_no_further_event = quiescence == Quiescence::AfterFaults || aggregate.is_in_trouble;
+    let is_set_aside = (has_no_further_event
+        || world.is_further_event_missed(TranslatorFunction::NAME, id))
         && world.is_discarded(TranslatorFunction::NAME, id);
-    if is_excused(world, id, has_no_news) {
+    if is_excused(world, id, has_no_further_event) {
         return Ok(());
     }
-    // Somebody reset its cursor, and the command ended before it had published everything again.
+    // An operator's command reset the cursor, and ended before it had published everything again.
     let is_reset =
         cursor.blocked().is_some_and(Block::is_reset) && world.ever_damaged_cursors.contains(id);
     let may_be_blocked = aggregate.is_in_trouble
@@ -269,12 +272,12 @@ fn is_through_or_reported(
     if published < committed && !is_blocked && !is_set_aside {
         return Err(("4", format!("{published} of {committed} events published")));
     }
-    // Where it is blocked, an event may be on the stream that was never acknowledged.
-    let is_behind = cursor.published_through.get() < published;
-    if is_behind && !is_blocked && !is_set_aside {
+    // If the aggregate is blocked, the stream may contain an event that was never acknowledged.
+    let is_lagging = cursor.published_through.get() < published;
+    if is_lagging && !is_blocked && !is_set_aside {
         return Err(("4", format!("published through {published}: {cursor:?}")));
     }
-    projected(world, id, published, has_no_news)
+    projected(world, id, published, has_no_further_event)
 }
 
 /// The same for its view.
@@ -282,15 +285,16 @@ fn projected(
     world: &World,
     id: &str,
     published: u64,
-    has_no_news: bool,
+    has_no_further_event: bool,
 ) -> Result<(), (&'static str, String)> {
     let item = world.views.get(id);
     let shown = item.and_then(|item| item[view::SEQUENCE].as_integer());
     let shown = u64::try_from(shown.unwrap_or(0)).expect("never negative");
     let stale = item.and_then(Stale::read);
     let is_discarded = world.is_discarded(ProjectorFunction::NAME, id);
-    let has_no_news = has_no_news || world.is_news_missed(ProjectorFunction::NAME, id);
-    if shown < published && stale.is_none() && !(has_no_news && is_discarded) {
+    let has_no_further_event =
+        has_no_further_event || world.is_further_event_missed(ProjectorFunction::NAME, id);
+    if shown < published && stale.is_none() && !(has_no_further_event && is_discarded) {
         return Err(("4", format!("{shown} of {published} events in the view")));
     }
     if let Some(stale) = stale
@@ -302,8 +306,8 @@ fn projected(
     Ok(())
 }
 
-/// Property 4 for the lake: a line for each record of the stream, and each line a whole one that says
-/// what its record says: an event as it is, anything else in an `UnreadableRecord`.
+/// Property 4 for the lake: it has a record for each record of the stream, which contains
+/// the same: an event unchanged, anything else in an `UnreadableRecord`.
 fn lake_holds_the_stream(world: &mut World) {
     let mut lines: BTreeSet<&[u8]> = BTreeSet::new();
     let mut unreadable: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
@@ -325,7 +329,7 @@ fn lake_holds_the_stream(world: &mut World) {
     let mut events: BTreeSet<&[u8]> = BTreeSet::new();
     for stored in world.domain_stream.in_order() {
         let event = &stored.record;
-        let is_noise = event.is_strange && sequence_in(&event.data).is_none();
+        let is_noise = event.is_from_other_producer && sequence_in(&event.data).is_none();
         let is_there = if is_noise {
             let id = format!("shardId-000000000000:{}", stored.number);
             let columns = unreadable.remove(&id);
@@ -334,7 +338,8 @@ fn lake_holds_the_stream(world: &mut World) {
             events.insert(&event.data);
             lines.contains(&event.data[..])
         };
-        let is_gone = event.is_strange && world.republished_to_lake.contains(&event.partition_key);
+        let is_gone = event.is_from_other_producer
+            && world.republished_to_lake.contains(&event.partition_key);
         if !is_there
             && !is_gone
             && !is_batch_open(world, ArchiverFunction::NAME, &event.partition_key)
@@ -379,8 +384,8 @@ fn is_kept_as_unreadable(columns: &BTreeMap<String, String>, event: &Event) -> b
             .all(|(name, value)| columns.get(*name).is_some_and(|it| it == value))
 }
 
-/// The writer's promises: an accepted command has the events that it leads to, once, which the answer
-/// shows; a refused one has none; a key appends once, and all its copies are answered alike.
+/// Property W, the writer's promises: an accepted command has exactly its events, which the response shows; a
+/// refused one has none; commands with one key append once and get equal responses.
 fn commands_are_kept(world: &mut World) {
     let mut rows: BTreeMap<String, Vec<&Attributes>> = BTreeMap::new();
     for row in world.events.all() {

@@ -1,5 +1,5 @@
-//! The clients: they take the workload's actions one after another, side by side, and send what is a
-//! command to the writer as API Gateway would.
+//! The clients: they execute the workload's actions concurrently, in order of their start, and send commands
+//! to the writer as API Gateway would.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,14 +26,14 @@ use super::world::{Answer, Sent, World};
 
 /// What the CDK app gives the writer.
 const TIME: Duration = Duration::from_secs(15);
-/// How often a command with a key is sent again when nobody knows what became of it.
+/// How often a command with a key is sent again while its outcome is unknown.
 const REPEATS: usize = 6;
-/// How many commands with a key are sent again long after.
+/// How many commands with a key are sent again at the end of the run.
 const REPEATED: usize = 10;
 /// How long a key is honoured at least, in milliseconds, however far two clocks are apart.
 const KEY_HONOURED: u64 = 12 * 60 * 60 * 1_000;
 
-/// A command on its way to the writer.
+/// A request with a command, as it is sent to the writer.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Request {
     pub(crate) path: String,
@@ -66,7 +66,7 @@ impl Request {
     }
 }
 
-/// Works the actions off with so many clients; returns when all are done.
+/// Executes the actions with so many concurrent clients; returns when all are done.
 pub(crate) async fn work(sim: &Arc<Sim>, actions: Vec<Action>, clients: usize) {
     let actions = Arc::new(std::sync::Mutex::new(
         actions
@@ -79,7 +79,7 @@ pub(crate) async fn work(sim: &Arc<Sim>, actions: Vec<Action>, clients: usize) {
         let (sim, actions) = (Arc::clone(sim), Arc::clone(&actions));
         async move {
             loop {
-                let next = actions.lock().expect("nobody panics").next();
+                let next = actions.lock().expect("unpoisoned").next();
                 let Some((number, action)) = next else { return };
                 act(&sim, number, action).await;
                 sim.pause(0, 300).await;
@@ -143,12 +143,12 @@ async fn act(sim: &Arc<Sim>, number: usize, action: Action) {
         Action::Poison {
             aggregate,
             damage,
-            behind,
+            behind: further_rows,
         } => {
             let id = id_of(sim, aggregate);
             sim.apply(|world, now| {
                 other_writers::poison(world, &id, damage, now);
-                for _ in 0..behind {
+                for _ in 0..further_rows {
                     other_writers::append_other(world, &id, now);
                 }
             });
@@ -224,7 +224,7 @@ fn disturb(world: &mut World, action: &Action, now: u64) {
     }
 }
 
-/// Starts an operator's command. Nobody waits for it.
+/// Starts an operator's command, and doesn't wait for its end.
 fn operate(sim: &Arc<Sim>, operation: Operation) {
     let aggregate = match operation {
         Operation::Redrive { aggregate, .. } => aggregate,
@@ -281,14 +281,14 @@ async fn open(sim: &Arc<Sim>, aggregate: usize, request: &Request) {
     }
 }
 
-/// An aggregate's id; that of nobody where it isn't open yet.
+/// An aggregate's id; an id that no aggregate has if it isn't opened yet.
 fn id_of(sim: &Sim, aggregate: usize) -> String {
     let world = sim.world();
     let id = world.aggregates.get(&aggregate).cloned();
     id.unwrap_or_else(|| format!("nobody-{aggregate}"))
 }
 
-/// The entity tag that a client could have read from the view, or from the answer to the newest
+/// The entity tag that a client could have read from the view, or from the response to the newest
 /// command.
 fn seen(sim: &Sim, id: &str) -> Option<String> {
     let mut world = sim.world();
@@ -301,9 +301,9 @@ fn seen(sim: &Sim, id: &str) -> Option<String> {
     Some(format!("\"{sequence}\""))
 }
 
-/// The functions that a command is sent to: for as long as it is repeated at once, those of one
-/// version. Between two versions at the same moment a key isn't honoured, because neither looks for
-/// what the other is about to store.
+/// Whether a command is sent to functions of the previous version. All immediate retries of it go to the same
+/// version: if two versions execute copies of a command concurrently, a key has no effect, because neither
+/// looks for the record that the other is about to store.
 fn version(sim: &Sim) -> bool {
     let now = sim.elapsed();
     let mut world = sim.world();
@@ -315,7 +315,7 @@ fn version(sim: &Sim) -> bool {
     is_previous
 }
 
-/// Sends some commands again that had a key, long after. They have the outcome that they had.
+/// Sends some commands with a key again, at the end of the run. Their outcomes must not change.
 pub(crate) async fn repeat(sim: &Arc<Sim>) {
     let now = sim.elapsed();
     let sent: Vec<(usize, Request)> = {
@@ -334,7 +334,7 @@ pub(crate) async fn repeat(sim: &Arc<Sim>) {
     }
 }
 
-/// Sends a command, and again where it has a key and its outcome isn't known; notes the answers.
+/// Sends a command, and sends it again while it has a key and its outcome is unknown; records the responses.
 pub(crate) async fn send(sim: &Arc<Sim>, request: &Request, copies: usize) -> Vec<Answer> {
     let at = sim.elapsed();
     let is_previous = version(sim);
@@ -425,13 +425,13 @@ async fn once(sim: &Arc<Sim>, request: &Request, is_previous: bool) -> Answer {
         (response, invocation.looked_at())
     })
     .await;
-    // Where the function doesn't answer, API Gateway does: 500, and no problem's body.
+    // If the function returns nothing, API Gateway responds with 500, without a problem's body.
     answer.map_or(Answer::Unknown, |(response, looked_at)| {
         read(response, looked_at)
     })
 }
 
-/// What an answer says to a client that has read the API's documentation: after a 503, or a 5xx
+/// The meaning of a response according to the API's documentation: after a 503, or a 5xx
 /// without a problem's body, the outcome isn't known.
 fn read(response: ApiGatewayV2httpResponse, looked_at: u64) -> Answer {
     let header = |name: &str| {

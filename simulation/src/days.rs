@@ -1,7 +1,8 @@
-//! Days that pass, and mappings that don't deliver for a while or while days pass.
+//! Lets days pass, and interrupts the delivery of mappings for a time or for these days.
 //!
-//! What was trimmed unread is lost to its reader. A further event of the aggregate or the reconciler's
-//! pass reveals it; the archiver's losses are repaired by the operators' commands alone.
+//! A record that is trimmed before its function has read it is lost to the function. A further event of
+//! the aggregate or the reconciler's pass reveals the loss. Only operators' commands repair the archiver's
+//! losses.
 
 use std::sync::Arc;
 use std::time::Duration;

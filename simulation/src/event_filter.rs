@@ -49,11 +49,11 @@ fn matches(pattern: &Value, value: Option<&Value>) -> bool {
                 })
         }
         Value::Array(conditions) => conditions.iter().any(|condition| holds(condition, value)),
-        _ => panic!("{pattern} is no pattern: values stand in arrays"),
+        _ => panic!("{pattern} is no pattern: values have to be in arrays"),
     }
 }
 
-/// Whether a condition holds for a leaf. An array of the record stands for each of its elements.
+/// Whether a condition matches a leaf. An array in the record matches if any of its elements does.
 fn holds(condition: &Value, value: Option<&Value>) -> bool {
     if let Some(Value::Array(elements)) = value
         && !elements.is_empty()

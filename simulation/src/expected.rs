@@ -1,6 +1,6 @@
-//! What should have come of the events table's rows, computed apart from the code under test: the
-//! public bytes and the columns that core claims are written down here as the contract and the layout
-//! are, and the domain's come from the scenario.
+//! The values that are expected from the events table's rows, computed independently of the code under test.
+//! The public bytes and core's columns are defined here a second time, according to the contract and the
+//! layout. The domain's values come from the scenario.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::panics;
 use super::scenario::{Expected, Fold};
 use super::world::World;
 
-/// An event as it should be known everywhere.
+/// The expected values of an event.
 #[derive(Debug, Clone)]
 pub(crate) struct ExpectedEvent {
     pub(crate) sequence: u64,
@@ -67,7 +67,7 @@ impl World {
     }
 }
 
-/// What should have come of an aggregate. Rows that were folded before aren't folded again.
+/// The expected values of an aggregate. Rows that were folded before aren't folded again.
 pub(crate) fn aggregate(world: &World, id: &str) -> Arc<Aggregate> {
     let fresh = || Aggregate::new(world.scenario.fold());
     world.events.folded(id, fresh, |aggregate, rows| {
@@ -233,7 +233,7 @@ pub(crate) fn history_item(id: &str, event: &ExpectedEvent) -> Attributes {
 /// The sequence that an event's `id` contains.
 pub(crate) fn sequence_in(data: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(data).ok()?;
-    let (_, behind) = text.split_once(r#""id":""#)?;
-    let (id, _) = behind.split_once('"')?;
+    let (_, after) = text.split_once(r#""id":""#)?;
+    let (id, _) = after.split_once('"')?;
     id.rsplit_once(':')?.1.parse().ok()
 }

@@ -1,8 +1,8 @@
-//! What goes wrong, how often, and until when.
+//! Which faults are injected, how often, and until when.
 //!
-//! Each seed draws a rate for each kind of fault, none at all being a likely one, so that some seeds
-//! show a kind by itself and others a storm of all. Faults end at a time that the plan names: from
-//! then on everything has to come right by itself, or to be reported.
+//! Each seed draws a rate for each kind of fault. The rate is often zero, so that some seeds have one kind
+//! only and others have many. Faults end at the plan's time. From then on, everything has to be completed
+//! without intervention, or to be reported.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use fastrand::Rng;
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
-    /// A call fails and has no effect: throttled, or lost on its way.
+    /// A call fails and has no effect: it is throttled, or the request is lost.
     CallLost,
     /// A call fails after it took effect.
     AnswerLost,
@@ -19,13 +19,13 @@ pub enum Fault {
     CallLate,
     /// A call takes many seconds.
     CallSlow,
-    /// The SDK lost an answer and sent the call again by itself.
+    /// The SDK didn't receive the response and retried the call.
     CallRepeated,
-    /// A transaction meets another one on the same item.
+    /// A transaction conflicts with another one on the same item.
     TransactionConflict,
-    /// A put is stored, now or later, and the SDK's own retry of it meets a transaction.
+    /// A put is stored, now or later, and the SDK's retry of it gets a transaction conflict.
     ConflictAfterAppend,
-    /// A transaction is still being processed when the SDK's own retry of it arrives.
+    /// A transaction is still being processed when the SDK's retry of it arrives.
     TransactionInProgress,
     /// The items of a transaction become visible one by one.
     TransactionSpread,
@@ -39,11 +39,11 @@ pub enum Fault {
     DeliveryRejected,
     /// A function ends between two of its calls.
     Crash,
-    /// A function's answer is lost, and it goes on while its batch is delivered again.
+    /// A function's response is lost, and the function continues while its batch is delivered again.
     Zombie,
-    /// A batch that went well is delivered again.
+    /// A batch that was completed is delivered again.
     Redelivery,
-    /// A change comes onto the table's stream later than one of another item made after it.
+    /// A change arrives on the table's stream later than a newer change of another item.
     ChangeOvertaken,
     /// The domain's code panics in the translator, the projector or the reconciler.
     DomainPanics,
@@ -74,7 +74,7 @@ pub const FAULTS: [Fault; 19] = [
     Fault::IndexStale,
 ];
 
-/// How often anything was done or went wrong, by name.
+/// Counts of actions or faults, by name.
 pub type Tally = BTreeMap<String, u64>;
 
 /// A seed's plan.
@@ -94,8 +94,8 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn draw(rng: &mut Rng, most: u64) -> Self {
-        // Most seeds know most faults in moderation; a storm of everything shows less, because
-        // nothing gets anywhere in it.
+        // Most seeds have most faults at moderate rates. With high rates of all faults, few operations would
+        // succeed, and few defects would show.
         let rates = FAULTS.map(|fault| {
             let rates = match fault {
                 // Each event is decoded, published and projected.

@@ -1,4 +1,4 @@
-//! The delivery stream as the archiver sees it: what it takes lies in the lake.
+//! The archiver's delivery stream: records that it accepts are in the lake immediately.
 
 use millrace_archiver::ports::{Delivery, Packed};
 use millrace_runtime::ServiceError;

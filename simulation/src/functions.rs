@@ -1,8 +1,8 @@
-//! The functions and the operators' commands, with the scenario's domain: the one place where the
-//! engine is generic over it. Everything else sees [`Simulated`].
+//! The functions and the operators' commands, with the scenario's domain. Only this module of the engine is
+//! generic over the domain; all others use [`Simulated`].
 //!
-//! For those behind event source mappings also: which log each reads, which of its records, and how
-//! the mapping delivers them.
+//! For functions with an event source mapping, also which log each reads, which of its records, and how the
+//! mapping delivers them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -46,7 +46,7 @@ type HttpInvocation = LambdaEvent<ApiGatewayV2httpRequest>;
 type TableInvocation = LambdaEvent<TableEvent>;
 type KinesisInvocation = LambdaEvent<KinesisEvent>;
 
-/// What the engine writes of a domain's names into requests and expects in answers and events.
+/// The names of a domain that the engine uses in requests and expects in responses and events.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Names {
     pub(crate) collection: &'static str,

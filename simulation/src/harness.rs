@@ -18,8 +18,8 @@ use super::{Options, Simulation, campaign};
 /// How many seeds are run by default.
 const SEEDS: u64 = 300;
 /// After how many the progress of a long run is printed.
-const TOLD_EVERY: u64 = 1_000;
-/// Within how many a deliberate break has to be caught.
+const PROGRESS_EVERY: u64 = 1_000;
+/// Within how many seeds a deliberate break has to be caught.
 const CAUGHT_WITHIN: u64 = 200;
 /// The same for a break that only a rare history shows.
 const RARE_CAUGHT_WITHIN: u64 = 2_000;
@@ -46,7 +46,7 @@ fn holds(simulation: &Simulation, seeds: Range<u64>) -> Result<String, Failed> {
     let options = Options::default();
     let all = seeds.end - seeds.start;
     let progress = |through: u64| {
-        if through.is_multiple_of(TOLD_EVERY) {
+        if through.is_multiple_of(PROGRESS_EVERY) {
             eprintln!("{through} of {all} seeds");
         }
     };
@@ -97,14 +97,14 @@ pub fn main_without_breaks(scenario: impl Scenario, seeds: u64) -> ExitCode {
 fn run(scenario: impl Scenario, default_seeds: u64, has_breaks: bool) -> ExitCode {
     let simulation = Simulation::new(scenario);
     let mut arguments = Arguments::from_args();
-    // Each trial uses every processor by itself.
+    // Each trial uses all processors.
     arguments.test_threads = Some(1);
     let figures = Arc::new(Mutex::new(String::new()));
     let trial = |name: String, run: Run| {
         let figures = Arc::clone(&figures);
         Trial::test(name, move || {
             let said = run()?;
-            figures.lock().expect("nobody panics").push_str(&said);
+            figures.lock().expect("unpoisoned").push_str(&said);
             Ok(())
         })
     };
@@ -129,7 +129,7 @@ fn run(scenario: impl Scenario, default_seeds: u64, has_breaks: bool) -> ExitCod
         trials.extend(breaks(&simulation, trial));
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
-    eprint!("{}", figures.lock().expect("nobody panics"));
+    eprint!("{}", figures.lock().expect("unpoisoned"));
     conclusion.exit_code()
 }
 

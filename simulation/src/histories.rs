@@ -1,5 +1,5 @@
-//! Named histories: what somebody has seen a service do, or what no seed draws, written down step by
-//! step, for any domain. No faults are injected next to it.
+//! Named histories: behaviour of a service that was observed, or that no seed draws, defined step by step for
+//! any domain. No other faults are injected.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -129,7 +129,7 @@ async fn deliver(simulation: &Simulation, shards: u32, arrange: Arrange) -> Resu
     }
     until_quiescent(&sim).await;
     let mut world = sim.world();
-    check::check(&mut world, Quiescence::AfterNews);
+    check::check(&mut world, Quiescence::AfterFurtherEvents);
     if let Some(violation) = world.violation.take() {
         return Err(violation.to_string());
     }
@@ -187,7 +187,7 @@ async fn accepted(sim: &Arc<Sim>, request: &Request) -> Result<serde_json::Value
     }
 }
 
-/// Takes everything that was written off its way to the stream, in the order of the writes.
+/// Removes all changes that haven't arrived on the stream yet, and returns them in the order of the writes.
 fn written(world: &mut World) -> Vec<Change> {
     let outbox = std::mem::take(&mut world.outbox);
     let mut changes: Vec<_> = outbox

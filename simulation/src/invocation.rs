@@ -1,5 +1,5 @@
-//! One invocation of a function: it answers, or ends between two of its calls, or loses contact and
-//! goes on alone, or runs into its deadline.
+//! One invocation of a function: it returns, ends between two of its calls, continues after its response is
+//! lost, or reaches its deadline.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,7 +22,7 @@ use super::services::Services;
 use super::sim::Sim;
 use super::world::World;
 
-/// The function that answers clients. It has to do so in time, whatever a service does.
+/// The function that responds to clients. It has to respond in time, even if a service fails.
 pub(crate) const WRITER: &str = "writer";
 
 /// What ends an invocation, and before which of its calls.
@@ -45,7 +45,7 @@ pub(crate) struct Invocation {
     lost: Notify,
 }
 
-/// The invocation has no answer.
+/// The invocation returned no response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Lost;
 
@@ -93,7 +93,7 @@ impl Invocation {
         Timestamp::from_unix_millis(now).expect("within this century")
     }
 
-    /// Its number, which no other invocation has.
+    /// The invocation's unique number.
     pub(crate) const fn number(&self) -> u64 {
         self.number
     }
@@ -137,7 +137,7 @@ impl Invocation {
     }
 }
 
-/// Invokes a function. It has `time`, and the handler is told so through its context.
+/// Invokes a function, which has `time` until its deadline. The deadline is in the handler's context.
 pub(crate) async fn invoke<T, F>(
     sim: &Arc<Sim>,
     function: &'static str,

@@ -36,7 +36,7 @@ impl Publisher for Services {
 }
 
 impl Services {
-    /// Notes what the one who put it was told to be stored.
+    /// Records the events that the response acknowledges to the producer.
     fn acknowledge(&self, records: &[Record], answer: &[RecordOutcome]) {
         let mut world = self.sim.world();
         for (record, answer) in records.iter().zip(answer) {
@@ -66,7 +66,7 @@ impl World {
         let event = Event {
             partition_key,
             data,
-            is_strange: false,
+            is_from_other_producer: false,
         };
         self.domain_stream.append(&key, now, event);
     }
@@ -77,7 +77,7 @@ struct Refused {
     code: &'static str,
 }
 
-/// Stores record by record, each or not. Those behind one that failed are stored all the same.
+/// Stores the records one by one. Records after a failed one are still stored.
 fn put_records(
     world: &mut World,
     records: Vec<Record>,

@@ -198,7 +198,7 @@ async fn run(scenario: &Arc<dyn Simulated>, seed: u64, options: Options) -> Outc
 
     let mut rng = rng.fork();
     let sim = Sim::new(world(scenario, &mut rng, options));
-    // What the CDK app sets; in a few seeds so little that batches are given up on.
+    // The CDK app's limits; in a few seeds, lower ones, so that batches are discarded.
     let limits = match rng.u8(0..40) {
         0 => Limits {
             retries: 2,
@@ -211,7 +211,7 @@ async fn run(scenario: &Arc<dyn Simulated>, seed: u64, options: Options) -> Outc
         _ => LIMITS,
     };
     if workload.is_large || rng.u8(0..4) == 0 {
-        // With a window, so that what comes one by one is gathered.
+        // With a window, so that records that arrive one by one are collected into batches.
         map_as_deployed(&sim, if workload.is_large { 2_000 } else { 0 });
     } else {
         map::<TranslatorFunction>(&sim, &mut rng, 1, limits);
@@ -235,9 +235,9 @@ async fn run(scenario: &Arc<dyn Simulated>, seed: u64, options: Options) -> Outc
     if until_quiescent(&sim).await {
         reconciler::nothing_is_silent(&mut sim.world());
         check::check(&mut sim.world(), Quiescence::AfterFaults);
-        spread_news(&sim).await;
+        append_further_events(&sim).await;
         if until_quiescent(&sim).await {
-            check::check(&mut sim.world(), Quiescence::AfterNews);
+            check::check(&mut sim.world(), Quiescence::AfterFurtherEvents);
             operators::repair_everything(&sim).await;
             if until_quiescent(&sim).await {
                 check::check(&mut sim.world(), Quiescence::Repaired);
@@ -284,8 +284,8 @@ fn world(scenario: &Arc<dyn Simulated>, rng: &mut Rng, options: Options) -> Worl
         discarded: Vec::new(),
         reconciler: reconciler::State::draw(rng),
         missed: std::collections::BTreeSet::new(),
-        is_news_spread: false,
-        missed_news: std::collections::BTreeSet::new(),
+        are_further_events_appended: false,
+        missed_further_events: std::collections::BTreeSet::new(),
         unreadable_cursors: std::collections::BTreeSet::new(),
         damaged_cursors: BTreeMap::new(),
         ever_damaged_cursors: std::collections::BTreeSet::new(),
@@ -352,7 +352,7 @@ async fn carry(sim: Arc<Sim>) {
         }
         if let Some(next) = next {
             let wait = Duration::from_millis(next - now);
-            // Whichever comes first; the time that is over changes nothing.
+            // Waits for the first of both; a timeout has no effect.
             drop(tokio::time::timeout(wait, changed).await);
         } else {
             changed.await;
@@ -386,8 +386,8 @@ async fn until_quiescent(sim: &Arc<Sim>) -> bool {
 
 /// Sends every aggregate a command that it accepts if it can be continued. If its state is final, another
 /// writer continues it. Each of these aggregates then has an event after the repaired rows.
-async fn spread_news(sim: &Arc<Sim>) {
-    sim.world().is_news_spread = true;
+async fn append_further_events(sim: &Arc<Sim>) {
+    sim.world().are_further_events_appended = true;
     let ids = sim.world().events.ids();
     for id in ids {
         let aggregate = expected::aggregate(&sim.world(), &id);

@@ -8,7 +8,7 @@ use fastrand::Rng;
 pub(crate) struct Shard<R> {
     /// The hashes that it takes, both ends included.
     range: (u32, u32),
-    /// The shards that it came from: whoever reads in order reads them to their end first.
+    /// The parent shards: a reader that keeps the order reads them to their end first.
     pub(crate) parents: Vec<usize>,
     pub(crate) is_open: bool,
     /// How many of its first records are no longer there for a reader.
@@ -91,14 +91,14 @@ impl<R> Log<R> {
         self.next_number
     }
 
-    /// Takes from readers what came before `oldest`.
+    /// Trims the records that arrived before `oldest`.
     pub(crate) fn trim(&mut self, oldest: u64) {
         for shard in &mut self.shards {
             shard.trimmed = shard.records.partition_point(|stored| stored.at < oldest);
         }
     }
 
-    /// Closes a shard and opens two in its place.
+    /// Splits a shard: closes it and opens two new ones for its range.
     pub(crate) fn split(&mut self, rng: &mut Rng) {
         let open = self.open();
         let parent = open[rng.usize(0..open.len())];
@@ -109,7 +109,7 @@ impl<R> Log<R> {
         }
     }
 
-    /// Closes two neighbours and opens one in their place.
+    /// Merges two neighbours: closes them and opens a new one for their range.
     pub(crate) fn merge(&mut self, rng: &mut Rng) {
         let mut open = self.open();
         open.sort_by_key(|index| self.shards[*index].range);

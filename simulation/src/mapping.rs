@@ -1,12 +1,12 @@
 //! An event source mapping: how Lambda reads a log and invokes a function with batches of it.
 //!
-//! * A shard is read once all its parents are read to their end; a batch that fails holds up its
-//!   lane and nothing else. On Kinesis a shard has several lanes, and a partition key always the same
-//!   one; on a DynamoDB stream it has one.
-//! * A batch that is answered with a sequence number is taken up again there
-//!   ([partial batch responses](https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html));
-//!   one without an answer is bisected.
-//! * After its retries a batch goes to the failure destination, and the mapping reads on.
+//! * A shard is read after all its parents are read to their end. A failing batch delays only its own lane.
+//!   On Kinesis a shard has several lanes, and a partition key is always in the same one; on a DynamoDB
+//!   stream a shard has one lane.
+//! * If the response reports a sequence number, the batch is delivered again from that record on
+//!   ([partial batch responses](https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html)).
+//!   If there is no response, the batch is bisected.
+//! * A batch whose retries are exhausted goes to the failure destination, and the mapping continues after it.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -26,7 +26,7 @@ use super::sabotage::Sabotage;
 use super::sim::Sim;
 use super::world::{Discarded, World};
 
-/// Between two tries of a batch.
+/// The longest wait between two attempts of a batch, in milliseconds.
 const LONGEST_WAIT: u64 = 20_000;
 
 /// Why a mapping doesn't deliver, for a while.
@@ -44,7 +44,7 @@ pub(crate) enum Outage {
 pub(crate) const OUTAGES: [Outage; 3] =
     [Outage::Disabled, Outage::NoPermission, Outage::FailsAtStart];
 
-/// When a mapping gives a batch up.
+/// The limits after which a mapping discards a batch.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) retries: u32,
@@ -86,13 +86,13 @@ struct Lane {
 /// A part of a batch, and how often it was tried.
 struct Part<R> {
     records: Vec<Stored<R>>,
-    tries: u32,
+    attempts: u32,
     /// Whether it went well once already.
     is_repeat: bool,
 }
 
 impl<F: Function> Mapping<F> {
-    /// Reads the log for ever: starts a reader for each lane of each shard whose turn has come.
+    /// Reads the log until the simulation ends: starts a reader for each lane of each shard that may be read.
     pub(crate) async fn run(self, sim: Arc<Sim>) {
         loop {
             let changed = sim.changed.notified();
@@ -110,7 +110,7 @@ impl<F: Function> Mapping<F> {
         }
     }
 
-    /// The shards that nobody reads yet and whose parents are read to their end.
+    /// The shards that have no reader yet and whose parents are read to their end.
     fn ready(&self, world: &mut World) -> Vec<usize> {
         let log = F::log(world);
         let is_through = |parent: &usize| {
@@ -155,8 +155,8 @@ impl<F: Function> Mapping<F> {
         }
     }
 
-    /// Whether anything lies before the lane's reader; passes over what isn't its own. Also whether
-    /// the shard is still open.
+    /// Advances the lane's reader to its next record, past records of other lanes. Returns whether there is
+    /// such a record, and whether the shard is still open.
     fn gathered(&self, world: &mut World, lane: Lane) -> (bool, bool) {
         let shard = &F::log(world).shards[lane.shard];
         let (end, is_open) = (shard.records.len(), shard.is_open);
@@ -168,7 +168,7 @@ impl<F: Function> Mapping<F> {
         (own.is_some(), is_open)
     }
 
-    /// The next batch of the lane, and where the one behind it begins.
+    /// The next batch of the lane, and the position after its last record.
     fn batch(&self, world: &mut World, lane: Lane) -> (Vec<Stored<F::Record>>, usize) {
         let from = world.progress[&(F::NAME, lane.shard)][lane.lane];
         let mut batch = Vec::new();
@@ -194,11 +194,11 @@ impl<F: Function> Mapping<F> {
         lanes.expect("it is being read")[lane.lane] = to;
     }
 
-    /// Hands a batch over until every record of it is through or given up on.
+    /// Delivers a batch until every record of it is completed or discarded.
     async fn deliver(&self, sim: &Arc<Sim>, batch: Vec<Stored<F::Record>>) {
         let mut parts = VecDeque::from([Part {
             records: batch,
-            tries: 0,
+            attempts: 0,
             is_repeat: false,
         }]);
         while let Some(mut part) = parts.pop_front() {
@@ -239,19 +239,19 @@ impl<F: Function> Mapping<F> {
                 continue;
             }
             part.records.drain(..from);
-            part.tries += 1;
+            part.attempts += 1;
             let oldest = now.saturating_sub(self.limits.age);
-            let tries = part.tries;
-            let is_given_up = |it: &Stored<_>| tries > self.limits.retries || it.at < oldest;
-            let (given_up, left): (Vec<_>, Vec<_>) =
-                part.records.into_iter().partition(is_given_up);
+            let attempts = part.attempts;
+            let is_discarded = |it: &Stored<_>| attempts > self.limits.retries || it.at < oldest;
+            let (discarded, left): (Vec<_>, Vec<_>) =
+                part.records.into_iter().partition(is_discarded);
             let at = sim.now();
-            sim.apply(|world, now| discard::<F>(world, &given_up, now, at));
+            sim.apply(|world, now| discard::<F>(world, &discarded, now, at));
             part.records = left;
             if part.records.is_empty() {
                 continue;
             }
-            let longest = LONGEST_WAIT.min(200 << part.tries.min(10));
+            let longest = LONGEST_WAIT.min(200 << part.attempts.min(10));
             parts.push_front(part);
             sim.pause(100, longest).await;
         }
@@ -325,7 +325,7 @@ impl World {
         }
     }
 
-    /// Notes what is trimmed of a function's log and nobody has read.
+    /// Records which records of a function's log were trimmed before the function read them.
     pub(crate) fn miss_trimmed<F: Function>(&mut self) {
         let mut missed = Vec::new();
         for (index, shard) in F::log(self).shards.iter().enumerate() {
@@ -344,8 +344,8 @@ impl World {
     }
 }
 
-/// Where the batch is to be taken up again: at the lowest sequence number that was reported. One
-/// that isn't in the batch, as an empty one, stands for the whole batch.
+/// The position from which the batch is delivered again: that of the lowest reported sequence number. A
+/// number that isn't in the batch, such as an empty one, reports the whole batch.
 fn lowest<R>(reported: &[String], batch: &[Stored<R>]) -> Option<usize> {
     reported
         .iter()

@@ -2,7 +2,7 @@
 //! runs over the simulated services, with their faults, and ends between any two calls.
 //!
 //! What a command reports has to be true, and it changes nothing that it wasn't asked to change. The
-//! aggregates that it completes are complete for whoever reads the stream from then on.
+//! aggregates that it completes are complete for every consumer that reads the stream from then on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -60,8 +60,8 @@ pub(crate) enum CursorDamage {
     Lost,
     /// It is far ahead of the events, as where the table was restored to an earlier state.
     ///
-    /// One that is ahead by less than the events that come until somebody looks can't be told from
-    /// one that is right.
+    /// If it were ahead by fewer events than are appended before the next check, it couldn't be
+    /// distinguished from a correct one.
     Ahead,
 }
 
@@ -86,11 +86,11 @@ pub(crate) struct Run {
 
 impl RunProgress for Run {
     fn reached(&self, _: &str) -> Option<Sequence> {
-        *self.reached.lock().expect("nobody panics")
+        *self.reached.lock().expect("unpoisoned")
     }
 
     fn record(&self, _: &str, reached: Sequence) -> Result<(), ServiceError> {
-        *self.reached.lock().expect("nobody panics") = Some(reached);
+        *self.reached.lock().expect("unpoisoned") = Some(reached);
         Ok(())
     }
 
@@ -101,7 +101,7 @@ impl RunProgress for Run {
 
 /// Damages an aggregate's cursor.
 pub(crate) fn damage_cursor(world: &mut World, id: &str, damage: CursorDamage) {
-    // An item has one damage at a time, and is there as a rule.
+    // A cursor has one damage at a time, and only an existing cursor is damaged.
     if world.damaged_cursors.contains_key(id) || !world.cursors.contains_key(id) {
         return;
     }
@@ -119,19 +119,19 @@ pub(crate) fn damage_cursor(world: &mut World, id: &str, damage: CursorDamage) {
     world.damaged_cursors.insert(id.to_owned(), damage);
 }
 
-/// Whether an aggregate's cursor is damaged, and that explains what isn't published of it. Once there is
-/// news of the aggregate, a cursor that is unreadable or ahead is reported by its mark; until then
-/// nothing looks, unless an operator runs `redrive`.
-pub(crate) fn is_excused(world: &World, id: &str, has_no_news: bool) -> bool {
+/// Whether an aggregate's damaged cursor explains why events aren't published. After a further event of the
+/// aggregate, a block in the cursor reports that it is unreadable or ahead. Before that, only `redrive`
+/// notices it.
+pub(crate) fn is_excused(world: &World, id: &str, has_no_further_event: bool) -> bool {
     match world.damaged_cursors.get(id) {
         None => false,
-        Some(CursorDamage::Lost) => has_no_news,
+        Some(CursorDamage::Lost) => has_no_further_event,
         Some(CursorDamage::Unreadable | CursorDamage::Ahead) => {
             let is_marked = |cursor: &Cursor| {
                 let mut reasons = cursor.blocked().into_iter().map(|block| &block.reason);
                 reasons.any(|reason| !reason.is_empty())
             };
-            has_no_news || world.cursors.get(id).is_some_and(is_marked)
+            has_no_further_event || world.cursors.get(id).is_some_and(is_marked)
         }
     }
 }
@@ -171,7 +171,7 @@ async fn redrive(
     let mut world = sim.world();
     for (id, redriven) in &redriven {
         if redriven.reset.is_some() && !reset_cursor {
-            let what = format!("{id}: its cursor was reset, and nobody asked for it");
+            let what = format!("{id}: its cursor was reset without the option for it");
             world.violated("O", what);
         }
         is_true(&mut world, id, &redriven.outcome, committed.get(id));
@@ -252,12 +252,13 @@ fn committed(world: &World) -> BTreeMap<String, u64> {
     .collect()
 }
 
-/// The last event that a consumer applies who reads the stream from `begin` on, and has applied
-/// those up to `last`.
+/// The last event that a consumer applies if it reads the stream from `begin` on and has applied the events
+/// up to `last`.
 fn received(world: &World, id: &str, begin: u64, mut last: u64) -> u64 {
     for stored in world.domain_stream.in_order() {
         let event = &stored.record;
-        let is_own = stored.number >= begin && !event.is_strange && event.partition_key == id;
+        let is_own =
+            stored.number >= begin && !event.is_from_other_producer && event.partition_key == id;
         if is_own && sequence_in(&event.data) == Some(last + 1) {
             last += 1;
         }
@@ -265,7 +266,7 @@ fn received(world: &World, id: &str, begin: u64, mut last: u64) -> u64 {
     last
 }
 
-/// What a command reports of an aggregate has to be so.
+/// Checks that a command's report of an aggregate is true.
 fn is_true(world: &mut World, id: &str, outcome: &Outcome, committed: Option<&u64>) {
     let was_damaged = world.ever_damaged_cursors.contains(id);
     let wrong = match outcome {
@@ -287,8 +288,8 @@ fn is_true(world: &mut World, id: &str, outcome: &Outcome, committed: Option<&u6
     }
 }
 
-/// Has an operator repair everything, once nothing else moves: what is wrong is reported by a command
-/// that changes none of it, and then repaired by those that it names.
+/// Lets an operator repair everything when the world is quiescent: a read-only command reports the problems,
+/// and the commands that it names repair them.
 pub(crate) async fn repair_everything(sim: &Arc<Sim>) {
     let Some(reported) = again(sim, async || redrive(sim, None, false).await).await else {
         return;
@@ -347,7 +348,7 @@ pub(crate) async fn repair_everything(sim: &Arc<Sim>) {
     world.damaged_cursors.clear();
 }
 
-/// Runs a command until it comes to its end.
+/// Runs a command until it ends without an error, at most [`ATTEMPTS`] times.
 async fn again<T>(sim: &Arc<Sim>, command: impl AsyncFn() -> Option<T>) -> Option<T> {
     for _ in 0..ATTEMPTS {
         if let Some(done) = command().await {

@@ -1,5 +1,5 @@
-//! Everyone who writes next to the functions: a writer other than Millrace's, somebody who damages
-//! rows and fixes them, and somebody who puts on the domain stream what doesn't belong there.
+//! Writes that the functions don't make: a writer other than Millrace's, damage and repair of rows, and
+//! foreign records on the domain stream.
 
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ fn next_version(world: &World, id: &str) -> u64 {
         .map_or(1, |(halves, _)| halves / 2 + 1)
 }
 
-/// Writes one event behind the aggregate's last, and the snapshot that is due before it.
+/// Appends one event to the aggregate, after the snapshot that is due before it.
 pub(crate) fn append_other(world: &mut World, id: &str, now: u64) {
     let scenario = Arc::clone(&world.scenario);
     let aggregate = expected::aggregate(world, id);
@@ -94,7 +94,7 @@ pub(crate) fn write_legacy(world: &mut World, id: &str, events: u64, is_notified
         }
     }
     if !is_notified {
-        // Nothing reports it until there is news of it.
+        // Nothing reports it until a further event of the aggregate is announced.
         world
             .missed
             .insert((TranslatorFunction::NAME, id.to_owned()));
@@ -113,9 +113,9 @@ pub(crate) fn open_crowd(world: &mut World, aggregates: usize, now: u64) {
     }
 }
 
-/// Damages an aggregate behind its last row.
+/// Damages an aggregate after its last row.
 pub(crate) fn poison(world: &mut World, id: &str, damage: Damage, now: u64) {
-    // An aggregate has one trouble at a time, and none at the place of a snapshot.
+    // An aggregate has one damage at a time, and none at the version of a snapshot.
     let version = next_version(world, id);
     if version == 1 || is_snapshot(version) || expected::aggregate(world, id).is_in_trouble {
         return;
@@ -171,9 +171,9 @@ fn appear_far_ahead(world: &mut World, id: &str, version: u64, now: u64) {
     }
 }
 
-/// Damages an aggregate's view without a change of its sequence; says whether there was one to damage.
-/// The previous version can't tell a damaged view from the one that replaces it, so nobody does both
-/// next to it.
+/// Damages an aggregate's view without a change of its sequence; returns whether there was a view. The
+/// previous version can't distinguish a damaged view from its replacement, so views aren't damaged in runs
+/// with functions of that version.
 pub(crate) fn damage_view(world: &mut World, id: &str) -> bool {
     if world.upgrade.is_part_of_the_run() || !world.damaged_views.insert(id.to_owned()) {
         return false;
@@ -241,13 +241,15 @@ pub(crate) fn repair(world: &mut World, id: &str, now: u64) {
     }
 }
 
-/// Puts on the domain stream, under an aggregate's key, what can't be read, or what is another's.
+/// Puts an unreadable record, or another aggregate's event, on the domain stream with an aggregate's key.
 pub(crate) fn intrude(world: &mut World, key: &str, foreign: bool, now: u64) {
     let others: Vec<Vec<u8>> = world
         .domain_stream
         .in_order()
         .iter()
-        .filter(|stored| !stored.record.is_strange && stored.record.partition_key != key)
+        .filter(|stored| {
+            !stored.record.is_from_other_producer && stored.record.partition_key != key
+        })
         .map(|stored| stored.record.data.clone())
         .collect();
     let data = if foreign && !others.is_empty() {
@@ -262,7 +264,7 @@ pub(crate) fn intrude(world: &mut World, key: &str, foreign: bool, now: u64) {
     let event = Event {
         partition_key: key.to_owned(),
         data,
-        is_strange: true,
+        is_from_other_producer: true,
     };
     world.domain_stream.append(key, now, event);
 }

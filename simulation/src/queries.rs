@@ -1,5 +1,5 @@
-//! Queries: what clients ask the reader next to the live functions. Each answer has to be the fold of
-//! an aggregate's events at one sequence that the view had between the question and the answer.
+//! Clients' queries to the reader while the functions run. Each response has to be the fold of an
+//! aggregate's events at one sequence that the view had between the request and the response.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub(crate) enum Question {
     ViewAt { ago: i64 },
 }
 
-/// An answer, and the sequences that the view had before and after it.
+/// A response, and the sequences that the view had before and after it.
 struct Answer {
     status: i64,
     etag: Option<String>,
@@ -40,7 +40,7 @@ struct Answer {
     after: u64,
 }
 
-/// Asks, and checks the answer.
+/// Sends a query, and checks the response.
 pub(crate) async fn query(sim: &Arc<Sim>, id: &str, question: Question) {
     let asked = match question {
         Question::View { at_least } => view_of(sim, id, at_least).await,
@@ -165,7 +165,7 @@ fn shows_view(events: &[ExpectedEvent], sequence: u64, body: &Value) -> bool {
     after(events, sequence).is_some_and(|event| shows(&event.own.view, body))
 }
 
-/// Whether an answer shows these columns.
+/// Whether a response shows these columns.
 fn shows(columns: &Attributes, body: &Value) -> bool {
     members(columns)
         .iter()
@@ -178,7 +178,7 @@ fn projected(world: &World, id: &str) -> u64 {
     u64::try_from(sequence.unwrap_or_default()).expect("never negative")
 }
 
-/// Asks the reader. `None` where there is no answer, or none that says anything: the aggregate has no
+/// Queries the reader. `None` if there is no response, or none with a view: the aggregate has no
 /// view yet, or a service failed.
 async fn ask(sim: &Arc<Sim>, path: &str, id: &str, query: Value) -> Result<Option<Answer>, String> {
     let before = projected(&sim.world(), id);

@@ -174,7 +174,7 @@ fn outages_are_reported(
     }
 }
 
-/// Invokes the reconciler for ever.
+/// Invokes the reconciler until the simulation ends.
 pub(crate) async fn schedule(sim: Arc<Sim>) {
     loop {
         let (interval, twice) = {

@@ -1,49 +1,48 @@
-//! Deliberate breaks, each at a seam between a function and a service: what a mistake in the code
-//! behind that seam would look like from outside. A simulation that doesn't catch them proves
-//! nothing.
+//! Deliberate breaks, each at the interface between a function and a service. Each has the observable
+//! effect of a defect in the function's code. They prove that the checks can fail.
 
-/// A break.
+/// A deliberate break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sabotage {
-    /// A record that Kinesis did not store counts as stored.
+    /// A record that Kinesis did not store is treated as stored.
     RejectedRecordsIgnored,
-    /// A record counts as stored before it is.
+    /// A record is treated as stored before it is.
     AcknowledgedTooEarly,
     /// The cursor is saved one event ahead of the acknowledgement.
     CursorAhead,
-    /// A row that can't be read counts as a service's failure, which is tried again and again.
+    /// An undecodable row is treated as a failure of the service, which is retried again and again.
     PoisonTriedAgain,
     /// A block is left out of the cursor.
     BlockForgotten,
-    /// The cursor is saved whatever block another invocation has set meanwhile.
+    /// The cursor is saved even if another invocation has set a block meanwhile.
     BlockWiped,
-    /// The answer that names the record to go on from is taken for success.
+    /// A response that reports a failed record is treated as success.
     PartialFailuresIgnored,
-    /// Every event is applied, whatever the view's sequence.
+    /// Every event is applied, without a comparison with the view's sequence.
     GateForgotten,
-    /// The view is saved where its sequence is the one that was read, whoever has replaced it.
+    /// The view is saved if its sequence is the one that was read, even if its revision is another.
     RevisionIgnored,
-    /// The view is saved whoever has moved it meanwhile.
+    /// The view is saved without any condition.
     ViewConditionForgotten,
-    /// A record that Firehose did not take counts as taken.
+    /// A record that Firehose did not accept is treated as accepted.
     RejectedDeliveriesIgnored,
-    /// The writer's rows replace whatever is there.
+    /// The writer's rows replace existing rows of their versions.
     RowConditionForgotten,
-    /// The outcome of a command isn't kept for its repeats.
+    /// The outcome of a command isn't stored for its duplicates.
     OutcomeForgotten,
-    /// A command is refused without a look at what its copies have come to meanwhile.
+    /// A command is refused without reading the key's record again, which a duplicate may have stored.
     RecordNotReadAgain,
-    /// A command doesn't recognise its own event where it reads the history again.
+    /// A command doesn't recognise its own event when it reads the history again.
     OwnCommandIdIgnored,
-    /// What the previous version has recorded of a key isn't looked for.
+    /// A key's record of the previous version isn't read.
     PreviousKeysIgnored,
-    /// `redrive` resets a cursor that is ahead of the events though nobody asked for it.
+    /// `redrive` resets a cursor that is ahead of the events table without the option for it.
     CursorResetUnasked,
     /// The reconciler never runs.
     ReconcilerOff,
     /// A run of the reconciler begins although another one has the lease.
     LeaseIgnored,
-    /// The reconciler takes discarded batches for resolved, and doesn't look at them.
+    /// The reconciler treats discarded batches as resolved, and doesn't examine them.
     BatchResolvedUnseen,
     /// The marker of a parked aggregate contains the cursor's sequence, and not the highest announced one.
     ParkedWithoutAnnounced,
@@ -51,25 +50,23 @@ pub enum Sabotage {
     PanicNotIsolated,
 }
 
-/// All of them, each with what catches it: the property's number in the design, or `W` for the
-/// writer's own promises.
+/// All breaks, each with the properties of which one has to be violated ([list](crate)).
 pub const SABOTAGES: [(Sabotage, &[&str]); 21] = [
-    // A hole; or, where it is the aggregate's last event, an end that never comes.
+    // A gap (1), or, if the record is the aggregate's last event, a missing event (4).
     (Sabotage::RejectedRecordsIgnored, &["1", "4"]),
     (Sabotage::AcknowledgedTooEarly, &["1"]),
     (Sabotage::CursorAhead, &["2"]),
     (Sabotage::GateForgotten, &["3"]),
     (Sabotage::ViewConditionForgotten, &["3"]),
     (Sabotage::RevisionIgnored, &["3"]),
-    // Or 5 where it is a damaged cursor's block, in a history in which rows of other aggregates are
-    // damaged.
+    // 5 if it is a damaged cursor's block, in a history in which rows of other aggregates are damaged.
     (Sabotage::BlockForgotten, &["4", "5"]),
-    // An aggregate that is never taken up again is unfinished business, or one that has no end.
+    // The aggregate is never completed.
     (Sabotage::PartialFailuresIgnored, &["4", "5"]),
     (Sabotage::RejectedDeliveriesIgnored, &["4"]),
-    // Or an operator can't repair the aggregate.
+    // O if an operator can't repair the aggregate.
     (Sabotage::PoisonTriedAgain, &["5", "O"]),
-    // An event is another one by the time that it is seen again, wherever that is first.
+    // An event's row has changed when it is read again; the first check that reads it fails.
     (Sabotage::RowConditionForgotten, &["1", "3", "W"]),
     (Sabotage::OutcomeForgotten, &["W"]),
     (Sabotage::RecordNotReadAgain, &["W"]),
@@ -78,13 +75,13 @@ pub const SABOTAGES: [(Sabotage, &[&str]); 21] = [
     (Sabotage::CursorResetUnasked, &["O"]),
     (Sabotage::ReconcilerOff, &["4"]),
     (Sabotage::LeaseIgnored, &["R"]),
-    // A batch of the archiver: the other functions' events are found by the pass.
+    // A batch of the archiver; the pass finds the events of other functions' batches.
     (Sabotage::BatchResolvedUnseen, &["4"]),
     (Sabotage::ParkedWithoutAnnounced, &["4"]),
     // The batch is discarded, or other aggregates of it are never completed.
     (Sabotage::PanicNotIsolated, &["4", "5"]),
 ];
 
-/// What the simulation has found in the code, as a break that brings it back, with the property that
-/// it breaks. Few histories show it, so more seeds are searched for one that does.
+/// Defects that the simulation has found, each as a break that restores it, with the violated property. Few
+/// histories show them, so more seeds are run.
 pub const REGRESSIONS: [(Sabotage, &str); 1] = [(Sabotage::BlockWiped, "4")];

@@ -1,5 +1,5 @@
-//! What one call of each service may carry, as AWS's pages say it: written down, and counted, apart
-//! from the code under test. A service refuses a call that is over its limit; that it was made is a
+//! The limits of one call of each service, according to AWS's documentation. They are defined and checked
+//! independently of the code under test. A simulated service refuses a call over a limit, and the call is a
 //! violation, because the function has to keep to the limit.
 
 use millrace_archiver::ports::Packed;

@@ -1,5 +1,5 @@
-//! One invocation's way to the services. Every call goes through here: it takes virtual time, it may
-//! fail in every way that a call over a network can, and the invocation may end before it.
+//! One invocation's access to the services. Every call takes virtual time and may fail in every way in
+//! which a network call can fail, and the invocation may end before it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::sabotage::Sabotage;
 use super::sim::Sim;
 use super::world::World;
 
-/// What a function is given in place of the services.
+/// The simulated services of one invocation.
 #[derive(Clone)]
 pub(crate) struct Services {
     pub(crate) sim: Arc<Sim>,
@@ -26,7 +26,7 @@ pub(crate) struct Services {
     pub(crate) first: Arc<BTreeMap<String, u64>>,
 }
 
-/// What a call meets with.
+/// What happens to a call.
 enum Fate {
     Fine,
     Lost,

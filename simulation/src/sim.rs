@@ -69,7 +69,7 @@ impl Sim {
         done
     }
 
-    /// Lets an effect happen in so many milliseconds, whatever becomes of the one who caused it.
+    /// Lets an effect happen after so many milliseconds, even if the invocation that caused it has ended.
     pub(crate) fn land_later(
         &self,
         after: u64,

@@ -29,8 +29,8 @@ use super::{Options, Simulation, carry, in_virtual_time, map_as_deployed, until_
 /// A record at the stream's limit, in bytes.
 const RECORD: usize = 1024 * 1024;
 
-/// Whatever is too large stops itself alone, and says so; everything else arrives, in calls that the
-/// services take.
+/// What is too large affects only its own aggregate and is reported. Everything else arrives, in calls that
+/// the services accept.
 pub(super) fn whatever_is_too_large_stops_itself_alone(
     simulation: &Simulation,
 ) -> Result<(), String> {
@@ -47,7 +47,7 @@ async fn run(simulation: &Simulation) -> Result<(), String> {
         ..world(&simulation.scenario, &mut Rng::with_seed(0), options)
     });
     let outcome = steps(&sim).await;
-    // A call over a limit is the cause of whatever else is wrong.
+    // A call over a limit is the cause of all other violations.
     let violation = sim.world().violation.take();
     violation.map_or(outcome, |violation| Err(violation.to_string()))
 }
@@ -55,7 +55,7 @@ async fn run(simulation: &Simulation) -> Result<(), String> {
 async fn steps(sim: &Arc<Sim>) -> Result<(), String> {
     command(sim).await?;
     publish_full_puts(sim).await?;
-    for (aggregate, sequence, quotes) in strange_events() {
+    for (aggregate, sequence, quotes) in events_of_other_producers() {
         put(sim, aggregate, event(sim, aggregate, sequence, quotes));
     }
     // What a stream takes whose limit was raised, and a Firehose record doesn't.
@@ -167,14 +167,14 @@ async fn publish_full_puts(sim: &Arc<Sim>) -> Result<(), String> {
             return Err(format!("{key}: {first_bytes:?}"));
         }
     }
-    // They are no events, and nothing that consumers would have to tell apart.
+    // The records contain no events. They are removed, so that no consumer reads them.
     world.domain_stream = Log::new(2);
     Ok(())
 }
 
-/// The events that somebody puts on the stream: aggregate, sequence, and how many quotes their
-/// correlation id has. A quote has two bytes in JSON, and one in an item.
-fn strange_events() -> Vec<(&'static str, u64, usize)> {
+/// The events that another producer puts on the stream: aggregate, sequence, and the number of quotes in the
+/// correlation id. A quote has two bytes in JSON, and one in an item.
+fn events_of_other_producers() -> Vec<(&'static str, u64, usize)> {
     let mut events = Vec::new();
     for sequence in 1..=22 {
         // The items of one call, were they counted alone, would have 17 MB.
@@ -182,7 +182,7 @@ fn strange_events() -> Vec<(&'static str, u64, usize)> {
         if sequence <= 3 {
             events.push(("small", sequence, 10));
             events.push(("over", sequence, if sequence == 2 { 409_600 } else { 10 }));
-            // A line of the lake that a Firehose record has no room for.
+            // A lake record that is larger than a Firehose record.
             events.push(("line", sequence, if sequence == 3 { 512_000 } else { 10 }));
         }
     }
@@ -216,7 +216,7 @@ fn put(sim: &Sim, key: &str, data: Vec<u8>) {
         let record = Event {
             partition_key: key.to_owned(),
             data,
-            is_strange: true,
+            is_from_other_producer: true,
         };
         world.domain_stream.append(key, now, record);
     });

@@ -1,9 +1,9 @@
-//! The deployment of this version over the previous one. Until it begins, functions store what the
-//! previous version stored; while it lasts, invocations of both versions run side by side; from then
-//! on all are of this version, and read what is there.
+//! The deployment of this version over the previous one. Before it, all invocations are of the previous
+//! version; during it, invocations of both versions run concurrently; after it, all are of this version, and
+//! read what both have stored.
 //!
-//! It is this version's code that runs all the time: what it stores is converted, and what the
-//! previous version didn't know isn't shown to it.
+//! The previous version is simulated with this version's code: the items that it stores are converted, and
+//! attributes that the previous version didn't know are removed from the items that it reads.
 
 use fastrand::Rng;
 use millrace_core::{Attribute, Attributes};

@@ -1,5 +1,5 @@
-//! What a seed's clients and other writers do, drawn before anything runs, so that a prefix of it is a
-//! shorter history of the same kind.
+//! The actions of a seed's clients and other writers. They are drawn before the run begins, so that a prefix
+//! of them is a shorter history of the same kind.
 
 use fastrand::Rng;
 
@@ -9,7 +9,7 @@ use super::operators::{CURSOR_DAMAGES, CursorDamage, Operation, ReadModel};
 use super::queries::Question;
 use super::scenario::{Command, RowDamage, Scenario};
 
-/// Something that somebody does.
+/// An action of a client, an operator, another writer or a service.
 #[derive(Debug, Clone)]
 pub(crate) enum Action {
     /// Open an aggregate, with an `Idempotency-Key` or without.
@@ -38,17 +38,17 @@ pub(crate) enum Action {
     },
     /// A writer other than Millrace's continues an aggregate of its own.
     Other { aggregate: usize, events: usize },
-    /// Somebody damages an aggregate, and writes some rows behind the damage.
+    /// A row of an aggregate is damaged, and another writer appends some rows after it.
     Poison {
         aggregate: usize,
         damage: Damage,
         behind: usize,
     },
-    /// Somebody damages a view, and an operator replaces it soon after.
+    /// A view is damaged, and an operator replaces it soon after.
     DamageView { aggregate: usize },
-    /// Somebody fixes what is damaged.
+    /// An aggregate's damaged rows are fixed.
     Repair { aggregate: usize },
-    /// Somebody puts on the domain stream what isn't an event of the aggregate.
+    /// Another producer puts a record on the domain stream that isn't an event of the aggregate.
     Intrude { aggregate: usize, foreign: bool },
     /// A stream's shards change.
     Reshard { table: bool, split: bool },
@@ -82,7 +82,7 @@ pub(crate) enum Action {
     },
     /// So many days pass.
     Days(u64),
-    /// Nobody does anything for so many milliseconds.
+    /// The client waits for so many milliseconds.
     Pause(u64),
 }
 
@@ -103,7 +103,7 @@ pub(crate) enum Damage {
     /// A row whose version is far ahead of the others, which is removed at once. Its notification announces
     /// more events than one invocation publishes.
     FarAhead,
-    /// The row isn't there, and the one behind it is.
+    /// The row is missing, and the next one exists.
     Hole,
 }
 
@@ -131,7 +131,7 @@ const OTHERS: usize = 3;
 #[derive(Debug)]
 pub(crate) struct Workload {
     pub(crate) actions: Vec<Action>,
-    /// How many take from the actions side by side.
+    /// The number of clients that execute actions concurrently.
     pub(crate) clients: usize,
     /// Whether there is more of something than fits one page, call or batch.
     pub(crate) is_large: bool,

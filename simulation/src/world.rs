@@ -1,8 +1,8 @@
-//! Everything that outlives an invocation: the tables, the streams, the lake, and what the checks
-//! need to know about how it all came about.
+//! Everything that outlives an invocation: the tables, the streams, the lake, and what the checks need to
+//! know about the history.
 //!
-//! It is changed by effects alone, which happen at one point in time each; what lies between two
-//! effects is `Sim`'s business.
+//! Only effects change it, each at one point in time. `Sim` determines the time between
+//! two effects.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -25,7 +25,7 @@ use super::reconciler;
 use super::sabotage::Sabotage;
 use super::upgrade::Upgrade;
 
-/// A change of the events table, as its stream tells it.
+/// A change of the events table, as its stream delivers it.
 #[derive(Debug, Clone)]
 pub(crate) struct Change {
     pub(crate) name: &'static str,
@@ -41,11 +41,11 @@ pub(crate) struct Change {
 pub(crate) struct Event {
     pub(crate) partition_key: String,
     pub(crate) data: Vec<u8>,
-    /// Whether somebody else than the translator has put it.
-    pub(crate) is_strange: bool,
+    /// Whether another producer than the translator has put it.
+    pub(crate) is_from_other_producer: bool,
 }
 
-/// A record that a mapping has given up on and put to its failure destination.
+/// A record that a mapping has discarded and written to its failure destination.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Discarded {
     pub(crate) function: &'static str,
@@ -69,24 +69,24 @@ impl fmt::Display for Violation {
     }
 }
 
-/// What a client was told.
+/// The response to a client's command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// An answer that says what became of the command.
+    /// A response from which the command's outcome is known.
     Definite {
         status: u16,
         body: String,
         etag: Option<String>,
         location: Option<String>,
-        /// When the invocation had its last answer from the events table. A refusal comes after
+        /// When the invocation had its last response from the events table. A refusal comes after
         /// another look at the key's record.
         looked_at: u64,
     },
-    /// None, or one that says that it isn't known.
+    /// No response, or one from which the outcome isn't known.
     Unknown,
 }
 
-/// A command, with all the answers to its copies and repeats.
+/// A command, with all the responses to its copies and retries.
 #[derive(Debug)]
 pub(crate) struct Sent {
     pub(crate) request: Request,
@@ -97,7 +97,7 @@ pub(crate) struct Sent {
     pub(crate) answers: Vec<Answer>,
 }
 
-/// What happened, in order: as a hash always, as text on demand.
+/// The history of the run, in order: always as a hash, and as text on demand.
 pub(crate) struct Trace {
     hash: std::hash::DefaultHasher,
     lines: Option<Vec<String>>,
@@ -163,10 +163,10 @@ pub(crate) struct World {
     /// read.
     pub(crate) missed: BTreeSet<(&'static str, String)>,
     /// Whether every aggregate that can be continued has a further event.
-    pub(crate) is_news_spread: bool,
+    pub(crate) are_further_events_appended: bool,
     /// The functions to which even a record of such an event, or one after it, was never delivered, by
     /// aggregate.
-    pub(crate) missed_news: BTreeSet<(&'static str, String)>,
+    pub(crate) missed_further_events: BTreeSet<(&'static str, String)>,
     /// The aggregates whose cursor's position isn't a number.
     pub(crate) unreadable_cursors: BTreeSet<String>,
     /// The aggregates whose cursor is damaged and not repaired, and those where it ever was.
@@ -188,7 +188,7 @@ pub(crate) struct World {
     pub(crate) aggregates: BTreeMap<usize, String>,
     /// Aggregates of which a row was ever damaged or left out.
     pub(crate) damaged: BTreeSet<String>,
-    /// Aggregates under whose key somebody has put something.
+    /// Aggregates with whose key another producer has put a record.
     pub(crate) disturbed: BTreeSet<String>,
     pub(crate) commands: Vec<Sent>,
     /// How far each reader is: by function and shard, the next record of each lane.
@@ -217,7 +217,7 @@ impl World {
         self.sabotage == Some(by)
     }
 
-    /// Notes that a property doesn't hold. The first counts; the others follow from it.
+    /// Records a violation of a property. Only the first is kept, because others may follow from it.
     pub(crate) fn violated(&mut self, property: &'static str, what: impl Into<String>) {
         let what = what.into();
         self.violation.get_or_insert(Violation { property, what });
@@ -239,14 +239,17 @@ impl World {
 
     /// Notes that a function will never see a record of an aggregate.
     pub(crate) fn lose(&mut self, function: &'static str, aggregate: &str) {
-        if self.is_news_spread {
-            self.missed_news.insert((function, aggregate.to_owned()));
+        if self.are_further_events_appended {
+            self.missed_further_events
+                .insert((function, aggregate.to_owned()));
         }
     }
 
-    /// Whether no later event could show the function that it misses one of the aggregate.
-    pub(crate) fn is_news_missed(&self, function: &'static str, aggregate: &str) -> bool {
-        self.missed_news.contains(&(function, aggregate.to_owned()))
+    /// Whether a record of an aggregate's further event was never delivered to the function, so that it can't
+    /// notice a gap.
+    pub(crate) fn is_further_event_missed(&self, function: &'static str, aggregate: &str) -> bool {
+        self.missed_further_events
+            .contains(&(function, aggregate.to_owned()))
     }
 
     /// Shows what transactions have written by now.

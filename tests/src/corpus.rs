@@ -1,8 +1,8 @@
 //! The golden corpus: stored rows, and the exact bytes that they are published as.
 //!
-//! A case is a folder below `tests/corpus`: `rows.json` holds an aggregate's rows, oldest first, as
-//! DynamoDB writes them in JSON; `events.jsonl` holds its domain events, one per line. What was
-//! published once is published so for ever: cases are added, and none is ever changed.
+//! A case is a folder below `tests/corpus`: `rows.json` contains an aggregate's rows, oldest first, in
+//! DynamoDB's JSON; `events.jsonl` contains its domain events, one per line. An event's published bytes
+//! never change, so cases are added and never changed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub struct Case {
 /// All cases.
 ///
 /// # Errors
-/// When one can't be read.
+/// If one can't be read.
 pub fn read() -> Result<Vec<Case>> {
     let mut folders: Vec<PathBuf> = fs::read_dir(folder())?
         .map(|entry| Ok(entry?.path()))
@@ -37,7 +37,7 @@ pub fn read() -> Result<Vec<Case>> {
 /// One case, by its name.
 ///
 /// # Errors
-/// When it can't be read.
+/// If it can't be read.
 pub fn named(name: &str) -> Result<Case> {
     case(&folder().join(name))
 }
@@ -45,7 +45,7 @@ pub fn named(name: &str) -> Result<Case> {
 /// The items of one kind that previous versions have stored (`tests/stored/items.json`).
 ///
 /// # Errors
-/// When they can't be read.
+/// If they can't be read.
 pub fn stored(kind: &str) -> Result<Vec<Attributes>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("stored/items.json");
     let all: Value = serde_json::from_slice(&fs::read(path)?)?;

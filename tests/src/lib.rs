@@ -1,8 +1,8 @@
-//! What the tests of the whole share. Tests of one crate lie in that crate; here lie those that need
-//! several: the wire contracts (`tests/wire.rs`, over the golden corpus in `corpus/`), what Rust and
-//! another file both state (`tests/agreement.rs`), the CDK app's own checks (`tests/infra.rs`), the whole
-//! pipeline on the local stack (`tests/pipeline`), and the account in the fault simulation ([`scenario`],
-//! run by `tests/simulation.rs`).
+//! Code that the tests of several crates share. Tests of one crate are in that crate. This crate contains
+//! the others: the wire contracts (`tests/wire.rs`, with the golden corpus in `corpus/`), facts that are
+//! stated in Rust and in another file (`tests/agreement.rs`), the CDK app's checks (`tests/infra.rs`), the
+//! whole pipeline on the local stack (`tests/pipeline`), and the account in the deterministic simulation
+//! ([`scenario`], run by `tests/simulation.rs`).
 
 pub mod corpus;
 pub mod scenario;

@@ -1,6 +1,6 @@
-//! The account in the fault simulation. What should come of its rows is computed here apart from the
-//! domain's code: the balances are added up, and columns and members are written down as the layout
-//! and the contract are.
+//! The account in the deterministic simulation. The values that are expected from its rows are computed here
+//! independently of the domain's code: the balances are added up, and columns and members are defined a
+//! second time, according to the layout and the contract.
 
 use millrace_core::{Attribute, Attributes};
 use millrace_domain::Accounts;
@@ -17,7 +17,7 @@ pub struct AccountScenario;
 /// The currency of an account whose rows don't name one.
 const DEFAULT_CURRENCY: &str = "EUR";
 
-/// What clients ask for. Most take the default.
+/// The currencies that clients ask for. Most name none and get the default.
 const CURRENCIES: [Option<&str>; 6] = [None, None, None, Some("EUR"), Some("USD"), Some("JPY")];
 
 impl Scenario for AccountScenario {
@@ -117,7 +117,7 @@ impl Scenario for AccountScenario {
         ]
     }
 
-    /// The legacy layout: no currency, which is the default then.
+    /// The legacy layout has no currency; the account gets the default currency.
     fn other_opening(&self) -> Attributes {
         item([("Type", Attribute::text("CREATED"))])
     }
@@ -129,7 +129,7 @@ impl Scenario for AccountScenario {
         ])
     }
 
-    /// The legacy writer knows the default currency alone.
+    /// The legacy writer uses the default currency only.
     fn other_snapshot(&self, state: &Attributes) -> Attributes {
         let mut snapshot = state.clone();
         if text(state, "Currency") == DEFAULT_CURRENCY {
@@ -155,7 +155,7 @@ impl Scenario for AccountScenario {
     }
 }
 
-/// What should come of an account's events.
+/// The values that are expected from an account's events.
 #[derive(Debug, Clone, Default)]
 pub struct Account {
     currency: String,

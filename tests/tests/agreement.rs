@@ -1,4 +1,4 @@
-//! What the Rust code and another file of the repository both state is the same in both.
+//! Facts that the Rust code and another file of the repository both state have to agree.
 
 use std::collections::BTreeMap;
 use std::fs;

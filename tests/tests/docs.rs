@@ -1,4 +1,4 @@
-//! What the documentation shows is what is there.
+//! Code blocks of the documentation that show a file have to be equal to that file.
 
 use std::fs;
 use std::path::{Path, PathBuf};

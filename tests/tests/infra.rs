@@ -1,4 +1,4 @@
-//! The CDK app's own checks: its tests, and the linter over what it makes of its settings.
+//! The CDK app's checks: its own tests, and a linter on the templates that it synthesises.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -36,10 +36,10 @@ fn run(command: &mut Command) -> Result<Output> {
     Ok(output)
 }
 
-/// Synthesises the app, and answers with the template.
+/// Synthesises the app, and returns the template's path.
 fn synthesise(infra: &Path, folder: &Path, stage: &str) -> Result<PathBuf> {
     let artifacts = folder.join("lambda");
-    // Synthesising doesn't look inside.
+    // Synthesising doesn't read the files' contents.
     for function in names::functions() {
         std::fs::create_dir_all(artifacts.join(&function))?;
         std::fs::write(artifacts.join(&function).join("bootstrap"), &function)?;
@@ -94,7 +94,7 @@ fn text(value: &Value) -> String {
     }
 }
 
-/// The names behind `"Millrace","…"` in a dashboard's body.
+/// The names that follow `"Millrace","` in a dashboard's body.
 fn own_metrics(dashboard: &str) -> BTreeSet<String> {
     let ours = format!("\"{NAMESPACE}\",\"");
     let parts = dashboard.split(&ours).skip(1);
@@ -162,7 +162,7 @@ async fn each_alarm_and_metric_is_in_the_runbook_and_is_emitted() -> Result<()> 
 async fn a_client_gets_the_functions_answer_although_services_time_out() -> Result<()> {
     const API_GATEWAY: Duration = Duration::from_secs(30);
     const START: Duration = Duration::from_secs(10);
-    /// What the functions keep of their time for the answer.
+    /// The part of their time that the functions reserve for the response.
     const RESERVE: Duration = Duration::from_secs(1);
     let mut interactive = 0;
     for function in properties(aws_template().await?, "AWS::Lambda::Function") {

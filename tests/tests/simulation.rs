@@ -1,4 +1,4 @@
-//! The fault simulation of the account: see `millrace_simulation`.
+//! The deterministic simulation of the account: see `millrace_simulation`.
 
 use std::process::ExitCode;
 

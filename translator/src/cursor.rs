@@ -1,4 +1,4 @@
-//! The publication cursor: how far an aggregate's events are on the stream.
+//! The publication cursor: the highest sequence of an aggregate that is published, with all before it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -43,16 +43,16 @@ pub struct Parked {
     pub since: Timestamp,
 }
 
-/// An event that can't be published, and that holds back the events after it.
+/// An event that can't be published. The events after it aren't published either, so that order is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Block {
-    /// The sequence that can't be published; [`Sequence::NONE`] where the cursor itself is at fault:
+    /// The sequence that can't be published; [`Sequence::NONE`] if the cursor is the cause: it is
     /// unreadable, or ahead of the events table.
     pub sequence: Sequence,
-    /// The row that can't be translated, by its `Version` as stored; `None` where none is there. Of a
-    /// cursor that is ahead, the row that it names and that wasn't there.
+    /// The `Version`, as stored, of the row that can't be translated; `None` if there is no such row. If
+    /// the cursor is ahead, the version of its own event's row, which is missing.
     pub row: Option<String>,
-    /// What is wrong with it.
+    /// Why it can't be published, for the operator.
     pub reason: String,
     /// Since when.
     pub since: Timestamp,
@@ -175,7 +175,7 @@ const BACKOFF: Backoff = Backoff {
 /// unprocessed, are retried until the budget is spent. An aggregate that has no cursor is left out.
 ///
 /// # Errors
-/// [`ServiceError`] when the budget was spent first.
+/// [`ServiceError`] if the budget was spent first.
 pub async fn load_all(
     store: &impl CursorStore,
     aggregates: &[&str],

@@ -1,4 +1,4 @@
-//! Between Lambda's types and the translator's own.
+//! Converts between Lambda's types and the translator's.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::notification::InsertedRow;
 use crate::ports::{CursorStore, EventRows, Publisher};
 use crate::service::{Outcome, SAVING, Translator};
 
-/// What is kept back of the invocation's time for saving the cursors and answering.
+/// The part of the invocation's time that is reserved for saving the cursors and for the response.
 const RESERVE: Duration = Duration::from_secs(5);
 const _: () = assert!(SAVING.as_secs() < RESERVE.as_secs());
 
@@ -29,7 +29,8 @@ const INSERT: &str = "INSERT";
 /// The response names at most one record, the first whose aggregate is incomplete. Lambda delivers it
 /// and everything after it again
 /// ([partial batch responses](https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html)).
-/// An empty name, where the record has none, stands for the whole batch.
+/// If that record has no sequence number, the response contains an empty one, and Lambda delivers the
+/// whole batch again.
 pub async fn handle<D, R, C, P, A>(
     translator: &Translator<D, R, C, P, A>,
     event: LambdaEvent<Event>,
@@ -113,8 +114,8 @@ fn measured(outcome: Outcome, now: Timestamp) -> [(Metric, Option<u64>); 8] {
     ]
 }
 
-/// A record without its row's hash key: not a record of the events table. It is reported, so that
-/// it ends at the mapping's failure destination, and nothing can be done for it here.
+/// A record without its row's hash key, so not a record of the events table. It is reported as failed, so
+/// that Lambda writes it to the mapping's failure destination.
 struct NoKey;
 
 fn read(position: usize, record: &EventRecord) -> Result<Option<InsertedRow>, NoKey> {
@@ -129,7 +130,7 @@ fn read(position: usize, record: &EventRecord) -> Result<Option<InsertedRow>, No
         );
         return Err(NoKey);
     };
-    // The deployed filter keeps such items out; one that was deployed earlier doesn't.
+    // The mapping's filter discards such items, except for filters of earlier deployments.
     if is_reserved_id(aggregate) {
         return Ok(None);
     }

@@ -27,7 +27,7 @@ pub const MAX_PUT_BYTES: usize = 10 * 1024 * 1024;
 /// The most bytes of one record, data and partition key together, before base64. Every stream accepts
 /// this size. The setting `MaxRecordSizeInKiB` raises a stream's limit to 10 MiB at most
 /// ([large records](https://docs.aws.amazon.com/streams/latest/dev/large-records.html)). The
-/// translator keeps to the default whatever the setting is, so that every consumer can rely on it.
+/// translator keeps to the default even if the setting is higher, so that every consumer can rely on it.
 pub const MAX_RECORD_BYTES: usize = 1024 * 1024;
 
 /// Consecutive rows of one aggregate, in order.

@@ -34,8 +34,8 @@ use crate::publishing::{Queue, Refused};
 const MAX_READY: usize = 1_000;
 
 /// The most bytes of records that all aggregates of a batch have ready together, enough for several full
-/// puts, divided by the number of aggregates. An aggregate has at least one event ready whatever its share is;
-/// once the whole limit is reached, aggregates without one wait.
+/// puts, divided by the number of aggregates. An aggregate may have one event ready even if its share is
+/// smaller; once the whole limit is reached, aggregates without one wait.
 pub const MAX_READY_BYTES: usize = 32 * 1024 * 1024;
 
 /// The most events of an aggregate that one invocation publishes before the aggregate is parked. It is above
@@ -112,7 +112,7 @@ impl ReadyBytes {
         self.bytes.load(Ordering::Relaxed) >= MAX_READY_BYTES
     }
 
-    /// The bytes that one aggregate may have ready. It may have one event ready whatever its size.
+    /// The bytes that one aggregate may have ready. It may have one event ready of any size.
     fn share(&self) -> usize {
         MAX_READY_BYTES / self.aggregates.load(Ordering::Relaxed).max(1)
     }
@@ -558,8 +558,8 @@ impl<D: Domain> Publication<D> {
             .take_while(|(sequence, _)| Some(*sequence) <= acknowledged)
             .last()
             .map(|(_, columns)| columns.clone());
-        // A previous marker stays until all events are published: the notifications that came since are
-        // not delivered again, and the marker alone makes someone read the table to its end.
+        // A previous marker stays until all events are published: the notifications that arrived since are
+        // not delivered again, and only the marker causes the table to be read to its end.
         let suspended = match &self.phase {
             _ if !self.is_completed() => self.stored.suspended.clone(),
             Phase::Blocked(block) => Some(Suspension::Blocked(block.clone())),
@@ -850,7 +850,7 @@ impl<D: Domain> Publication<D> {
             let image = RowImage::read(inputs.domain, row);
             match image.row {
                 Ok(StoredRow::Event(event)) if event.sequence() == restoration.expected => {
-                    // What it publishes was published before; only the context is of interest.
+                    // Its events were published before; only the context is used.
                     let folded =
                         isolated(|| D::publish(&mut restoration.context, &event.event).is_some());
                     if folded.is_err() {

@@ -1,9 +1,9 @@
-//! Ordered publishing: each aggregate's events one after another, many aggregates side by side.
+//! Ordered publishing: each aggregate's events one after another, many aggregates concurrently.
 //!
-//! Invariant: no put carries two events of one aggregate. PutRecords stores records one by one and
-//! may fail any of them without failing the ones behind it
-//! ([PutRecords](https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html)), so
-//! an event waits until the one before it is acknowledged.
+//! Invariant: no put contains two events of one aggregate. PutRecords stores records one by one, and one
+//! may fail although later ones are stored
+//! ([PutRecords](https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html)). So an
+//! event is put only after the one before it is acknowledged.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -16,19 +16,20 @@ use tokio::time::Instant;
 use crate::ports::{MAX_PUT_BYTES, MAX_RECORD_BYTES, MAX_RECORDS};
 use crate::ports::{Publisher, PutError, Record};
 
-/// Between two tries of a record. Kinesis throttles a shard by the second, so waits grow to that.
+/// The wait between two puts of a record. Kinesis' limits of a shard are per second, so the waits grow to
+/// about that.
 const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(25),
     cap: Duration::from_secs(1),
 };
 
-/// One aggregate's events that wait to be published, in order.
+/// One aggregate's pending events, in order.
 #[derive(Debug, Default)]
 pub struct Queue {
     events: VecDeque<(Sequence, Record)>,
     /// The size of all events' records, in bytes.
     bytes: usize,
-    /// The number of the put that carried an event of this queue last; 0 before the first one.
+    /// The number of the last put that contained an event of this queue; 0 before the first one.
     last_put: u64,
     acknowledged: Option<Sequence>,
     retries: u32,
@@ -43,7 +44,7 @@ pub struct Queue {
 pub struct Refused {
     /// The event.
     pub sequence: Sequence,
-    /// Why.
+    /// Why it can't be stored.
     pub refusal: Refusal,
 }
 
@@ -64,7 +65,7 @@ pub enum Refusal {
 }
 
 impl Queue {
-    /// Puts an event behind the others.
+    /// Adds an event at the end of the queue.
     pub fn push(&mut self, sequence: Sequence, record: Record) {
         self.bytes += record.size();
         self.events.push_back((sequence, record));
@@ -117,7 +118,7 @@ impl Queue {
         self.clear();
     }
 
-    /// Refuses the first event if no put may carry it.
+    /// Refuses the first event if it is too large for any put.
     fn refuse_if_too_large(&mut self) {
         let bytes = self.first_size();
         if bytes > MAX_RECORD_BYTES {
@@ -191,10 +192,9 @@ pub async fn publish(
     }
 }
 
-/// Puts the first events of the queues that are due, as many as one put takes, beginning with the queue
-/// that has waited longest since its last put: so that each of any number of queues has its turn. An event
-/// that fails is put again after a wait of its own, and holds back its own aggregate only. One that is too
-/// large for the stream is refused without a put.
+/// Puts the first events of the queues that are due, as many as fit into one put. The queue whose last put
+/// is the longest ago comes first, so that no queue starves. A failed event is put again after a backoff,
+/// and delays only its own aggregate. An event that is too large for the stream is refused without a put.
 pub async fn put_next(
     publisher: &impl Publisher,
     queues: &mut [&mut Queue],
@@ -240,8 +240,9 @@ fn heads(queues: &[&mut Queue], now: Instant) -> Vec<usize> {
         .collect()
 }
 
-/// Puts the first event of each of these queues. A call that is refused is put again in halves,
-/// until the records that the service refuses are alone: each holds back its own aggregate only.
+/// Puts the first event of each of these queues. If the service refuses the call, its records are put in
+/// two halves, until each record that the service refuses is alone. It then delays only its own
+/// aggregate.
 async fn put_heads(
     publisher: &impl Publisher,
     queues: &mut [&mut Queue],
@@ -288,7 +289,7 @@ async fn put_heads(
     Progress::Done
 }
 
-/// How long until some queue's next try; `None` when no event waits.
+/// The time until the first put of a queue is due; `None` if no event is pending.
 fn until_next(queues: &[&mut Queue], now: Instant) -> Option<Duration> {
     queues
         .iter()

@@ -245,7 +245,7 @@ where
         }
         self.publish(&mut aggregates).await;
 
-        // Whatever is left is incomplete; its progress is saved.
+        // The remaining aggregates are incomplete; their progress is saved.
         let mut left = Vec::new();
         left.append(&mut aggregates.ready);
         left.append(&mut aggregates.deferred);

@@ -1,4 +1,4 @@
-//! The translator's services in memory, with faults on request (feature `testing`).
+//! The translator's services in memory, with fault injection (feature `testing`).
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard};

@@ -1,4 +1,4 @@
-//! What the adapters send to AWS, and how they take its answers.
+//! The requests that the adapters send to AWS, and how they read the responses.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -40,7 +40,7 @@ fn item(attributes: &[(&str, AttributeValue)]) -> HashMap<String, AttributeValue
         .collect()
 }
 
-/// What the adapter makes of a call that Kinesis answers with this error.
+/// The adapter's error for a call that fails with this error code of Kinesis.
 async fn put_error(code: &'static str) -> PutError {
     let rule = mock!(aws_sdk_kinesis::Client::put_records)
         .then_error(move || PutRecordsError::generic(ErrorMetadata::builder().code(code).build()));
@@ -54,7 +54,7 @@ async fn only_an_error_of_what_the_call_contains_is_a_refusal() {
     for code in ["InvalidArgumentException", "ValidationException"] {
         let error = put_error(code).await;
         assert!(
-            matches!(&error, PutError::Refused { code: told } if told == code),
+            matches!(&error, PutError::Refused { code: found } if found == code),
             "{error:?}"
         );
     }
@@ -181,7 +181,7 @@ async fn rows_are_read_consistently_in_order_and_page_by_page() {
     assert_eq!(page.rows.len(), 1);
     assert!(
         page.more,
-        "a page that names where it stopped has more behind it"
+        "after a page with a `LastEvaluatedKey` there may be more rows"
     );
 }
 
@@ -271,7 +271,7 @@ async fn a_load_is_one_consistent_read_that_tells_what_it_left_unprocessed() {
     assert_eq!(cursor.context, Some(currency()));
 }
 
-/// What the adapter makes of `a`'s stored item.
+/// The cursor that the adapter reads from `a`'s stored item.
 async fn loaded(item: HashMap<String, AttributeValue>) -> Result<Cursor, DecodeError> {
     let rule = mock!(aws_sdk_dynamodb::Client::batch_get_item).then_output(move || {
         BatchGetItemOutput::builder()
@@ -518,7 +518,7 @@ async fn a_cursor_that_someone_else_moved_counts_only_where_it_tells_as_much() {
     }
 }
 
-/// What a save does to the cursor's marker: the update's end, the condition's end, and the marker.
+/// How a save changes the cursor's marker: the end of the update, the end of the condition, and the marker.
 async fn saved_marker(
     saved: Option<Suspension>,
     read: Option<Suspension>,
@@ -696,13 +696,13 @@ fn any_cursor() -> impl Strategy<Value = HashMap<String, AttributeValue>> {
 
 proptest! {
     #[test]
-    fn no_cursor_panics_and_each_is_read_or_told_as_damaged(mut stored in any_cursor()) {
+    fn no_cursor_panics_and_each_is_read_or_reported_as_damaged(mut stored in any_cursor()) {
         stored.insert("Id".to_owned(), s("a"));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
             .expect("a runtime");
-        // It is read or told as damaged, and never taken for one that isn't there.
+        // The cursor is read or is an error, and is never treated as missing.
         drop(runtime.block_on(loaded(stored)));
     }
 }

@@ -1,4 +1,5 @@
-//! The rules of the invocation: what counts as news, and which record the answer names.
+//! The rules of the invocation: which records are change notifications, and which record the response
+//! names.
 
 use aws_lambda_events::dynamodb::Event as StreamEvent;
 use lambda_runtime::{Context, LambdaEvent};
@@ -51,7 +52,7 @@ fn created(id: &str) -> Value {
     })
 }
 
-/// A row whose type nobody knows.
+/// A row of an unknown type.
 fn damaged(id: &str) -> Attributes {
     [
         (row::ID, Attribute::text(id)),
@@ -208,7 +209,7 @@ fn credited(id: &str, version: &Value) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_invocation_measures_what_came_of_it() {
+async fn an_invocation_measures_its_outcome() {
     let now = Timestamp::parse("2026-11-20T21:03:05.250Z").expect("valid");
     let (services, ambient) = (services(), TestAmbient::at(now));
     let amount = Amount::new(5).expect("valid");
@@ -228,8 +229,8 @@ async fn an_invocation_measures_what_came_of_it() {
     };
     invoke(&services, vec![record(0, "INSERT", &created("a"))]).await;
 
-    // A repeat, an event behind a missing one, and a row that nobody can read; and the first put
-    // of the missing event is lost, after the cursors and two rows were read and the block was saved.
+    // A duplicate, an event after a missing one, and an undecodable row. The first put of the missing event
+    // fails, after the cursors and two rows were read and the block was saved.
     let calls_before = [Fault::None; 4];
     services.world().faults.extend(calls_before);
     services.world().faults.push_back(Fault::Lost);

@@ -150,7 +150,7 @@ fn a_long_aggregate_is_parked_and_completed_later_while_it_receives_events() {
         let through = services.cursor("long").published_through.get();
         assert_eq!(services.cursor("long").suspended, None);
         assert!(is_dense(&services.first_occurrences("long"), through));
-        // What was appended last may be on its way still.
+        // The event that was appended last may not be published yet.
         assert!(through + 1 >= appended, "{through} of {appended}");
     });
 }
@@ -170,7 +170,7 @@ async fn an_aggregates_own_notifications_never_park_it() {
     assert_eq!(services.cursor("a").suspended, None);
 }
 
-/// How many events are pending shows only while they are read.
+/// The number of pending events is known only after they are read.
 #[tokio::test(start_paused = true)]
 async fn an_aggregate_that_was_blocked_is_parked_after_as_many_events() {
     let services = services();
@@ -232,8 +232,8 @@ async fn a_later_notification_raises_the_marker_and_publishes_nothing() {
     assert_eq!(parked_through(&services, "a"), Some(3_002));
 }
 
-/// The announced event isn't visible yet when the rows are read to their end: the marker alone tells that
-/// it is missing.
+/// The announced event isn't visible yet when the rows are read to their end: only the marker shows that it
+/// is missing.
 #[tokio::test(start_paused = true)]
 async fn the_marker_stays_until_the_announced_event_is_published() {
     let services = services();

@@ -1,4 +1,4 @@
-//! The rules of putting records on the stream: what one call may carry, and what none may.
+//! The rules of putting records on the stream: which records one call may contain, and which none may.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -13,14 +13,14 @@ use millrace_translator::ports::{
 use millrace_translator::publishing::{Progress, Queue, Refusal, Refused, publish};
 use proptest::prelude::*;
 
-/// A stream that keeps what it was given, and holds every call against the limits of the service.
+/// A stream that stores records and checks that every call is within the service's limits.
 #[derive(Debug, Default)]
 struct Stream {
-    /// The key and the first byte of each record, which tells the event.
+    /// The key and the first byte of each record, which identifies the event.
     stored: Mutex<Vec<(String, u8)>>,
-    /// How many records each call carried.
+    /// How many records each call contained.
     calls: Mutex<Vec<usize>>,
-    /// Every how many records one is rejected; never where it is 0.
+    /// Every n-th record is rejected; none if this is 0.
     rejects: usize,
 }
 
@@ -153,7 +153,7 @@ async fn queues_beyond_what_one_put_takes_have_their_turn() {
     let stored = stream.stored.lock().expect("unpoisoned");
     let first_round = &stored[..queues.len()];
     assert!(first_round.iter().all(|(_, event)| *event == 1));
-    // In the end no queue has an event left when another one has two.
+    // At the end, no queue has an event left when another one has two.
     let rest = &stored[stored.len() - queues.len()..];
     assert!(rest.iter().all(|(_, event)| *event >= 2));
 }
@@ -198,7 +198,7 @@ proptest! {
     // Each case moves tens of megabytes.
     #![proptest_config(ProptestConfig::with_cases(32))]
 
-    /// Whatever the sizes, and whatever is rejected: no call is over a limit, each account's events
+    /// For any sizes and any rejections: no call is over a limit, each account's events
     /// are stored in order up to the first that is too large, and that one alone is refused.
     #[test]
     fn calls_that_are_split_by_bytes_lose_and_reorder_nothing(

@@ -1,4 +1,4 @@
-//! The rules of translating a batch, against services in memory that fail on command.
+//! The rules of translating a batch, with services in memory and injected faults.
 
 use std::time::Duration;
 
@@ -183,7 +183,7 @@ fn a_cursor_is_readable_only_if_its_context_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gap_is_repaired_from_the_table_before_the_news() {
+async fn a_gap_is_repaired_from_the_table_before_later_events() {
     let services = services();
     let rows = services.append("a", &history(40));
     assert!(through(services.translate(&rows[rows.len() - 1..]).await));
@@ -208,8 +208,8 @@ async fn a_missing_row_blocks_until_it_is_back() {
     assert_eq!(services.cursor("a").blocked(), None);
 }
 
-/// What came while the account was blocked is on nobody's way any more; only the block tells that
-/// the table is to be read to its end.
+/// Notifications that arrived while the account was blocked are not delivered again; only the block shows
+/// that the table has to be read to its end.
 #[tokio::test(start_paused = true)]
 async fn a_block_stays_until_all_that_came_behind_it_is_published() {
     let services = services();
@@ -220,7 +220,7 @@ async fn a_block_stays_until_all_that_came_behind_it_is_published() {
     assert_eq!(services.sequences("a"), dense(3));
 
     put(&services, "a", 5, missing.clone());
-    let news = [missing];
+    let notified = [missing];
     // The cursor and two pages are read, one event is published, and then time runs out.
     let calls = [Fault::None, Fault::None, Fault::None, Fault::None];
     let failing = [Fault::Lost, Fault::Lost];
@@ -229,11 +229,11 @@ async fn a_block_stays_until_all_that_came_behind_it_is_published() {
         .faults
         .extend(calls.into_iter().chain(failing));
     let time = Duration::from_millis(30);
-    let outcome = services.translate_within(&news, time).await;
+    let outcome = services.translate_within(&notified, time).await;
     assert_eq!(outcome.resume_at, Some(0));
     assert_eq!(services.cursor("a").published_through.get(), 4);
 
-    assert!(through(services.translate(&news).await));
+    assert!(through(services.translate(&notified).await));
     assert_eq!(services.sequences("a"), dense(8));
     assert_eq!(services.cursor("a").blocked(), None);
 }
@@ -275,7 +275,7 @@ async fn a_block_lifts_itself_when_the_row_can_be_read_and_reads_on_to_the_end()
         .expect("blocked")
         .since;
 
-    // News that leaves the row as it is keeps the block.
+    // A notification that doesn't change the row keeps the block.
     let more = services.append_without_loading("a", 11);
     assert!(through(services.translate(&more).await));
     assert_eq!(
@@ -289,15 +289,15 @@ async fn a_block_lifts_itself_when_the_row_can_be_read_and_reads_on_to_the_end()
     );
     assert_eq!(services.sequences("a"), dense(2));
 
-    // The row is put back; the news of it is all that comes.
+    // The row is repaired; its change notification is the only one that arrives.
     put(&services, "a", 4, good.clone());
     assert!(through(services.translate(&[good]).await));
     assert_eq!(services.sequences("a"), dense(10));
     assert_eq!(services.cursor("a").blocked(), None);
 }
 
-/// Two invocations may hold news of one account at once: a stream may spread an account's rows over
-/// its shards, and an invocation that ran out of time may still have a call on its way.
+/// Two invocations may have notifications of one account at the same time: a stream may distribute an
+/// account's rows over its shards, and a call of an invocation that ran out of time may still take effect.
 #[tokio::test(start_paused = true)]
 async fn a_block_that_another_invocation_sets_meanwhile_stays_or_is_examined() {
     for (blocked_at, is_examined) in [(3, false), (2, true)] {
@@ -318,7 +318,7 @@ async fn a_block_that_another_invocation_sets_meanwhile_stays_or_is_examined() {
         let outcome = services.translate(&rows[..4]).await;
         assert_eq!(outcome.resume_at, None);
         if is_examined {
-            // Their cursor is behind this one: publication is restarted there, and no row is missing.
+            // The other cursor is lower than this one: publication restarts there, and no row is missing.
             assert_eq!(services.cursor("a").published_through.get(), 4);
             assert_eq!(services.cursor("a").blocked(), None);
             assert_eq!(services.first_occurrences("a"), dense(4));
@@ -369,7 +369,7 @@ async fn a_damaged_row_that_is_gone_leaves_a_hole_only_where_an_event_belongs() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_same_trouble_is_told_since_it_began_and_another_from_now_on() {
+async fn the_same_problem_is_reported_since_it_began_and_another_from_now_on() {
     for (before, is_the_same) in [("row 4 is missing, and row 5 is there", true), ("?", false)] {
         let services = services();
         let rows = services.append("a", &history(5));
@@ -426,7 +426,7 @@ async fn an_event_at_a_snapshots_place_is_never_skipped() {
             Some("12")
         );
 
-        // While it is there, the block stands; once it is gone, it lifts.
+        // The block stays while the row exists, and ends after the row is removed.
         let more = services.append_without_loading("a", 15);
         services.translate(&more).await;
         assert_eq!(services.cursor("a").published_through.get(), through_then);
@@ -438,7 +438,7 @@ async fn an_event_at_a_snapshots_place_is_never_skipped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_row_whose_version_is_no_whole_number_blocks_behind_the_others() {
+async fn a_row_whose_version_is_no_integer_blocks_after_the_others() {
     let services = services();
     let mut rows = services.append("a", &history(3));
     let mut odd = rows[2].clone();
@@ -485,7 +485,7 @@ fn misplaced(version: &str, events: i64) -> (TestServices<Accounts>, Vec<Attribu
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_misplaced_row_behind_a_cursor_that_another_invocation_advanced_blocks() {
+async fn a_misplaced_row_below_a_cursor_that_another_invocation_advanced_blocks() {
     for version in ["2", "2.5"] {
         let (services, _, odd) = misplaced(version, 3);
         let theirs = Cursor {
@@ -525,7 +525,7 @@ async fn a_misplaced_row_that_is_gone_blocks_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_misplaced_row_behind_a_row_that_blocks_is_not_forgotten() {
+async fn a_misplaced_row_after_a_row_that_blocks_is_not_forgotten() {
     for version in ["2", "2.5"] {
         let (services, mut rows, odd) = misplaced(version, 5);
         rows[4] = damage(&services, "a", 5);
@@ -567,7 +567,7 @@ async fn a_misplaced_row_of_a_blocked_aggregate_is_not_forgotten() {
         let block = services.cursor("a").blocked().cloned().expect("blocked");
         assert_eq!(block.row.as_deref(), Some(version));
 
-        // Once it is gone, the block of before is found again.
+        // After the row is removed, the previous block is found again.
         services.world().odd_rows.clear();
         take(&services, "a", 2);
         assert!(through(services.translate(&rows[5..]).await));
@@ -638,7 +638,7 @@ async fn cursors_left_unprocessed_are_asked_for_again_in_calls_of_a_hundred() {
     assert!(through(services.translate(&rows).await));
     assert_eq!(services.world().loads, 3);
 
-    // Every cursor is at 1 now. One that is left out would be taken for none.
+    // Every cursor is at 1 now. One that is left out would be treated as missing.
     services.world().loaded_per_call = 30;
     let outcome = services.translate(&rows).await;
     assert!(through(outcome));
@@ -731,7 +731,7 @@ async fn a_cursor_that_was_reset_is_not_taken_back_ahead() {
     assert_eq!(services.cursor("a"), reset);
 }
 
-/// Stored blocks are recognised by this text.
+/// Stored blocks are recognised by this string.
 #[test]
 fn the_block_of_a_reset_cursor_is_recognised() {
     let now = Timestamp::from_unix_millis(0).expect("valid");
@@ -761,7 +761,7 @@ async fn a_cursor_that_is_found_ahead_after_a_restart_blocks() {
     assert!(cursor.blocked().expect("blocked").is_cursor_ahead());
 }
 
-/// Nobody notifies of it any more, so reading the table has to find it, wherever a page ends.
+/// The row isn't announced again, so reading the table has to find it, wherever a page ends.
 #[tokio::test(start_paused = true)]
 async fn a_row_between_two_versions_is_found_whatever_the_pages_are() {
     for page_rows in 1..8 {
@@ -793,7 +793,7 @@ async fn a_row_between_two_versions_is_found_whatever_the_pages_are() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_late_redelivery_is_told_from_a_cursor_ahead_by_the_cursors_own_row() {
+async fn a_late_redelivery_is_distinguished_from_a_cursor_ahead_by_the_cursors_own_row() {
     let services = services();
     let rows = services.append("a", &history(11));
     assert!(through(services.translate(&rows).await));
@@ -961,14 +961,15 @@ async fn a_long_history_is_published_in_portions() {
     assert_eq!(services.sequences("a"), dense(1_950));
 }
 
-/// Together they have twice the bytes that a batch may hold ready; each has fewer events than a run.
+/// Together they have more than twice the bytes that a batch may have ready. Each has fewer events than
+/// one invocation publishes.
 #[tokio::test(start_paused = true)]
 async fn many_long_histories_of_large_events_take_bounded_memory() {
     let services = services();
     let page = 50;
     services.world().page_rows = page;
     let longest = "\u{1d11e}".repeat(255);
-    let mut news = Vec::new();
+    let mut newest = Vec::new();
     for account in 0..14_u8 {
         let id = format!("{longest}{}", char::from(b'a' + account));
         services.append(&id, &history(800));
@@ -978,21 +979,21 @@ async fn many_long_histories_of_large_events_take_bounded_memory() {
             row.insert("CorrelationId".into(), Attribute::text(&longest));
             row.insert("CausationId".into(), Attribute::text(&longest));
         }
-        news.push(rows.values().next_back().expect("the newest").clone());
+        newest.push(rows.values().next_back().expect("the newest").clone());
     }
-    assert!(through(services.translate(&news).await));
+    assert!(through(services.translate(&newest).await));
     assert_eq!(MAX_READY_BYTES / MAX_PUT_BYTES, 3, "some full puts");
     let world = services.world();
     let record = world.stream[0].size();
     assert_eq!(world.stream.len(), 14 * 800);
     let all = world.stream.len() * record;
     assert!(all > 2 * MAX_READY_BYTES, "{all} bytes are too few");
-    // All of them may be reading a page when the last byte that may be ready is.
+    // All aggregates may be reading a page when the limit is reached.
     let most = MAX_READY_BYTES + 14 * page * record;
     let held = world.most_held * record;
     assert!(held <= most, "{held} bytes are ready, {most} may be");
     drop(world);
-    for row in news {
+    for row in newest {
         let Attribute::Text(id) = &row["Id"] else {
             panic!("an id is a string");
         };
@@ -1006,8 +1007,8 @@ async fn a_block_is_saved_once_while_others_have_a_long_way() {
     services.world().page_rows = 100;
     services.append("a", &history(5));
     let mut rows = services.append("b", &history(1_950));
-    let news = [damage(&services, "a", 4), rows.remove(rows.len() - 1)];
-    let outcome = services.translate(&news).await;
+    let notified = [damage(&services, "a", 4), rows.remove(rows.len() - 1)];
+    let outcome = services.translate(&notified).await;
     assert_eq!((outcome.resume_at, outcome.blocked), (None, 1));
     assert_eq!(services.sequences("b"), dense(1_950));
 }
@@ -1065,8 +1066,8 @@ async fn calls_that_fail_for_a_while_are_retried_within_the_invocation() {
     }
 }
 
-/// The invocation is stopped after a second, long before its budget is spent and the failing calls are
-/// given up.
+/// The invocation is stopped after a second, long before its budget is spent and the failing calls are no
+/// longer retried.
 #[tokio::test(start_paused = true)]
 async fn an_aggregate_whose_calls_fail_delays_no_other() {
     let services = services();
@@ -1141,7 +1142,7 @@ async fn an_aggregate_whose_rows_the_table_refuses_to_read_is_blocked_and_no_oth
     }
 }
 
-/// Each of them has more than its share, and together more than the bound.
+/// Each of them has more bytes than its share, and together they have more than the limit.
 #[tokio::test(start_paused = true)]
 async fn each_of_a_thousand_aggregates_has_an_event_in_the_first_round() {
     let services = services();
@@ -1181,15 +1182,15 @@ fn fault() -> impl Strategy<Value = Fault> {
 }
 
 proptest! {
-    /// Whatever the stream repeats, reorders and rewinds, and whatever fails: first occurrences are
-    /// 1, 2, 3, …, repeats are byte-identical, and in the end every event is on the stream.
+    /// For all duplicates, orders and redeliveries of notifications, and all faults: first occurrences are
+    /// 1, 2, 3, …, duplicates are byte-identical, and in the end every event is on the stream.
     #[test]
     fn first_occurrences_are_dense_and_repeats_identical(
         lengths in prop::collection::vec(1_i64..30, 1..5),
         shuffle in any::<u64>(),
         batch_size in 1_usize..20,
         faults in prop::collection::vec(fault(), 0..120),
-        lost_news in prop::collection::vec(any::<bool>(), 0..100),
+        lost in prop::collection::vec(any::<bool>(), 0..100),
     ) {
         in_virtual_time(async {
             let services = services();
@@ -1203,16 +1204,16 @@ proptest! {
                 .map(|(row, n)| ((n ^ shuffle).wrapping_mul(0x9E37_79B9_7F4A_7C15), row))
                 .collect();
             order.sort_by_key(|(key, _)| *key);
-            let news: Vec<Attributes> = order
+            let notified: Vec<Attributes> = order
                 .into_iter()
                 .enumerate()
-                .filter(|(n, _)| !lost_news.get(*n).copied().unwrap_or(false))
+                .filter(|(n, _)| !lost.get(*n).copied().unwrap_or(false))
                 .map(|(_, (_, row))| row)
                 .collect();
             services.world().faults = faults.into();
 
-            // Deliver like an event source mapping: from the reported record on, again.
-            for batch in news.chunks(batch_size) {
+            // As an event source mapping does, deliver again from the reported record on.
+            for batch in notified.chunks(batch_size) {
                 let mut rest = batch;
                 while let Some(resume_at) =
                     services.translate_within(rest, Duration::from_secs(2)).await.resume_at
@@ -1220,7 +1221,7 @@ proptest! {
                     rest = &rest[resume_at..];
                 }
             }
-            // One more event each brings the last news of everyone.
+            // One more event of each aggregate makes the translator publish all pending ones.
             for n in 0..lengths.len() {
                 let last = services.append(&format!("a{n}"), &credits(1));
                 while services.translate(&last).await.resume_at.is_some() {}
@@ -1246,7 +1247,7 @@ proptest! {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_came_of_a_batch_is_counted() {
+async fn the_outcome_of_a_batch_is_counted() {
     let services = services();
     let rows = services.append("a", &history(9));
     let events: Vec<_> = rows
@@ -1255,9 +1256,9 @@ async fn what_came_of_a_batch_is_counted() {
         .cloned()
         .collect();
     services.translate(&events[..3]).await;
-    // Event 3 once more; 4 and 5 are missing; 6 is news.
-    let news = [events[2].clone(), events[5].clone()];
-    let counters = services.translate(&news).await.counters;
+    // Event 3 is a duplicate, 4 and 5 are missing, and 6 is new.
+    let notified = [events[2].clone(), events[5].clone()];
+    let counters = services.translate(&notified).await.counters;
     assert_eq!((counters.notified, counters.duplicates), (2, 1));
     assert_eq!((counters.repaired, counters.published), (2, 3));
 }

@@ -7,7 +7,7 @@ use millrace_runtime::variables::{self, Missing};
 pub(crate) struct Config {
     /// `EVENTS_TABLE`: the source of truth.
     pub(crate) events_table: String,
-    /// `IDEMPOTENCY_TABLE`: outcomes of commands that carried a key.
+    /// `IDEMPOTENCY_TABLE`: outcomes of commands that had an idempotency key.
     pub(crate) idempotency_table: String,
 }
 

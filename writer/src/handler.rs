@@ -13,11 +13,11 @@ use tracing::{Instrument as _, field, info_span};
 use crate::ports::EventStore;
 use crate::service::{Races, Writer};
 
-/// What is kept back of the invocation's time for the answer.
+/// The part of the invocation's time that is reserved for the response.
 const RESERVE: Duration = Duration::from_secs(1);
 
-/// Answers one request. Whatever goes wrong has an answer that tells it: an error would reach the
-/// client as API Gateway's own, which tells nothing.
+/// Handles one request. Every failure becomes a problem response. A returned error would reach the
+/// client as API Gateway's generic error, without a reason.
 pub async fn handle<D: Domain, S: EventStore, A: Ambient>(
     writer: &Writer<D, S, A>,
     event: LambdaEvent<ApiGatewayV2httpRequest>,

@@ -1,12 +1,13 @@
-//! `Idempotency-Key`: the first outcome of a command, kept for its repeats.
+//! `Idempotency-Key`: stores the first outcome of a command, and returns it for duplicates.
 //!
-//! A key belongs to the authenticated caller, not to a path, so a caller makes each one unique, as
-//! with a UUID; two callers may use the same one. Where the API is open, all callers are one. The
-//! previous version kept keys of all callers together; its records are read as well, so that they
-//! are honoured until they expire. The record and the rows are stored in one transaction.
-//! What is kept is what was decided: an acceptance, or the domain's refusal. A request that never
-//! came to a decision (malformed, no such aggregate, a precondition that failed, a lost race)
-//! leaves nothing, and may be sent again.
+//! A key belongs to the authenticated caller, not to a path. So a caller has to make each key unique, for
+//! example a UUID; two callers may use the same one. If the API doesn't authenticate callers, all of them
+//! count as one caller. The previous version stored the key without the caller. Its records are read as
+//! well, until they expire. The record and the rows are stored in one transaction.
+//!
+//! The stored outcome is a decision: an acceptance, or the domain's refusal. A request without a decision
+//! (malformed, no such aggregate, a failed precondition, a version conflict) stores nothing, and may be
+//! sent again.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -17,8 +18,8 @@ use sha2::{Digest as _, Sha256};
 
 /// The table's hash key.
 pub const KEY: &str = "Key";
-/// When a record is forgotten, in seconds since 1970: the table's TTL attribute. DynamoDB deletes
-/// some time after that, so until it does the record counts as absent
+/// When a record expires, in seconds since 1970: the table's TTL attribute. DynamoDB deletes the record
+/// some time after that, so an expired record is treated as absent
 /// ([TTL](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/TTL.html)).
 pub const EXPIRES_AT: &str = "ExpiresAt";
 const REQUEST_HASH: &str = "RequestHash";
@@ -27,13 +28,13 @@ const BODY: &str = "Body";
 const ETAG: &str = "ETag";
 const LOCATION: &str = "Location";
 
-/// How long an outcome is kept.
+/// How long an outcome is valid.
 const KEPT: Duration = Duration::from_hours(24);
-/// Tells an answer that was given before.
+/// The header of a response that is a stored outcome.
 const REPLAYED: &str = "idempotent-replayed";
 
-/// Between the caller and the key that the caller sent. A key as it is sent contains printable ASCII
-/// only, so no key of the previous form contains it.
+/// Separates the caller from the key that the caller sent. A sent key contains printable ASCII only, so
+/// no key of the previous form contains the separator.
 const SEPARATOR: char = '\n';
 /// The longest caller that a record's key contains as it is, in bytes; a longer one is replaced by
 /// its hash, since a table's hash key takes 2,048 bytes
@@ -49,7 +50,7 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    /// A caller's key with the parts of the request that have to be the same in a repeat.
+    /// A caller's key with the parts of the request that have to be the same in a duplicate.
     pub(crate) fn of(caller: Option<&Caller>, key: &str, request: &[&[u8]]) -> Self {
         let mut caller = caller.map(Caller::without_session).unwrap_or_default();
         if caller.len() > MAX_CALLER {
@@ -94,11 +95,11 @@ impl Key {
         record
     }
 
-    /// What a stored record has to say to this request: the outcome of the first one; or, where
-    /// that was another request, a problem. `None` where the record has expired.
+    /// The response to this request if the record is stored: the outcome of the first request, or a
+    /// problem if that was another request. `None` if the record has expired.
     ///
     /// # Errors
-    /// [`DecodeError`] when the record can't be read.
+    /// [`DecodeError`] if the record can't be read.
     pub(crate) fn recorded(
         &self,
         record: &Attributes,
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_stored_behind_its_caller() {
+    fn a_key_is_stored_after_its_caller() {
         let caller = |arn: &str| Caller::new(arn.to_owned());
         let role = |session| caller(&format!("arn:aws:sts::1:assumed-role/Teller/{session}"));
         let (one, other) = (role("monday"), role("tuesday"));

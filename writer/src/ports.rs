@@ -1,4 +1,4 @@
-//! What the writer reads and appends.
+//! The tables that the writer reads and appends to, as a trait.
 
 use std::future::Future;
 
@@ -13,17 +13,17 @@ pub const MAX_TRANSACTION_ITEMS: usize = 100;
 /// ([TransactWriteItems](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html)).
 pub const MAX_TRANSACTION_BYTES: usize = 4 * 1024 * 1024;
 
-/// What is stored together, or not at all: each row where no row is yet, and the record where no
-/// record of its key is, or only one that has expired. At least one of them is there.
+/// Rows and a record that are stored together or not at all. Nothing is stored if a row of one of the
+/// versions exists, or an unexpired record of the key. There is at least one row or a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Append {
-    /// Makes the service's own retries of this very append harmless; unique to it.
+    /// The append's unique token, which makes the SDK's retries of the append idempotent.
     pub token: String,
     /// The rows.
     pub rows: Vec<(Version, Attributes)>,
-    /// The outcome, for repeats of the command.
+    /// The command's outcome, for duplicates of the command.
     pub record: Option<Attributes>,
-    /// The time that a record's expiry is held against.
+    /// The time with which an existing record's expiry is compared.
     pub now: Timestamp,
 }
 
@@ -83,7 +83,7 @@ impl Append {
     }
 }
 
-/// What DynamoDB answered to an [`Append`].
+/// DynamoDB's response to an [`Append`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Appended {
     /// It is stored.
@@ -99,7 +99,7 @@ pub enum Appended {
     /// Another transaction was writing one of the items. The SDK retries a call whose answer was
     /// lost, so an earlier attempt of this append may be stored.
     TransactionConflict,
-    /// The transaction of this very token is still being processed: its outcome is open.
+    /// The transaction of this token is still being processed: its outcome is unknown.
     TransactionInProgress,
     /// An item, or all of them together, is larger than DynamoDB takes: no attempt of this append is
     /// stored, now or later.

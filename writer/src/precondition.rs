@@ -1,4 +1,4 @@
-//! `If-Match`: a command that counts only for the state its client has seen
+//! `If-Match`: a command that is executed only on the state that its client has seen
 //! ([RFC 9110, section 13.1.1](https://www.rfc-editor.org/rfc/rfc9110#section-13.1.1)).
 
 use millrace_core::Sequence;
@@ -30,23 +30,23 @@ impl IfMatch {
                 Some(quoted) => (true, quoted),
                 None => (false, rest),
             };
-            let (tag, behind) = quoted.strip_prefix('"')?.split_once('"')?;
+            let (tag, remainder) = quoted.strip_prefix('"')?.split_once('"')?;
             if !tag.bytes().all(is_tag_byte) {
                 return None;
             }
             if !weak {
                 tags.push(format!("\"{tag}\""));
             }
-            let behind = behind.trim_start();
-            if behind.is_empty() {
+            let remainder = remainder.trim_start();
+            if remainder.is_empty() {
                 return Some(Self::Tags(tags));
             }
-            rest = behind.strip_prefix(',')?.trim_start();
+            rest = remainder.strip_prefix(',')?.trim_start();
         }
     }
 
-    /// Whether the aggregate, at this sequence, is what was asked for. One that has no events has
-    /// no state, and never is.
+    /// Whether the aggregate's state at this sequence matches. An aggregate without events has no state,
+    /// and never matches.
     pub(crate) fn holds(&self, sequence: Sequence) -> bool {
         sequence != Sequence::NONE
             && match self {

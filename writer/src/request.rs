@@ -1,4 +1,4 @@
-//! From an HTTP request to a command: everything that is refused before any service is asked.
+//! Checks an HTTP request and decodes it to a command, before any call to a service.
 
 use millrace_core::command::{self, CommandError};
 use millrace_core::ids::is_printable;
@@ -9,7 +9,7 @@ use millrace_runtime::http::{Caller, Problem, Request};
 use crate::idempotency::Key;
 use crate::precondition::IfMatch;
 
-/// The largest body, in bytes. A command takes some dozens.
+/// The largest body, in bytes. A command has a few dozen.
 const MAX_BODY: usize = 16 * 1024;
 /// The longest `Idempotency-Key`, in bytes.
 const MAX_KEY: usize = 255;
@@ -19,7 +19,7 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const IF_MATCH: &str = "if-match";
 const CAUSATION_ID: &str = "x-causation-id";
 
-/// A command as it is to be executed.
+/// A checked command, ready to be executed.
 #[derive(Debug, Clone)]
 pub(crate) struct Prepared {
     /// The aggregate that the command changes.
@@ -31,16 +31,16 @@ pub(crate) struct Prepared {
     name: String,
     /// Its body, which can be read as this command's.
     body: Vec<u8>,
-    /// The state that it counts for.
+    /// The states on which the command may be executed; `None`: any.
     pub(crate) if_match: Option<IfMatch>,
-    /// What its repeats are recognised by.
+    /// The idempotency key, which identifies duplicates of the command.
     pub(crate) key: Option<Key>,
-    /// Where its events come from. The command's id is this request's alone.
+    /// The metadata of the command's events. The command's id is unique to this request.
     pub(crate) metadata: Metadata,
 }
 
 impl Prepared {
-    /// The command's own id, as its rows carry it.
+    /// The command's id, which its rows contain.
     pub(crate) fn id(&self) -> &str {
         self.metadata.command_id.as_deref().unwrap_or_default()
     }
@@ -116,7 +116,7 @@ fn unreadable(error: CommandError) -> Problem {
     }
 }
 
-/// A body has to be JSON, and say so; without a body there is nothing to say.
+/// A body has to be declared as JSON. Without a body, no content type is needed.
 fn content_type(request: &Request) -> Result<(), Problem> {
     if request.body.is_empty() {
         return Ok(());

@@ -1,20 +1,20 @@
-//! Executing a command: load the history, decide, append, and again after a version conflict.
+//! Executes a command: loads the history, decides, appends, and starts again after a version conflict.
 //!
-//! # What an answer may say
+//! # Ambiguous appends
 //!
-//! An append whose answer was lost, or that met another transaction, may be stored or still be
-//! stored later. The command therefore remembers it (`Attempt`) and looks for its own
-//! `CommandId` each time it loads the history:
+//! If an append's response was lost, or the append conflicted with another transaction, it may be stored,
+//! or may still be stored later. The command therefore keeps the append as an `Attempt` and looks for
+//! its own `CommandId` each time it loads the history:
 //!
-//! * its own row at the version: the append was stored, and the response that it led to is given;
-//! * another command's row there: the append can't be stored any more;
-//! * no row there: the state is the one that the append was decided for, so the same decision is
-//!   appended at the same version. The condition on the version lets one of both be stored.
+//! * its own row at the version: the append was stored, and its response is returned;
+//! * another command's row at the version: the append can't be stored any more;
+//! * no row at the version: the state is the one on which the append was decided, so the same decision
+//!   is appended at the same version. The condition on the version ensures that only one is stored.
 //!
-//! So a command is never decided for another state while one of its appends may still be stored,
-//! and at most one append is unresolved. A definite refusal is given when none is; and, where the
-//! command carries a key, when a transactional read of the key's record finds none, after the read
-//! of the history that caused the refusal. Otherwise the outcome is unknown: 503.
+//! So a command is never decided on another state while one of its appends may still be stored, and at
+//! most one append is unresolved. A definite refusal is returned only if no append is unresolved and, if
+//! the command has a key, a transactional read after that of the history finds no record of the key.
+//! Otherwise the outcome is unknown: 503.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ use crate::request::{Prepared, prepare};
 
 /// How often a command is decided before repeated version conflicts become a 409.
 pub const MAX_ATTEMPTS: u32 = 5;
-/// Between two attempts. An append takes some milliseconds, so the waits are of that order.
+/// The wait between two attempts. An append takes a few milliseconds, so the waits are as short.
 const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(10),
     cap: Duration::from_millis(200),
@@ -42,12 +42,12 @@ const BACKOFF: Backoff = Backoff {
 /// How often a call is made again because a transaction is not finished. With [`SETTLING`] these
 /// are up to 2.2 seconds; a transaction takes some ten milliseconds.
 const MAX_RETRIES: u32 = 8;
-/// Between two calls that wait for a transaction to finish.
+/// The wait between two calls while a transaction isn't finished.
 const SETTLING: Backoff = Backoff {
     base: Duration::from_millis(20),
     cap: Duration::from_millis(500),
 };
-/// What a client that got a 409 or 503 waits, in seconds.
+/// After how many seconds a client may retry after a 409 or 503.
 const RETRY_AFTER: u32 = 1;
 
 /// The writer with its services.
@@ -61,17 +61,17 @@ pub struct Writer<D, S, A> {
     pub ambient: A,
 }
 
-/// What it took to answer a request.
+/// The version conflicts of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Races {
-    /// How often somebody else was first.
+    /// How many appends failed because another command had appended the version first.
     pub lost: u64,
 }
 
 /// Why a command has no outcome.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    /// It is refused.
+    /// The command is refused.
     #[error("refused")]
     Refused(Problem),
     /// The stored history can't be continued.
@@ -80,7 +80,7 @@ enum Failure {
     /// The record of an earlier outcome can't be used.
     #[error("an outcome that was kept can't be read")]
     Outcome(#[from] DecodeError),
-    /// A service let it down.
+    /// A service call failed.
     #[error(transparent)]
     Service(#[from] ServiceError),
     /// An append of the command may still be stored.
@@ -91,50 +91,50 @@ enum Failure {
     OutOfTime,
 }
 
-/// An append that may be stored although no answer says so.
+/// An append that may be stored although no response has confirmed it.
 #[derive(Debug)]
 struct Attempt {
-    /// The row of its first event, which carries the command's id.
+    /// The version of its first event's row, which contains the command's id.
     version: Version,
-    /// What it leads to.
+    /// The response to the client if the append is stored.
     response: Response,
 }
 
-/// What the events table shows of an [`Attempt`].
+/// The state of an [`Attempt`] according to the events table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
-    /// It is stored.
+    /// The append is stored.
     Stored,
-    /// It can't be stored any more: its version is another command's.
+    /// The append can't be stored any more: another command's row has its version.
     Excluded,
     /// No row has its version.
     Open,
 }
 
-/// What loading came to.
+/// The result of loading the history.
 enum Loaded<D: Domain> {
     /// An earlier attempt was stored.
     Stored(Response),
     Aggregate(Aggregate<D>),
 }
 
-/// What a command leads to.
+/// The result of deciding a command.
 enum Decision {
-    /// Its events are to be appended.
+    /// The command's events are to be appended.
     Accepted {
         response: Response,
         rows: Vec<(Version, Attributes)>,
         /// The row of the first event; `None` if there is no event.
         first: Option<Version>,
     },
-    /// A rule refuses it: an outcome like an acceptance, which a key's record keeps.
+    /// A rule refuses the command. Like an acceptance, this outcome is stored in the key's record.
     RefusedByRule(Problem),
-    /// It can't be decided on this state: nothing is kept.
+    /// The command can't be decided on this state. No outcome is stored.
     Refused(Problem),
 }
 
 impl<D: Domain, S: EventStore, A: Ambient> Writer<D, S, A> {
-    /// Answers a request within the budget. Every answer echoes the correlation id, and none may be
+    /// Responds to a request within the budget. Every response has the correlation id, and none may be
     /// cached.
     pub async fn answer(&self, request: &Request, budget: Budget) -> (Response, Races) {
         let mut races = Races::default();
@@ -178,7 +178,7 @@ struct Execution<'a, D, S, A> {
     writer: &'a Writer<D, S, A>,
     command: &'a Prepared,
     budget: Budget,
-    /// The append whose fate is open.
+    /// The append of which it is unknown whether it is stored.
     unresolved: Option<Attempt>,
 }
 
@@ -211,7 +211,7 @@ impl<D: Domain, S: EventStore, A: Ambient> Execution<'_, D, S, A> {
             .await
     }
 
-    /// Decides and appends once; `None` where it has to be done again.
+    /// Decides and appends once; `None` if another attempt is needed.
     async fn attempt(&mut self) -> Result<Option<Response>, Failure> {
         let aggregate = match self.load().await? {
             Loaded::Stored(response) => return Ok(Some(response)),
@@ -270,7 +270,7 @@ impl<D: Domain, S: EventStore, A: Ambient> Execution<'_, D, S, A> {
                 self.unresolved = None;
                 Ok(None)
             }
-            // Whose row it is, and whether the append is stored, shows when the history is loaded.
+            // The next load of the history finds out whose row it is, and whether the append is stored.
             Ok(Appended::VersionConflict { by: None } | Appended::TransactionConflict) => Ok(None),
             Ok(Appended::KeyTaken) => self.committed_outcome().await,
             Ok(Appended::TooLarge) => {
@@ -280,17 +280,19 @@ impl<D: Domain, S: EventStore, A: Ambient> Execution<'_, D, S, A> {
                 self.refuse(too_large(TooLarge::Refused)).await.map(Some)
             }
             Ok(Appended::TransactionInProgress) => {
-                tracing::warn!("a transaction is still in progress; its outcome is looked up");
+                tracing::warn!(
+                    "a transaction is still in progress; the command will look up its outcome"
+                );
                 self.settle().await
             }
             Err(error) => {
-                tracing::warn!(error = %Chain(&error), "an append has no answer; its outcome is looked up");
+                tracing::warn!(error = %Chain(&error), "an append failed; the command will look up its outcome");
                 self.settle().await
             }
         }
     }
 
-    /// Makes the call; again, and with the same token, while the transaction is in progress.
+    /// Calls the service, and calls it again with the same token while the transaction is in progress.
     async fn append(&self, append: Append) -> Result<Appended, ServiceError> {
         let mut retry = 0;
         loop {
@@ -305,8 +307,8 @@ impl<D: Domain, S: EventStore, A: Ambient> Execution<'_, D, S, A> {
         }
     }
 
-    /// Looks once whether an append without an answer was stored. `None` where it can't be stored
-    /// any more.
+    /// Checks once whether an append without a response was stored. `None` if it can't be stored any
+    /// more.
     async fn settle(&mut self) -> Result<Option<Response>, Failure> {
         let has_rows = self.unresolved.is_some();
         if has_rows && let Loaded::Stored(response) = self.load().await? {
@@ -333,7 +335,7 @@ impl<D: Domain, S: EventStore, A: Ambient> Execution<'_, D, S, A> {
         Err(Failure::Refused(problem))
     }
 
-    /// The outcome that is kept of the same request.
+    /// The stored outcome of an earlier request with the same key.
     async fn recorded_outcome(&self) -> Result<Option<Response>, Failure> {
         let Some(key) = &self.command.key else {
             return Ok(None);
@@ -379,8 +381,9 @@ impl<D: Domain, S: EventStore, A: Ambient> Execution<'_, D, S, A> {
         }
     }
 
-    /// Loads the history, and resolves an earlier attempt by it. A transaction becomes visible item
-    /// by item, so rows that contradict each other are read again before they count as damaged.
+    /// Loads the history, and determines from it whether an earlier attempt was stored. A transaction's
+    /// items become visible one by one, so rows that don't fold are read again before they are treated
+    /// as damaged.
     async fn load(&mut self) -> Result<Loaded<D>, Failure> {
         let id = &self.command.target;
         if self.command.begins && self.unresolved.is_none() {
@@ -521,7 +524,7 @@ fn refused(refusal: &Refusal) -> Problem {
     Problem::new(status, refusal.code, refusal.to_string())
 }
 
-/// A command that leads to no event, where the aggregate has none yet.
+/// A command led to no event, and the aggregate has none yet, so there is no state to respond with.
 #[derive(Debug, thiserror::Error)]
 #[error("a command led to no event, and the aggregate has none")]
 struct NoEvent;
@@ -543,7 +546,7 @@ impl From<Problem> for Failure {
 }
 
 impl Failure {
-    /// What the client is told; what it isn't told is logged here.
+    /// The problem that the client receives. It doesn't contain the cause, which is logged here.
     fn into_problem(self) -> Problem {
         match &self {
             Self::Refused(_) => {}

@@ -1,4 +1,4 @@
-//! The tables in memory, with faults at will (feature `testing`).
+//! The tables in memory, with fault injection (feature `testing`).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,16 +16,16 @@ use crate::ports::{Append, Appended, CommittedRecord, EventStore};
 pub enum Fault {
     /// Another command is appended just before.
     Overtaken,
-    /// It is stored, but the SDK's own retry of it finds the row taken.
+    /// It is stored, but the SDK's retry of it gets a version conflict with the stored row.
     StoredAndRetried,
     /// It is stored, but the call fails.
     StoredAndLost,
-    /// It is stored, but the SDK's own retry of it meets a transaction. So many other commands
-    /// follow before the next call.
+    /// It is stored, but the SDK's retry of it gets a transaction conflict. So many other commands are
+    /// appended before the next call.
     StoredAndConflict(u64),
     /// Another transaction is under way.
     Conflict,
-    /// The service does not answer.
+    /// The call fails and has no effect.
     Down,
     /// The call fails, and is stored when so many more calls have been made.
     Late(u32),
@@ -40,7 +40,7 @@ pub enum Fault {
     TooLarge,
 }
 
-/// What of a stored transaction plain reads don't see yet, and for how many of them.
+/// The part of a stored transaction that plain reads don't see yet, and for how many reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hidden {
     /// The row of this version.
@@ -52,7 +52,7 @@ pub enum Hidden {
 /// The rows that another command appends to an aggregate with these rows, newest first, at a time.
 pub type OtherCommand = fn(&AggregateId, &[Attributes], Timestamp) -> Vec<Attributes>;
 
-/// The events table and the idempotency table. Each call lets other commands go on once.
+/// The events table and the idempotency table. Each call yields once to other commands.
 #[derive(Debug, Default)]
 pub struct InMemoryEventStore {
     /// Without it, no other command is ever appended.
@@ -85,7 +85,7 @@ impl InMemoryEventStore {
         }
     }
 
-    /// Puts a row, in place of another one of its version.
+    /// Puts a row, which replaces an existing one of its version.
     ///
     /// # Panics
     /// If the row has no `Id` or no `Version`.
@@ -128,7 +128,7 @@ impl InMemoryEventStore {
             .collect()
     }
 
-    /// Puts an outcome's record, in place of another one of its key.
+    /// Puts an outcome's record, which replaces an existing one of its key.
     ///
     /// # Panics
     /// If the record has no key.
@@ -149,7 +149,7 @@ impl InMemoryEventStore {
         self.tables().records.len()
     }
 
-    /// What goes wrong with the next append for which nothing is said yet.
+    /// Sets the fault of the next append that has none yet.
     pub fn fault(&self, fault: Fault) {
         self.tables().faults.push_back(fault);
     }
@@ -174,7 +174,7 @@ impl InMemoryEventStore {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Another command takes its turn here, as with a call; then late appends are stored.
+    /// Yields to other commands, as a call does; then stores the late appends that are due.
     async fn call(&self) {
         tokio::task::yield_now().await;
         let mut tables = self.tables();
@@ -346,7 +346,7 @@ impl EventStore for &InMemoryEventStore {
 }
 
 impl InMemoryEventStore {
-    /// The answer to an append; `None` if there never is one.
+    /// The response to an append; `None` if the call never returns.
     fn strike(
         &self,
         tables: &mut Tables,

@@ -1,4 +1,4 @@
-//! The delivery stream behind [`Delivery`].
+//! [`Delivery`] on a Firehose delivery stream.
 
 use aws_sdk_firehose::Client;
 use aws_sdk_firehose::primitives::Blob;

@@ -17,7 +17,7 @@ use crate::service::Archiver;
 /// name comes from the environment variable `DELIVERY_STREAM`.
 ///
 /// # Errors
-/// [`StartError`] when the function can't start or Lambda's runtime API fails.
+/// [`StartError`] if the function can't start or Lambda's runtime API fails.
 pub async fn run<D: Domain>() -> Result<(), StartError> {
     telemetry::start();
     let config = Config::read(variables::lookup)?;

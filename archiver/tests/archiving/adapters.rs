@@ -1,4 +1,4 @@
-//! The delivery stream's adapter over mocked answers.
+//! The delivery stream's adapter with mocked responses.
 
 use aws_sdk_firehose::Client;
 use aws_sdk_firehose::operation::put_record_batch::{PutRecordBatchError, PutRecordBatchOutput};

@@ -23,7 +23,7 @@ fn event_of(bytes: usize, position: usize) -> KinesisRecord {
     kinesis_record(position, "a", event(&filler).as_bytes())
 }
 
-/// What a lake's lines say, in order: an event whole, or put together from its parts.
+/// The contents of a lake's records, in order: a whole event, or one joined from its parts.
 fn archived(lake: &MemoryDeliveryStream) -> Vec<Vec<u8>> {
     let mut all: Vec<Vec<u8>> = Vec::new();
     let mut of = None;
@@ -102,7 +102,7 @@ proptest! {
     // Each case moves megabytes.
     #![proptest_config(ProptestConfig::with_cases(12))]
 
-    /// Whatever the sizes, and whatever is rejected: no call is over a limit, and the lake contains
+    /// For any sizes and any rejections: no call is over a limit, and the lake contains
     /// every byte. Without rejections it does so in order.
     #[test]
     fn nothing_is_lost_where_calls_to_firehose_are_split_by_bytes(

@@ -30,7 +30,7 @@ const UNREADABLE: Attribute = Attribute::Other("B");
 /// * An error names the attribute ([`names_every_attribute`]).
 ///
 /// # Panics
-/// When one of these doesn't hold.
+/// If one of these doesn't hold.
 #[track_caller]
 pub fn assert_conforms<D: Domain>(domain: &D, history: &[D::Event]) {
     assert_variant::<D::Command>("OPENS", D::OPENS);
@@ -71,7 +71,7 @@ pub fn assert_conforms<D: Domain>(domain: &D, history: &[D::Event]) {
 /// the attribute.
 ///
 /// # Panics
-/// When one of these doesn't hold.
+/// If one of these doesn't hold.
 #[track_caller]
 pub fn assert_projects<D: Project>(history: &[D::Event]) {
     let mut context = D::Context::default();
@@ -107,7 +107,7 @@ pub fn assert_projects<D: Project>(history: &[D::Event]) {
 /// value before it knows whose it is, and the error loses its name.
 ///
 /// # Panics
-/// When one of these doesn't hold.
+/// If one of these doesn't hold.
 #[track_caller]
 pub fn names_every_attribute<D: Domain>(domain: &D, event: &D::Event) {
     let name = encoded("an event", variant_name(event));

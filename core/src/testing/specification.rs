@@ -35,7 +35,7 @@ impl<D: Domain> When<D> {
     /// The command led to these events.
     ///
     /// # Panics
-    /// When it didn't.
+    /// If it didn't.
     #[track_caller]
     pub fn then(self, events: impl IntoIterator<Item = D::Event>) {
         assert_eq!(self.0, Ok(events.into_iter().collect()));
@@ -44,7 +44,7 @@ impl<D: Domain> When<D> {
     /// The command was refused with this code.
     ///
     /// # Panics
-    /// When it wasn't.
+    /// If it wasn't.
     #[track_caller]
     pub fn then_refused(self, code: &str) {
         match self.0 {

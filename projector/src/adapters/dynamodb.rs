@@ -1,4 +1,4 @@
-//! The view table and the history table behind [`ReadModel`].
+//! [`ReadModel`] on two DynamoDB tables: the view table and the history table.
 
 use std::collections::HashMap;
 

@@ -17,7 +17,7 @@ use crate::service::Projector;
 /// from the environment variables `VIEW_TABLE` and `HISTORY_TABLE`.
 ///
 /// # Errors
-/// [`StartError`] when the function can't start or Lambda's runtime API fails.
+/// [`StartError`] if the function can't start or Lambda's runtime API fails.
 pub async fn run<D: Project>() -> Result<(), StartError> {
     telemetry::start();
     let config = Config::read(variables::lookup)?;

@@ -1,4 +1,4 @@
-//! The tables' adapter over mocked answers: what is asked for, and what each answer means.
+//! The tables' adapter with a mocked client: its requests, and how it reads each response.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -65,7 +65,7 @@ async fn a_gap_marks_the_view_stale_until_what_was_missed_is_there() {
     let mark = memory.stale("a").expect("marked");
     assert_eq!(mark.until, sequence(5));
     assert_eq!(mark.reason, "event 3 is missing, and event 4 came");
-    // What was right stays to be seen, nothing beyond the gap is applied, and nobody else waits.
+    // The events before the gap stay visible, none after it is applied, and other aggregates don't wait.
     assert_eq!(view_of(&memory, "a"), fold(&events("a", 1..=2)));
     assert_eq!(history_of(&memory, "a").len(), 2);
     assert_eq!(view_of(&memory, "b"), fold(&events("b", 1..=1)));

@@ -40,10 +40,10 @@ async fn the_first_record_that_is_not_through_is_reported_and_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_projector_measures_what_came_of_a_batch() {
+async fn the_projector_measures_the_outcome_of_a_batch() {
     let (memory, ambient) = (MemoryReadModel::default(), TestAmbient::default());
     let projector = projector(&memory, &ambient);
-    // Two are applied, one is a repeat, and one has a gap before it.
+    // Two are applied, one is a duplicate, and one has a gap before it.
     handle(
         &projector,
         invocation(&[("a", 1), ("a", 2), ("a", 1), ("b", 3)]),

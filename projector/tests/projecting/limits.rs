@@ -46,7 +46,7 @@ async fn a_history_item_at_the_limit_is_stored_and_a_byte_more_marks_the_view_st
     let mut both = all.clone();
     both.extend(events("b", 1..=3));
     let outcome = project(&memory, batch(&both)).await;
-    // The batch goes on: nothing is delivered again, and the other account doesn't wait.
+    // The batch is completed: nothing is delivered again, and the other account doesn't wait.
     assert_eq!((outcome.resume_at, outcome.stale), (None, 1));
     assert_eq!(view_of(&memory, "b"), fold(&events("b", 1..=3)));
     assert_eq!(view_of(&memory, "a"), view);
@@ -102,7 +102,7 @@ proptest! {
     // Each case moves tens of megabytes.
     #![proptest_config(ProptestConfig::with_cases(4))]
 
-    /// Whatever the sizes, and whatever is left unprocessed: no call is over a limit, and every item is
+    /// For any sizes, and any unprocessed items: no call is over a limit, and every item is
     /// stored.
     #[test]
     fn nothing_is_lost_where_history_calls_are_split_by_bytes(

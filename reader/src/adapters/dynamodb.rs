@@ -1,7 +1,7 @@
 //! The read model in its two DynamoDB tables.
 //!
-//! Every read is consistent. An eventually consistent one may see less than the read before it, and
-//! a client would watch its own money come and go; it would cost half as much
+//! Every read is consistent. An eventually consistent read may return an older state than the read
+//! before it, so a client would see an event disappear again; it would cost half as much
 //! ([read consistency](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.ReadConsistency.html)).
 
 use std::collections::HashMap;
@@ -49,7 +49,7 @@ impl ReadModel for Tables {
         Ok(output.item.map(from_item))
     }
 
-    /// DynamoDB ends a page at 1 MB, whatever the limit
+    /// DynamoDB ends a page at 1 MB, even below the limit
     /// ([Query](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Query.html)), so
     /// pages are read until there are enough items or no more.
     async fn history(
@@ -59,7 +59,7 @@ impl ReadModel for Tables {
         limit: usize,
     ) -> Result<Vec<Attributes>, ServiceError> {
         let mut items = Vec::with_capacity(limit);
-        let mut behind: Option<HashMap<String, AttributeValue>> = None;
+        let mut start_key: Option<HashMap<String, AttributeValue>> = None;
         while items.len() < limit {
             let missing = i32::try_from(limit - items.len()).unwrap_or(i32::MAX);
             let output = self
@@ -74,13 +74,13 @@ impl ReadModel for Tables {
                 .scan_index_forward(false)
                 .limit(missing)
                 .consistent_read(true)
-                .set_exclusive_start_key(behind)
+                .set_exclusive_start_key(start_key)
                 .send()
                 .await
                 .map_err(|error| ServiceError::new("Query on the history table", error))?;
             items.extend(output.items.unwrap_or_default().into_iter().map(from_item));
-            behind = output.last_evaluated_key.filter(|key| !key.is_empty());
-            if behind.is_none() {
+            start_key = output.last_evaluated_key.filter(|key| !key.is_empty());
+            if start_key.is_none() {
                 break;
             }
         }

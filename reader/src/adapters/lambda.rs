@@ -27,7 +27,7 @@ pub async fn run<D: Project>() -> Result<(), StartError> {
         ambient: System,
     };
     let service = service_fn(async |event| {
-        // Boxed: all that holds it would be as large, and as deep a type, as it is.
+        // Boxed, so that the futures around it don't become as large, nor their types as deep.
         Ok::<_, lambda_runtime::Error>(Box::pin(handle(&reader, event)).await)
     });
     lambda_runtime::run(service)

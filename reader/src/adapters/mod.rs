@@ -1,4 +1,4 @@
-//! The AWS SDK and the Lambda runtime behind the ports.
+//! The implementations of the ports on AWS, and the Lambda function.
 
 pub mod dynamodb;
 pub mod lambda;

@@ -1,4 +1,4 @@
-//! Requests and responses: which answer, which status, which headers.
+//! The body, the status and the headers of the response to each request.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::fixtures::{
 };
 use crate::waiting::LONGEST_WAIT;
 
-/// Opened at 0:00:10, credited 1.00 at 0:00:30 and, by a clock that was behind, 1.00 again.
+/// Opened at 0:00:10, credited 1.00 at 0:00:30, and credited 1.00 again by a writer whose clock is slow.
 fn account() -> InMemoryReadModel {
     model(&history(&[10_000, 30_000, 20_000]))
 }
@@ -188,7 +188,7 @@ async fn a_service_that_fails_is_503() {
     }
 }
 
-/// Answers nothing, ever.
+/// A read model whose calls never return.
 struct Silent;
 
 impl ReadModel for Silent {
@@ -255,7 +255,7 @@ async fn a_damaged_or_missing_line_is_500() {
         model.remove_entry(&id(), sequence(2));
         let response = ask(&model, &get(path)).await;
         assert_problem(&response, 500, "read-model-damaged");
-        assert!(response.body.contains("line 2 is missing"));
+        assert!(response.body.contains("history entry 2 is missing"));
     }
 }
 

@@ -1,4 +1,4 @@
-//! The adapter over mocked answers: what is asked for, and what each answer means.
+//! The adapter with a mocked client: its requests, and how it reads each response.
 
 use std::collections::HashMap;
 
@@ -23,7 +23,7 @@ fn tables(rules: &[&Rule]) -> Tables {
     )
 }
 
-/// `GetItem`, when asked as it should be, finds this.
+/// For the expected request, `GetItem` returns this item.
 fn get_item(
     table: &'static str,
     key: &[(&str, AttributeValue)],
@@ -46,7 +46,7 @@ fn get_item(
         })
 }
 
-fn asked_for_history(request: &QueryInput, limit: i32, behind: Option<u64>) -> bool {
+fn asked_for_history(request: &QueryInput, limit: i32, start_after: Option<u64>) -> bool {
     let names = [("#id", "Id"), ("#sequence", "Sequence")];
     let values = [
         (":id", AttributeValue::S("a".into())),
@@ -67,7 +67,7 @@ fn asked_for_history(request: &QueryInput, limit: i32, behind: Option<u64>) -> b
         && request.index_name().is_none()
         && request.filter_expression().is_none()
         && request.limit() == Some(limit)
-        && request.exclusive_start_key() == behind.map(key).as_ref()
+        && request.exclusive_start_key() == start_after.map(key).as_ref()
 }
 
 fn key(sequence: u64) -> HashMap<String, AttributeValue> {
@@ -81,8 +81,8 @@ fn key(sequence: u64) -> HashMap<String, AttributeValue> {
     .into()
 }
 
-/// Query, when asked as it should be, finds these lines, and says where to go on.
-fn query(limit: i32, behind: Option<u64>, found: &[u64], last: Option<u64>) -> Rule {
+/// For the expected request, `Query` returns these entries and the key of the page's last one.
+fn query(limit: i32, start_after: Option<u64>, found: &[u64], last: Option<u64>) -> Rule {
     let lines: Vec<_> = found
         .iter()
         .map(|sequence| {
@@ -92,7 +92,7 @@ fn query(limit: i32, behind: Option<u64>, found: &[u64], last: Option<u64>) -> R
         })
         .collect();
     mock!(Client::query)
-        .match_requests(move |request| asked_for_history(request, limit, behind))
+        .match_requests(move |request| asked_for_history(request, limit, start_after))
         .then_output(move || {
             QueryOutput::builder()
                 .set_items(Some(lines.clone()))

@@ -36,8 +36,7 @@ pub(crate) fn sequence(sequence: u64) -> Sequence {
     Sequence::new(sequence).expect("valid")
 }
 
-/// One event at each of these times, in order: the view and the entry after it. No two leave the
-/// same balance.
+/// The view and the history entry after each of these times' events, in order. Each has another balance.
 pub(crate) fn history(times: &[i64]) -> Vec<Projected> {
     let currency = Currency::stored("EUR").expect("valid");
     let amount = Amount::new(100).expect("valid");
@@ -62,14 +61,14 @@ pub(crate) fn history(times: &[i64]) -> Vec<Projected> {
     events
 }
 
-/// The read model that the projector leaves after these events.
+/// The read model after the projector has applied these events.
 pub(crate) fn model(events: &[Projected]) -> InMemoryReadModel {
     let model = InMemoryReadModel::default();
     project(&model, events);
     model
 }
 
-/// What the projector writes of these events.
+/// Writes what the projector writes for these events.
 pub(crate) fn project(model: &InMemoryReadModel, events: &[Projected]) {
     put_entries(model, events);
     if let Some((view, _)) = events.last() {
@@ -77,7 +76,7 @@ pub(crate) fn project(model: &InMemoryReadModel, events: &[Projected]) {
     }
 }
 
-/// The first half of the projector's work.
+/// Writes the history entries only, as the projector does before it writes the view.
 pub(crate) fn put_entries(model: &InMemoryReadModel, events: &[Projected]) {
     for (_, entry) in events {
         let item = entry.to_item().expect("accounts have entries");

@@ -1,4 +1,4 @@
-//! API Gateway's requests in, its responses out.
+//! API Gateway's requests and the responses to them.
 
 use std::time::Duration;
 

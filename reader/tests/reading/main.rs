@@ -1,4 +1,4 @@
-//! The reader over a read model in memory, and its adapter over mocked answers of DynamoDB.
+//! The reader over a read model in memory, and its adapter with a mocked DynamoDB client.
 
 mod answers;
 mod dynamodb;

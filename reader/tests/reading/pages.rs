@@ -85,7 +85,7 @@ async fn a_missing_entry_is_an_error_and_never_left_out_in_silence() {
         assert_problem(&response, 500, "read-model-damaged");
         let detail = body(&response)["detail"].to_string();
         assert!(
-            detail.contains(&format!("line {missing} is missing")),
+            detail.contains(&format!("history entry {missing} is missing")),
             "{detail}"
         );
     }

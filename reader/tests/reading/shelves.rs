@@ -1,5 +1,5 @@
-//! What the account never does: a history whose entries show nothing of their own, and so don't tell
-//! the view after them, and a refusal that is the same for each time. The domain is a shelf of articles.
+//! What the account domain doesn't cover: a history whose entries have no fields, so that a view can't be
+//! restored from them, and one refusal for all times. The domain is a shelf of articles.
 
 use std::marker::PhantomData;
 use std::time::Duration;

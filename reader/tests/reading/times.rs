@@ -28,7 +28,7 @@ async fn view_at(model: &InMemoryReadModel, time: Option<i64>) -> Option<Value> 
     Some(body(&response))
 }
 
-/// The answer that shows the view after this event at a time.
+/// The response that shows the view after this event at a time.
 fn shown((view, _): &Projected, time: i64) -> Value {
     json!({
         "accountId": "a",
@@ -109,5 +109,5 @@ async fn a_missing_entry_is_an_error() {
     model.remove_entry(&id(), sequence(2));
     let response = ask(&model, &get(&format!("{VIEW_AT}?at={}", at(20)))).await;
     assert_problem(&response, 500, "read-model-damaged");
-    assert!(response.body.contains("line 2 is missing"));
+    assert!(response.body.contains("history entry 2 is missing"));
 }

@@ -1,4 +1,4 @@
-//! Reading one's own writes: a query waits for the sequence that it names, for a while.
+//! Reading one's own writes: a query waits a limited time for the sequence that it names.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::fixtures::{VIEW, assert_problem, body, get, history, model, project, reader, stub};
 
-/// As long as the API's documentation says.
+/// The longest wait that the API's documentation names.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(2);
 const AMPLE: Duration = Duration::from_secs(10);
 
@@ -77,7 +77,7 @@ async fn waits_for_the_sequence_and_no_longer() {
 
 #[tokio::test(start_paused = true)]
 async fn gives_up_after_the_longest_wait() {
-    // The pauses grow, so there are fewer looks than pauses of the first length would allow.
+    // The pauses grow, so there are fewer reads than with pauses of the first length.
     for (fraction, looks) in [(0.0, 81), (0.5, 20), (0.999, 14)] {
         for model in [InMemoryReadModel::default(), stub(), model(&history(&[0]))] {
             let started = Instant::now();

@@ -40,7 +40,7 @@ pub const STALE_INDEX: &str = "Stale";
 /// Where Lambda writes the objects of discarded batches.
 const PREFIX: &str = "aws/lambda/";
 
-/// The services.
+/// The AWS clients, and the names of the tables, the bucket and the streams.
 #[derive(Debug, Clone)]
 pub struct AwsServices {
     dynamodb: Client,

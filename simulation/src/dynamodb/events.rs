@@ -16,7 +16,7 @@ use crate::world::Change;
 /// partitions, by item.
 pub(crate) struct EventsTable {
     rows: BTreeMap<(String, u64), Attributes>,
-    /// What the checks have folded of each aggregate.
+    /// The fold of each aggregate's rows, cached for the checks.
     folds: RefCell<BTreeMap<String, Arc<Aggregate>>>,
     is_sharded_by_item: bool,
     /// The filter of the translator's event source mapping.
@@ -28,7 +28,7 @@ pub(crate) struct EventsTable {
 /// The reserved id of the item that contains the deployment's settings; no aggregate can have it.
 const SETTINGS_ID: &str = "\u{1}millrace";
 
-/// The text of a row's attribute; an attribute of another type shows its type's name.
+/// The string of a row's attribute; an attribute of another type shows its type's name.
 pub(crate) fn text(row: &Attributes, name: &str) -> String {
     match row.get(name) {
         Some(Attribute::Text(text) | Attribute::Number(text)) => text.clone(),
@@ -37,7 +37,7 @@ pub(crate) fn text(row: &Attributes, name: &str) -> String {
     }
 }
 
-/// A version as it sorts: in halves, since somebody may have put a row between two others.
+/// A version as a sort key, in halves, because another writer may have put a row between two others.
 pub(crate) fn halves(version: &str) -> u64 {
     let (whole, half) = version
         .strip_suffix(".5")
@@ -71,7 +71,7 @@ impl EventsTable {
         }
     }
 
-    /// Puts a row in place of whatever is there.
+    /// Puts a row, which replaces an existing one of its version.
     pub(crate) fn put(&mut self, row: Attributes) -> Change {
         let key = Self::key(&row);
         self.forget(&key.0, key.1);
@@ -101,7 +101,7 @@ impl EventsTable {
             .map(|((_, halves), row)| (*halves, row))
     }
 
-    /// A fold that includes a row which changes is worth nothing.
+    /// Drops the aggregate's cached fold if it includes this row, because the row changes.
     fn forget(&mut self, id: &str, halves: u64) {
         let folds = self.folds.get_mut();
         if folds.get(id).is_some_and(|fold| fold.through >= halves) {

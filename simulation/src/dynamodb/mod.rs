@@ -1,5 +1,5 @@
-//! The tables: what DynamoDB promises of conditions, transactions and consistent reads, behind the
-//! functions' own traits.
+//! The simulated tables: they implement the functions' traits, with DynamoDB's documented conditions,
+//! transactions and consistent reads.
 
 pub(crate) mod events;
 pub(crate) mod operators;

@@ -91,7 +91,7 @@ impl ReadModel for Services {
         let (aggregate, read) = (aggregate.to_owned(), read.clone());
         let is_previous = self.is_previous;
         self.write("UpdateItem of a stale view", move |world, _| {
-            // The previous version set it whatever was there, and no revision.
+            // The previous version set it without a condition, and no revision.
             if !is_previous && !is_same(world.views.get(&aggregate), Some(&read)) {
                 return Saved::Moved;
             }

@@ -22,7 +22,7 @@ impl EventRows for Services {
     ) -> Result<Page, ServiceError> {
         let page = self
             .read("Query of a range of rows", |world| {
-                // A page ends wherever it comes to 1 MB.
+                // A page ends when it has 1 MB, which may be at any row.
                 let most = world.rng.usize(1..30).min(limit);
                 let after = after.map_or(0, |after| 2 * after.get());
                 let before = before.map_or(u64::MAX, |before| 2 * before.get());

@@ -109,7 +109,7 @@ impl EventStore for Services {
         if !is_single && self.strikes(Fault::TransactionInProgress) {
             return self.leave_in_progress(append).await;
         }
-        // The SDK's own retry of a transaction carries its token, so it is none; of a single put, it
+        // The SDK's retry of a transaction has its token, so it has no effect; a retry of a single put
         // finds the row that it has put itself.
         let is_repeated = is_single && self.strikes(Fault::CallRepeated);
         let items = items(&append);
@@ -123,7 +123,7 @@ impl EventStore for Services {
                 } else {
                     first
                 };
-                // A transaction is answered once all of it can be read.
+                // The response to a transaction comes after all its items can be read.
                 let visible_at = items.iter().filter_map(|item| world.pending.get(item));
                 let wait = visible_at.max().map_or(0, |visible_at| visible_at - now);
                 (appended, wait)
@@ -143,8 +143,7 @@ impl Services {
         !is_previous_key(key) || !self.is_sabotaged(Sabotage::PreviousKeysIgnored)
     }
 
-    /// The SDK's first try of a put is stored, now or later, and its second meets a transaction on
-    /// the same item.
+    /// The SDK's first attempt of a put is stored, now or later, and its second gets a transaction conflict.
     async fn conflict_after(&self, append: Append) -> Result<Appended, ServiceError> {
         const ACTION: &str = "an append, and its retry that conflicts";
         let delay = {
@@ -168,7 +167,7 @@ impl Services {
         Ok(appended)
     }
 
-    /// The SDK's first try of a transaction is still being processed when its second arrives; it
+    /// The SDK's first attempt of a transaction is still being processed when its second arrives. The first
     /// ends later, in some cases without any effect.
     async fn leave_in_progress(&self, append: Append) -> Result<Appended, ServiceError> {
         let begun = append.clone();
@@ -244,7 +243,7 @@ fn honoured(world: &mut World, append: &Append, now: u64) -> Option<Appended> {
     Some(answer)
 }
 
-/// All of it or nothing. What a cancelled transaction tells first is the record of the key.
+/// Stores the whole append or nothing. If several conditions fail, that of the key's record is reported.
 fn store(world: &mut World, append: Append, now: u64) -> Appended {
     let is_single = append.record.is_none() && append.rows.len() == 1;
     if !is_single && let Some(answer) = honoured(world, &append, now) {

@@ -8,7 +8,7 @@ use crate::pipeline::Pipeline;
 use crate::verify;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
-/// Far beyond what a command's body may have.
+/// Many more bytes than a command's body may have.
 const A_MEGABYTE: usize = 1 << 20;
 
 struct Case {
@@ -79,7 +79,7 @@ fn commands(id: &str) -> Vec<Case> {
         Case::post("no amount", &credit, "{}"),
         Case::post("an unknown field", &credit, r#"{"amount":5,"note":"x"}"#),
         Case::post("a field twice", &credit, r#"{"amount":5,"amount":6}"#),
-        Case::post("something behind", &credit, r#"{"amount":5} {"amount":6}"#),
+        Case::post("a second object", &credit, r#"{"amount":5} {"amount":6}"#),
         Case::post(
             "a currency in a credit",
             &credit,
@@ -94,11 +94,11 @@ fn commands(id: &str) -> Vec<Case> {
             .gets(415, "unsupported-media-type"),
         Case::post(
             "another account's command",
-            "/accounts/nobody/credit",
+            "/accounts/unknown/credit",
             r#"{"amount":5}"#,
         )
         .gets(404, "account-not-found"),
-        Case::get("an id with an encoded ?", "/accounts/nobody%3Fx"),
+        Case::get("an id with an encoded ?", "/accounts/unknown%3Fx"),
         Case::post(
             "an id with an encoded /",
             "/accounts/no%2Fbody/credit",
@@ -148,7 +148,7 @@ fn commands(id: &str) -> Vec<Case> {
 fn queries(id: &str) -> Vec<Case> {
     let account = format!("/accounts/{id}");
     vec![
-        Case::get("nobody's view", "/accounts/nobody").gets(404, "account-not-found"),
+        Case::get("an unknown account", "/accounts/unknown").gets(404, "account-not-found"),
         Case::get(
             "a sequence that is none",
             &format!("{account}?minSequence=x"),

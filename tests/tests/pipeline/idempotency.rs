@@ -48,8 +48,8 @@ pub(crate) async fn one_key_at_once_appends_one_event(pipeline: &Pipeline) -> Re
     verify::has_exactly(pipeline, &id, 3).await
 }
 
-/// A copy that reads the history after the first was executed finds another state than the one that
-/// its client named, and is no conflict.
+/// A duplicate that reads the history after the first one was executed finds another state than its client
+/// named. It still gets the first one's outcome.
 pub(crate) async fn copies_with_a_precondition_get_one_outcome(pipeline: &Pipeline) -> Result<()> {
     let id = pipeline.open().await?;
     let path = format!("/accounts/{id}/credit");

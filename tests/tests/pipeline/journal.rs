@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::pipeline::DEADLINE;
 
-/// A record, as it lies on the stream.
+/// A record of the domain stream.
 #[derive(Debug, Clone)]
 pub(crate) struct Record {
     pub(crate) bytes: Vec<u8>,
@@ -89,7 +89,7 @@ impl Record {
     }
 }
 
-/// The records without repeats, which carry an id that came before.
+/// The records without duplicates, which have the id of an earlier record.
 pub(crate) fn first_occurrences(records: &[Record]) -> Vec<&Record> {
     let mut seen = std::collections::HashSet::new();
     records

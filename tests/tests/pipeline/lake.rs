@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 
 use crate::pipeline::wait;
 
-/// Where the events lie.
+/// The prefix of the events' objects.
 const PREFIX: &str = "events/dt=";
 
 /// The lake, and what was read of it.
@@ -35,7 +35,7 @@ impl Lake {
         }
     }
 
-    /// Waits until the lake holds each of these lines.
+    /// Waits until the lake contains each of these lines.
     pub(crate) async fn holds(&self, lines: &[Vec<u8>]) -> Result<()> {
         wait("every line in the lake", async || {
             let mut read = self.read.lock().await;

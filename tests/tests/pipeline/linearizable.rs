@@ -1,10 +1,11 @@
-//! The writer under contention: what 32 clients of one account were answered has to fit one order of
-//! their commands that keeps real time.
+//! The writer under contention: the responses to 32 clients of one account have to be linearizable, that is,
+//! consistent with one order of the commands that respects real time.
 //!
-//! An accepted command says its own place in that order, its sequence, so nothing has to be searched
-//! for: the places must be 1, 2, 3, …, each balance must follow from the one before, and a command
-//! that was answered before another was sent must stand before it. A command that was refused for want
-//! of money must have met, between its sending and its answer, a state that refuses it.
+//! The response to an accepted command contains its sequence, which is its position in that order, so no
+//! order has to be searched for. The sequences must be 1, 2, 3, …, each balance must follow from the one
+//! before, and a command whose response arrived before another was sent must have the lower sequence. For a
+//! command that was refused for lack of money, there must have been a state that refuses it between its
+//! request and its response.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -20,7 +21,7 @@ use crate::verify;
 const CLIENTS: usize = 32;
 const COMMANDS: usize = 2_000;
 
-/// What a client saw of a command.
+/// A command, with its response and their times, as its client saw them.
 #[derive(Debug, Clone)]
 struct Call {
     sent: Instant,
@@ -37,7 +38,7 @@ enum Answer {
         balance: i64,
     },
     Refused,
-    /// Every race was lost.
+    /// Every attempt ended in a version conflict.
     Conflict,
 }
 
@@ -90,7 +91,7 @@ async fn command(pipeline: &Pipeline, id: &str, number: usize) -> Result<Call> {
     })
 }
 
-/// Whether the calls fit one order. Answers with how many were accepted.
+/// Checks that the calls fit one order, and returns how many were accepted.
 fn check(calls: &[Call]) -> Result<usize> {
     let mut order: BTreeMap<u64, (&Call, i64)> = BTreeMap::new();
     for call in calls {
@@ -109,12 +110,12 @@ fn check(calls: &[Call]) -> Result<usize> {
         );
         before = *balance;
     }
-    // Whoever was answered before a command was sent stands before it.
+    // A command whose response arrived before another was sent has the lower sequence.
     let mut last_sent: Option<Instant> = None;
     for (sequence, (call, _)) in &order {
         ensure!(
             last_sent.is_none_or(|sent| sent <= call.answered),
-            "sequence {sequence} was answered before one that stands before it was sent"
+            "sequence {sequence} was answered before a command of a lower sequence was sent"
         );
         last_sent = last_sent.max(Some(call.sent));
     }

@@ -33,7 +33,7 @@ pub(crate) async fn every_accepted_command_is_one_event_everywhere(
     Ok(())
 }
 
-/// Opens the other accounts and sends them their commands; answers with each one's events.
+/// Opens the other accounts and sends them their commands; returns the number of each one's events.
 async fn quiet_accounts(pipeline: &Pipeline) -> Result<Vec<(String, usize)>> {
     let accounts: Vec<String> = stream::iter(0..ACCOUNTS)
         .map(async |_| pipeline.open().await)
@@ -50,8 +50,8 @@ async fn quiet_accounts(pipeline: &Pipeline) -> Result<Vec<(String, usize)>> {
         .await
 }
 
-/// Sends commands of which some are refused, so many at once, and answers with how many events the
-/// account has to have.
+/// Sends commands of which some are refused, so many at once, and returns how many events the account has to
+/// have.
 async fn move_money(
     pipeline: &Pipeline,
     id: &str,
@@ -77,7 +77,7 @@ async fn move_money(
                     "sequence {sequence} was given twice"
                 );
             }
-            // Lost every race, broke a rule of the domain, can't be read.
+            // A version conflict in every attempt, a refusal by a rule of the domain, a malformed request.
             StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY | StatusCode::BAD_REQUEST => {}
             _ => anyhow::bail!("unexpected: {answer:?}"),
         }

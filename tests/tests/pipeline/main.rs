@@ -1,11 +1,11 @@
 //! The whole pipeline on the local stack: the real functions, deployed by the real CDK app.
 //!
-//! The stack has its own port and state folder, is started by the first scenario that runs, and is
-//! stopped when all are through, also when they fail. The scenarios share it, run side by side, and
-//! touch only accounts of their own.
+//! The stack has its own port and state folder. The first scenario that runs starts it, and it is stopped
+//! after all have ended, also if they fail. The scenarios share it, run concurrently, and use only their
+//! own accounts.
 //!
-//! Left out on purpose: retries, partial batches, failure destinations and throttling, which the
-//! emulator would show wrongly. The fault simulation proves them.
+//! Retries, partial batches, failure destinations and throttling are not covered, because the emulator
+//! differs from AWS in them. The deterministic simulation covers them.
 
 mod bad_input;
 mod conditions;
@@ -105,7 +105,7 @@ fn main() -> ExitCode {
         },
     ));
     let conclusion = libtest_mimic::run(&arguments, trials);
-    let shared = Arc::into_inner(shared).expect("all scenarios are through");
+    let shared = Arc::into_inner(shared).expect("all scenarios have ended");
     if let Err(error) = shared.stop() {
         eprintln!("the local stack was not stopped: {error:#}");
         return ExitCode::FAILURE;

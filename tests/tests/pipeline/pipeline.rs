@@ -16,9 +16,10 @@ use serde_json::{Value, json};
 use crate::journal::Journal;
 use crate::lake::Lake;
 
-/// Far more than anything takes, even on a busy machine: reaching it is a failure.
+/// The longest wait. It is much longer than any operation takes on a busy machine, so reaching it is a
+/// failure.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(90);
-/// Between two looks.
+/// The pause between two reads while waiting.
 pub(crate) const PAUSE: Duration = Duration::from_millis(100);
 
 /// Addresses and clients of the stack, and what is read of it on behalf of all scenarios.
@@ -30,7 +31,7 @@ pub(crate) struct Pipeline {
     http: reqwest::Client,
 }
 
-/// An answer of the API.
+/// A response of the API.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -61,7 +62,7 @@ pub(crate) async fn start() -> Result<(LocalStack, Pipeline)> {
 }
 
 impl Pipeline {
-    /// Sends a request as it is.
+    /// Sends a request, unchanged.
     pub(crate) async fn send(
         &self,
         method: Method,
@@ -105,12 +106,12 @@ impl Pipeline {
             .await
     }
 
-    /// Asks a query.
+    /// Sends a query.
     pub(crate) async fn get(&self, path: &str) -> Result<Answer> {
         self.send(Method::GET, path, &[], Vec::new()).await
     }
 
-    /// Opens an account and answers with its id.
+    /// Opens an account and returns its id.
     pub(crate) async fn open(&self) -> Result<String> {
         let answer = self.post("/accounts", &[], &json!({})).await?;
         answer.expect(StatusCode::CREATED)?;
@@ -147,7 +148,7 @@ impl Pipeline {
         Ok(rows)
     }
 
-    /// Puts a row as it is, as another producer or a careless hand would.
+    /// Puts a row without any check, as another writer or an operator would.
     pub(crate) async fn put_row(&self, row: &Attributes) -> Result<()> {
         self.clients
             .dynamodb
@@ -159,7 +160,7 @@ impl Pipeline {
         Ok(())
     }
 
-    /// An account's publication cursor, once it says what is waited for.
+    /// Waits for an account's publication cursor that meets a condition.
     pub(crate) async fn cursor(
         &self,
         id: &str,
@@ -197,12 +198,12 @@ impl Answer {
     }
 }
 
-/// A text attribute.
+/// A string attribute.
 pub(crate) fn text(value: &str) -> Attribute {
     Attribute::text(value)
 }
 
-/// Looks until there is an answer.
+/// Repeats an operation until it has a result.
 pub(crate) async fn wait<T>(
     what: &str,
     mut look: impl AsyncFnMut() -> Result<Option<T>>,

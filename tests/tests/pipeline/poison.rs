@@ -1,4 +1,4 @@
-//! A row that can't be understood.
+//! An undecodable row.
 
 use anyhow::{Context as _, Result, ensure};
 use millrace_core::Attribute;
@@ -11,7 +11,7 @@ pub(crate) async fn a_malformed_row_blocks_its_account_alone(pipeline: &Pipeline
     pipeline.accepted(&id, "credit", 10).await?;
     verify::has_exactly(pipeline, &id, 2).await?;
 
-    // What a careless hand adds as the next row.
+    // An undecodable row that is added by hand as the next row.
     let mut row = pipeline.rows(&id).await?.pop().context("a row")?;
     row.insert("Version".to_owned(), Attribute::number(4));
     row.insert("Sequence".to_owned(), Attribute::number(3));
@@ -32,14 +32,14 @@ pub(crate) async fn a_malformed_row_blocks_its_account_alone(pipeline: &Pipeline
     ensure!(blocked["Sequence"].as_n().ok().context("a number")? == "3");
     ensure!(item["PublishedThrough"].as_n().ok().context("a number")? == "2");
 
-    // Meanwhile the others flow on, and of this one nothing comes out.
+    // Meanwhile the events of other accounts are published, and no event of this one.
     for amount in 1..=3 {
         pipeline.accepted(&other, "credit", amount).await?;
     }
     verify::has_exactly(pipeline, &other, 4).await?;
     ensure!(pipeline.journal.records_of(&id, 2).await?.len() == 2);
 
-    // Mended; the next news of the account takes it up again.
+    // The row is repaired; the next notification of the account makes the translator publish it.
     row.insert("Amount".to_owned(), Attribute::number(5));
     pipeline.put_row(&row).await?;
     let answer = pipeline.accepted(&id, "withdraw", 15).await?;

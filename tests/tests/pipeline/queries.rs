@@ -1,4 +1,4 @@
-//! What is asked: the read models over HTTP, and the lake through Athena.
+//! Queries: the read models over HTTP, and the lake through Athena.
 
 use anyhow::{Context as _, Result, ensure};
 use millrace_cli::athena;
@@ -38,7 +38,7 @@ pub(crate) async fn queries_show_what_was_accepted(pipeline: &Pipeline) -> Resul
         ensure!(answer.body["balance"] == balance, "{answer:?}");
     }
 
-    // Nobody has written so far, so it can't be waited for.
+    // No event of this sequence is written, so the wait ends without a result.
     let ahead = pipeline
         .get(&format!("/accounts/{id}?minSequence=4"))
         .await?;

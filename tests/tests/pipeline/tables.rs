@@ -6,7 +6,7 @@ use crate::pipeline::Pipeline;
 
 const ROLE_TAG: &str = "millrace:role";
 
-/// What operators' commands check before they write.
+/// Operators' commands check the tag before they write.
 pub(crate) async fn a_tag_on_each_table_contains_its_role(pipeline: &Pipeline) -> Result<()> {
     let (client, local) = (&pipeline.clients.dynamodb, &pipeline.local);
     for (table, role) in [

@@ -1,4 +1,4 @@
-//! What must hold of an account once everything is through.
+//! Checks of an account whose events are all published, projected and archived.
 
 use anyhow::{Context as _, Result, ensure};
 use millrace_core::row::StoredRow;
@@ -56,7 +56,7 @@ pub(crate) async fn has_exactly(pipeline: &Pipeline, id: &str, events: usize) ->
     pipeline.lake.holds(&expected).await
 }
 
-/// The view, once it is so far.
+/// Waits for the view of this sequence.
 pub(crate) async fn shows(pipeline: &Pipeline, id: &str, sequence: usize) -> Result<Value> {
     let path = format!("/accounts/{id}?minSequence={sequence}");
     wait("the view", async || {
@@ -72,7 +72,7 @@ pub(crate) async fn shows(pipeline: &Pipeline, id: &str, sequence: usize) -> Res
     .await
 }
 
-/// The history, page by page, newest first and without a hole.
+/// Checks that the history has all entries, page by page, newest first and without a gap.
 async fn has_history(pipeline: &Pipeline, id: &str, events: usize) -> Result<()> {
     let mut sequences = Vec::new();
     let mut path = format!("/accounts/{id}/transactions?limit=7");

@@ -1,4 +1,4 @@
-//! The events table and the cursor table behind the translator's traits.
+//! [`EventRows`] on the events table, and [`CursorStore`] on the cursor table.
 
 use std::collections::HashMap;
 
@@ -371,7 +371,7 @@ fn block_value(block: &Block) -> AttributeValue {
     AttributeValue::M(to_item(attributes))
 }
 
-/// How far a stored cursor is, where it can be read.
+/// The sequence of a stored cursor; `None` if it can't be read.
 fn published_through(item: &HashMap<String, AttributeValue>) -> Option<Sequence> {
     let number = item.get(PUBLISHED_THROUGH)?.as_n().ok()?;
     number.parse().ok().and_then(Sequence::new)

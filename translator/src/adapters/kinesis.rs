@@ -1,4 +1,4 @@
-//! The domain stream behind [`Publisher`].
+//! [`Publisher`] on the domain stream, a Kinesis data stream.
 
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::http::HttpResponse;

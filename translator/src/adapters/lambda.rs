@@ -16,7 +16,7 @@ use crate::service::Translator;
 /// from the environment variables of [`Config`].
 ///
 /// # Errors
-/// [`StartError`] when the function can't start or Lambda's runtime API fails.
+/// [`StartError`] if the function can't start or Lambda's runtime API fails.
 pub async fn run<D: Domain>(domain: D) -> Result<(), StartError> {
     telemetry::start();
     let config = Config::read(variables::lookup)?;

@@ -1,4 +1,4 @@
-//! The AWS services behind the [ports](crate::ports), and Lambda.
+//! The implementations of the [ports](crate::ports) on AWS, and the Lambda function.
 
 pub mod dynamodb;
 pub mod kinesis;

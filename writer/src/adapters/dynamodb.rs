@@ -1,4 +1,4 @@
-//! The events table and the idempotency table behind [`EventStore`].
+//! [`EventStore`] on two DynamoDB tables: the events table and the idempotency table.
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata as _;
@@ -86,7 +86,8 @@ impl Tables {
             .return_values_on_condition_check_failure(OnFailure::AllOld)
     }
 
-    /// One row by itself is cheaper put than transacted.
+    /// Puts a single row. A transaction would cost twice as much
+    /// ([capacity](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-capacity-handling)).
     async fn put(&self, row: Attributes) -> Result<Appended, ServiceError> {
         let Err(error) = self.put_new(row).send().await else {
             return Ok(Appended::Stored);
@@ -154,9 +155,9 @@ impl Tables {
     }
 }
 
-/// What a cancelled transaction's reasons say, one per item: the rows first, then the record. The
-/// record counts first: whoever has used the key may have appended the rows as well. `None` where
-/// no reason is one of a condition, a conflict or a size.
+/// Reads the reasons of a cancelled transaction, one per item: the rows first, then the record. The
+/// record's reason has precedence, because the request that stored the record may have appended the rows
+/// as well. `None` if no reason is a failed condition, a conflict or a size.
 fn cancellation(reasons: &[CancellationReason], rows: usize) -> Option<Appended> {
     const CONDITION: &str = "ConditionalCheckFailed";
     let is = |reason: &&CancellationReason, code: &str| reason.code() == Some(code);
@@ -213,7 +214,7 @@ impl EventStore for Tables {
                 .await
                 .map_err(|error| ServiceError::new("Query on the events table", error))?;
             rows.extend(page.items.unwrap_or_default().into_iter().map(from_item));
-            // A page ends at 1 MB too, whatever the limit
+            // A page ends at 1 MB too, even below the limit
             // (https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Query.html).
             start = page.last_evaluated_key.filter(|key| !key.is_empty());
             if start.is_none() || rows.len() >= wanted {

@@ -1,5 +1,5 @@
-//! Answers that leave open what became of an append: the command is executed once, and no answer
-//! says otherwise.
+//! Responses that leave open whether an append is stored: the command is executed once, and the response
+//! to the client is consistent with that.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -19,14 +19,14 @@ const FIVE: &str = r#"{"amount":5}"#;
 const KEY: (&str, &str) = ("idempotency-key", "k");
 const AT_TWO: (&str, &str) = ("if-match", "\"2\"");
 
-/// What has to be the same in every answer to one request.
+/// The parts that have to be the same in every response to one request.
 fn outcome(answer: &Response) -> (u16, &str, Option<&str>, Option<&str>) {
     let (etag, location) = (header(answer, "etag"), header(answer, "location"));
     (answer.status, &answer.body, etag, location)
 }
 
-/// Whether a command that waits for a transaction in vain has waited as long as it should: eight
-/// times, between half of 20 ms and half of 500 ms, since the jitter here is always a half.
+/// Whether a command that waited for a transaction without success has waited as long as expected: eight
+/// times, from half of 20 ms to half of 500 ms, because the jitter in this test is always a half.
 fn waits_for_a_transaction(waited: Duration) -> bool {
     (Duration::from_millis(900)..Duration::from_millis(1_200)).contains(&waited)
 }
@@ -77,7 +77,7 @@ async fn while_a_record_is_being_written_nothing_is_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn a_conflict_after_a_stored_append_is_its_success() {
-    // So many events of others follow that the own one is no longer among the newest rows.
+    // Other commands append so many events that this command's event isn't among the newest rows any more.
     for others in [0, 1, 30] {
         let setting = Setting::with_account().await;
         setting.store.fault(Fault::StoredAndConflict(others));
@@ -269,7 +269,7 @@ async fn a_row_that_is_not_visible_yet_is_read_again() {
 
 #[tokio::test(start_paused = true)]
 async fn an_own_row_that_is_not_visible_yet_is_not_taken_for_absent() {
-    // The ninth event stands next to a snapshot: both are stored, and the snapshot is visible first.
+    // The ninth event is appended together with a snapshot, and the snapshot is visible first.
     for (reads, status) in [(1, 200), (5, 200), (u32::MAX, 503)] {
         let setting = Setting::with_account().await;
         for _ in 0..7 {

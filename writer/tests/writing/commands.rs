@@ -1,4 +1,4 @@
-//! What commands append and answer.
+//! Which rows commands append, and which responses they return.
 
 use std::time::Duration;
 
@@ -216,7 +216,7 @@ async fn if_match_is_asked_again_after_a_lost_race() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_that_is_down_is_told_as_unavailable() {
+async fn a_service_that_is_down_is_reported_as_unavailable() {
     let setting = Setting::with_account().await;
     setting.store.fault(Fault::Down);
     let answer = setting.post(CREDIT, &[], r#"{"amount":1}"#).await;

@@ -1,4 +1,4 @@
-//! The adapter over mocked answers: what is asked for, and what each answer means.
+//! The adapter with a mocked client: its requests, and how it reads each response.
 
 use std::collections::HashMap;
 

@@ -12,7 +12,7 @@ use millrace_writer::service::Writer;
 use millrace_writer::testing::InMemoryEventStore;
 use serde_json::Value;
 
-/// A writer's surroundings.
+/// A writer's tables and clock.
 #[derive(Debug)]
 pub(crate) struct Setting {
     pub(crate) store: InMemoryEventStore,
@@ -84,7 +84,7 @@ impl Setting {
         setting
     }
 
-    /// With an account `a` that holds 100, at sequence 2.
+    /// With an account `a` whose balance is 100, at sequence 2.
     pub(crate) async fn with_account() -> Self {
         let setting = Self::default();
         let opened = setting.post("/accounts", &[], "").await;

@@ -1,4 +1,4 @@
-//! API Gateway's requests in, its answers out.
+//! API Gateway's requests and the responses to them.
 
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use lambda_runtime::{Context, LambdaEvent};

@@ -1,4 +1,4 @@
-//! One key, however often it is sent.
+//! Several requests with the same idempotency key.
 
 use crate::fixtures::{Setting, at, body, code, header, request};
 use futures_util::future::join_all;
@@ -111,11 +111,11 @@ async fn the_key_is_forgotten_after_a_day() {
     setting.ambient.set(at(86_399_999));
     let repeat = setting.post(CREDIT, &KEY, r#"{"amount":5}"#).await;
     assert_eq!(header(&repeat, REPLAYED), Some("true"));
-    // The record lies there still: TTL deletes late.
+    // The record is still stored, because TTL deletes it late.
     setting.ambient.set(at(86_400_000));
-    let anew = setting.post(CREDIT, &KEY, r#"{"amount":5}"#).await;
-    assert_eq!((anew.status, header(&anew, REPLAYED)), (200, None));
-    assert_eq!(body(&anew)["balance"], 110);
+    let executed = setting.post(CREDIT, &KEY, r#"{"amount":5}"#).await;
+    assert_eq!((executed.status, header(&executed, REPLAYED)), (200, None));
+    assert_eq!(body(&executed)["balance"], 110);
 }
 
 #[tokio::test(start_paused = true)]
@@ -183,6 +183,6 @@ async fn a_record_of_the_previous_form_is_honoured_until_it_expires() {
     let reused = sent_by(&setting, "", 6).await;
     assert_eq!(code(&reused), "idempotency-key-reused");
     setting.ambient.set(at(86_400_000));
-    let anew = sent_by(&setting, "", 6).await;
-    assert_eq!((anew.status, header(&anew, REPLAYED)), (200, None));
+    let executed = sent_by(&setting, "", 6).await;
+    assert_eq!((executed.status, header(&executed, REPLAYED)), (200, None));
 }

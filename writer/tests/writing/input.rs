@@ -1,4 +1,4 @@
-//! What is refused before any service is asked, in the documented order.
+//! Requests that are refused before any call to a service, in the documented order.
 
 use millrace_domain::testing::INVALID_AMOUNTS;
 use millrace_runtime::testing::in_virtual_time;
@@ -140,7 +140,7 @@ async fn an_amount_that_is_none_is_pointed_at() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_method_is_told_the_right_one() {
+async fn another_method_is_refused_with_the_allowed_one() {
     let setting = Setting::default();
     for (method, path, allow) in [
         ("PUT", CREDIT, "POST"),

@@ -1,4 +1,4 @@
-//! Appends around DynamoDB's limits: what is taken, and what is refused before it is sent.
+//! Appends around DynamoDB's limits: which are stored, and which are refused before they are sent.
 
 use millrace_core::{Attribute, Attributes, Timestamp, Version};
 use millrace_runtime::http::{Caller, Response};

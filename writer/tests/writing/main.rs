@@ -1,4 +1,4 @@
-//! The writer over tables in memory, and its adapter over mocked answers of DynamoDB.
+//! The writer over tables in memory, and its adapter with a mocked DynamoDB client.
 
 mod ambiguity;
 mod commands;

@@ -1,5 +1,5 @@
-//! What the account never does: a command that leads to no event, to several, or to events that have
-//! no form as rows. The domain is a shelf of articles.
+//! What the account domain doesn't cover: a command that leads to no event, to several, or to events that
+//! can't be encoded as rows. The domain is a shelf of articles.
 
 use std::time::Duration;
 

@@ -33,7 +33,7 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// Puts this in place of the item, or removes it.
+    /// Replaces the item with this one, or removes it.
     async fn begin(&self, attributes: Option<&[(&str, AttributeValue)]>) -> Result<()> {
         let client = &self.pipeline.clients.dynamodb;
         let (table, id) = (&self.pipeline.local.cursor_table, self.id.to_owned());
@@ -76,8 +76,8 @@ fn block(reason: &str) -> Block {
     }
 }
 
-/// The cursor never goes back, and what was decided on a block or on none holds only while that is
-/// stored.
+/// The cursor never goes back. A save that depends on a block, or on its absence, succeeds only if the
+/// stored cursor is unchanged in that.
 pub(crate) async fn saves_that_race_leave_the_later_cursor_and_no_lost_block(
     pipeline: &Pipeline,
 ) -> Result<()> {
@@ -152,7 +152,7 @@ async fn one_of(item: &Item<'_>, saved: (bool, bool), cursors: [Cursor; 2]) -> R
     Ok(())
 }
 
-/// A reset replaces or removes what was read and nothing else, whatever types its attributes have.
+/// A reset replaces or removes what was read and nothing else, with attributes of all types.
 pub(crate) async fn a_reset_changes_only_the_cursor_that_was_read(
     pipeline: &Pipeline,
 ) -> Result<()> {
@@ -189,7 +189,7 @@ pub(crate) async fn a_reset_changes_only_the_cursor_that_was_read(
             ensure!(item.cursor().await? == expected);
         }
     }
-    // Somebody else repairs the cursor, or marks it, meanwhile.
+    // Another writer repairs the cursor, or marks it, meanwhile.
     for changed in [
         &[("PublishedThrough", number("11"))][..],
         &[("PublishedThrough", number("999")), ("Blocked", nested)],

@@ -47,7 +47,7 @@ impl Item {
         self.item(&[("Revision", Attribute::text(Uuid::new_v4()))])
     }
 
-    /// Puts this in place of the item, whatever it is.
+    /// Replaces the stored item with this one, without a condition.
     async fn begin(&self, item: &Attributes) -> Result<()> {
         let put = self.tables.client().put_item();
         let put = put.table_name(self.tables.views());
@@ -79,7 +79,7 @@ impl Item {
     }
 }
 
-/// Whatever was read, of two writers that have read it one writes.
+/// Of two writers that have read the same item, exactly one writes, for each form of the item.
 pub(crate) async fn one_of_two_writers_of_a_view_succeeds(pipeline: &Pipeline) -> Result<()> {
     let item = Item::new(pipeline);
     let stale = ("StaleSequence", Attribute::number(7));
@@ -119,7 +119,7 @@ fn is_one(both: (Saved, Saved)) -> bool {
     )
 }
 
-/// An item is written over only if it is the one that was read, of whatever types its attributes are.
+/// An item is replaced only if it is the one that was read, with attributes of all types.
 pub(crate) async fn a_view_that_is_another_is_not_written_over(pipeline: &Pipeline) -> Result<()> {
     let item = Item::new(pipeline);
     let revision = |revision| item.item(&[("Revision", Attribute::text(revision))]);

@@ -62,7 +62,7 @@ fn one_stored(answers: [Appended; 2]) -> Result<(usize, Appended)> {
     }
 }
 
-/// A row by itself, and a transaction of an event and a snapshot.
+/// An append of a single row, and a transaction of an event and a snapshot.
 pub(crate) async fn one_of_two_appends_takes_a_version(pipeline: &Pipeline) -> Result<()> {
     let tables = tables(pipeline);
     for (id, is_single) in [("racing rows", true), ("racing transactions", false)] {
