@@ -1,7 +1,8 @@
 //! The programs of the example domain: the functions and the command `orders`, instantiated with orders.
 //!
-//! The binaries `writer`, `translator`, `projector`, `archiver`, `reader` and `reconciler` are the Lambda functions. Each binary is one call of its library. Orders have no
-//! settings, so a function's only variables are those of Millrace.
+//! The binaries `writer`, `translator`, `projector`, `archiver`, `reader` and `reconciler` are the Lambda
+//! functions. Each binary is one call of its library. Orders have no settings, so a function's only variables
+//! are those of Millrace.
 
 mod walkthrough;
 

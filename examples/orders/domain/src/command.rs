@@ -7,8 +7,8 @@ use crate::article::Lines;
 use crate::reason::Reason;
 use crate::recipient::Recipient;
 
-/// What a client asks for. A variant's name is the last segment of its path; `place` is the collection's
-/// own command.
+/// What a client asks for. A variant's name is the last segment of its path: `POST /orders/{orderId}/ship`. The
+/// exception is `place`, the first command of an order: `POST /orders`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Command {

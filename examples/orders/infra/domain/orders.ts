@@ -1,7 +1,7 @@
 /** The orders of a shop: the domain whose functions the app deploys. */
 import type { Domain } from 'millrace-infra';
 
-/** Orders have no settings. A test compares the names with those of the Rust crate (`orders_agreement.rs`). */
+/** Orders have no settings. `orders_agreement.rs` compares this description with the Rust crate. */
 export const orders: Domain = {
   collection: 'orders',
   aggregate: 'order',
