@@ -253,7 +253,7 @@ async fn of_the_environment() -> Result<Clients> {
     credentials
         .provide_credentials()
         .await
-        .context("could not load AWS credentials: set AWS_PROFILE, or log in")?;
+        .context("no AWS credentials were found: set AWS_PROFILE, or log in")?;
     Ok(Clients::with(&config))
 }
 

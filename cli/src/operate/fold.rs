@@ -30,7 +30,7 @@ pub enum Damage {
     /// No earlier event contains the data that the public event must repeat.
     #[error("event {0} repeats what no event before it contains")]
     Unpublishable(Sequence),
-    /// The public event can't be encoded for the read models.
+    /// The domain's public event has no type name, because it isn't an enum.
     #[error("event {sequence} can't be projected: {error}")]
     Unprojectable {
         /// The sequence of the event.
