@@ -812,7 +812,7 @@ async fn read_models_are_rebuilt_while_queries_continue(operator: &Operator) -> 
         "{last}"
     );
 
-    // A rebuild is killed, and then two run to their ends while queries continue.
+    // One rebuild is killed. Then both read models are rebuilt while queries continue.
     let mut killed = operator
         .command(&["rebuild", "accounts"])
         .stdout(Stdio::null())

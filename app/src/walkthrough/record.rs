@@ -1,4 +1,4 @@
-//! The record that the walkthrough follows, and the places where it was found.
+//! The record that the walkthrough follows, and the record as it was found at a stage.
 
 use std::time::Instant;
 

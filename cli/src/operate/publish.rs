@@ -729,20 +729,23 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_cursor_of_an_account_without_events_can_be_reset() {
         let memory = Memory::default();
-        memory.world().cursors.insert("gone".to_owned(), Ok(at(5)));
+        memory
+            .world()
+            .cursors
+            .insert("without-events".to_owned(), Ok(at(5)));
         let publication = memory.publication();
         let is_unknown = async |id: &str| {
             let position = publication.position(id).await;
             position.expect("read").is_unknown()
         };
-        assert!(is_unknown("nobody").await && !is_unknown("gone").await);
+        assert!(is_unknown("unknown").await && !is_unknown("without-events").await);
         memory.add("unpublished", 1, 0);
         assert!(!is_unknown("unpublished").await);
-        let ahead = publication.redrive("gone", false).await.outcome;
+        let ahead = publication.redrive("without-events", false).await.outcome;
         assert!(matches!(ahead, Outcome::CursorFault(_)), "{ahead:?}");
-        let reset = publication.redrive("gone", true).await.outcome;
+        let reset = publication.redrive("without-events", true).await.outcome;
         assert_eq!(reset, Outcome::Published(Sequence::NONE));
-        assert!(is_unknown("gone").await);
+        assert!(is_unknown("without-events").await);
     }
 
     #[tokio::test(start_paused = true)]
@@ -760,7 +763,7 @@ mod tests {
     async fn those_that_are_not_caught_up_are_selected() {
         let memory = Memory::default();
         memory.add("ahead", 3, 4);
-        memory.add("behind", 3, 2);
+        memory.add("lagging", 3, 2);
         memory.add("lost", 3, 0);
         memory.add("unavailable", 3, 3);
         for well in 0..20 {
@@ -791,12 +794,12 @@ mod tests {
             );
             selected.expect("listed").into_iter().collect()
         };
-        let behind = ["ahead", "behind", "damaged", "lost", "unavailable"];
-        let only_behind = Selection {
+        let not_caught_up = ["ahead", "damaged", "lagging", "lost", "unavailable"];
+        let not_blocked = Selection {
             blocked: false,
             ..EVERY
         };
-        assert_eq!(select(only_behind).await, behind);
+        assert_eq!(select(not_blocked).await, not_caught_up);
         let only_blocked = Selection {
             behind: false,
             ..EVERY

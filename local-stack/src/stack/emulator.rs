@@ -91,7 +91,7 @@ impl Emulator {
         bail!("every port that was free was taken before the emulator could open it")
     }
 
-    /// Starts the emulator on `port`; `None` if another process took the port meanwhile.
+    /// Starts the emulator on `port`; `None` if another process has taken the port.
     async fn attempt(settings: &Settings, port: u16, step: &Step) -> Result<Option<Self>> {
         let endpoint_url = format!("http://127.0.0.1:{port}");
         step.detail(&endpoint_url);
