@@ -272,7 +272,7 @@ describe.each([
     });
   });
 
-  test('the reconciler's environment names its tables, streams and functions', () => {
+  test('the environment of the reconciler names its tables, streams and functions', () => {
     const functions = all(of(), 'AWS::Lambda::Function').map(({ Properties }) => Properties);
     const reconciler = functions.find((it) => it.Description === NAMES.functions.reconciler)!;
     expect(reconciler.Timeout).toBe(300);
