@@ -38,7 +38,8 @@ export class Commands extends Construct {
       memoryMB: 512,
     });
     // The permissions are append-only: no UpdateItem, no DeleteItem. A transaction needs the permissions of
-    // its puts. https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis-iam.html
+    // its puts.
+    // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis-iam.html
     // GetItem reads single rows. TransactGetItems needs the same permission.
     eventLog.events.grant(this.writer.handler, 'dynamodb:Query', 'dynamodb:GetItem', 'dynamodb:PutItem');
     eventLog.idempotency.grant(this.writer.handler, 'dynamodb:GetItem', 'dynamodb:PutItem');

@@ -90,7 +90,8 @@ function domainStream(scope: Construct, settings: Settings): kinesis.Stream {
     retentionPeriod: Duration.hours(settings.retentionHours),
     removalPolicy: settings.removalPolicy === 'retain' ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
     // The key that AWS manages for Kinesis. It can't be shared: a consumer in another AWS account needs a
-    // customer managed key instead. https://docs.aws.amazon.com/streams/latest/dev/what-is-sse.html
+    // customer managed key instead.
+    // https://docs.aws.amazon.com/streams/latest/dev/what-is-sse.html
     encryption: kinesis.StreamEncryption.MANAGED,
     ...(capacity.mode === 'on-demand'
       ? { streamMode: kinesis.StreamMode.ON_DEMAND }

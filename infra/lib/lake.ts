@@ -104,7 +104,8 @@ export class Lake extends Construct {
     const role = new iam.Role(this, 'DeliveryRole', {
       // Only on behalf of this AWS account: otherwise a delivery stream of another account could write here.
       // A condition on the stream's ARN would be a circular dependency, because the stream refers to the
-      // role. https://docs.aws.amazon.com/firehose/latest/dev/confused-deputy.html
+      // role.
+      // https://docs.aws.amazon.com/firehose/latest/dev/confused-deputy.html
       assumedBy: new iam.ServicePrincipal('firehose.amazonaws.com', {
         conditions: { StringEquals: { 'aws:SourceAccount': Stack.of(this).account } },
       }),
