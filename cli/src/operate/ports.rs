@@ -24,7 +24,7 @@ pub struct Segment {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct IdPage {
     /// The hash keys of the page's items, in the scan's order. The id of an aggregate with several items
-    /// appears several times, also on the next page.
+    /// appears several times, possibly also on the next page.
     pub ids: Vec<String>,
     /// The key of the last item that was read, from which the next page continues; `None` on the
     /// segment's last page. A page without ids may have a next one.

@@ -105,7 +105,8 @@ enum Failed {
 pub struct Summary {
     /// The number of aggregates in the run.
     pub aggregates: usize,
-    /// The number of aggregates whose read model is now the fold of their events, or without events, removed.
+    /// The number of aggregates whose read model is correct now: the fold of the events, or removed if there
+    /// are none.
     pub right: usize,
     /// The number of aggregates of which items were written or removed.
     pub changed: usize,

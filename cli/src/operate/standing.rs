@@ -274,9 +274,9 @@ impl<D: Project, L: EventLog, C: CursorRepair, M: ReadModelRepair> Examiner<D, L
         Ok(standing)
     }
 
-    /// Compares the history with the events, in parallel by sequence, and reads both to their ends. An item
-    /// is reported as missing only up to the sequence of a readable view: the projector may still be writing
-    /// later items.
+    /// Compares the history with the events, in parallel by sequence, and reads both to their ends. If the
+    /// view can be read, an item is reported as missing only up to the view's sequence, because the projector
+    /// may still be writing later items. Otherwise, it is reported only if a later item exists.
     async fn history(
         &self,
         id: &str,
