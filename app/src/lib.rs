@@ -1,8 +1,9 @@
 //! The programs of Millrace: the functions and the `millrace` command, instantiated with the account.
 //!
 //! The binaries `writer`, `translator`, `projector`, `archiver`, `reader` and `reconciler` are the Lambda
-//! functions, and `millrace` is the command. Each binary is one call of its library. This library contains the command's
-//! code that is specific to accounts: [`AccountsApp`], with the end-to-end walkthrough of `millrace demo`.
+//! functions, and `millrace` is the command. Each binary is one call of its library. This library contains
+//! the command's code that is specific to accounts: [`AccountsApp`], with the end-to-end walkthrough of
+//! `millrace demo`.
 
 mod walkthrough;
 
@@ -34,7 +35,7 @@ impl Application for AccountsApp {
     }
 }
 
-const FIRST_COMMANDS: &str = r#"Open an account, move money, look at it (paste as it is):
+const FIRST_COMMANDS: &str = r#"Open an account, credit it, withdraw from it and query it (copy and paste):
 
   ID=$(curl -s -X POST $API/accounts -H 'content-type: application/json' -d '{"currency":"EUR"}' | sed 's/.*"accountId":"\([^"]*\)".*/\1/'); echo $ID
   curl -s -X POST $API/accounts/$ID/credit -H 'content-type: application/json' -d '{"amount":5000}'

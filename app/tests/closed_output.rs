@@ -1,4 +1,4 @@
-//! What a command does when nobody reads its output any more, as in `millrace … | head -1`.
+//! The behaviour of a command after the reader of its output has ended, as in `millrace … | head -1`.
 
 use std::io::pipe;
 use std::process::{Command, Stdio};
@@ -28,7 +28,7 @@ fn a_command_ends_as_it_would_if_its_results_were_read() {
 }
 
 #[test]
-fn an_error_that_nobody_reads_is_an_error_and_no_panic() {
+fn an_error_that_cannot_be_printed_is_an_error_and_no_panic() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
     command.args(["verify", "--deployment", "/nowhere/outputs.json"]);
     let status = command.stdout(closed()).stderr(closed()).status();

@@ -1,7 +1,7 @@
-//! The operator's commands, run as people run them, on a local stack of their own.
+//! Runs the operator's commands as processes, on a local stack of their own.
 //!
-//! One test, since the scenarios hold the whole deployment against each other and would see each
-//! other's accounts.
+//! All scenarios are one test, because each verifies the whole deployment, and would find the accounts of the
+//! others.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -20,15 +20,15 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-/// Commands while functions are killed.
+/// The number of commands that are sent while functions are killed.
 const COMMANDS: usize = 2_000;
 const ACCOUNTS: usize = 40;
 const AT_ONCE: usize = 16;
-/// All functions are killed whenever so many more commands are answered: at most so many as are on
-/// their way are lost then, however slow the machine is.
+/// The number of answered commands after which all functions are killed. Each kill fails at most the
+/// [`AT_ONCE`] commands that are being processed, no matter how slow the machine is.
 const PER_KILL: usize = 50;
-/// Accounts of an older producer, to be rebuilt.
-const OLDER: usize = 400;
+/// The number of accounts in the legacy layout, whose read models are rebuilt.
+const LEGACY: usize = 400;
 const DEADLINE: Duration = Duration::from_mins(3);
 
 struct Operator {
@@ -36,12 +36,12 @@ struct Operator {
     clients: Clients,
     http: reqwest::Client,
     state: PathBuf,
-    /// Where the commands run: outside the checkout, so that what a run records of its progress is not
-    /// found by the next one.
+    /// The folder in which the commands run. It is outside the checkout, so that no run finds the recorded
+    /// progress of an earlier one.
     folder: tempfile::TempDir,
 }
 
-struct Said {
+struct Finished {
     code: i32,
     lines: Vec<Value>,
     errors: String,
@@ -58,12 +58,12 @@ impl Operator {
         command
     }
 
-    /// Runs a command to its end.
-    async fn run(&self, arguments: &[&str]) -> Result<Said> {
+    /// Runs a command and waits for its end.
+    async fn run(&self, arguments: &[&str]) -> Result<Finished> {
         let mut command = self.command(arguments);
         let output: Output = tokio::task::spawn_blocking(move || command.output()).await??;
         let lines = String::from_utf8(output.stdout)?;
-        Ok(Said {
+        Ok(Finished {
             code: output.status.code().context("it was killed")?,
             lines: lines
                 .lines()
@@ -73,38 +73,38 @@ impl Operator {
         })
     }
 
-    /// Runs a command that has to end with this code.
+    /// Runs a command that must exit with this code, and returns the lines that it printed.
     async fn expect(&self, arguments: &[&str], code: i32) -> Result<Vec<Value>> {
-        let said = self.run(arguments).await?;
+        let finished = self.run(arguments).await?;
         ensure!(
-            said.code == code,
+            finished.code == code,
             "{arguments:?} ended with {} instead of {code}: {:?} {}",
-            said.code,
-            said.lines,
-            said.errors
+            finished.code,
+            finished.lines,
+            finished.errors
         );
-        Ok(said.lines)
+        Ok(finished.lines)
     }
 
-    /// Waits until all is well.
+    /// Waits until `verify` finds nothing.
     async fn settled(&self) -> Result<()> {
         let started = Instant::now();
         loop {
-            let said = self.run(&["verify"]).await?;
-            if said.code == 0 {
+            let finished = self.run(&["verify"]).await?;
+            if finished.code == 0 {
                 return Ok(());
             }
             ensure!(
-                said.code == 3 && started.elapsed() < DEADLINE,
+                finished.code == 3 && started.elapsed() < DEADLINE,
                 "verify ended with {}: {:?} {}",
-                said.code,
-                said.lines,
-                said.errors
+                finished.code,
+                finished.lines,
+                finished.errors
             );
         }
     }
 
-    /// The first so many events that `tail` tells, from the beginning of the stream.
+    /// Returns the first events that `tail` prints from the beginning of the stream, as many as `events`.
     async fn follow(&self, arguments: &[&str], events: usize) -> Result<Vec<Value>> {
         let mut tail =
             tokio::process::Command::from(self.command(&["tail", "--from", "beginning"]))
@@ -113,19 +113,19 @@ impl Operator {
                 .kill_on_drop(true)
                 .spawn()?;
         let mut lines = BufReader::new(tail.stdout.take().context("piped")?).lines();
-        let mut told = Vec::new();
-        while told.len() < events {
+        let mut printed = Vec::new();
+        while printed.len() < events {
             let line = tokio::time::timeout(DEADLINE, lines.next_line()).await??;
-            told.push(serde_json::from_str(&line.context("tail has ended")?)?);
+            printed.push(serde_json::from_str(&line.context("tail has ended")?)?);
         }
         let id = tail.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         kill_process(id.context("tail has ended")?, Signal::INT)?;
         let status = tail.wait().await?;
         ensure!(status.success(), "tail ended with {status}");
-        Ok(told)
+        Ok(printed)
     }
 
-    /// `tail | head -1`, with events that come after its output was closed.
+    /// Runs `tail | head -1`, with events that are published after the output was closed.
     async fn follow_and_close(&self) -> Result<()> {
         let mut tail =
             tokio::process::Command::from(self.command(&["tail", "--from", "beginning"]))
@@ -139,7 +139,7 @@ impl Operator {
         drop(lines);
         let started = Instant::now();
         while tail.try_wait()?.is_none() {
-            ensure!(started.elapsed() < DEADLINE, "tail goes on");
+            ensure!(started.elapsed() < DEADLINE, "tail doesn't end");
             self.open().await?;
         }
         let ended = tail.wait_with_output().await?;
@@ -174,13 +174,19 @@ impl Operator {
             .dynamodb
             .put_item()
             .table_name(&self.local.events_table)
-            .set_item(Some(older(id, version, "CREDIT", Some(("Amount", amount)))))
+            .set_item(Some(legacy_row(
+                id,
+                version,
+                "CREDIT",
+                Some(("Amount", amount)),
+            )))
             .send()
             .await?;
         Ok(())
     }
 
-    /// Keeps the reconciler from repairing what a command is about to be tried on.
+    /// Takes the reconciler's lease, so that the reconciler doesn't repair the damage before the command
+    /// under test.
     async fn hold_the_lease(&self) -> Result<()> {
         let text = |text: &str| AttributeValue::S(text.to_owned());
         let started = Instant::now();
@@ -223,7 +229,7 @@ impl Operator {
         table.context("the stack has a reconciler")
     }
 
-    /// The id of the translator's mapping, and its function's ARN.
+    /// The id of the translator's mapping, and the ARN of its function.
     async fn translators_mapping(&self) -> Result<(String, String)> {
         let mappings = self.clients.lambda.list_event_source_mappings().send();
         let mappings = mappings.await?.event_source_mappings.unwrap_or_default();
@@ -241,7 +247,7 @@ impl Operator {
         Ok(())
     }
 
-    /// Writes a discarded batch with rows of an account, as Lambda does.
+    /// Writes a discarded batch with rows of an account, in Lambda's format.
     async fn discard(&self, object: &str, function: &str, id: &str, versions: usize) -> Result<()> {
         let records: Vec<Value> = (1..=versions)
             .map(|version| {
@@ -274,15 +280,15 @@ impl Operator {
         Ok(())
     }
 
-    /// The processes of functions that run.
+    /// The process ids of the running functions.
     fn functions(&self) -> Result<Vec<i32>> {
-        let of_ours = self.state.join("tmp").to_string_lossy().into_owned();
+        let prefix = self.state.join("tmp").to_string_lossy().into_owned();
         let mut functions = Vec::new();
         for entry in std::fs::read_dir("/proc")? {
             let path = entry?.path();
             let line = std::fs::read(path.join("cmdline")).unwrap_or_default();
             let line = String::from_utf8_lossy(&line).into_owned();
-            if line.starts_with(&of_ours) && line.contains("bootstrap") {
+            if line.starts_with(&prefix) && line.contains("bootstrap") {
                 let pid = path.file_name().and_then(|name| name.to_str());
                 functions.extend(pid.and_then(|pid| pid.parse::<i32>().ok()));
             }
@@ -295,8 +301,8 @@ fn number(number: usize) -> AttributeValue {
     AttributeValue::N(number.to_string())
 }
 
-/// A row as an older producer wrote it.
-fn older(
+/// A row in the legacy layout.
+fn legacy_row(
     id: &str,
     version: usize,
     of: &str,
@@ -318,9 +324,9 @@ fn older(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn operators_see_and_mend_a_deployment() -> Result<()> {
+async fn operators_inspect_and_repair_a_deployment() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
-    let workspace = Workspace::at(root.context("the crate lies in the workspace")?);
+    let workspace = Workspace::at(root.context("the crate is in the workspace")?);
     let state = workspace.local_folder().join("operating");
     let stack = LocalStack::start(Options::new(workspace, state.clone())).await?;
     let local = stack.local().clone();
@@ -331,50 +337,48 @@ async fn operators_see_and_mend_a_deployment() -> Result<()> {
         state,
         folder: tempfile::tempdir()?,
     };
-    what_no_event_reveals_is_found_and_repaired(&operator)
+    the_reconciler_repairs_what_no_event_reveals(&operator)
         .await
-        .context("no further event came")?;
+        .context("what no event reveals")?;
     operator.hold_the_lease().await?;
-    a_poison_row_is_named_and_mended(&operator)
+    a_poison_row_is_reported_and_redriven(&operator)
         .await
-        .context("a row was poisoned")?;
+        .context("a poison row")?;
     operator.release_the_lease().await?;
     operator.hold_the_lease().await?;
-    what_was_never_delivered_is_brought(&operator)
+    undelivered_events_are_published_and_projected(&operator)
         .await
-        .context("deliveries were lost")?;
+        .context("undelivered events")?;
     operator.release_the_lease().await?;
     operator.hold_the_lease().await?;
-    cursors_are_repaired_each_on_its_own(&operator)
+    each_faulty_cursor_is_repaired_independently(&operator)
         .await
-        .context("cursors were damaged")?;
+        .context("faulty cursors")?;
     operator.release_the_lease().await?;
-    // A reconciler that is killed keeps its lease for minutes.
-    kills_leave_nothing_wrong(&operator)
+    // The following scenario may kill the reconciler, which then keeps its lease for minutes.
+    killed_functions_cause_no_findings(&operator)
         .await
-        .context("functions were killed")?;
-    events_are_followed(&operator)
+        .context("killed functions")?;
+    tail_prints_the_events_of_one_account_and_type(&operator)
         .await
-        .context("events were followed")?;
-    a_read_model_is_built_anew(&operator)
+        .context("tail")?;
+    read_models_are_rebuilt_while_queries_continue(&operator)
         .await
-        .context("a read model was built anew")?;
-    a_new_consumer_gets_the_whole_history(&operator)
+        .context("rebuild")?;
+    a_new_consumer_receives_all_events(&operator)
         .await
-        .context("a consumer began")?;
+        .context("a new consumer")?;
     a_deployment_without_reconciler_is_not_checked_for_it(&operator)
         .await
-        .context("there was no reconciler")?;
+        .context("a deployment without reconciler")?;
     a_table_of_another_role_is_refused(&operator)
         .await
-        .context("a table had another role")?;
-    errors_say_what_is_wrong(&operator)
-        .await
-        .context("something was wrong")?;
+        .context("a table of another role")?;
+    errors_name_their_cause(&operator).await.context("errors")?;
     stack.stop()
 }
 
-async fn kills_leave_nothing_wrong(operator: &Operator) -> Result<()> {
+async fn killed_functions_cause_no_findings(operator: &Operator) -> Result<()> {
     let mut accounts = Vec::new();
     for _ in 0..ACCOUNTS {
         accounts.push(operator.open().await?);
@@ -415,8 +419,8 @@ async fn kills_leave_nothing_wrong(operator: &Operator) -> Result<()> {
     operator.settled().await
 }
 
-/// A disabled mapping, a row that is repaired in place, and discarded batches.
-async fn what_no_event_reveals_is_found_and_repaired(operator: &Operator) -> Result<()> {
+/// Covers a disabled mapping, a row that is repaired in place, and discarded batches.
+async fn the_reconciler_repairs_what_no_event_reveals(operator: &Operator) -> Result<()> {
     let id = operator.open().await?;
     operator.settled().await?;
     let (mapping, translator) = operator.translators_mapping().await?;
@@ -424,7 +428,7 @@ async fn what_no_event_reveals_is_found_and_repaired(operator: &Operator) -> Res
     for _ in 0..50 {
         let credit = format!("/accounts/{id}/credit");
         let (status, _) = operator.post(&credit, &json!({ "amount": 1 })).await?;
-        ensure!(status == 200, "the command was answered with {status}");
+        ensure!(status == 200, "the command returned {status}");
     }
     let report = operator.expect(&["reconcile"], 3).await?;
     let is_named = |finding: &Value| finding["kind"] == "mapping" && finding["uuid"] == *mapping;
@@ -438,7 +442,7 @@ async fn what_no_event_reveals_is_found_and_repaired(operator: &Operator) -> Res
     ensure!(found.iter().any(is_found), "{found:?}");
     operator.set_enabled(&mapping, true).await?;
 
-    // Only an operator or the reconciler looks at a row that is repaired in place.
+    // A row that is repaired in place is read again only by the reconciler or an operator's command.
     let poisoned = operator.open().await?;
     let poison = AttributeValue::S("ten".to_owned());
     operator.put_row(&poisoned, 3, poison).await?;
@@ -464,7 +468,7 @@ async fn discarded_batches_are_open_until_they_are_resolved(
     id: &str,
     translator: &str,
 ) -> Result<()> {
-    // Its cursor is lost, and its events are too young for the pass over all accounts.
+    // The account's cursor is lost, and its events are too recent for the slow pass over all accounts.
     operator
         .clients
         .dynamodb
@@ -495,14 +499,14 @@ async fn discarded_batches_are_open_until_they_are_resolved(
     operator.settled().await
 }
 
-async fn a_poison_row_is_named_and_mended(operator: &Operator) -> Result<()> {
+async fn a_poison_row_is_reported_and_redriven(operator: &Operator) -> Result<()> {
     let (id, other) = (operator.open().await?, operator.open().await?);
     let poison = AttributeValue::S("ten".to_owned());
     operator.put_row(&id, 3, poison).await?;
     operator.put_row(&id, 4, number(7)).await?;
     let path = format!("/accounts/{other}/credit");
     let (status, _) = operator.post(&path, &json!({ "amount": 5 })).await?;
-    ensure!(status == 200, "the other account waits: {status}");
+    ensure!(status == 200, "the other account returned {status}");
 
     let found = operator.expect(&["verify"], 3).await?;
     let named = found
@@ -533,11 +537,11 @@ async fn a_poison_row_is_named_and_mended(operator: &Operator) -> Result<()> {
         before.iter().all(|line| line.get("row").is_none()),
         "{before:?}"
     );
-    inspecting_a_time_says_what_is_of_then_and_what_of_now(operator, &other).await
+    inspect_at_a_time_distinguishes_then_from_now(operator, &other).await
 }
 
-/// An account that was opened, and credited later: at the time of its opening.
-async fn inspecting_a_time_says_what_is_of_then_and_what_of_now(
+/// Inspects an account that was opened and later credited, at the time of its opening.
+async fn inspect_at_a_time_distinguishes_then_from_now(
     operator: &Operator,
     id: &str,
 ) -> Result<()> {
@@ -582,14 +586,15 @@ async fn inspecting_a_time_says_what_is_of_then_and_what_of_now(
     Ok(())
 }
 
-/// As when a stream has forgotten what a function did not read in time.
-async fn what_was_never_delivered_is_brought(operator: &Operator) -> Result<()> {
+/// Removes a cursor and a view, as if the functions had not read the records before the stream's retention
+/// period ended.
+async fn undelivered_events_are_published_and_projected(operator: &Operator) -> Result<()> {
     let dynamodb = &operator.clients.dynamodb;
     let key = |id: &str| AttributeValue::S(id.to_owned());
     let (unpublished, gap) = (operator.open().await?, operator.open().await?);
     operator.settled().await?;
 
-    // Nobody has published the account, as far as its cursor knows.
+    // Without a cursor, the account's event counts as not published.
     dynamodb
         .delete_item()
         .table_name(&operator.local.cursor_table)
@@ -601,14 +606,14 @@ async fn what_was_never_delivered_is_brought(operator: &Operator) -> Result<()> 
         found[0]["account"] == *unpublished && found[0]["finding"] == "unpublished",
         "{found:?}"
     );
-    let behind = [json!({ "account": unpublished })];
+    let lagging = [json!({ "account": unpublished })];
     let planned = ["redrive", "--behind", "--dry-run"];
-    ensure!(operator.expect(&planned, 0).await? == behind);
+    ensure!(operator.expect(&planned, 0).await? == lagging);
     let through = operator.expect(&["redrive", "--behind"], 0).await?;
     ensure!(through[0]["publishedThrough"] == 1, "{through:?}");
     operator.expect(&["verify"], 0).await?;
 
-    // The projector has never seen the account's first event, and now it sees the second.
+    // Without a view, the projector has a gap before the account's second event.
     dynamodb
         .delete_item()
         .table_name(&operator.local.view_table)
@@ -628,18 +633,21 @@ async fn what_was_never_delivered_is_brought(operator: &Operator) -> Result<()> 
         if found.iter().any(is_stale) {
             break;
         }
-        ensure!(started.elapsed() < DEADLINE, "no gap is told: {found:?}");
+        ensure!(
+            started.elapsed() < DEADLINE,
+            "the gap isn't reported: {found:?}"
+        );
     }
-    let told = operator
+    let lines = operator
         .expect(&["republish", "--account", &gap], 0)
         .await?;
-    ensure!(told[0]["account"] == *gap, "{told:?}");
+    ensure!(lines[0]["account"] == *gap, "{lines:?}");
     operator.settled().await
 }
 
-/// One `redrive` publishes the account whose cursor is lost, and names those whose cursor is
-/// unreadable or ahead of the events table; each is reset when that is asked for.
-async fn cursors_are_repaired_each_on_its_own(operator: &Operator) -> Result<()> {
+/// One `redrive` publishes the account whose cursor is lost, and reports those whose cursor is unreadable or
+/// ahead of the events table. With `--reset-cursor`, it resets them.
+async fn each_faulty_cursor_is_repaired_independently(operator: &Operator) -> Result<()> {
     let ids = [
         operator.open().await?,
         operator.open().await?,
@@ -668,22 +676,22 @@ async fn cursors_are_repaired_each_on_its_own(operator: &Operator) -> Result<()>
         let line = lines.iter().find(|line| line["account"] == *id);
         line.cloned().with_context(|| format!("{lines:?}"))
     };
-    let told = operator.expect(&["redrive"], 3).await?;
-    ensure!(told.len() == 4, "{told:?}");
-    ensure!(find(&told, missing)?["publishedThrough"] == 1, "{told:?}");
+    let lines = operator.expect(&["redrive"], 3).await?;
+    ensure!(lines.len() == 4, "{lines:?}");
+    ensure!(find(&lines, missing)?["publishedThrough"] == 1, "{lines:?}");
     ensure!(
-        find(&told, damaged)?["cursorUnreadable"]
+        find(&lines, damaged)?["cursorUnreadable"]
             .as_str()
             .is_some_and(|reason| reason.contains("PublishedThrough")),
-        "{told:?}"
+        "{lines:?}"
     );
-    let wrong = find(&told, ahead)?;
+    let wrong = find(&lines, ahead)?;
     ensure!(
         wrong["cursorAhead"] == 999 && wrong["events"] == 1,
-        "{told:?}"
+        "{lines:?}"
     );
 
-    // The translator blocks rather than drop the next event.
+    // The translator blocks the account instead of skipping the next event as a duplicate.
     let path = format!("/accounts/{ahead}/credit");
     let (status, answer) = operator.post(&path, &json!({ "amount": 5 })).await?;
     ensure!(status == 200, "{status}: {answer}");
@@ -696,36 +704,37 @@ async fn cursors_are_repaired_each_on_its_own(operator: &Operator) -> Result<()>
         }
         ensure!(
             started.elapsed() < DEADLINE,
-            "it is not blocked: {planned:?}"
+            "the account is not blocked: {planned:?}"
         );
     }
-    let told = operator.expect(&["redrive", "--reset-cursor"], 0).await?;
-    let last = told.last().context("a summary")?;
-    ensure!(last["published"] == 2, "{told:?}");
+    let lines = operator.expect(&["redrive", "--reset-cursor"], 0).await?;
+    let last = lines.last().context("a summary")?;
+    ensure!(last["published"] == 2, "{lines:?}");
     ensure!(
-        told.iter()
+        lines
+            .iter()
             .filter(|line| line.get("reset").is_some())
             .count()
             == 2,
-        "{told:?}"
+        "{lines:?}"
     );
     operator.settled().await?;
 
     let beyond = ["republish", "--account", ahead, "--from", "12"];
-    let told = operator.expect(&beyond, 3).await?;
-    ensure!(told[0]["events"] == 2, "{told:?}");
+    let lines = operator.expect(&beyond, 3).await?;
+    ensure!(lines[0]["events"] == 2, "{lines:?}");
     Ok(())
 }
 
-/// From the beginning, of one account and of one type.
-async fn events_are_followed(operator: &Operator) -> Result<()> {
+/// Prints from the beginning of the stream, for one account and for one type.
+async fn tail_prints_the_events_of_one_account_and_type(operator: &Operator) -> Result<()> {
     let id = operator.open().await?;
     let path = format!("/accounts/{id}");
-    for (way, amount) in [("credit", 9), ("withdraw", 4), ("credit", 2)] {
+    for (command, amount) in [("credit", 9), ("withdraw", 4), ("credit", 2)] {
         let (status, _) = operator
-            .post(&format!("{path}/{way}"), &json!({ "amount": amount }))
+            .post(&format!("{path}/{command}"), &json!({ "amount": amount }))
             .await?;
-        ensure!(status == 200, "{way} is answered with {status}");
+        ensure!(status == 200, "{command} returned {status}");
     }
     let all = operator.follow(&["--account", &id], 4).await?;
     let sequences: Vec<Value> = all
@@ -740,14 +749,14 @@ async fn events_are_followed(operator: &Operator) -> Result<()> {
     operator.follow_and_close().await
 }
 
-async fn a_read_model_is_built_anew(operator: &Operator) -> Result<()> {
-    let rows: Vec<WriteRequest> = (0..OLDER)
+async fn read_models_are_rebuilt_while_queries_continue(operator: &Operator) -> Result<()> {
+    let rows: Vec<WriteRequest> = (0..LEGACY)
         .flat_map(|account| {
-            let id = format!("older-{account:05}");
+            let id = format!("legacy-{account:05}");
             [
-                older(&id, 1, "CREATED", None),
-                older(&id, 2, "SNAPSHOT", Some(("Balance", number(0)))),
-                older(&id, 3, "CREDIT", Some(("Amount", number(account + 1)))),
+                legacy_row(&id, 1, "CREATED", None),
+                legacy_row(&id, 2, "SNAPSHOT", Some(("Balance", number(0)))),
+                legacy_row(&id, 3, "CREDIT", Some(("Amount", number(account + 1)))),
             ]
         })
         .map(|row| {
@@ -765,16 +774,19 @@ async fn a_read_model_is_built_anew(operator: &Operator) -> Result<()> {
             .send()
             .await?;
     }
-    operator.settled().await.context("the older accounts lag")?;
+    operator
+        .settled()
+        .await
+        .context("the legacy accounts lag")?;
 
-    // Damage to be mended: a view that lies, one that is gone, and one of nobody's.
+    // Damage for the rebuild: a view that differs, a missing view, and a view without events.
     let views = &operator.local.view_table;
     let key = |id: &str| AttributeValue::S(id.to_owned());
     let dynamodb = &operator.clients.dynamodb;
     dynamodb
         .update_item()
         .table_name(views)
-        .key("Id", key("older-00001"))
+        .key("Id", key("legacy-00001"))
         .update_expression("SET Balance = :wrong")
         .expression_attribute_values(":wrong", number(999))
         .send()
@@ -782,13 +794,13 @@ async fn a_read_model_is_built_anew(operator: &Operator) -> Result<()> {
     dynamodb
         .delete_item()
         .table_name(views)
-        .key("Id", key("older-00002"))
+        .key("Id", key("legacy-00002"))
         .send()
         .await?;
     dynamodb
         .put_item()
         .table_name(views)
-        .item("Id", key("nobody"))
+        .item("Id", key("without-events"))
         .item("Sequence", number(1))
         .send()
         .await?;
@@ -800,7 +812,7 @@ async fn a_read_model_is_built_anew(operator: &Operator) -> Result<()> {
         "{last}"
     );
 
-    // Killed in the middle, while the reader answers throughout.
+    // One rebuild is killed. Then both read models are rebuilt while queries continue.
     let mut killed = operator
         .command(&["rebuild", "accounts"])
         .stdout(Stdio::null())
@@ -813,19 +825,19 @@ async fn a_read_model_is_built_anew(operator: &Operator) -> Result<()> {
     let read = async {
         let mut answers = 0;
         while !over.load(Ordering::Relaxed) {
-            let url = format!("{}/accounts/older-00007", operator.local.api_url);
+            let url = format!("{}/accounts/legacy-00007", operator.local.api_url);
             let answer = operator.http.get(url).send().await?;
-            ensure!(answer.status() == 200, "the reader answers {answer:?}");
+            ensure!(answer.status() == 200, "the reader returned {answer:?}");
             let view: Value = answer.json().await?;
-            ensure!(view["balance"] == 8, "the reader answers {view}");
+            ensure!(view["balance"] == 8, "the reader returned {view}");
             answers += 1;
         }
         Ok::<usize, anyhow::Error>(answers)
     };
     let rebuild = async {
         for model in ["accounts", "transactions"] {
-            let told = operator.expect(&["rebuild", model], 0).await?;
-            let last = told.last().context("a summary")?;
+            let lines = operator.expect(&["rebuild", model], 0).await?;
+            let last = lines.last().context("a summary")?;
             ensure!(last["parity"] == true, "{last}");
         }
         over.store(true, Ordering::Relaxed);
@@ -837,15 +849,18 @@ async fn a_read_model_is_built_anew(operator: &Operator) -> Result<()> {
     Ok(())
 }
 
-async fn a_new_consumer_gets_the_whole_history(operator: &Operator) -> Result<()> {
+async fn a_new_consumer_receives_all_events(operator: &Operator) -> Result<()> {
     let stream = &operator.local.stream_name;
     let kinesis = operator.clients.kinesis.clone();
     let mut consumer = Follower::starting(kinesis, stream, Start::Latest);
-    ensure!(consumer.read().await?.is_empty(), "nothing comes by itself");
-    let told = operator.expect(&["republish", "--all"], 0).await?;
-    let accounts = told.last().context("a summary")?["accounts"].clone();
+    ensure!(
+        consumer.read().await?.is_empty(),
+        "the consumer starts after the last event"
+    );
+    let lines = operator.expect(&["republish", "--all"], 0).await?;
+    let accounts = lines.last().context("a summary")?["accounts"].clone();
 
-    // The version gate of any consumer.
+    // The sequence gate of a consumer.
     let mut applied: HashMap<String, u64> = HashMap::new();
     let mut events = 0;
     loop {
@@ -858,7 +873,7 @@ async fn a_new_consumer_gets_the_whole_history(operator: &Operator) -> Result<()
             let subject = event["subject"].as_str().context("a subject")?;
             let sequence = event["data"]["sequence"].as_u64().context("a sequence")?;
             let through = applied.entry(subject.to_owned()).or_default();
-            ensure!(sequence <= *through + 1, "a hole before {event}");
+            ensure!(sequence <= *through + 1, "a gap before {event}");
             events += u64::from(sequence > *through);
             *through = sequence.max(*through);
         }
@@ -868,7 +883,7 @@ async fn a_new_consumer_gets_the_whole_history(operator: &Operator) -> Result<()
     let last = verified.last().context("a summary")?;
     ensure!(
         last["events"] == events && last["accounts"] == accounts && accounts == applied.len(),
-        "{events} events of {} accounts came, but {last}",
+        "{events} events of {} accounts were received, but {last}",
         applied.len()
     );
     let sampled = operator.expect(&["verify", "--sample", "5"], 0).await?;
@@ -876,7 +891,7 @@ async fn a_new_consumer_gets_the_whole_history(operator: &Operator) -> Result<()
     Ok(())
 }
 
-/// Each table that a command writes, in the place of another.
+/// The deployment file names, for each table that a command writes, a table of another role.
 async fn a_table_of_another_role_is_refused(operator: &Operator) -> Result<()> {
     let local: Value = serde_json::to_value(&operator.local)?;
     for (command, name, wrong, role) in [
@@ -914,21 +929,21 @@ async fn a_table_of_another_role_is_refused(operator: &Operator) -> Result<()> {
         let path = path.to_string_lossy();
         let mut arguments = command.to_vec();
         arguments.extend(["--deployment", &path]);
-        let said = operator.run(&arguments).await?;
+        let finished = operator.run(&arguments).await?;
         let is_named = ["nothing was written", table, &format!("`{role}`")]
             .iter()
-            .all(|part| said.errors.contains(part));
+            .all(|part| finished.errors.contains(part));
         ensure!(
-            said.code == 1 && is_named,
+            finished.code == 1 && is_named,
             "{arguments:?}: {} {}",
-            said.code,
-            said.errors
+            finished.code,
+            finished.errors
         );
     }
     Ok(())
 }
 
-/// The deployment file of a version that had no reconciler.
+/// The deployment file of a version without a reconciler.
 async fn a_deployment_without_reconciler_is_not_checked_for_it(operator: &Operator) -> Result<()> {
     let mut previous = serde_json::to_value(&operator.local)?;
     let names = previous.as_object_mut().context("an object")?;
@@ -936,10 +951,10 @@ async fn a_deployment_without_reconciler_is_not_checked_for_it(operator: &Operat
     let path = operator.state.join("previous.json");
     std::fs::write(&path, previous.to_string())?;
     let path = path.to_string_lossy();
-    let said = operator
+    let finished = operator
         .expect(&["verify", "--deployment", &path], 3)
         .await?;
-    let not_checked: Vec<_> = said
+    let not_checked: Vec<_> = finished
         .iter()
         .filter(|it| it["notChecked"].is_string())
         .collect();
@@ -948,19 +963,19 @@ async fn a_deployment_without_reconciler_is_not_checked_for_it(operator: &Operat
             && not_checked[0]["reason"]
                 .to_string()
                 .contains("no reconciler"),
-        "{said:?}"
+        "{finished:?}"
     );
-    let said = operator.run(&["reconcile", "--deployment", &path]).await?;
+    let finished = operator.run(&["reconcile", "--deployment", &path]).await?;
     ensure!(
-        said.code == 1 && said.errors.contains("no reconciler"),
+        finished.code == 1 && finished.errors.contains("no reconciler"),
         "{} {}",
-        said.code,
-        said.errors
+        finished.code,
+        finished.errors
     );
     Ok(())
 }
 
-async fn errors_say_what_is_wrong(operator: &Operator) -> Result<()> {
+async fn errors_name_their_cause(operator: &Operator) -> Result<()> {
     let local: Value = serde_json::to_value(&operator.local)?;
     let changed = |name: &str, value: &str| -> Result<PathBuf> {
         let mut local = local.clone();
@@ -981,38 +996,38 @@ async fn errors_say_what_is_wrong(operator: &Operator) -> Result<()> {
         &["rebuild", "accounts"],
         &["inspect", "--account", "a"],
     ] {
-        for (wrong, told) in [
+        for (wrong, message) in [
             (&no_table, "no-such-table"),
             (&nowhere, "Connection refused"),
         ] {
             let path = deployment(wrong);
             let mut arguments = command.to_vec();
             arguments.extend(["--deployment", &path]);
-            let said = operator.run(&arguments).await?;
+            let finished = operator.run(&arguments).await?;
             ensure!(
-                said.code == 1 && said.errors.contains(told),
+                finished.code == 1 && finished.errors.contains(message),
                 "{arguments:?}: {} {}",
-                said.code,
-                said.errors
+                finished.code,
+                finished.errors
             );
         }
     }
-    for (arguments, code, told) in [
+    for (arguments, code, message) in [
         (
-            &["inspect", "--account", "nobody"][..],
+            &["inspect", "--account", "unknown"][..],
             1,
-            "no account nobody",
+            "no account unknown",
         ),
-        (&["verify", "--account", "nobody"], 1, "no account nobody"),
+        (&["verify", "--account", "unknown"], 1, "no account unknown"),
         (&["redrive", "--account", ""], 2, "not an id"),
         (&["tail", "--from", "noon"], 2, "RFC 3339"),
     ] {
-        let said = operator.run(arguments).await?;
+        let finished = operator.run(arguments).await?;
         ensure!(
-            said.code == code && said.errors.contains(told),
+            finished.code == code && finished.errors.contains(message),
             "{arguments:?}: {} {}",
-            said.code,
-            said.errors
+            finished.code,
+            finished.errors
         );
     }
     let mut command = operator.command(&["verify", "--deployment", &deployment(&outputs)]);

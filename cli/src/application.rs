@@ -10,7 +10,7 @@ use millrace_local_stack::stack::Local;
 
 use crate::output::Output;
 
-/// What a domain provides to the `millrace` command; [`run`](crate::run) runs the command.
+/// What a domain provides to the `millrace` command. [`run`](crate::run) runs the command.
 pub trait Application: Send + Sync + 'static {
     /// The domain.
     type Domain: Project + Clone;
@@ -20,7 +20,7 @@ pub trait Application: Send + Sync + 'static {
     /// The package whose binaries are the Lambda functions and this command. A function's binary has the
     /// function's name: `writer`.
     const PACKAGE: &'static str;
-    /// The command's name, for the commands that its texts advise.
+    /// The command's name. Messages that advise a command contain it.
     const COMMAND: &'static str = "millrace";
     /// The noun for one aggregate, such as `account`. The option `--account` is then an alias of `--id`,
     /// and results contain the noun.

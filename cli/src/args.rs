@@ -1,4 +1,4 @@
-//! The command line as people type it.
+//! The definition of the command line: subcommands, flags and their help texts.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::follower::Start;
 
 const EXIT_CODES: &str = "Exit codes: 0 it worked, 1 it failed, 2 the command line is wrong.";
 const FINDING_CODES: &str = "Exit codes: 0 done and everything checked, 1 it failed, 2 the command line is wrong, \
-     3 something was found, not completed or not checked.";
+     3 there are findings, or something was not completed or not checked.";
 
 /// Millrace: an event-sourced DynamoDB table as a stream of domain events.
 #[derive(Debug, Parser)]
@@ -21,39 +21,39 @@ pub struct Cli {
     /// Print results as JSON, one object per line
     #[arg(long, global = true)]
     pub json: bool,
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
     pub command: Subcommands,
 }
 
-/// What `millrace` can do.
+/// The subcommands of `millrace`.
 #[derive(Debug, Subcommand)]
 pub enum Subcommands {
-    /// Name what has to be installed, and what of it is missing
+    /// Check that the required programs are installed
     #[command(after_help = EXIT_CODES)]
     Doctor,
-    /// Show one record's trip through the whole pipeline, on a local stack of its own
+    /// Show an end-to-end walkthrough of the pipeline, on a local stack of its own
     ///
-    /// Sets everything up, sends commands, shows what is refused, and follows one record hop by hop. Everything shown is checked. The stack is gone afterwards.
+    /// Starts a local stack, sends commands, shows which are refused, and follows one record through every
+    /// stage of the pipeline. Every result that is shown is checked. The stack is stopped afterwards.
     #[command(after_help = EXIT_CODES)]
     Demo,
     /// Run the local stack and follow its domain events until Ctrl-C
     ///
-    /// While it runs, `local.json` in the state folder holds its addresses. With --json the first
-    /// line on stdout holds the same, and every further line is a domain event.
+    /// While the stack runs, `local.json` in the state folder contains its addresses. With --json, the first
+    /// line on stdout has the same content, and every further line is a domain event.
     #[command(after_help = EXIT_CODES)]
     Up(Up),
     /// Stop the local stack that `up` started
     #[command(after_help = EXIT_CODES)]
     Down(State),
-    /// Follow the domain events, over all shards, until Ctrl-C
+    /// Print the domain events of all shards as they are published, until Ctrl-C
     #[command(after_help = help("tail --from 2026-11-20T21:00:00Z", EXIT_CODES))]
     Tail(Tail),
     /// Compare events, cursors, read models and lake
     ///
-    /// Reports each aggregate that isn't right, once per cause, with the command that repairs it.
-    /// It waits some seconds for events that are still being processed, and reports what it could
-    /// not check.
+    /// Reports one finding per cause, with the command that repairs it. Waits some seconds for events that
+    /// are still being processed, and reports what it could not check.
     #[command(after_help = help("verify --id 0e5bab83-270a-48ba-8eb6-bca6046a03cb", FINDING_CODES))]
     Verify(Verify),
     /// Run the reconciler now, and print its report
@@ -63,42 +63,42 @@ pub enum Subcommands {
     /// all aggregates. If a run is under way, the command waits for its end.
     #[command(after_help = help("reconcile", FINDING_CODES))]
     Reconcile(Reconcile),
-    /// Publish what the cursors have not passed, in order, from the events table
+    /// Publish the pending events, in order, from the events table
     ///
-    /// Without --id, --blocked and --behind it publishes all aggregates that are blocked or whose
-    /// cursor isn't at their last event. A failure of one aggregate doesn't end the run. A block is
-    /// lifted when its row can be read again. Safe at any time: consumers skip duplicates.
+    /// Without --id, --blocked and --behind, it publishes the events of all aggregates that are blocked or
+    /// whose cursor isn't at their last event. A failure of one aggregate doesn't end the run. A block is
+    /// removed if its row can be decoded again. The command is safe at any time: consumers skip duplicates.
     #[command(after_help = help("redrive --blocked --dry-run", FINDING_CODES))]
     Redrive(Redrive),
-    /// Publish events again, for a consumer that begins
+    /// Publish events again, for a new consumer
     ///
-    /// Also for a table that is older than its stream. Consumers skip duplicates. A run records its
-    /// progress in the folder operations/ of the state folder (.millrace). If a run was stopped, or
-    /// could not complete an aggregate, the next run fails unless it has --resume or --restart.
+    /// Also publishes the events of a table that is older than its stream. Consumers skip duplicates. A run
+    /// records its progress in the folder operations/ of the state folder (.millrace). If a run was stopped,
+    /// or could not complete an aggregate, the next run fails unless it has --resume or --restart.
     #[command(after_help = help("republish --all", FINDING_CODES))]
     Republish(Republish),
     /// Compare a read model with the events table, and replace what differs
     ///
-    /// Readers and the projector continue meanwhile. Each aggregate has an outcome of its own. Safe at
-    /// any time; a run that was stopped can be started again.
+    /// Queries and the projector continue during the rebuild. A failure of one aggregate doesn't end the run.
+    /// The command is safe at any time, and a run that was stopped can be started again.
     #[command(after_help = help("rebuild views", FINDING_CODES))]
     Rebuild(Rebuild),
-    /// Show one aggregate's rows, events, cursor and view side by side
+    /// Show one aggregate's rows, events, cursor and view
     #[command(after_help = help("inspect --id 0e5bab83-270a-48ba-8eb6-bca6046a03cb --at 2026-11-20T21:00:00Z", EXIT_CODES))]
     Inspect(Inspect),
 }
 
-/// The place of the command's name in an example.
+/// The placeholder for the command's name in an example.
 const EXAMPLE: &str = "COMMAND";
 
 fn help(example: &str, exit_codes: &str) -> String {
     format!("Example: {EXAMPLE} {example}\n\n{exit_codes}")
 }
 
-/// Which deployment an operator's command works on.
+/// The deployment that an operator's command works on.
 #[derive(Debug, Args)]
 pub struct Target {
-    /// What `cdk deploy --outputs-file FILE` wrote, or a local stack's local.json [default: the
+    /// The file that `cdk deploy --outputs-file FILE` wrote, or a local stack's local.json [default: the
     /// local stack of this checkout]
     #[arg(long = "deployment", value_name = "FILE", env = "MILLRACE_DEPLOYMENT")]
     pub deployment: Option<PathBuf>,
@@ -107,16 +107,16 @@ pub struct Target {
 /// The flags of `tail`.
 #[derive(Debug, Args)]
 pub struct Tail {
-    /// Of this aggregate alone
+    /// Print only the events of this aggregate
     #[arg(long, value_name = "ID", value_parser = id)]
     pub id: Option<AggregateId>,
-    /// Of this type alone
+    /// Print only the events of this type
     #[arg(long = "type", value_name = "TYPE")]
     pub event_type: Option<String>,
-    /// Where to begin: latest, beginning, or an RFC 3339 time
+    /// Where to start: latest, beginning, or an RFC 3339 time
     #[arg(long, default_value = "latest", value_parser = start)]
     pub from: Start,
-    /// On which deployment.
+    /// The deployment.
     #[command(flatten)]
     pub target: Target,
 }
@@ -124,13 +124,13 @@ pub struct Tail {
 /// The flags of `verify`.
 #[derive(Debug, Args)]
 pub struct Verify {
-    /// This aggregate alone, with its figures
+    /// Verify only this aggregate, and print its events, cursor and view
     #[arg(long, value_name = "ID", value_parser = id)]
     pub id: Option<AggregateId>,
-    /// So many aggregates, chosen by chance
+    /// Verify only N aggregates, chosen at random
     #[arg(long, value_name = "N", conflicts_with = "id")]
     pub sample: Option<NonZeroUsize>,
-    /// On which deployment.
+    /// The deployment.
     #[command(flatten)]
     pub target: Target,
 }
@@ -138,10 +138,11 @@ pub struct Verify {
 /// The flags of `reconcile`.
 #[derive(Debug, Args)]
 pub struct Reconcile {
-    /// Dismiss a discarded batch, so that it is no longer reported: its key in the failure bucket (may be repeated)
+    /// Dismiss a discarded batch, so that it is no longer reported: its key in the failure bucket (may be
+    /// repeated)
     #[arg(long, value_name = "OBJECT")]
     pub dismiss: Vec<String>,
-    /// On which deployment.
+    /// The deployment.
     #[command(flatten)]
     pub target: Target,
 }
@@ -153,13 +154,13 @@ pub struct Reconcile {
     reason = "each is a flag of the command line"
 )]
 pub struct Redrive {
-    /// This aggregate alone
+    /// Redrive only this aggregate
     #[arg(long, value_name = "ID", value_parser = id, conflicts_with_all = ["blocked", "behind"])]
     pub id: Option<AggregateId>,
-    /// The aggregates whose cursor says that they are blocked
+    /// Select the aggregates that are blocked
     #[arg(long)]
     pub blocked: bool,
-    /// The aggregates whose cursor lags their events, is ahead of them, or is unreadable
+    /// Select the aggregates whose cursor lags their events, is ahead of them, or is unreadable
     #[arg(long)]
     pub behind: bool,
     /// Reset cursors that are unreadable or ahead of the events table, and publish from event 1
@@ -168,10 +169,10 @@ pub struct Redrive {
     /// restore of the events table, cursors may be ahead of it: read the runbook first.
     #[arg(long)]
     pub reset_cursor: bool,
-    /// Tell which aggregates these are, and do nothing
+    /// Print which aggregates would be redriven, and change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// On which deployment.
+    /// The deployment.
     #[command(flatten)]
     pub target: Target,
 }
@@ -184,25 +185,25 @@ pub struct Redrive {
     reason = "each is a flag of the command line"
 )]
 pub struct Republish {
-    /// This aggregate alone
+    /// Republish only this aggregate
     #[arg(long, value_name = "ID", value_parser = id)]
     pub id: Option<AggregateId>,
-    /// All aggregates
+    /// Republish all aggregates
     #[arg(long)]
     pub all: bool,
-    /// From this sequence on; what was never published before it comes too
+    /// Start at this sequence; earlier events that were never published are published too
     #[arg(long, value_name = "SEQ", default_value = "1", value_parser = sequence)]
     pub from: Sequence,
-    /// Continue an unfinished run, also within an aggregate
+    /// Continue an unfinished run, from the last recorded sequence of each aggregate
     #[arg(long, conflicts_with = "restart")]
     pub resume: bool,
-    /// Discard what an unfinished run has recorded, and start over
+    /// Discard the progress of an unfinished run, and start over
     #[arg(long)]
     pub restart: bool,
-    /// Tell which aggregates these are, and do nothing
+    /// Print which aggregates would be republished, and change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// On which deployment.
+    /// The deployment.
     #[command(flatten)]
     pub target: Target,
 }
@@ -210,15 +211,15 @@ pub struct Republish {
 /// The flags of `rebuild`.
 #[derive(Debug, Args)]
 pub struct Rebuild {
-    /// Which read model
+    /// The read model to rebuild
     pub model: Model,
-    /// This aggregate alone
+    /// Rebuild only this aggregate
     #[arg(long, value_name = "ID", value_parser = id)]
     pub id: Option<AggregateId>,
-    /// Tell what would be done, and do nothing
+    /// Print how many aggregates would be compared, and change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// On which deployment.
+    /// The deployment.
     #[command(flatten)]
     pub target: Target,
 }
@@ -226,28 +227,28 @@ pub struct Rebuild {
 /// A read model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Model {
-    /// The aggregates as they are now.
+    /// The views: the current state of each aggregate.
     Views,
-    /// The histories of their events.
+    /// The histories: the events of each aggregate.
     History,
 }
 
 /// The flags of `inspect`.
 #[derive(Debug, Args)]
 pub struct Inspect {
-    /// Which aggregate
+    /// The aggregate to show
     #[arg(long, value_name = "ID", value_parser = id)]
     pub id: AggregateId,
-    /// As it was at this RFC 3339 time
+    /// Show rows, events and fold as of this RFC 3339 time
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub at: Option<Timestamp>,
-    /// On which deployment.
+    /// The deployment.
     #[command(flatten)]
     pub target: Target,
 }
 
-/// The command line, with the application's words as aliases: its noun of `--id`, and its read models'
-/// names of `rebuild`'s.
+/// The command line, with the application's words as aliases: its noun for `--id`, and its names of the read
+/// models for those of `rebuild`.
 #[must_use]
 pub fn command(words: Words) -> clap::Command {
     let mut command = Cli::command().name(words.command);
@@ -293,7 +294,7 @@ fn sequence(text: &str) -> Result<Sequence, String> {
     let number = text.parse().ok().and_then(Sequence::new);
     number
         .filter(|sequence| *sequence != Sequence::NONE)
-        .ok_or_else(|| "it is not a whole number from 1 on".to_owned())
+        .ok_or_else(|| "it is not an integer of at least 1".to_owned())
 }
 
 fn time(text: &str) -> Result<Timestamp, String> {
@@ -317,15 +318,15 @@ pub struct Up {
     /// Return once the stack is ready; the command `down` stops it
     #[arg(long)]
     pub detach: bool,
-    /// Which stack.
+    /// The stack.
     #[command(flatten)]
     pub state: State,
 }
 
-/// Which stack is meant, of those that run side by side.
+/// The stack that a command works on. Several can run at the same time.
 #[derive(Debug, Args)]
 pub struct State {
-    /// The folder that keeps the stack's files [default: .millrace in the checkout]
+    /// The folder of the stack's files [default: .millrace in the checkout]
     #[arg(long = "state", value_name = "DIR")]
     pub folder: Option<PathBuf>,
 }
@@ -368,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn the_definition_is_sound() {
+    fn the_definition_is_valid() {
         command(Words::ACCOUNT).debug_assert();
     }
 
@@ -405,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_taken_before_and_after_the_command() {
+    fn json_is_accepted_before_and_after_the_command() {
         for line in ["millrace --json doctor", "millrace doctor --json"] {
             assert!(parse(line.split(' ')).expect("valid").json, "{line}");
         }

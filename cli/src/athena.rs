@@ -1,4 +1,4 @@
-//! Asking Athena.
+//! Runs Athena queries.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use anyhow::{Context as _, Result, bail};
 use aws_sdk_athena::Client;
 use aws_sdk_athena::types::{QueryExecutionContext, QueryExecutionState};
 
-/// Between two looks at a query.
+/// The pause between two requests for the state of a query.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A query's rows, as text, without the columns' names. It waits as long as the query takes.
+/// Runs a query and returns its rows, as text, without the names of the columns. There is no timeout.
 ///
 /// # Errors
-/// When Athena doesn't take the query, or the query fails; the reason is Athena's own.
+/// If Athena doesn't accept the query, or the query fails. The error contains Athena's reason.
 pub async fn query(
     client: &Client,
     work_group: &str,
@@ -27,9 +27,9 @@ pub async fn query(
         .query_execution_context(database)
         .send()
         .await
-        .context("Athena did not take the query")?;
+        .context("Athena did not accept the query")?;
     let id = started.query_execution_id.context("the query has no id")?;
-    ended(client, &id).await?;
+    wait_for_end(client, &id).await?;
     let mut pages = client
         .get_query_results()
         .query_execution_id(&id)
@@ -37,7 +37,7 @@ pub async fn query(
         .send();
     let mut rows = Vec::new();
     while let Some(page) = pages.next().await {
-        let page = page.context("Athena's answer could not be read")?;
+        let page = page.context("could not read Athena's response")?;
         let page = page.result_set.and_then(|set| set.rows).unwrap_or_default();
         rows.extend(page.into_iter().map(|row| {
             let cells = row.data.unwrap_or_default().into_iter();
@@ -46,11 +46,11 @@ pub async fn query(
                 .collect()
         }));
     }
-    // The first row holds the columns' names.
+    // The first row contains the names of the columns.
     Ok(rows.into_iter().skip(1).collect())
 }
 
-async fn ended(client: &Client, id: &str) -> Result<()> {
+async fn wait_for_end(client: &Client, id: &str) -> Result<()> {
     loop {
         let execution = client.get_query_execution().query_execution_id(id);
         let status = execution.send().await?.query_execution;

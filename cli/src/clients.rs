@@ -1,23 +1,23 @@
-//! The AWS clients. For a local stack nothing but its addresses goes into them: no profile, no
-//! variable of the environment.
+//! The AWS clients. Those of a local stack are configured only with its addresses, and not by AWS profiles or
+//! environment variables.
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
 
 use millrace_local_stack::stack::{CREDENTIAL, Local};
 
-/// A client per service that is looked into.
+/// A client for each AWS service that the commands call.
 #[derive(Debug, Clone)]
 pub struct Clients {
-    /// The tables.
+    /// For the events table, the cursors, the read models and the reconciler's state.
     pub dynamodb: aws_sdk_dynamodb::Client,
-    /// The stream of domain events.
+    /// For the domain stream.
     pub kinesis: aws_sdk_kinesis::Client,
-    /// The lake.
+    /// For the lake's objects.
     pub s3: aws_sdk_s3::Client,
-    /// Queries of the lake.
+    /// For queries of the lake.
     pub athena: aws_sdk_athena::Client,
-    /// The functions.
+    /// For the invocation of the functions.
     pub lambda: aws_sdk_lambda::Client,
 }
 
@@ -35,10 +35,10 @@ impl Clients {
         Self::with(&config)
     }
 
-    /// The clients that a configuration asks for.
+    /// The clients with this configuration.
     #[must_use]
     pub fn with(config: &SdkConfig) -> Self {
-        // A bucket's name can't stand in front of an address of numbers.
+        // A bucket's name can't be a subdomain of an IP address, such as the local stack's 127.0.0.1.
         let s3 = aws_sdk_s3::config::Builder::from(config).force_path_style(true);
         Self {
             dynamodb: aws_sdk_dynamodb::Client::new(config),

@@ -1,5 +1,5 @@
-//! A record of the domain stream on one line, to follow. Anyone who may write to the stream decides
-//! what it contains, so nothing of it reaches a terminal unescaped.
+//! Formats a record of the domain stream as one line. Every writer with access to the stream determines its
+//! content, so all of it is escaped before it reaches a terminal.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,8 +10,8 @@ use crate::application::Words;
 use crate::output::{Format, Output};
 use crate::terminal;
 
-/// For people, an event's main members, or the record escaped. For programs, the event as it was
-/// published, or an object with the record in `data_base64`, as in the lake.
+/// As text, an event's main members, or the escaped record if it isn't an event. As JSON, the published
+/// event, or an object with the record in `data_base64`, as in the lake.
 pub(crate) fn format(record: &[u8], output: Output) -> String {
     let event = serde_json::from_slice::<Value>(record)
         .ok()
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_event_shows_on_one_line_too() {
+    fn a_record_that_is_no_event_is_shown_on_one_line() {
         assert_eq!(format(b"a\nb", TEXT), "not an event: a\\nb");
         assert_eq!(format(b"[1]", TEXT), "not an event: [1]");
         for record in [&b"a\nb"[..], b"[1]", b"{\xff}"] {
@@ -103,7 +103,7 @@ mod tests {
                 .map(|it| ((*it).to_owned(), Value::from(harmful)))
                 .collect();
             let event = json!({ "time": harmful, "type": harmful, "data": data, harmful: harmful });
-            // Characters outside ASCII are as they are in the JSON.
+            // serde_json doesn't escape characters outside ASCII.
             let record = serde_json::to_vec_pretty(&event).expect("JSON");
             for output in [TEXT, JSON] {
                 let line = format(&record, output);

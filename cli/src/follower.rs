@@ -1,4 +1,4 @@
-//! Reading a Kinesis stream, all shards of it, also those that come later.
+//! Reads a Kinesis stream: all shards, also those that are created later.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,62 +14,63 @@ use millrace_core::Timestamp;
 use millrace_runtime::{Ambient as _, System};
 use tokio::time::Instant;
 
-/// Kinesis allows five reads a second of a shard, by all of its consumers together
-/// (<https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html>). Two leave room
-/// for the event source mappings, which read once a second each.
+/// The pause between two reads: two reads per second and shard. Kinesis allows five, over all consumers of
+/// the shard (<https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html>), and each event
+/// source mapping needs one.
 pub const PAUSE: Duration = Duration::from_millis(500);
-/// Shards change rarely; a new one keeps its records until we come.
+/// The interval at which shards are listed again. Shards change rarely, and a new shard retains its records
+/// until it is read.
 const RELIST: Duration = Duration::from_secs(10);
 
 /// Where reading begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
-    /// Behind all that is there.
+    /// After the last record that is stored.
     Latest,
-    /// Before the first record that is kept.
+    /// At the first record that is stored.
     Beginning,
-    /// With what came at this time.
+    /// At the first record that the stream received at this time or later.
     At(Timestamp),
 }
 
-/// How far a stream was read.
+/// A reader of a stream, with its position in each shard.
 #[derive(Debug)]
 pub struct Follower {
     client: Client,
     stream: String,
-    /// Each known shard's place; `None` once a closed shard was read to its end.
-    shards: HashMap<String, Option<Place>>,
+    /// The position in each known shard; `None` once a closed shard has been read to its end.
+    shards: HashMap<String, Option<Position>>,
     listed: Option<Instant>,
     start: Start,
-    /// The shards that were there when reading began.
+    /// The ids of the shards that existed when reading began.
     first: Vec<String>,
 }
 
-/// How far a shard was read.
+/// The position in one shard.
 #[derive(Debug)]
-struct Place {
+struct Position {
     iterator: String,
-    /// Where reading goes on, should the iterator expire.
+    /// The point from which reading continues if the iterator expires.
     from: Point,
 }
 
 #[derive(Debug, Clone)]
 enum Point {
     Start(Start),
-    /// Behind this record.
+    /// After the record with this sequence number.
     Record(String),
 }
 
 type Answer = Result<GetRecordsOutput, SdkError<GetRecordsError>>;
 
 impl Follower {
-    /// Begins before the first record.
+    /// A follower that starts at the first stored record.
     #[must_use]
     pub fn new(client: Client, stream: &str) -> Self {
         Self::starting(client, stream, Start::Beginning)
     }
 
-    /// Begins there.
+    /// A follower that starts at `start`.
     #[must_use]
     pub fn starting(client: Client, stream: &str, start: Start) -> Self {
         Self {
@@ -82,12 +83,11 @@ impl Follower {
         }
     }
 
-    /// What came since the last time, in order within each shard. It doesn't wait: leave
-    /// [`PAUSE`] between two calls. A shard that is throttled is read the next time.
+    /// Reads the records since the last call, in order within each shard. It doesn't wait for records: the
+    /// caller waits for [`PAUSE`] between two calls. A throttled shard is read by the next call.
     ///
     /// # Errors
-    /// When a service doesn't answer. Nothing is passed over: what this call has read, the next one
-    /// reads again.
+    /// If a request fails. No record is skipped: the next call reads the records of this call again.
     pub async fn read(&mut self) -> Result<Vec<Vec<u8>>> {
         if self.listed.is_none_or(|listed| listed.elapsed() > RELIST) {
             self.open_shards().await?;
@@ -96,14 +96,14 @@ impl Follower {
         let open = self
             .shards
             .iter()
-            .filter_map(|(id, place)| Some((id.clone(), place.as_ref()?)));
-        let reads = open.map(|(id, place)| {
-            let request = self.client.get_records().shard_iterator(&place.iterator);
+            .filter_map(|(id, position)| Some((id.clone(), position.as_ref()?)));
+        let reads = open.map(|(id, position)| {
+            let request = self.client.get_records().shard_iterator(&position.iterator);
             async move { (id, request.send().await) }
         });
         let mut answers = Vec::new();
         for (id, answer) in join_all(reads).await {
-            if let Some(answer) = self.taken(&id, answer).await? {
+            if let Some(answer) = self.accept(&id, answer).await? {
                 answers.push((id, answer));
             }
         }
@@ -111,50 +111,51 @@ impl Follower {
         for (id, answer) in answers {
             let last = answer.records.last();
             let last = last.map(|record| Point::Record(record.sequence_number.clone()));
-            let place = self.shards.remove(&id).flatten();
-            let from = last.or(place.map(|place| place.from));
-            let place = answer.next_shard_iterator.zip(from);
-            if place.is_none() {
-                // A shard that was closed has successors, and now they may be read.
+            let position = self.shards.remove(&id).flatten();
+            let from = last.or(position.map(|position| position.from));
+            let position = answer.next_shard_iterator.zip(from);
+            if position.is_none() {
+                // A closed shard has child shards, which may be read now.
                 self.listed = None;
             }
-            let place = place.map(|(iterator, from)| Place { iterator, from });
-            self.shards.insert(id, place);
+            let position = position.map(|(iterator, from)| Position { iterator, from });
+            self.shards.insert(id, position);
             let data = answer.records.into_iter().map(|record| record.data);
             records.extend(data.map(aws_sdk_kinesis::primitives::Blob::into_inner));
         }
         Ok(records)
     }
 
-    /// A shard's answer; `None` where it is to be asked again.
-    async fn taken(&mut self, id: &str, answer: Answer) -> Result<Option<GetRecordsOutput>> {
+    /// The records of a shard; `None` if the shard must be read again by the next call.
+    async fn accept(&mut self, id: &str, answer: Answer) -> Result<Option<GetRecordsOutput>> {
         let error = match answer {
             Ok(answer) => return Ok(Some(answer)),
             Err(error) => error,
         };
         match error.as_service_error() {
             Some(GetRecordsError::ProvisionedThroughputExceededException(_)) => Ok(None),
-            // Nobody has read for five minutes; a machine that slept, as a rule.
+            // An iterator expires after five minutes without a read, usually because the machine was asleep.
             Some(GetRecordsError::ExpiredIteratorException(_)) => {
-                let place = self.shards.get(id).and_then(Option::as_ref);
-                let from = place.map_or(Point::Start(self.start), |place| place.from.clone());
-                let place = self.open(id, from).await?;
-                self.shards.insert(id.to_owned(), place);
+                let position = self.shards.get(id).and_then(Option::as_ref);
+                let from =
+                    position.map_or(Point::Start(self.start), |position| position.from.clone());
+                let position = self.open(id, from).await?;
+                self.shards.insert(id.to_owned(), position);
                 Ok(None)
             }
             _ => Err(error).with_context(|| format!("could not read the stream {}", self.stream)),
         }
     }
 
-    /// Opens the shards that are new. One that came out of another waits until that one was read
-    /// to its end, else an aggregate's later events would be seen before its earlier ones.
+    /// Opens new shards. A child shard is opened only after its parents have been read to their ends;
+    /// otherwise an aggregate's later events would be read before its earlier ones.
     async fn open_shards(&mut self) -> Result<()> {
         let listed = self.list().await?;
         if self.listed.is_none() && self.shards.is_empty() {
             self.first = listed.iter().map(|it| it.shard_id.clone()).collect();
         }
         for shard in &listed {
-            // Behind all that is there, a closed shard has nothing.
+            // A closed shard has no records after its last one.
             if self.start == Start::Latest && self.is_first(shard) && is_closed(shard) {
                 self.shards.insert(shard.shard_id.clone(), None);
             }
@@ -162,21 +163,21 @@ impl Follower {
         let is_listed = |id: &str| listed.iter().any(|shard| shard.shard_id == id);
         for shard in &listed {
             let parents = [&shard.parent_shard_id, &shard.adjacent_parent_shard_id];
-            // A parent that is listed no longer has lost its records to the retention period.
+            // A parent is no longer listed after its records have reached the end of the retention period.
             let waits = parents.into_iter().flatten().any(|parent| {
                 is_listed(parent) && self.shards.get(parent).is_none_or(Option::is_some)
             });
             if waits || self.shards.contains_key(&shard.shard_id) {
                 continue;
             }
-            // A shard that came later begins behind what was read: all of it is new.
+            // All records of a shard that was created later are new.
             let start = if self.is_first(shard) {
                 self.start
             } else {
                 Start::Beginning
             };
-            let place = self.open(&shard.shard_id, Point::Start(start)).await?;
-            self.shards.insert(shard.shard_id.clone(), place);
+            let position = self.open(&shard.shard_id, Point::Start(start)).await?;
+            self.shards.insert(shard.shard_id.clone(), position);
         }
         Ok(())
     }
@@ -191,7 +192,7 @@ impl Follower {
         loop {
             let request = self.client.list_shards();
             let request = match next {
-                // The token stands for the stream; both together are refused.
+                // The token identifies the stream. Kinesis refuses a request with both.
                 Some(token) => request.next_token(token),
                 None => request.stream_name(&self.stream),
             };
@@ -207,7 +208,7 @@ impl Follower {
         }
     }
 
-    async fn open(&self, shard: &str, from: Point) -> Result<Option<Place>> {
+    async fn open(&self, shard: &str, from: Point) -> Result<Option<Position>> {
         let request = self
             .client
             .get_shard_iterator()
@@ -230,18 +231,18 @@ impl Follower {
             .await
             .with_context(|| format!("could not open the shard {shard}"))?;
         let from = match from {
-            // An iterator at the end that expires must not pass over what came meanwhile.
+            // If an iterator at the end expires, the records since then must not be skipped.
             Point::Start(Start::Latest) => Point::Start(Start::At(System.now())),
             from => from,
         };
-        let place = answer
+        let position = answer
             .shard_iterator
-            .map(|iterator| Place { iterator, from });
-        Ok(place)
+            .map(|iterator| Position { iterator, from });
+        Ok(position)
     }
 }
 
-/// Whether a shard takes no more records.
+/// Whether a shard accepts no more records.
 fn is_closed(shard: &Shard) -> bool {
     let range = shard.sequence_number_range.as_ref();
     range.is_some_and(|range| range.ending_sequence_number.is_some())
@@ -262,14 +263,14 @@ mod tests {
 
     use super::*;
 
-    /// What the stream has; iterators are `shard|place`.
+    /// A simulated stream. Its iterators have the form `shard|position`.
     #[derive(Debug, Default)]
     struct Stream {
-        /// Each with its parent, and whether it is closed.
+        /// Each shard's id, its parent, and whether it is closed.
         shards: Vec<(&'static str, Option<&'static str>, bool)>,
-        /// Of each shard in order.
+        /// The records of each shard, in order.
         records: HashMap<&'static str, Vec<&'static str>>,
-        /// How the next reads fail.
+        /// The errors of the next reads, the last one first.
         failing: Vec<GetRecordsError>,
         opened: Vec<String>,
     }
@@ -291,44 +292,44 @@ mod tests {
     }
 
     fn follower(stream: &Arc<Mutex<Stream>>, start: Start) -> Follower {
-        let world = Arc::clone(stream);
+        let shared = Arc::clone(stream);
         let list = mock!(Client::list_shards).then_compute_output(move |_| {
-            let shards = world.lock().expect("unpoisoned").shards.clone();
+            let shards = shared.lock().expect("unpoisoned").shards.clone();
             let shards = shards.into_iter().map(shard).collect();
             ListShardsOutput::builder().set_shards(Some(shards)).build()
         });
-        let world = Arc::clone(stream);
+        let shared = Arc::clone(stream);
         let open = mock!(Client::get_shard_iterator).then_compute_output(move |request| {
-            let mut world = world.lock().expect("unpoisoned");
+            let mut shared = shared.lock().expect("unpoisoned");
             let shard = request.shard_id().expect("named");
-            let count = world.records.get(shard).map_or(0, Vec::len);
-            let place = match request.shard_iterator_type().expect("told") {
+            let count = shared.records.get(shard).map_or(0, Vec::len);
+            let position = match request.shard_iterator_type().expect("given") {
                 ShardIteratorType::Latest => count,
                 ShardIteratorType::AfterSequenceNumber => {
-                    let number = request.starting_sequence_number().expect("told");
-                    number.parse::<usize>().expect("a place") + 1
+                    let number = request.starting_sequence_number().expect("given");
+                    number.parse::<usize>().expect("a position") + 1
                 }
                 _ => 0,
             };
-            let of = request.shard_iterator_type().expect("told");
-            world.opened.push(format!("{shard} {of}"));
+            let of = request.shard_iterator_type().expect("given");
+            shared.opened.push(format!("{shard} {of}"));
             GetShardIteratorOutput::builder()
-                .shard_iterator(format!("{shard}|{place}"))
+                .shard_iterator(format!("{shard}|{position}"))
                 .build()
         });
-        let world = Arc::clone(stream);
+        let shared = Arc::clone(stream);
         let read = mock!(Client::get_records)
-            .match_requests(move |_| world.lock().expect("unpoisoned").failing.is_empty());
-        let world = Arc::clone(stream);
+            .match_requests(move |_| shared.lock().expect("unpoisoned").failing.is_empty());
+        let shared = Arc::clone(stream);
         let read = read.then_compute_output(move |request| {
-            let world = world.lock().expect("unpoisoned");
-            let (shard, place) = request
+            let shared = shared.lock().expect("unpoisoned");
+            let (shard, position) = request
                 .shard_iterator()
                 .and_then(|iterator| iterator.split_once('|'))
                 .expect("an iterator");
-            let place: usize = place.parse().expect("a place");
-            let all = world.records.get(shard).map_or(&[][..], Vec::as_slice);
-            let records = all.iter().enumerate().skip(place).map(|(number, data)| {
+            let position: usize = position.parse().expect("a position");
+            let all = shared.records.get(shard).map_or(&[][..], Vec::as_slice);
+            let records = all.iter().enumerate().skip(position).map(|(number, data)| {
                 Record::builder()
                     .sequence_number(number.to_string())
                     .data(Blob::new(*data))
@@ -336,17 +337,17 @@ mod tests {
                     .build()
                     .expect("valid")
             });
-            let is_closed = world.shards.iter().any(|it| it.0 == shard && it.2);
+            let is_closed = shared.shards.iter().any(|it| it.0 == shard && it.2);
             GetRecordsOutput::builder()
                 .set_records(Some(records.collect()))
                 .set_next_shard_iterator((!is_closed).then(|| format!("{shard}|{}", all.len())))
                 .build()
                 .expect("valid")
         });
-        let world = Arc::clone(stream);
+        let shared = Arc::clone(stream);
         let fail = mock!(Client::get_records).then_error(move || {
-            let mut world = world.lock().expect("unpoisoned");
-            world.failing.pop().expect("a failure")
+            let mut shared = shared.lock().expect("unpoisoned");
+            shared.failing.pop().expect("a failure")
         });
         let client = mock_client!(
             aws_sdk_kinesis,
@@ -381,7 +382,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_shard_that_comes_later_is_read_from_its_beginning() {
+    async fn a_shard_that_is_created_later_is_read_from_its_beginning() {
         let stream = Arc::new(Mutex::new(Stream {
             shards: vec![("parent", None, false)],
             records: [("parent", vec!["1"])].into(),
@@ -395,7 +396,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_latest_of_a_stream_that_was_split_before_is_none_of_it() {
+    async fn latest_skips_all_stored_records_of_a_split_stream() {
         let stream = Arc::new(Mutex::new(split()));
         let mut follower = follower(&stream, Start::Latest);
         assert!(texts(&mut follower).await.is_empty());
@@ -405,7 +406,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_time_counts_for_every_shard_that_was_there() {
+    async fn a_start_time_applies_to_every_existing_shard() {
         let stream = Arc::new(Mutex::new(split()));
         let time = Timestamp::parse("2026-11-20T21:00:00Z").expect("valid");
         let mut follower = follower(&stream, Start::At(time));
@@ -418,7 +419,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_throttled_or_has_expired_is_read_the_next_time() {
+    async fn a_throttled_or_expired_shard_is_read_by_the_next_call() {
         let stream = Arc::new(Mutex::new(Stream {
             shards: vec![("only", None, false)],
             records: [("only", vec!["1"])].into(),

@@ -1,10 +1,10 @@
 //! The `millrace` command: the commands around the local stack (`millrace-local-stack`), and those of
 //! operators.
 //!
-//! The operator's commands, in `operate`, see and mend a deployment: they read what the functions
-//! keep through the functions' own libraries, and publish and project through them.
+//! The operator's commands, in `operate`, inspect and repair a deployment. They read the tables, publish and
+//! project with the libraries of the functions.
 //!
-//! Invariant: how events are stored, published and projected is written nowhere here.
+//! Invariant: this crate doesn't implement how events are stored, published or projected.
 //!
 //! # Use
 //!

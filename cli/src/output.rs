@@ -1,8 +1,8 @@
-//! Results, on stdout: text for people, JSON for programs.
+//! Prints results on stdout: text for people, JSON for programs.
 //!
-//! After the reader has closed stdout (`millrace verify | head -1`), a command prints nothing more but
-//! completes its work, and its exit status is that of the work. A command that only prints ends
-//! without an error.
+//! If the other end of stdout is closed (`millrace verify | head -1`), a command prints nothing more, but
+//! completes its work, and its exit status is that of the work. A command that only prints ends without an
+//! error.
 
 use std::io::{ErrorKind, Write as _};
 use std::ops::ControlFlow;
@@ -13,21 +13,21 @@ use serde::Serialize;
 use crate::application::Words;
 use crate::terminal;
 
-/// Who reads the results.
+/// The format of the results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// People: text.
+    /// Text, for people.
     Text,
-    /// Programs: a JSON object per line.
+    /// One JSON object per line, for programs.
     Json,
 }
 
-/// Where results go: who reads them, and the domain's words in them.
+/// How results are printed.
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
-    /// Who reads them.
+    /// The format of the results.
     pub format: Format,
-    /// The domain's words.
+    /// The domain's words in the results.
     pub words: Words,
 }
 
@@ -35,20 +35,20 @@ impl Output {
     /// Prints one result: `text` for people, `object` for programs.
     ///
     /// # Errors
-    /// When stdout can't be written.
+    /// If stdout can't be written. A closed stdout is no error.
     pub fn result(self, text: impl std::fmt::Display, object: &impl Serialize) -> Result<()> {
         let line = match self.format {
             Format::Text => terminal::lines(&text.to_string()).into_owned(),
             Format::Json => terminal::json(&serde_json::to_string(object)?).into_owned(),
         };
-        // A command that works and prints completes its work after its output was closed.
+        // A closed stdout doesn't stop a command: it completes its work.
         line_to_reader(&line).map(drop)
     }
 
-    /// Prints a text that programs have no use for.
+    /// Prints a text for people. Nothing is printed in the format JSON.
     ///
     /// # Errors
-    /// When stdout can't be written.
+    /// If stdout can't be written. A closed stdout is no error.
     pub fn text(self, text: impl std::fmt::Display) -> Result<()> {
         match self.format {
             Format::Text => line_to_reader(&terminal::lines(&text.to_string())).map(drop),
@@ -57,11 +57,11 @@ impl Output {
     }
 }
 
-/// Prints a line as it is, and flushes: the other end of a pipe sees it when it happens. It breaks
-/// when the other end is closed.
+/// Prints a line unchanged and flushes stdout, so that a reader of a pipe receives it at once. Returns
+/// `Break` if the other end of stdout is closed.
 ///
 /// # Errors
-/// When stdout can't be written for another reason.
+/// If stdout can't be written for another reason.
 pub(crate) fn line_to_reader(line: &str) -> Result<ControlFlow<()>> {
     let mut stdout = std::io::stdout().lock();
     match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {

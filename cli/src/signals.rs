@@ -1,9 +1,9 @@
-//! The wish to stop: Ctrl-C, or SIGTERM.
+//! The signals that stop a command: SIGINT (Ctrl-C) and SIGTERM.
 
 use anyhow::{Context as _, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Listens from the moment it is made.
+/// Receives the signals that arrive after [`listen`](Self::listen).
 #[derive(Debug)]
 pub(crate) struct StopSignal {
     interrupt: Signal,
@@ -19,7 +19,7 @@ impl StopSignal {
         })
     }
 
-    /// Waits for the wish to stop.
+    /// Waits for one of the signals.
     pub(crate) async fn received(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}

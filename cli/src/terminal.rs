@@ -1,18 +1,18 @@
-//! What others wrote, made safe to show: an id, an event or an error may contain characters that
-//! move a terminal's cursor, change its colours, or reverse the order in which a line is read.
+//! Escapes untrusted text for a terminal: an id, an event or an error may contain characters that move the
+//! terminal's cursor, change its colours, or reverse the reading order of a line.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// A text with each character escaped that isn't visible: control characters of both sets, line
-/// breaks too, and Unicode's format characters.
+/// Escapes each character that isn't visible: the control characters C0 and C1, line breaks included, and
+/// Unicode's format characters.
 pub(crate) fn on_one_line(text: &str) -> Cow<'_, str> {
     escape(text, is_visible, |escaped, character| {
         escaped.extend(character.escape_debug());
     })
 }
 
-/// The same for a text of several lines.
+/// Escapes a text as [`on_one_line`] does, except for line breaks.
 pub(crate) fn lines(text: &str) -> Cow<'_, str> {
     escape(
         text,
@@ -21,14 +21,14 @@ pub(crate) fn lines(text: &str) -> Cow<'_, str> {
     )
 }
 
-/// The same for a JSON text, which stays the same JSON, on one line. Outside of its strings a JSON
-/// text contains no character that is not visible but white space.
+/// Escapes a JSON text as [`on_one_line`] does, without changing the JSON value. Outside of strings, the only
+/// invisible characters of a JSON text are white space.
 pub(crate) fn json(text: &str) -> Cow<'_, str> {
     escape(text, is_visible, |escaped, character| match character {
         '\t' | '\n' | '\r' => escaped.push(' '),
         other => {
             for unit in other.encode_utf16(&mut [0; 2]) {
-                write!(escaped, "\\u{unit:04x}").expect("a String takes every text");
+                write!(escaped, "\\u{unit:04x}").expect("writing to a String never fails");
             }
         }
     })
@@ -57,8 +57,8 @@ fn is_visible(character: char) -> bool {
     if character.is_ascii() {
         return !character.is_ascii_control();
     }
-    // The standard library knows which characters are visible, and escapes all others.
-    // The letter is there because a combining character is escaped where it has none to combine with.
+    // `escape_debug` escapes exactly the characters that aren't visible, and a combining character at the
+    // start of a text. So the character is tested after a letter.
     ['x', character]
         .iter()
         .collect::<String>()
@@ -73,12 +73,12 @@ mod tests {
 
     use super::*;
 
-    /// Escape, C1's control sequence introducer, delete, right-to-left override and isolate, a zero
-    /// width space, a line separator, and a tag that no font shows.
+    /// Escape, control sequence introducer (C1), delete, right-to-left override and isolate, zero-width
+    /// space, line separator, and a tag character that no font shows.
     const HARMFUL: &str = "\u{1b}[2J\u{9b}\u{7f}\u{202e}\u{2067}\u{200b}\u{2028}\u{e0041}";
 
     #[test]
-    fn what_is_visible_stays() {
+    fn visible_characters_are_unchanged() {
         for text in ["a 'b' \"c\" \\ → ✓ …", "ä e\u{301} 日本 👍", ""] {
             assert_eq!(on_one_line(text), text);
             assert_eq!(lines(text), text);
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_is_escaped() {
+    fn invisible_characters_are_escaped() {
         assert_eq!(
             on_one_line(HARMFUL),
             r"\u{1b}[2J\u{9b}\u{7f}\u{202e}\u{2067}\u{200b}\u{2028}\u{e0041}"

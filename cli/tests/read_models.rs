@@ -1,5 +1,4 @@
-//! Examining and rebuilding read models over services in memory, with a projector at work next to
-//! it.
+//! Examines and rebuilds read models in simulated services, while a projector writes to them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
@@ -27,7 +26,7 @@ use millrace_runtime::{Ambient, Budget, ServiceError};
 use millrace_translator::cursor::{Block, Cursor, Parked, Suspension};
 use millrace_translator::ports::{CursorStore, EventRows, Loaded, Page, Saved as SavedCursor};
 
-/// Rows and history items per page.
+/// The number of rows and of history items per page.
 const PAGE: usize = 3;
 
 type Row = (String, u64);
@@ -37,16 +36,16 @@ type Damaging = fn(&mut World);
 struct World {
     rows: BTreeMap<Row, Attributes>,
     model: Items,
-    /// Each aggregate's cursor; none: at its last event.
+    /// The aggregates' cursors. Without one, the cursor is at the aggregate's last event.
     cursors: BTreeMap<String, Result<Cursor, DecodeError>>,
     ids: u64,
-    /// What somebody else does before the next calls: one for each, the last one first.
+    /// Changes by other writers before the next calls: one per call, the last one first.
     others: Vec<Option<fn(&mut World)>>,
-    /// An aggregate of which no row can be read.
+    /// The aggregate whose rows can't be read.
     down: Option<&'static str>,
-    /// How many reads of rows fail before one succeeds.
+    /// The number of reads of rows that fail before one succeeds.
     failing_reads: u32,
-    /// How many history items each call has put.
+    /// The number of history items that each call has put.
     puts: Vec<usize>,
 }
 
@@ -76,7 +75,7 @@ fn right(through: u64, changed: usize) -> Outcome {
 }
 
 impl World {
-    /// Appends events until the aggregate has so many.
+    /// Appends events until the aggregate has this many.
     fn grow(&mut self, id: &str, events: u64) {
         let mut aggregate = Aggregate::<Accounts>::new(AggregateId::new(id).expect("valid"));
         for event in 0..events {
@@ -114,7 +113,7 @@ impl World {
         self.model.history.keys().map(|(_, key)| *key).collect()
     }
 
-    /// How many pages all rows are.
+    /// The number of pages of all rows.
     fn pages(&self) -> usize {
         self.rows.len().div_ceil(PAGE)
     }
@@ -133,7 +132,7 @@ impl Services {
         self.0.lock().expect("unpoisoned")
     }
 
-    /// A call: somebody else comes first.
+    /// Locks the services for a call, after the next change by another writer.
     fn call(&self) -> std::sync::MutexGuard<'_, World> {
         let mut world = self.world();
         if let Some(Some(other)) = world.others.pop() {
@@ -152,13 +151,13 @@ impl Services {
         rebuilder.rebuild(model, id).await
     }
 
-    /// Both models, from nothing.
+    /// Builds both read models from the events.
     async fn build(&self, id: &str) {
         self.rebuild(Model::Views, id).await;
         self.rebuild(Model::History, id).await;
     }
 
-    /// Whether both models are right through this event, and nothing is left to change.
+    /// Whether both read models are correct through this event, so that a rebuild changes nothing.
     async fn is_right(&self, id: &str, through: u64) -> bool {
         self.rebuild(Model::Views, id).await == right(through, 0)
             && self.rebuild(Model::History, id).await == right(through, 0)
@@ -379,7 +378,8 @@ impl Services {
     }
 }
 
-/// Projects an event of "a" as the live projector does: its history item, and then the view.
+/// Projects the events of "a" through `through`, as the live projector does: the history first, and then the
+/// view.
 fn project(world: &mut World, through: u64) {
     world.grow("a", through);
     let services = Services(Mutex::new(std::mem::take(world)));
@@ -388,7 +388,7 @@ fn project(world: &mut World, through: u64) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_missing_is_built_and_what_is_right_is_left_alone() {
+async fn missing_items_are_written_and_correct_ones_are_unchanged() {
     let services = Services::with(&[("a", 25)]);
     let transactions = services.rebuild(Model::History, "a").await;
     assert_eq!(transactions, right(25, 25));
@@ -410,12 +410,12 @@ async fn a_view_is_never_ahead_of_its_history() {
     services.build("a").await;
     services.world().grow("a", 5);
     assert_eq!(services.rebuild(Model::Views, "a").await, right(5, 1));
-    // The projector takes events 4 and 5 for duplicates now, and writes nothing of them.
+    // From now on, the projector skips events 4 and 5 as duplicates, so the rebuild must write their history.
     assert_eq!(services.world().history_sequences(), [1, 2, 3, 4, 5]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_history_is_left_alone_where_the_view_is_wrong_but_lacks_no_event() {
+async fn the_history_is_unchanged_if_a_wrong_view_lacks_no_event() {
     let services = Services::with(&[("a", 5)]);
     services.build("a").await;
     services
@@ -448,7 +448,7 @@ async fn a_long_history_is_put_in_full_calls_and_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_view_that_differs_is_replaced_whatever_is_wrong() {
+async fn a_view_that_differs_is_replaced_for_every_kind_of_damage() {
     for damage in [
         |view: &mut Attributes| _ = view.insert("Balance".to_owned(), Attribute::number(1)),
         |view: &mut Attributes| _ = view.insert("Balance".to_owned(), Attribute::text("x")),
@@ -465,9 +465,9 @@ async fn a_view_that_differs_is_replaced_whatever_is_wrong() {
     }
 }
 
-/// No event of the account follows, so the projector has no reason to look at it again.
+/// No later event of the account exists, so the projector doesn't read the view again.
 #[tokio::test(start_paused = true)]
-async fn a_stale_mark_that_no_event_explains_is_lifted() {
+async fn a_stale_mark_without_a_missing_event_is_removed() {
     let services = Services::with(&[("a", 5)]);
     services.build("a").await;
     let foreign = KinesisRecord {
@@ -503,7 +503,7 @@ async fn a_service_error_is_retried_four_times() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_and_a_stray_history_item_are_repaired_where_the_view_is_right() {
+async fn a_lost_and_a_stray_history_item_are_repaired_although_the_view_is_right() {
     let services = Services::with(&[("a", 12)]);
     services.build("a").await;
     {
@@ -549,7 +549,7 @@ async fn read_models_of_no_events_are_removed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_read_model_is_not_removed_when_its_account_is_opened_meanwhile() {
+async fn a_read_model_is_not_removed_if_its_account_is_opened_during_the_rebuild() {
     for calls in 0..6 {
         for model in [Model::Views, Model::History] {
             let services = Services::with(&[("a", 2)]);
@@ -571,7 +571,7 @@ async fn a_read_model_is_not_removed_when_its_account_is_opened_meanwhile() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_row_that_cannot_be_read_is_named_and_parity_is_claimed_up_to_it_alone() {
+async fn an_undecodable_row_is_reported_and_parity_only_before_it() {
     for model in [Model::Views, Model::History] {
         let services = Services::with(&[("a", 9)]);
         services
@@ -606,7 +606,7 @@ async fn a_row_that_cannot_be_read_is_named_and_parity_is_claimed_up_to_it_alone
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_projected_before_a_row_was_damaged_is_left_as_it_is() {
+async fn items_that_were_projected_before_a_row_became_undecodable_are_unchanged() {
     let services = Services::with(&[("a", 9)]);
     services.build("a").await;
     let views = services.world().model.views.clone();
@@ -622,7 +622,7 @@ async fn what_was_projected_before_a_row_was_damaged_is_left_as_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_accounts_failure_is_its_own() {
+async fn a_failure_of_one_account_does_not_affect_others() {
     let services = Services::with(&[("a", 3), ("b", 3), ("c", 3)]);
     services.world().down = Some("b");
     let rebuilder = Rebuilder {
@@ -653,9 +653,10 @@ async fn one_accounts_failure_is_its_own() {
     }
 }
 
-/// The row of event 4 is missing. A mark until event 3 or earlier is over at the view's sequence 3.
+/// The row of event 4 is missing. A stale mark until event 3 or earlier is obsolete when the view is at event
+/// 3.
 #[tokio::test(start_paused = true)]
-async fn a_stale_mark_is_kept_where_events_after_the_damage_may_explain_it() {
+async fn a_stale_mark_is_kept_if_events_after_the_damage_may_be_its_reason() {
     for (until, is_kept) in [(2, false), (3, false), (4, true)] {
         for is_wrong in [false, true] {
             let services = Services::with(&[("a", 9)]);
@@ -679,7 +680,7 @@ async fn a_stale_mark_is_kept_where_events_after_the_damage_may_explain_it() {
     }
 }
 
-/// After the first pass one more event comes, and the last item is lost again.
+/// After the first pass, one more event is appended, and the last item is lost again.
 #[tokio::test(start_paused = true)]
 async fn each_pass_over_the_history_ends_at_the_last_event_of_the_first() {
     fn lose_and_grow(world: &mut World) {
@@ -696,9 +697,9 @@ async fn each_pass_over_the_history_ends_at_the_last_event_of_the_first() {
     assert_eq!(services.world().history_sequences(), [1, 2, 3, 4, 5]);
 }
 
-/// Whenever a page is read there is one more event, and the projector has applied it.
+/// Before each read of a page, one more event is appended, and the projector applies it.
 #[tokio::test(start_paused = true)]
-async fn a_long_account_is_rebuilt_while_events_come_and_are_projected() {
+async fn a_long_account_is_rebuilt_while_events_are_appended_and_projected() {
     for model in [Model::Views, Model::History] {
         let services = Services::with(&[("a", 60)]);
         services.build("a").await;
@@ -730,10 +731,10 @@ async fn a_long_account_is_rebuilt_while_events_come_and_are_projected() {
     }
 }
 
-/// The projector saves event 6, computed from the damaged view at 5 or from its repair, while the
-/// account is rebuilt; whenever that is.
+/// At any point of the rebuild, the projector saves the view at event 6, computed from the damaged view at
+/// event 5 or from the repaired one.
 #[tokio::test(start_paused = true)]
-async fn a_view_that_was_moved_meanwhile_is_compared_again() {
+async fn a_view_that_changes_during_the_rebuild_is_compared_again() {
     fn damaged_again(world: &mut World) {
         world.grow("a", 6);
         let view = world.view("a");
@@ -764,9 +765,9 @@ async fn a_view_that_was_moved_meanwhile_is_compared_again() {
     }
 }
 
-/// The projector corrects the view just before it is replaced, and then one more event comes.
+/// The projector corrects the view just before the rebuild replaces it, and then one more event is appended.
 #[tokio::test(start_paused = true)]
-async fn a_view_that_was_corrected_meanwhile_is_not_replaced_for_newer_events() {
+async fn a_view_that_was_corrected_during_the_rebuild_is_not_replaced() {
     let services = Services::with(&[("a", 5)]);
     services.build("a").await;
     {
@@ -778,7 +779,7 @@ async fn a_view_that_was_corrected_meanwhile_is_not_replaced_for_newer_events() 
             project(world, 6);
             world.grow("a", 7);
         };
-        // The calls before the one that saves: those that read the view and the pages of rows.
+        // The calls before the one that saves the view: those that read the view and the pages of rows.
         world.others = vec![None; 1 + world.pages()];
         world.others.insert(0, Some(correct as fn(&mut World)));
     }
@@ -786,7 +787,7 @@ async fn a_view_that_was_corrected_meanwhile_is_not_replaced_for_newer_events() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_all_agree_nothing_is_found() {
+async fn consistent_data_has_no_findings() {
     let services = Services::with(&[("a", 25)]);
     services.build("a").await;
     let standing = services.examine("a").await;
@@ -798,8 +799,7 @@ async fn where_all_agree_nothing_is_found() {
     assert_eq!(standing.view.expect("readable"), standing.expected);
 }
 
-/// Whatever happens to a read model is one finding, and the command that the finding names repairs
-/// it.
+/// Each kind of damage to a read model is one finding, and the finding's command repairs it.
 #[tokio::test(start_paused = true)]
 async fn each_finding_of_a_read_model_is_repaired_by_its_command() {
     let damages: [(Kind, Damaging); 9] = [
@@ -853,7 +853,7 @@ async fn each_finding_of_a_read_model_is_repaired_by_its_command() {
     }
 }
 
-/// All events are of the millisecond 0.
+/// All events have the time 0.
 #[tokio::test(start_paused = true)]
 async fn published_events_before_the_time_are_settled() {
     let services = Services::with(&[("a", 5)]);
@@ -915,7 +915,7 @@ async fn each_cause_is_one_finding() {
     services.set_cursor("a", 3, Some(4));
     assert_eq!(services.kinds("a").await, [Kind::Blocked]);
     assert!(!services.examine("a").await.is_lagging);
-    // A marker suspends publication until it is removed, also where nothing is pending at the moment.
+    // A parked aggregate stays parked until the marker is removed, also if it has no pending events.
     for published in [3, 9] {
         services.set_cursor("a", published, None);
         if let Some(Ok(cursor)) = services.world().cursors.get_mut("a") {
@@ -941,7 +941,7 @@ async fn each_cause_is_one_finding() {
     services.build("a").await;
     services.set_cursor("a", 10, None);
     assert_eq!(services.kinds("a").await, [Kind::CursorAhead]);
-    // It was ahead when the translator used it, and new events have reached it since.
+    // The cursor was ahead when the translator used it. Since then, new events have reached its sequence.
     services.set_cursor("a", 9, Some(0));
     if let Some(Ok(cursor)) = services.world().cursors.get_mut("a")
         && let Some(Suspension::Blocked(block)) = &mut cursor.suspended
@@ -959,7 +959,7 @@ async fn each_cause_is_one_finding() {
     assert!(row.is_some());
     assert_eq!(services.kinds("a").await, [Kind::Row]);
     assert!(!services.examine("a").await.is_lagging);
-    // Where the cursor is before it, the translator may be about to block.
+    // If the cursor is before the missing row, the translator may block the aggregate soon.
     services.set_cursor("a", 7, None);
     assert_eq!(services.kinds("a").await[0], Kind::Row);
     assert!(services.examine("a").await.is_lagging);
@@ -979,7 +979,7 @@ async fn a_snapshot_that_is_not_the_state_is_found() {
     assert_eq!(services.kinds("a").await, [Kind::Snapshot]);
 }
 
-/// Whenever something is read there is one more event, and the projector has applied it.
+/// Before each read, one more event is appended, and the projector applies it.
 #[tokio::test(start_paused = true)]
 async fn live_events_are_no_differences() {
     fn more(world: &mut World) {

@@ -1,4 +1,4 @@
-/** The bank account: the domain whose functions the app deploys. Nothing in `../lib` knows it. */
+/** The bank account: the domain whose functions the app deploys. The code in `../lib` doesn't depend on it. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Domain } from '../lib/domain.ts';

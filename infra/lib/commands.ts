@@ -10,7 +10,7 @@ import type { Settings } from './settings.ts';
 
 export interface CommandsProps {
   readonly settings: Settings;
-  /** Its commands are the routes, and its settings are in the writer's environment. */
+  /** The domain. Its commands are the routes, and the writer's environment contains its settings. */
   readonly domain: Domain;
   readonly eventLog: EventLog;
   readonly http: HttpApi;
@@ -30,22 +30,22 @@ export class Commands extends Construct {
         EVENTS_TABLE: eventLog.events.tableName,
         IDEMPOTENCY_TABLE: eventLog.idempotency.tableName,
       },
-      // With Lambda's 10 s for a start, below the 30 s after which the API stops waiting; and longer
-      // than two calls of a service that time out, so that the client gets the writer's own answer.
-      // A test compares it with the functions' time-outs: tests/tests/infra.rs.
+      // Together with the 10 s that Lambda allows for a start, it is less than the API's timeout of 30 s. It
+      // is longer than two calls of a service that time out, so that the client receives the writer's own
+      // response. A test compares it with the functions' time-outs: tests/tests/infra.rs.
       // https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html
       timeout: Duration.seconds(15),
       memoryMB: 512,
     });
-    // Append-only by permission too: no UpdateItem, no DeleteItem. A transaction asks for the
-    // permissions of the puts inside it.
+    // The permissions are append-only: no UpdateItem, no DeleteItem. A transaction needs the permissions of
+    // its puts.
     // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis-iam.html
-    // GetItem reads single rows; in a transaction (TransactGetItems) it is the same permission.
+    // GetItem reads single rows. TransactGetItems needs the same permission.
     eventLog.events.grant(this.writer.handler, 'dynamodb:Query', 'dynamodb:GetItem', 'dynamodb:PutItem');
     eventLog.idempotency.grant(this.writer.handler, 'dynamodb:GetItem', 'dynamodb:PutItem');
 
-    // Unknown paths and methods come here too: the writer answers them with problem+json, where
-    // the API itself would say {"message":"Not Found"}.
+    // The writer also receives unknown paths and methods. It returns problem+json for them, and the API
+    // itself would return {"message":"Not Found"}.
     http.routes('Commands', this.writer, HttpRouteKey.DEFAULT, HttpMethod.POST, {
       [domain.opens]: collectionPath(domain),
       ...Object.fromEntries(domain.commands.map((command) => [command, aggregatePath(domain, command)])),

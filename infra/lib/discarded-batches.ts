@@ -1,12 +1,12 @@
 /**
- * Where Lambda puts a batch of stream records that it has given up on.
+ * The failure destination: the bucket to which Lambda writes a batch of stream records that it discards.
  *
- * An S3 destination gets the records themselves; a queue or a topic would get only their
- * positions in a stream that forgets them.
+ * An S3 destination receives the records themselves. A queue or a topic would receive only their positions in
+ * the stream, which deletes them at the end of its retention period.
  * https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html
  *
- * Nothing is lost when an object appears here: every event is in the events table, and can be
- * published or projected again from there. The object says that it has to be, and why.
+ * A discarded batch loses no event: every event is in the events table, and can be published or projected
+ * again from there. The object contains the batch that has to be repaired, and the reason.
  */
 import { Duration } from 'aws-cdk-lib';
 import * as iam from 'aws-cdk-lib/aws-iam';
@@ -21,7 +21,7 @@ export interface DiscardedBatchesProps {
   readonly accessLogs: s3.IBucket;
 }
 
-/** Where Lambda writes in a bucket that is the failure destination of a mapping. */
+/** The prefix of all objects that Lambda writes to the failure destination of a mapping. */
 const WRITTEN_BY_LAMBDA = 'aws/lambda/';
 
 export class DiscardedBatches extends Construct implements lambda.IEventSourceDlq {
@@ -39,8 +39,8 @@ export class DiscardedBatches extends Construct implements lambda.IEventSourceDl
   /**
    * Makes this the failure destination of a mapping.
    *
-   * CDK's own S3OnFailureDestination lets the function read and delete everything in the bucket.
-   * Lambda asks for these two actions, and writes below `aws/lambda/` only.
+   * CDK's own S3OnFailureDestination allows the function to read and delete every object in the bucket.
+   * Lambda needs only these two actions, and writes only below `aws/lambda/`.
    * https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html
    */
   bind(_mapping: lambda.IEventSourceMapping, handler: lambda.IFunction): lambda.DlqDestinationConfig {
@@ -61,7 +61,7 @@ export class DiscardedBatches extends Construct implements lambda.IEventSourceDl
     return { destination: this.bucket.bucketArn };
   }
 
-  /** Lets `reader` list and read the batches. Elsewhere in the bucket it can do neither. */
+  /** Allows `reader` to list and read the batches, and no other object of the bucket. */
   grantRead(reader: lambda.IFunction): void {
     reader.addToRolePolicy(
       new iam.PolicyStatement({
@@ -79,7 +79,7 @@ export class DiscardedBatches extends Construct implements lambda.IEventSourceDl
     this.bucket.acknowledgePrefix(
       reader.role!,
       WRITTEN_BY_LAMBDA,
-      'The objects that Lambda has written are read, whatever their names are.',
+      'Lambda names the objects, and the reader reads all of them.',
     );
   }
 }

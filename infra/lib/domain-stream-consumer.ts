@@ -1,4 +1,4 @@
-/** How a function of ours reads the domain stream. */
+/** The event source mapping with which a function reads the domain stream. */
 import { Duration } from 'aws-cdk-lib';
 import { KinesisEventSource } from 'aws-cdk-lib/aws-lambda-event-sources';
 import type { DiscardedBatches } from './discarded-batches.ts';
@@ -9,15 +9,15 @@ import type { Settings } from './settings.ts';
 
 export interface ConsumerOptions {
   readonly settings: Settings;
-  /** The most records in one invocation; 10,000 or 6 MB, whichever comes first. */
+  /** The maximum number of records in one invocation: up to 10,000. Lambda also limits them to 6 MB. */
   readonly batchSize: number;
-  /** Batches of one shard at once, 1 to 10. */
+  /** The number of batches of one shard that are processed concurrently, 1 to 10. */
   readonly parallelizationFactor: number;
-  /** How long to gather records for a batch; at most 5 minutes. */
+  /** The batching window: how long Lambda gathers records for a batch, at most 5 minutes. */
   readonly window?: Duration;
 }
 
-/** Lets `consumer` read the domain stream from its beginning, with an end to its retries. */
+/** Adds a mapping that reads the domain stream from its beginning, and whose retries are bounded. */
 export function consume(
   { stream }: DomainStream,
   { handler }: RustFunction,

@@ -1,5 +1,6 @@
 /**
- * The domain stream: what the outside sees, and the translator that feeds it from the event log.
+ * The domain stream, which other teams read, and the translator, which publishes the rows of the event log to
+ * it.
  */
 import { Duration, RemovalPolicy, Validations } from 'aws-cdk-lib';
 import * as dynamodb from 'aws-cdk-lib/aws-dynamodb';
@@ -19,7 +20,7 @@ import filter from './translator-filter.json' with { type: 'json' };
 
 export interface DomainStreamProps {
   readonly settings: Settings;
-  /** Its settings are in the translator's environment. */
+  /** The domain. The translator's environment contains its settings. */
   readonly domain: Domain;
   readonly eventLog: EventLog;
   readonly discarded: DiscardedBatches;
@@ -31,7 +32,7 @@ export class DomainStream extends Construct {
   /** The publication cursors, one item per aggregate: `Id`. */
   readonly cursors: Table;
   readonly translator: RustFunction;
-  /** What hands rows to the translator. */
+  /** The event source mapping that invokes the translator with rows. */
   readonly mapping: DynamoEventSource;
 
   constructor(scope: Construct, id: string, { settings, domain, eventLog, discarded }: DomainStreamProps) {
@@ -56,8 +57,8 @@ export class DomainStream extends Construct {
         CURSOR_TABLE: this.cursors.tableName,
         STREAM_NAME: this.stream.streamName,
       },
-      // Long enough to sit out throttling and to fill a gap of a few thousand rows; what isn't
-      // through by then is reported, and comes again.
+      // Long enough to wait for the end of throttling and to repair a gap of a few thousand rows. Incomplete
+      // records are reported, and Lambda delivers them again.
       timeout: Duration.seconds(60),
       memoryMB: 1024,
     });
@@ -66,16 +67,16 @@ export class DomainStream extends Construct {
     this.cursors.grant(handler, 'dynamodb:BatchGetItem', 'dynamodb:UpdateItem');
     this.stream.grant(handler, 'kinesis:PutRecords');
 
-    // The stream's only reader: DynamoDB serves two per shard and throttles beyond. Whoever wants
-    // the events reads Kinesis.
+    // The translator is the stream's only reader, because DynamoDB throttles more than two readers per shard.
+    // Other consumers of events read Kinesis.
     // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html
     this.mapping = new DynamoEventSource(eventLog.events, {
       ...mappingDefaults(settings, discarded, DYNAMODB_STREAM_RETENTION),
       filters: newEventRows(settings).map((pattern) => lambda.FilterCriteria.filter(pattern)),
-      // Above 1, order holds per item only, and each event is an item of its own.
+      // Above 1, Lambda keeps the order per item only, and each event is a separate item.
       parallelizationFactor: 1,
-      // A call of this size fits Lambda's 6 MB by far (rows of about 700 bytes), and makes two
-      // or three full PutRecords calls of 500 records.
+      // A batch of this size is far below Lambda's limit of 6 MB (rows have about 700 bytes), and leads to
+      // two or three full PutRecords calls of 500 records.
       // https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
       batchSize: 1000,
     });
@@ -88,8 +89,8 @@ function domainStream(scope: Construct, settings: Settings): kinesis.Stream {
   const stream = new kinesis.Stream(scope, 'Stream', {
     retentionPeriod: Duration.hours(settings.retentionHours),
     removalPolicy: settings.removalPolicy === 'retain' ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
-    // The key AWS manages for Kinesis. A consumer in another AWS account needs a customer key instead,
-    // because that one can't be shared.
+    // The key that AWS manages for Kinesis. It can't be shared: a consumer in another AWS account needs a
+    // customer managed key instead.
     // https://docs.aws.amazon.com/streams/latest/dev/what-is-sse.html
     encryption: kinesis.StreamEncryption.MANAGED,
     ...(capacity.mode === 'on-demand'
@@ -97,40 +98,40 @@ function domainStream(scope: Construct, settings: Settings): kinesis.Stream {
       : { streamMode: kinesis.StreamMode.PROVISIONED, shardCount: capacity.shards }),
   });
   if (capacity.mode === 'on-demand') {
-    // AUTO would spread records over the shards whatever their key, and order would be gone. User
-    // keys are the default; said here, so that a deployment puts back what somebody has switched.
-    // Provisioned streams know no other strategy, and refuse the property.
+    // With AUTO, Kinesis would ignore the partition keys, and records of one aggregate would lose their
+    // order. The default is USER_PARTITION_KEY. It is set explicitly, so that a deployment reverts a manual
+    // change. Provisioned streams have no other strategy, and refuse the property.
     // https://docs.aws.amazon.com/kinesis/latest/APIReference/API_UpdateStreamRecordDistributionStrategy.html
     const resource = stream.node.defaultChild as kinesis.CfnStream;
     resource.recordDistributionStrategy = 'USER_PARTITION_KEY';
     Validations.of(resource).acknowledge({
       id: 'CloudFormation-Validate::F3002',
-      reason: "The validator that comes with this CDK is older than the property; CloudFormation's own schema has it.",
+      reason: "The validator of this CDK version is older than the property, which CloudFormation's own schema contains.",
     });
   }
   return stream;
 }
 
-/** The patterns on AWS, as they are: also what the simulation of the functions filters with. */
+/** The patterns on AWS. The simulation of the functions evaluates the same ones. */
 const NEW_EVENT_ROWS: Record<string, unknown>[] = filter;
 
 /**
  * Passes every INSERT that is neither a snapshot nor the settings row. A record passes if any
  * pattern matches.
  *
- * It takes two: `anything-but` matches only where there is a string to compare, so by itself it
- * would drop, without a trace, a row whose `Type` is missing or isn't a string. Such a row has to
- * reach the translator, which then blocks the aggregate and reports the row.
+ * Two patterns are needed. `anything-but` matches only a string, so alone it would silently drop a row whose
+ * `Type` is missing or isn't a string. Such a row must reach the translator, which then blocks the aggregate
+ * and reports the row.
  *
- * `exists` looks at leaves only, hence at `Type.S` and never at `Type`. On `Type`, which is no
- * leaf, `exists: false` would hold for every record.
+ * `exists` examines leaves only, so it is applied to `Type.S`. `Type` isn't a leaf, so `exists: false` on it
+ * would match every record.
  * https://docs.aws.amazon.com/lambda/latest/dg/with-ddb-filtering.html#filtering-ddb-exists
  * https://github.com/aws/event-ruler#exists-matching
  *
- * The emulator reads the second pattern otherwise: where `Type` is missing altogether, it doesn't
- * look for `Type.S` at all. It gets a third, which AWS must not get.
+ * The emulator evaluates the second pattern differently: if `Type` is missing, `Type.S` doesn't match. So the
+ * emulator gets a third pattern, which AWS must not get.
  *
- * The filter saves invocations, no more. The translator checks each record itself.
+ * The filter only saves invocations. The translator checks each record itself.
  */
 function newEventRows(settings: Settings): Record<string, unknown>[] {
   if (!STAGES[settings.stage].filterNamesMissingParents) return NEW_EVENT_ROWS;

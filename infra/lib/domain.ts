@@ -1,13 +1,13 @@
 /**
- * What the stack has to know about the domain: the part of the Rust trait `Domain` that shows in routes,
- * in the environment and in the lake. `../domain/accounts.ts` describes the bank account.
+ * What the stack needs to know about the domain: the part of the Rust trait `Domain` that determines the
+ * routes, the functions' environment and the lake. `../domain/accounts.ts` describes the bank account.
  */
 
 export interface Domain {
   /** First segment of each path, `Domain::COLLECTION` in Rust: `orders`. */
   readonly collection: string;
 
-  /** What one aggregate is called: `order`. The id of the view's route is made of it. */
+  /** The noun for one aggregate: `order`. The id of the view's route contains it. */
   readonly aggregate: string;
 
   /**

@@ -1,6 +1,6 @@
 /**
- * The event log: the events table, which is the source of truth, and the record of commands
- * already answered. Private to the writer; others learn of an event from the domain stream.
+ * The event log: the events table, which is the source of truth, and the idempotency table, which contains
+ * the outcomes of commands with a key. Other teams read events from the domain stream, not from these tables.
  */
 import * as dynamodb from 'aws-cdk-lib/aws-dynamodb';
 import { Construct } from 'constructs';
@@ -14,7 +14,7 @@ export interface EventLogProps {
 export class EventLog extends Construct {
   /** One item per event, and snapshots between them: `Id`, `Version`. */
   readonly events: Table;
-  /** One item per `Idempotency-Key`, forgotten after its time. */
+  /** One item per `Idempotency-Key`, which DynamoDB deletes after its expiry time. */
   readonly idempotency: Table;
 
   constructor(scope: Construct, id: string, { settings }: EventLogProps) {
@@ -25,7 +25,7 @@ export class EventLog extends Construct {
       role: 'events',
       partitionKey: { name: 'Id', type: dynamodb.AttributeType.STRING },
       sortKey: { name: 'Version', type: dynamodb.AttributeType.NUMBER },
-      // Rows are only ever added, so the new image is the whole news.
+      // Rows are only appended, so a stream record needs only the new image.
       dynamoStream: dynamodb.StreamViewType.NEW_IMAGE,
     });
 

@@ -1,7 +1,7 @@
 /**
- * The HTTP API that commands and queries share. Each side adds its own route.
+ * The HTTP API of commands and queries. Each side adds its own routes.
  *
- * There is no CORS: whoever calls it is a service, or a web application's own backend.
+ * CORS is off: the callers are services and the backends of web applications, not browsers.
  */
 import { RemovalPolicy, Stack } from 'aws-cdk-lib';
 import * as apigateway from 'aws-cdk-lib/aws-apigateway';
@@ -15,15 +15,15 @@ import type { RustFunction } from './rust-function.ts';
 import type { Settings } from './settings.ts';
 
 /**
- * How much the API lets in. Above it callers get 429, before any function is started: it bounds
- * what a runaway client can cost. An AWS account's own limit is 10,000/s with a burst of 5,000.
+ * The API's request limit. Requests above it get 429 without an invocation of a function, which bounds the
+ * cost of a faulty client. An AWS account's own limit is 10,000/s with a burst of 5,000.
  * https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-throttling.html
  */
 const THROTTLE: apigatewayv2.ThrottleSettings = { rateLimit: 2000, burstLimit: 1000 };
 
 export interface HttpApiProps {
   readonly settings: Settings;
-  /** Its collection is part of the API's label. */
+  /** The domain. The API's name contains its collection. */
   readonly domain: Domain;
 }
 
@@ -39,7 +39,7 @@ export class HttpApi extends Construct {
     this.authorizer = settings.authorization === 'iam' ? new HttpIamAuthorizer() : new apigatewayv2.HttpNoneAuthorizer();
 
     this.api = new apigatewayv2.HttpApi(this, 'Api', {
-      // A label, not a unique name; it tells the stacks apart in the console.
+      // A label for the console, which distinguishes the stacks. It needn't be unique.
       apiName: `${Stack.of(this).stackName}-${domain.collection}`,
       description: 'Commands to the writer, queries to the reader',
       createDefaultStage: false,
@@ -64,8 +64,8 @@ export class HttpApi extends Construct {
             sourceIp: '$context.identity.sourceIp',
             caller: '$context.identity.userArn',
             method: '$context.httpMethod',
-            // Not the path: it contains the aggregate's id, and no log does. The route says which
-            // command or query it is.
+            // Not the path, because it contains the aggregate's id, which must not be in a log. The route
+            // shows the command or the query.
             route: '$context.routeKey',
             status: '$context.status',
             responseLength: '$context.responseLength',
@@ -78,9 +78,9 @@ export class HttpApi extends Construct {
   }
 
   /**
-   * Sends requests that match a route to `target`, payload format 2.0, after the API's authorization.
-   * `rest` matches every request that matches no other route. Each of `paths` is treated like `rest`, but
-   * the access log contains its route; they are by name, and a route's id is made of its name.
+   * Sends requests that match a route to `target`, payload format 2.0, after the API's authorization. `rest`
+   * matches every request that matches no other route. Each of `paths` is treated like `rest`, but the access
+   * log contains its route. The keys of `paths` are names, from which the ids of the routes are made.
    */
   routes(
     id: string,
@@ -104,7 +104,7 @@ export class HttpApi extends Construct {
   }
 }
 
-/** `AddItem` for `add-item`, as CDK's ids are written. */
+/** The name in the form of CDK's ids: `AddItem` for `add-item`. */
 function pascalCase(name: string): string {
   return name.replace(/(?:^|-)(\w)/g, (_, first: string) => first.toUpperCase());
 }

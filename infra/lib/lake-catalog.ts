@@ -1,6 +1,6 @@
 /**
- * What Athena knows about the lake: the `events` table over the JSON lines, and the
- * `domain_events` view that shows each event once.
+ * The lake's catalogue for Athena: the `events` table over the lake records, and the `domain_events` view,
+ * which contains each event once.
  */
 import { Names, Stack } from 'aws-cdk-lib';
 import * as glue from 'aws-cdk-lib/aws-glue';
@@ -10,7 +10,7 @@ import type { Domain, LakeColumn } from './domain.ts';
 import type { Settings } from './settings.ts';
 import { STAGES } from './stage.ts';
 
-/** The attributes of the envelope, as they are in every line. */
+/** The attributes of the envelope, which every lake record has. */
 const ENVELOPE = [
   'specversion',
   'id',
@@ -24,18 +24,18 @@ const ENVELOPE = [
   'causationid',
 ] as const;
 
-/** Hive's types, which Glue knows, in those of a view's SQL. */
+/** The SQL types of a view, by the Hive types of the Glue table. */
 const PRESTO = { string: 'varchar', bigint: 'bigint' } as const;
 
 export interface LakeCatalogProps {
   readonly settings: Settings;
-  /** Its members of public data have a column each, next to the aggregate's id and the sequence. */
+  /** The domain. Each member of its public data has a column, next to the aggregate's id and the sequence. */
   readonly domain: Domain;
   readonly bucket: s3.IBucket;
 }
 
 export class LakeCatalog extends Construct {
-  /** Made up from the stack's name, in the letters SQL takes unquoted. */
+  /** Derived from the stack's name, with the characters that SQL accepts without quotes. */
   readonly databaseName: string;
   readonly tableName = 'events';
   readonly database: glue.CfnDatabase;
@@ -66,14 +66,14 @@ export class LakeCatalog extends Construct {
         partitionKeys: [{ name: 'dt', type: 'string', comment: 'Day of delivery, UTC' }],
         parameters: {
           classification: 'json',
-          // Partitions follow from the rule, so nothing has to add them day by day.
+          // Partition projection computes the partitions, so they needn't be added every day.
           // https://docs.aws.amazon.com/athena/latest/ug/partition-projection.html
           'projection.enabled': 'true',
           'projection.dt.type': 'date',
           'projection.dt.format': 'yyyy-MM-dd',
           'projection.dt.interval': '1',
           'projection.dt.interval.unit': 'DAYS',
-          // dt is the day of delivery, so nothing can be older than the project.
+          // dt is the day of delivery, so no partition is older than the project.
           'projection.dt.range': '2026-01-01,NOW',
           'storage.location.template': `${bucket.s3UrlForObject('events')}/dt=\${dt}/`,
         },
@@ -83,8 +83,8 @@ export class LakeCatalog extends Construct {
           outputFormat: 'org.apache.hadoop.hive.ql.io.HiveIgnoreKeyTextOutputFormat',
           serdeInfo: {
             serializationLibrary: 'org.openx.data.jsonserde.JsonSerDe',
-            // A line that is no JSON makes the query fail; otherwise it would be a row of nulls,
-            // and a sum would be wrong without a word.
+            // A line that isn't JSON makes the query fail. Otherwise it would be a row of nulls, and a sum
+            // would be wrong without an error.
             // https://docs.aws.amazon.com/athena/latest/ug/openx-json-serde.html
             parameters: { 'ignore.malformed.json': 'false' },
           },
@@ -106,11 +106,10 @@ export class LakeCatalog extends Construct {
   }
 
   /**
-   * Each event once, whatever was delivered twice; records that are no events are left out.
+   * Creates the view with each event once, and without records that are no events.
    *
-   * Repeats are the same to the byte, so of several lines the day of delivery alone can differ;
-   * the earliest is shown. A query on a few days is cheaper on `events`: the view has to look at
-   * every day to know which line came first.
+   * Duplicates are byte-identical, so only the day of delivery can differ; the view contains the earliest. A
+   * query over a few days is cheaper on `events`: the view must read every day to find the earliest record.
    */
   private domainEvents(catalogId: string, data: readonly LakeColumn[]): void {
     const columns = [
@@ -127,7 +126,7 @@ export class LakeCatalog extends Construct {
       `SELECT ${names}, ROW_NUMBER() OVER (PARTITION BY "id" ORDER BY "dt") AS "nth" ` +
       `FROM "${this.databaseName}"."${this.tableName}" ` +
       `WHERE "type" IS DISTINCT FROM 'UnreadableRecord') WHERE "nth" = 1`;
-    // Athena keeps a view as a Glue table with this comment in it.
+    // Athena stores a view as a Glue table whose text is this comment.
     const definition = { originalSql, catalog: 'awsdatacatalog', schema: this.databaseName, columns };
     const view = new glue.CfnTable(this, 'DomainEvents', {
       catalogId,

@@ -1,9 +1,9 @@
 /**
- * The lake: every domain event as a line of JSON in S3, by day, and Athena to ask it.
+ * The lake: every domain event as a JSON line in S3, by day, and Athena to query it.
  *
- * The archiver reads the domain stream and hands lines to Firehose, which writes them below
- * `events/dt=<day of delivery>/`. A line may be there twice; its `id` says so, and the
- * `domain_events` view shows it once.
+ * The archiver reads the domain stream and sends lake records to Firehose, which writes them below
+ * `events/dt=<day of delivery>/`. The lake may contain duplicates with the same `id`; the `domain_events`
+ * view contains each event once.
  */
 import { Duration, Names, RemovalPolicy, Size, Stack } from 'aws-cdk-lib';
 import * as athena from 'aws-cdk-lib/aws-athena';
@@ -27,8 +27,8 @@ import { STAGES } from './stage.ts';
 export const FOLDERS = { events: 'events/', errors: 'errors/', athena: 'athena/' } as const;
 
 /**
- * The most one query may read, in bytes: 100 GiB, half a dollar's worth at 5 USD per TB. It stops
- * a query that forgot its `dt`; 10 MB is the least that Athena accepts.
+ * The maximum number of bytes that one query may read: 100 GiB, about 0.5 USD at 5 USD per TB. It stops a
+ * query without a condition on `dt`. The minimum that Athena accepts is 10 MB.
  * https://docs.aws.amazon.com/athena/latest/ug/workgroups-setting-control-limits-cloudwatch.html
  */
 const SCAN_LIMIT = 100 * 1024 ** 3;
@@ -38,7 +38,7 @@ const RESULT_DAYS = 30;
 
 export interface LakeProps {
   readonly settings: Settings;
-  /** Its members of public data that the lake's table has columns for. */
+  /** The domain. The lake's table has columns for its members of public data. */
   readonly domain: Domain;
   readonly domainStream: DomainStream;
   readonly discarded: DiscardedBatches;
@@ -49,7 +49,7 @@ export class Lake extends Construct {
   readonly bucket: PrivateBucket;
   readonly deliveryStream: firehose.DeliveryStream;
   readonly archiver: RustFunction;
-  /** What hands events to the archiver. */
+  /** The event source mapping that invokes the archiver with events. */
   readonly mapping: KinesisEventSource;
   readonly catalog: LakeCatalog;
   readonly workGroup: athena.CfnWorkGroup;
@@ -61,7 +61,7 @@ export class Lake extends Construct {
     this.bucket = new PrivateBucket(this, 'Bucket', {
       settings,
       accessLogs: props.accessLogs,
-      // Events stay. What Athena answered doesn't have to.
+      // Query results expire. Events don't.
       lifecycleRules: [
         { id: 'expire-query-results', prefix: FOLDERS.athena, expiration: Duration.days(RESULT_DAYS) },
       ],
@@ -82,8 +82,8 @@ export class Lake extends Construct {
     const window = STAGES[settings.stage].archiverWindowSeconds;
     this.mapping = consume(props.domainStream, this.archiver, props.discarded, {
       settings,
-      // As many as Lambda gives: Firehose bills each of its records rounded up to 5 KB, and the
-      // more events there are at hand, the fuller a record gets.
+      // Lambda's maximum. Firehose bills each of its records rounded up to 5 KB, and with more events per
+      // invocation, the archiver fills these records better.
       // https://aws.amazon.com/firehose/pricing/
       batchSize: 10_000,
       parallelizationFactor: 1,
@@ -98,17 +98,18 @@ export class Lake extends Construct {
       removalPolicy: settings.removalPolicy === 'retain' ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
     });
 
-    // What Firehose asks for, and on the folders it writes; CDK's grant would let it read and
-    // delete the whole bucket.
+    // The permissions that Firehose needs, on the folders to which it writes. CDK's grant would allow it to
+    // read and delete every object of the bucket.
     // https://docs.aws.amazon.com/firehose/latest/dev/controlling-access.html#using-iam-s3
     const role = new iam.Role(this, 'DeliveryRole', {
-      // On behalf of this AWS account only: otherwise another one's delivery stream could be made to
-      // write here. The stream's own ARN would be a circle, because the stream refers to the role.
+      // Only on behalf of this AWS account: otherwise a delivery stream of another account could write here.
+      // A condition on the stream's ARN would be a circular dependency, because the stream refers to the
+      // role.
       // https://docs.aws.amazon.com/firehose/latest/dev/confused-deputy.html
       assumedBy: new iam.ServicePrincipal('firehose.amazonaws.com', {
         conditions: { StringEquals: { 'aws:SourceAccount': Stack.of(this).account } },
       }),
-      description: 'Lets Firehose write the lake',
+      description: 'Allows Firehose to write the lake',
       inlinePolicies: {
         WriteLake: new iam.PolicyDocument({
           statements: [
@@ -144,8 +145,8 @@ export class Lake extends Construct {
         loggingConfig: new firehose.EnableLogging(errorLog),
         dataOutputPrefix: `${FOLDERS.events}dt=!{timestamp:yyyy-MM-dd}/`,
         errorOutputPrefix: `${FOLDERS.errors}!{firehose:error-output-type}/dt=!{timestamp:yyyy-MM-dd}/`,
-        // Whichever is reached first. Athena is slow on many small objects, people are
-        // impatient: five minutes, or half of the 128 MiB that Firehose allows.
+        // Firehose writes an object when it reaches one of the two limits. Many small objects make Athena
+        // slow, and large ones delay the events: five minutes, or 64 MiB, half of what Firehose allows.
         // https://docs.aws.amazon.com/firehose/latest/dev/buffering-hints.html
         bufferingInterval: Duration.seconds(traits.lakeBufferSeconds),
         bufferingSize: Size.mebibytes(64),
@@ -156,7 +157,7 @@ export class Lake extends Construct {
 
   private queries(settings: Settings): athena.CfnWorkGroup {
     const group = new athena.CfnWorkGroup(this, 'WorkGroup', {
-      // CloudFormation makes up no name for a work group; this one follows from the stack's.
+      // CloudFormation doesn't generate names of work groups. This name is derived from the stack's name.
       name: Names.uniqueResourceName(this, { maxLength: 64, separator: '-' }),
       description: `Queries over the domain events of ${Stack.of(this).stackName}`,
       recursiveDeleteOption: settings.removalPolicy === 'destroy',

@@ -1,4 +1,4 @@
-/** What every event source mapping over a stream has in common: an end to its retries. */
+/** The properties that all event source mappings of streams share, such as the bound of their retries. */
 import { Duration } from 'aws-cdk-lib';
 import * as lambda from 'aws-cdk-lib/aws-lambda';
 import type { StreamEventSourceProps } from 'aws-cdk-lib/aws-lambda-event-sources';
@@ -6,7 +6,7 @@ import type { DiscardedBatches } from './discarded-batches.ts';
 import type { Settings } from './settings.ts';
 
 /**
- * How long DynamoDB's stream keeps a record.
+ * The retention period of DynamoDB's stream.
  * https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html
  */
 export const DYNAMODB_STREAM_RETENTION = Duration.hours(24);
@@ -18,24 +18,24 @@ export const DYNAMODB_STREAM_RETENTION = Duration.hours(24);
 const MARGIN = Duration.hours(2);
 
 /**
- * The highest age limit that Lambda takes.
+ * The highest age limit that Lambda accepts.
  * https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html
  */
 const MAX_RECORD_AGE = Duration.days(7);
 
 /**
  * Reads from the beginning, and retries a failed batch until its records have an age below the stream's
- * retention; then the batch is discarded to `discarded`. A failed batch holds its shard up to then. The
- * age bounds an outage by time, however fast each attempt fails: a number of attempts (the setting
- * `retryAttempts`, endless by default) is used up within minutes while a permission is missing. Without a
- * bound Lambda would retry until the stream deletes the records, and no one would have them.
+ * retention; then the batch is discarded to `discarded`. Until then, a failed batch blocks its shard. The age
+ * limit tolerates an outage of a fixed duration, no matter how fast each attempt fails: a number of attempts
+ * (the setting `retryAttempts`, unlimited by default) is used up within minutes while a permission is
+ * missing. Without a limit, Lambda would retry until the stream deletes the records, and they would be lost.
  * https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-params.html
  * https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-parameters.html
  */
 export function mappingDefaults(settings: Settings, discarded: DiscardedBatches, retention: Duration) {
   const maxRecordAge = Math.min(retention.toHours() - MARGIN.toHours(), MAX_RECORD_AGE.toHours());
   return {
-    // LATEST can miss what is written while a mapping is created or changed.
+    // LATEST can skip records that are written while a mapping is created or changed.
     // https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html
     startingPosition: lambda.StartingPosition.TRIM_HORIZON,
     retryAttempts: settings.retryAttempts,
@@ -43,7 +43,7 @@ export function mappingDefaults(settings: Settings, discarded: DiscardedBatches,
     bisectBatchOnError: true,
     reportBatchItemFailures: true,
     onFailure: discarded,
-    // What was polled, dropped and discarded, which nothing else counts.
+    // The numbers of polled, filtered and discarded records, which no other metric has.
     metricsConfig: { metrics: [lambda.MetricType.EVENT_COUNT] },
   } satisfies StreamEventSourceProps;
 }

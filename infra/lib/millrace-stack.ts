@@ -19,7 +19,7 @@ import { Observability } from './observability.ts';
 import type { Settings } from './settings.ts';
 import { STAGES } from './stage.ts';
 
-/** How long it can be looked up who read or wrote a bucket. */
+/** How many days the access logs of the buckets are retained. */
 const ACCESS_LOG_DAYS = 90;
 
 export interface MillraceStackProps extends StackProps {
@@ -73,7 +73,7 @@ export class MillraceStack extends Stack {
 
     Validations.of(this).acknowledge({
       id: 'CloudFormation-Validate::W7001',
-      reason: 'The Firehose construct brings a table of addresses along, which a delivery to S3 has no use for.',
+      reason: 'The Firehose construct adds a mapping of addresses, which a delivery to S3 does not use.',
     });
 
     const outputs: Readonly<Record<OutputName, string>> = {

@@ -1,9 +1,9 @@
 /**
- * What people see of a running deployment: alarms, each with its paragraph in the runbook, and a
- * dashboard along the way of an event.
+ * The alarms of a deployment, each with a section in the runbook, and a dashboard in the order of the
+ * pipeline.
  *
- * The functions' own metrics come as log lines in embedded metric format, from
- * `runtime/src/metrics.rs`; a test holds the names used here against the list there.
+ * The functions write their own metrics as log lines in embedded metric format (`runtime/src/metrics.rs`). A
+ * test compares the names in this file with the list in that file.
  */
 import { Duration } from 'aws-cdk-lib';
 import * as cloudwatch from 'aws-cdk-lib/aws-cloudwatch';
@@ -23,18 +23,18 @@ import type { Settings } from './settings.ts';
 const NAMESPACE = 'Millrace';
 
 /**
- * How far behind a reader of a stream may be. DynamoDB's stream forgets after 24 hours, and a
- * translator's mapping discards a batch after 22: one hour leaves time to look.
+ * The maximum age of the records that a reader of a stream processes. DynamoDB's stream deletes records after
+ * 24 hours, and the translator's mapping discards a batch after 22, so one hour leaves time for a repair.
  */
 const MAX_ITERATOR_AGE = Duration.hours(1);
 /**
- * How long an event may be unpublished: as long as a reader of a stream may be behind. What is normal
- * for minutes, such as publishing the rest of a parked aggregate, has ended by then.
+ * How long an event may be unpublished: as long as the iterator age of a reader may be. Delays that are
+ * normal for minutes, such as publishing the rest of a parked aggregate, have ended by then.
  */
 const MAX_UNPUBLISHED = MAX_ITERATOR_AGE;
 /** How long the rest of a parked aggregate may take: some runs of the reconciler. */
 const PARKING_PATIENCE = Duration.minutes(30);
-/** How old the newest event in the lake may be while events come. Firehose gathers for minutes. */
+/** The maximum age of events that are not in the lake yet. Firehose buffers them for minutes. */
 const MAX_LAKE_AGE = Duration.minutes(30);
 
 export interface ObservabilityProps {
@@ -49,8 +49,8 @@ export interface ObservabilityProps {
 }
 
 /**
- * The level of a gauge that the reconciler measures in each run, zero included. As long as the problem
- * exists the value stays, so an alarm on it stays too.
+ * An alarm on a gauge, which the reconciler measures in each run, also if it is zero. The value doesn't
+ * return to zero before the problem is resolved, so neither does the alarm to OK.
  */
 interface GaugeAlarmOptions extends Omit<AlarmOptions, 'metric' | 'periods'> {
   /** How long the level may last. */
@@ -59,15 +59,15 @@ interface GaugeAlarmOptions extends Omit<AlarmOptions, 'metric' | 'periods'> {
 
 interface AlarmOptions {
   readonly metric: cloudwatch.IMetric;
-  /** From which value on it is trouble. */
+  /** The lowest value that is a problem. */
   readonly threshold: number;
-  /** What it means, in a sentence. */
+  /** The meaning of the alarm, in one sentence. */
   readonly means: string;
-  /** For how many periods in a row. */
+  /** The number of consecutive periods at or above the threshold. */
   readonly periods?: number;
   /**
    * What a period without data means.
-   * @default - NOT_BREACHING: no traffic, no data, no trouble
+   * @default - NOT_BREACHING: without traffic, there is no data and no problem
    */
   readonly missingData?: cloudwatch.TreatMissingData;
 }
@@ -85,22 +85,22 @@ export class Observability extends Construct {
     this.dashboard(props);
   }
 
-  // An alarm's id is also the heading of its paragraph in the runbook.
+  // An alarm's id is also the heading of its section in the runbook.
 
-  /** What the reconciler finds: these alarms don't depend on traffic. */
+  /** Creates the alarms on the reconciler's gauges, which don't depend on traffic. */
   private gaugeAlarms({ reconciler }: ObservabilityProps): void {
     const alarm = (id: Gauge, options: GaugeAlarmOptions) => this.gaugeAlarm(id, reconciler, options);
     alarm('AggregatesBlocked', { threshold: 1, means: 'Publication of at least one aggregate is suspended.' });
     alarm('AggregatesParked', {
       threshold: 1,
       patience: PARKING_PATIENCE,
-      means: 'At least one aggregate has had more pending events for a while than one invocation publishes.',
+      means: 'For at least half an hour, one or more aggregates have had more pending events than one invocation publishes.',
     });
     alarm('AggregatesLagging', {
       threshold: 1,
       means: 'At least one aggregate has events that are not published, and is neither blocked nor parked.',
     });
-    alarm('ViewsStale', { threshold: 1, means: 'At least one view misses events that are published.' });
+    alarm('ViewsStale', { threshold: 1, means: 'At least one view lacks events that are published.' });
     alarm('BatchesOpen', { threshold: 1, means: 'At least one discarded batch is not repaired.' });
     alarm('MappingsUnhealthy', {
       threshold: 1,
@@ -108,7 +108,7 @@ export class Observability extends Construct {
     });
     alarm('OldestUnpublished', {
       threshold: MAX_UNPUBLISHED.toMilliseconds(),
-      means: 'An event was committed long ago and is not published.',
+      means: 'An event was committed more than an hour ago and is not published.',
     });
   }
 
@@ -116,8 +116,8 @@ export class Observability extends Construct {
    * An alarm on a gauge. Missing data is breaching: a reconciler that doesn't run, or could not read the
    * gauge's source, must not look like a system without problems.
    *
-   * Each period is long enough to contain a report. CloudWatch looks back beyond the newest period for
-   * data that is on its way.
+   * Each period is long enough to contain a report. CloudWatch also evaluates earlier periods, for data
+   * that arrives late.
    * https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html
    */
   private gaugeAlarm(id: Gauge, { reconciler, reportsWithin }: Reconciler, options: GaugeAlarmOptions): void {
@@ -142,12 +142,12 @@ export class Observability extends Construct {
       this.alarm(`${name}IteratorAge`, {
         metric: function_.handler.metric('IteratorAge', { statistic: 'Maximum' }),
         threshold: MAX_ITERATOR_AGE.toMilliseconds(),
-        means: `The ${name.toLowerCase()} is behind its stream, which forgets.`,
+        means: `The ${name.toLowerCase()} lags its stream, which deletes records at the end of its retention period.`,
       });
       this.alarm(`${name}Discarded`, {
         metric: discarded(mapping.eventSourceMappingId),
         threshold: 1,
-        means: `Records were given up for the ${name.toLowerCase()} and lie in the failure bucket.`,
+        means: `Lambda has discarded records of the ${name.toLowerCase()} and has written them to the failure bucket.`,
       });
       this.alarm(`${name}DestinationFails`, {
         metric: notDelivered(function_),
@@ -166,30 +166,30 @@ export class Observability extends Construct {
       this.alarm(`${name}Errors`, {
         metric: function_.handler.metricErrors(),
         threshold: 1,
-        means: `Invocations of the ${name.toLowerCase()} fail: a crash, a timeout, or no permission.`,
+        means: `Invocations of the ${name.toLowerCase()} fail because of a crash, a timeout or a missing permission.`,
       });
       this.alarm(`${name}Throttles`, {
         metric: function_.handler.metricThrottles(),
         threshold: 1,
         periods: 3,
-        means: `Lambda does not start the ${name.toLowerCase()} as often as it is asked to.`,
+        means: `Lambda throttles invocations of the ${name.toLowerCase()}.`,
       });
     }
     this.alarm('ApiFails', {
       metric: http.api.metricServerError({ statistic: 'Sum' }),
       threshold: 5,
-      means: 'The HTTP API answers with 5xx.',
+      means: 'The HTTP API returns 5xx responses.',
     });
     this.alarm('ArchiveFails', {
       metric: own(lake.archiver, 'ArchiveFailures'),
       threshold: 1,
       periods: 3,
-      means: 'Firehose does not take events in time.',
+      means: 'The archiver could not send events to Firehose in time.',
     });
     this.alarm('LakeIsOld', {
       metric: lake.deliveryStream.metric('DeliveryToS3.DataFreshness', { statistic: 'Maximum' }),
       threshold: MAX_LAKE_AGE.toSeconds(),
-      means: 'Events that Firehose has taken do not reach the lake.',
+      means: 'Events that Firehose has accepted do not reach the lake.',
     });
   }
 
@@ -252,7 +252,7 @@ export class Observability extends Construct {
           ),
         ],
         [
-          graph('How far the readers of streams are behind (ms)', age(translator), age(projector), age(lake.archiver)),
+          graph('Iterator age of the stream readers (ms)', age(translator), age(projector), age(lake.archiver)),
           graph(
             'Errors and throttles',
             ...[
@@ -265,7 +265,7 @@ export class Observability extends Construct {
             ].flatMap(({ handler }) => [handler.metricErrors(), handler.metricThrottles()]),
           ),
           graph(
-            'Records given up',
+            'Discarded records',
             discarded(domainStream.mapping.eventSourceMappingId),
             discarded(projection.mapping.eventSourceMappingId),
             discarded(lake.mapping.eventSourceMappingId),
@@ -277,7 +277,7 @@ export class Observability extends Construct {
   }
 }
 
-/** What the reconciler measures. Other functions have metrics of the same names, of a batch. */
+/** The reconciler's gauges. Other functions have metrics with the same names, which describe one batch. */
 type Gauge =
   | 'AggregatesBlocked'
   | 'AggregatesParked'
@@ -287,12 +287,12 @@ type Gauge =
   | 'MappingsUnhealthy'
   | 'OldestUnpublished';
 
-/** A gauge's highest value of a period. */
+/** The maximum of a gauge in a period. */
 function gauge(reconciler: RustFunction, name: Gauge): cloudwatch.Metric {
   return own(reconciler, name, 'Maximum');
 }
 
-/** A metric that a function of ours emits. */
+/** A metric that a function emits itself. */
 function own({ handler }: RustFunction, name: string, statistic = 'Sum'): cloudwatch.Metric {
   return new cloudwatch.Metric({
     namespace: NAMESPACE,
@@ -303,7 +303,7 @@ function own({ handler }: RustFunction, name: string, statistic = 'Sum'): cloudw
 }
 
 /**
- * What a mapping has put into the failure bucket.
+ * The number of records that a mapping has discarded and Lambda has written to the failure bucket.
  * https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html#event-source-mapping-metrics
  */
 function discarded(mapping: string): cloudwatch.Metric {
@@ -316,8 +316,8 @@ function discarded(mapping: string): cloudwatch.Metric {
 }
 
 /**
- * Discarded batches of a function that Lambda could not write to the failure bucket. They are known from
- * this metric, and from the aggregates that lag.
+ * Discarded batches of a function that Lambda could not write to the failure bucket. Only this
+ * metric and the lagging aggregates show them.
  * https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html#invocation-metrics
  */
 function notDelivered({ handler }: RustFunction): cloudwatch.Metric {

@@ -1,4 +1,4 @@
-/** What all of Millrace's buckets have in common. */
+/** The properties that all of Millrace's buckets share. */
 import { Duration, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
 import * as s3 from 'aws-cdk-lib/aws-s3';
 import type { Construct, IConstruct } from 'constructs';
@@ -7,15 +7,15 @@ import type { Settings } from './settings.ts';
 export interface PrivateBucketProps {
   readonly settings: Settings;
   readonly lifecycleRules: s3.LifecycleRule[];
-  /** Where each access to this bucket is logged; left out for that bucket itself. */
+  /** The bucket of the access logs. That bucket itself has none. */
   readonly accessLogs?: s3.IBucket;
 }
 
 /**
- * A bucket that is encrypted, closed to the public, and reached over TLS only.
+ * A bucket that is encrypted, without public access, and accessible over TLS only.
  *
- * Encryption is S3's own (SSE-S3): Lambda, Firehose and Athena write and read it without a key
- * policy between them, and there is no KMS request to pay for per object.
+ * The encryption is SSE-S3: Lambda, Firehose and Athena need no key policy, and no object needs a KMS
+ * request, which would be billed.
  */
 export class PrivateBucket extends s3.Bucket {
   constructor(scope: Construct, id: string, { settings, lifecycleRules, accessLogs }: PrivateBucketProps) {
@@ -35,8 +35,8 @@ export class PrivateBucket extends s3.Bucket {
   }
 
   /**
-   * Tells cdk-nag that `writer` may name the objects below `prefix` itself: only the prefix is
-   * known beforehand.
+   * Acknowledges cdk-nag's finding that `writer` may access all objects below `prefix`, because only the
+   * prefix of their names is known at synthesis.
    */
   acknowledgePrefix(writer: IConstruct, prefix: string, reason: string): void {
     const bucket = Stack.of(this).getLogicalId(this.node.defaultChild as s3.CfnBucket);

@@ -1,4 +1,4 @@
-/** The read models, and the projector that keeps them at the domain stream's heels. */
+/** The read models, and the projector, which applies the events of the domain stream to them. */
 import { Duration } from 'aws-cdk-lib';
 import * as dynamodb from 'aws-cdk-lib/aws-dynamodb';
 import type { KinesisEventSource } from 'aws-cdk-lib/aws-lambda-event-sources';
@@ -23,7 +23,7 @@ export class Projection extends Construct {
   /** One item per event of an aggregate, oldest first: `Id`, `Sequence`. */
   readonly history: Table;
   readonly projector: RustFunction;
-  /** What hands events to the projector. */
+  /** The event source mapping that invokes the projector with events. */
   readonly mapping: KinesisEventSource;
 
   constructor(scope: Construct, id: string, { settings, domainStream, discarded }: ProjectionProps) {

@@ -1,4 +1,4 @@
-/** The query side: the reader, which answers from the read models. */
+/** The query side: the reader, which returns views and histories from the read models. */
 import { Duration } from 'aws-cdk-lib';
 import { HttpMethod, HttpRouteKey } from 'aws-cdk-lib/aws-apigatewayv2';
 import { Construct } from 'constructs';
@@ -10,7 +10,7 @@ import type { Settings } from './settings.ts';
 
 export interface QueriesProps {
   readonly settings: Settings;
-  /** Its queries are the routes. */
+  /** The domain. Its queries are the routes. */
   readonly domain: Domain;
   readonly projection: Projection;
   readonly http: HttpApi;
@@ -29,7 +29,7 @@ export class Queries extends Construct {
         VIEW_TABLE: projection.views.tableName,
         HISTORY_TABLE: projection.history.tableName,
       },
-      // As the writer's; it holds a query back for a moment when asked for a sequence not yet seen.
+      // The same as the writer's. A query with `minSequence` waits up to two seconds for the read model.
       timeout: Duration.seconds(15),
       memoryMB: 512,
     });

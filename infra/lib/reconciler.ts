@@ -1,5 +1,5 @@
 /**
- * The reconciler: finds and repairs what no further event will reveal, and reports it until it is
+ * The reconciler: finds and repairs problems that no further event reveals, and reports them until they are
  * resolved. A schedule invokes it, because no stream record would.
  */
 import { Duration, Validations } from 'aws-cdk-lib';
@@ -20,7 +20,7 @@ import { Table } from './table.ts';
 
 export interface ReconcilerProps {
   readonly settings: Settings;
-  /** Its settings are in the reconciler's environment: it publishes with the translator's code. */
+  /** The domain. The reconciler needs its settings, because it publishes with the translator's code. */
   readonly domain: Domain;
   readonly eventLog: EventLog;
   readonly domainStream: DomainStream;
@@ -31,14 +31,14 @@ export interface ReconcilerProps {
 
 export class Reconciler extends Construct {
   /**
-   * What is kept between two runs: the lease, the position of the slow pass, the state of each
+   * The state between two runs: the lease, the position of the slow pass, the state of each
    * discarded batch, the last report: `Kind`, `Name`.
    */
   readonly state: Table;
   readonly reconciler: RustFunction;
   /**
    * The longest time between two reports of a reconciler that works: a run ends before its timeout, and
-   * the next one begins at most one interval later. Runs that the lease keeps out don't report.
+   * the next one begins at most one interval later. Runs that don't get the lease don't report.
    */
   readonly reportsWithin: Duration;
 
@@ -74,17 +74,17 @@ export class Reconciler extends Construct {
         PROJECTOR_FUNCTION: projection.projector.handler.functionName,
         ARCHIVER_FUNCTION: lake.archiver.handler.functionName,
       },
-      // Time to publish the rest of a parked aggregate. A lease keeps the runs apart that the schedule
-      // starts meanwhile.
+      // Long enough to publish the rest of a parked aggregate. The lease prevents the runs that the schedule
+      // starts in the meantime.
       timeout,
-      // As the translator: it publishes with the same code.
+      // The same as the translator's, because it publishes with the same code.
       memoryMB: 1024,
     });
     this.permissions(props);
 
     const { handler } = this.reconciler;
-    // A failed run isn't repeated: the next one comes with the next interval. Lambda would try twice
-    // more by default, and would keep the event for 6 hours.
+    // A failed run isn't retried, because the schedule starts the next one. By default, Lambda would retry it
+    // twice, and would keep the event for 6 hours.
     // https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
     handler.configureAsyncInvoke({ retryAttempts: 0, maxEventAge: interval });
     new events.Rule(this, 'Schedule', {
@@ -117,10 +117,10 @@ export class Reconciler extends Construct {
     Validations.of(handler.role!).acknowledge({
       id: 'AwsSolutions::AwsSolutions-IAM5[Resource::*]',
       // https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html
-      reason: 'ListEventSourceMappings knows no resources: it is allowed for every mapping, or not at all.',
+      reason: 'ListEventSourceMappings supports no resource-level permissions: it is allowed for all mappings or for none.',
     });
-    // Each function gets its discarded batches again, and the projector the events that a view misses. The
-    // function's own ARN is enough for that, where CDK's method adds every version and alias, by a wildcard.
+    // The reconciler invokes each function with its discarded batches, and the projector with the events that
+    // a view lacks. The function's own ARN is sufficient; CDK's method would add all versions and aliases.
     const repairing = [domainStream.translator, projection.projector, lake.archiver];
     handler.addToRolePolicy(
       new iam.PolicyStatement({

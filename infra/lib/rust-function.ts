@@ -1,7 +1,7 @@
 /**
  * A Lambda function written in Rust, with a role and a log group of its own.
  *
- * The binary is built before synthesis, by cargo; here it is only picked up.
+ * Cargo builds the binary before synthesis. This construct only reads it from the artifacts.
  */
 import { resolve } from 'node:path';
 import { Duration, RemovalPolicy } from 'aws-cdk-lib';
@@ -14,14 +14,14 @@ import type { Settings } from './settings.ts';
 
 export interface RustFunctionProps {
   readonly settings: Settings;
-  /** Which artifact folder holds the bootstrap. */
+  /** The function's name, which is also the name of the artifact folder that contains its bootstrap. */
   readonly name: FunctionName;
-  /** Everything the function reads from its environment, besides what Lambda itself sets. */
+  /** All variables that the function reads from its environment, except those that Lambda sets. */
   readonly environment: Readonly<Record<string, string>>;
   readonly timeout: Duration;
   /**
-   * Memory in MB. CPU comes with it, a whole core at 1,769 MB, so this is chosen for the TLS
-   * handshake and the encoding; the binaries themselves need about 30 MB.
+   * Memory in MB. It determines the share of CPU, one core at 1,769 MB, which TLS handshakes and encoding
+   * need. The binaries themselves need about 30 MB.
    * https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
    */
   readonly memoryMB: number;
@@ -40,8 +40,8 @@ export class RustFunction extends Construct {
       removalPolicy: settings.removalPolicy === 'retain' ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
     });
 
-    // A role of our own instead of CDK's default one: that would carry
-    // AWSLambdaBasicExecutionRole, which may write to every log group of the account.
+    // CDK's default role would have the policy AWSLambdaBasicExecutionRole, which may write to every log
+    // group of the AWS account.
     const role = new iam.Role(this, 'Role', {
       assumedBy: new iam.ServicePrincipal('lambda.amazonaws.com'),
       description: `What Millrace's ${props.name} may do`,

@@ -1,25 +1,24 @@
 /**
- * What can be set from outside, and what each value may be.
+ * The settings of a deployment, and their allowed values.
  *
  * `app.ts` reads these once, from CDK context (`-c name=value`, or the
- * `context` of cdk.json). Constructs get the result and never look at context or
- * environment themselves, so this file is the whole list, next to the domain's own settings
- * (`../domain/accounts.ts`). The environment decides one thing only: whether the stage `local` may be
- * used.
+ * `context` of cdk.json). Constructs receive the result and never read context or
+ * environment themselves, so this file is the complete list, except for the domain's own settings
+ * (`../domain/accounts.ts`). The environment determines only whether the stage `local` is allowed.
  */
 import { closeSync, existsSync, openSync, readSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { RetentionDays } from 'aws-cdk-lib/aws-logs';
 import { FUNCTION_NAMES } from './names.ts';
 
-/** Where the stack is deployed to: AWS itself, or the local emulator (see `stage.ts`). */
+/** The target of the deployment: AWS, or the local emulator (see `stage.ts`). */
 export type Stage = 'aws' | 'local';
 
 /** Capacity of the domain stream. */
 export type StreamCapacity =
-  /** Shards come and go with the traffic. */
+  /** Kinesis changes the number of shards with the traffic. */
   | { readonly mode: 'on-demand' }
-  /** A fixed number of shards, each 1 MB/s or 1,000 records/s in. */
+  /** A fixed number of shards, each for writes of 1 MB/s or 1,000 records/s. */
   | { readonly mode: 'provisioned'; readonly shards: number };
 
 export interface Settings {
@@ -30,26 +29,26 @@ export interface Settings {
   readonly stage: Stage;
 
   /**
-   * `artifacts`: the folder that holds `<function>/bootstrap` for each function.
+   * `artifacts`: the folder that contains `<function>/bootstrap` for each function.
    * Absolute, or relative to `infra/`; default `../target/lambda`, where `cargo lambda build`
-   * puts them. Here always absolute.
+   * writes them. The value here is always absolute.
    */
   readonly artifacts: string;
 
-  /** `architecture`: what the bootstraps were built for, `arm64` (default) or `x86_64`. */
+  /** `architecture`: the processor architecture of the bootstraps, `arm64` (default) or `x86_64`. */
   readonly architecture: 'arm64' | 'x86_64';
 
   /**
-   * `removalPolicy`: what becomes of tables, buckets, stream and logs when they leave the stack.
+   * `removalPolicy`: what happens to tables, buckets, stream and logs that are removed from the stack.
    * `retain` (default on AWS) keeps them and protects the tables from deletion; `destroy`
-   * (default on local) deletes them. A bucket that still holds objects is never emptied for
-   * you: it makes the deletion stop there.
+   * (default on local) deletes them. A bucket that contains objects isn't emptied: the deletion
+   * of the stack fails at it.
    */
   readonly removalPolicy: 'retain' | 'destroy';
 
   /**
-   * `retentionHours`: how long the domain stream keeps an event, 24 to 8760, default 168.
-   * It bounds how long a consumer may be down without a republish.
+   * `retentionHours`: how long the domain stream retains an event, 24 to 8760, default 168.
+   * A consumer that is down for longer needs a republish.
    */
   readonly retentionHours: number;
 
@@ -65,18 +64,18 @@ export interface Settings {
    */
   readonly authorization: 'iam' | 'none';
 
-  /** `logRetentionDays`: how long log groups keep a line; a value CloudWatch offers, default 30. */
+  /** `logRetentionDays`: how long log groups retain a line: a value that CloudWatch allows, default 30. */
   readonly logRetentionDays: RetentionDays;
 
   /**
-   * `alarmTopic`: ARN of the SNS topic that alarms notify. None by default: then they only show
-   * in CloudWatch.
+   * `alarmTopic`: ARN of the SNS topic that alarms notify. None by default: then alarms are visible
+   * only in CloudWatch.
    */
   readonly alarmTopic: string | undefined;
 
   /**
-   * `runbook`: where docs/runbook.md is read; each alarm's description links to its paragraph
-   * there. Default: the file's path in the repository.
+   * `runbook`: the URL of docs/runbook.md. Each alarm's description links to its section. Default: the file's
+   * path in the repository.
    */
   readonly runbook: string;
 
@@ -86,18 +85,18 @@ export interface Settings {
    */
   readonly retryAttempts: number;
 
-  /** `failureRetentionDays`: how long a batch that Lambda gave up on is kept, 1 to 3650, default 90. */
+  /** `failureRetentionDays`: how long a discarded batch is retained, 1 to 3650, default 90. */
   readonly failureRetentionDays: number;
 
   /**
-   * `reconcilerMinutes`: how many minutes are between two runs of the reconciler, 1 to 60, default 1.
-   * A problem that a mapping, a mark or the failure destination shows is reported that much later. The
-   * alarms on its gauges wait that much longer for missing data.
+   * `reconcilerMinutes`: how many minutes are between two runs of the reconciler, 1 to 60, default 1. With a
+   * longer interval, problems of mappings, blocked, parked or stale aggregates and discarded batches are
+   * reported later, and the alarms on the gauges wait longer for missing data.
    */
   readonly reconcilerMinutes: number;
 }
 
-/** A setting that can't be used. The message names the setting, its value, and what is allowed. */
+/** The error of an invalid setting. The message names the setting, its value and the allowed values. */
 export class SettingError extends Error {
   override readonly name = 'SettingError';
 }
@@ -105,10 +104,10 @@ export class SettingError extends Error {
 /** Finds a setting's raw value: a string from the command line, anything from cdk.json. */
 export type Lookup = (name: string) => unknown;
 
-/** The environment's variables, of which the AWS SDKs' standard ones name the endpoints. */
+/** The environment variables. The standard variables of the AWS SDKs among them contain the endpoints. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Reads every setting, and refuses the first that isn't usable. */
+/** Reads all settings. Throws a `SettingError` for the first invalid one. */
 export function readSettings(lookup: Lookup, environment: Environment): Settings {
   const stage = oneOf(lookup, 'stage', ['aws', 'local'], 'aws');
   const local = stage === 'local';
@@ -137,7 +136,7 @@ function capacity(lookup: Lookup): StreamCapacity {
   const mode = oneOf(lookup, 'shardMode', ['on-demand', 'provisioned'], 'on-demand');
   if (mode === 'provisioned') {
     if (isUnset(lookup('shards'))) {
-      throw refused('shards', undefined, 'a whole number from 1 to 10000, because shardMode is provisioned');
+      throw refused('shards', undefined, 'an integer from 1 to 10000, because shardMode is provisioned');
     }
     return { mode, shards: integer(lookup, 'shards', 1, 10_000, 1) };
   }
@@ -192,12 +191,12 @@ function topic(lookup: Lookup): string | undefined {
 
 function text(lookup: Lookup, name: string, fallback: string): string {
   const value = lookup(name) ?? fallback;
-  if (typeof value !== 'string' || value === '') throw refused(name, value, 'a text');
+  if (typeof value !== 'string' || value === '') throw refused(name, value, 'a string that is not empty');
   return value;
 }
 
 function logRetention(lookup: Lookup): RetentionDays {
-  // The enum's numbers are the days; INFINITE is left out, because every log group ends somewhere.
+  // The enum's values are days. INFINITE isn't allowed, because every log group must have a retention period.
   const days = Object.values(RetentionDays).filter(
     (value): value is RetentionDays => typeof value === 'number' && value !== RetentionDays.INFINITE,
   );
@@ -235,8 +234,8 @@ function artifacts(lookup: Lookup, architecture: Settings['architecture']): stri
 }
 
 /**
- * What an ELF program was built for, as Lambda names it, or ELF's own number of another machine;
- * `undefined` of a file that is no ELF program.
+ * The architecture of an ELF program, with Lambda's name, or ELF's number if Lambda doesn't support it;
+ * `undefined` if the file isn't an ELF program.
  * https://refspecs.linuxfoundation.org/elf/gabi4+/ch4.eheader.html
  */
 function programArchitecture(file: string): string | undefined {
@@ -263,7 +262,7 @@ function integer(lookup: Lookup, name: string, min: number, max: number, fallbac
   const value = lookup(name) ?? fallback;
   const number = typeof value === 'string' && /^-?\d+$/.test(value) ? Number(value) : value;
   if (typeof number !== 'number' || !Number.isInteger(number) || number < min || number > max) {
-    throw refused(name, value, `a whole number from ${min} to ${max}`);
+    throw refused(name, value, `an integer from ${min} to ${max}`);
   }
   return number;
 }
@@ -272,7 +271,7 @@ function isUnset(value: unknown): value is null | undefined {
   return value === undefined || value === null;
 }
 
-/** The error about a setting whose value can't be used; `allowed` says which values can. */
+/** The error of a setting with an invalid value; `allowed` describes the valid ones. */
 export function refused(name: string, value: unknown, allowed: string): SettingError {
   const given = isUnset(value) ? 'is missing' : `is ${JSON.stringify(value)}`;
   return new SettingError(`Setting "${name}" ${given}; allowed: ${allowed}.`);

@@ -1,60 +1,60 @@
 /**
  * The only differences between AWS and the local emulator.
  *
- * Everything else in this app is the same on both. A difference is here because the emulator
- * can't create the thing, or would do something else with it than AWS does; the reason stands
- * with it. Settings whose default depends on the stage (`removalPolicy`, `authorization`) are in
- * `settings.ts`.
+ * Everything else in this app is the same on both. A difference exists only if the emulator can't create a
+ * resource, or behaves differently from AWS. The comment of each difference contains the reason. Settings
+ * whose default depends on the stage (`removalPolicy`, `authorization`) are in `settings.ts`.
  */
 import type { Stage } from './settings.ts';
 
 export interface StageTraits {
   /**
-   * The only account that the stack can be deployed to: with another one's credentials the CDK stops.
-   * Local: the emulator's, which doesn't exist on AWS, so that an open API with data that is deleted
-   * never gets onto AWS, not even from a template that was synthesised earlier.
+   * The only AWS account to which the stack can be deployed: with credentials of another account, the CDK
+   * fails. Local: the emulator's, which doesn't exist on AWS. So the local stage, with its open API and its
+   * data that is deleted with the stack, can't be deployed to AWS, not even from a template that was
+   * synthesised earlier.
    */
   readonly account: string | undefined;
 
   /**
-   * How many batches of one shard the projector works on at once.
-   * Local: 1. The emulator polls a shard once at a time whatever the factor.
+   * How many batches of one shard the projector processes concurrently.
+   * Local: 1. The emulator ignores the factor and processes one batch of a shard at a time.
    */
   readonly projectorParallelization: number;
 
   /**
    * How long the archiver gathers records, so that the lake gets few and large objects.
-   * Local: not at all. Whoever watches an event travel doesn't want to wait for it.
+   * Local: 0, so that events reach the lake without this delay.
    */
   readonly archiverWindowSeconds: number;
 
   /**
    * Gzip the lake's objects.
-   * Local: no. The emulator ignores the setting, and plain lines can be read by eye.
+   * Local: no. The emulator ignores the setting, and uncompressed lines are readable.
    */
   readonly lakeCompression: boolean;
 
   /**
    * How long Firehose gathers before it writes an object.
-   * Local: not at all. The emulator writes one object per record, at once.
+   * Local: 0. The emulator writes one object per record immediately.
    */
   readonly lakeBufferSeconds: number;
 
   /**
-   * The `domain_events` view, which shows each event once.
-   * Local: left out. The emulator's Athena can't read a view that is stored in Glue.
+   * Create the `domain_events` view, which contains each event once.
+   * Local: no. The emulator's Athena can't read a view that is stored in Glue.
    */
   readonly lakeView: boolean;
 
   /**
-   * Say a second time, in the emulator's reading, that rows without `Type` pass the translator's
-   * filter. AWS needs no such pattern, and would let every snapshot through it: `domain-stream.ts`.
+   * Add a pattern to the translator's filter that matches rows without `Type` on the emulator. On AWS, the
+   * pattern isn't needed, and would match every snapshot: `domain-stream.ts`.
    */
   readonly filterNamesMissingParents: boolean;
 
   /**
-   * Set a table's tags a second time, next to its replicas.
-   * Local: yes. The emulator ignores the replicas with their tags, and reads only these tags.
+   * Also set a table's tags outside of its replicas.
+   * Local: yes. The emulator ignores the tags of the replicas, and reads only these tags.
    */
   readonly tableTagsBesideReplicas: boolean;
 }

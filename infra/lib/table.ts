@@ -1,4 +1,4 @@
-/** What all of Millrace's DynamoDB tables have in common. */
+/** The properties that all of Millrace's DynamoDB tables share. */
 import { RemovalPolicy, Validations } from 'aws-cdk-lib';
 import * as dynamodb from 'aws-cdk-lib/aws-dynamodb';
 import * as iam from 'aws-cdk-lib/aws-iam';
@@ -7,8 +7,8 @@ import type { Settings } from './settings.ts';
 import { STAGES } from './stage.ts';
 
 /**
- * What a table is for. A tag on the table contains it, so that a command that is about to write can
- * check that the table whose name it was given is the table that it means.
+ * The role of a table. A tag on the table contains it, so that a command can check, before it writes, that a
+ * name refers to the right table.
  */
 export type TableRole = 'events' | 'idempotency' | 'cursors' | 'views' | 'history' | 'reconciler';
 
@@ -27,20 +27,19 @@ export interface TableProps
 }
 
 /**
- * A sparse index: it contains only the items that have both of its key attributes, which the functions
- * write and remove together with the mark. An item of it is its keys, no more; whoever needs the rest
- * reads the table, consistently.
+ * A sparse index: it contains only the items that have both of its key attributes, which the functions write
+ * and remove together with the mark. An item of the index contains only keys. For the other attributes, the
+ * reconciler reads the table consistently.
  *
- * `partitionKey` has several values (`blocked/0` to `blocked/7`), because every write to an index key
- * with one value ends in one partition, and an index that throttles makes the writes to its table
- * throttle.
+ * `partitionKey` has several values (`blocked/0` to `blocked/7`), because all writes with the same value go
+ * to one partition, and a throttled index throttles the writes to its table.
  * https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/gsi-throttling.html
  */
 export interface MarkedItems {
   readonly indexName: string;
-  /** Kind of the mark and the item's partition of eight, such as `blocked/3`. */
+  /** The attribute with the kind of the mark and one of eight partitions, such as `blocked/3`. */
   readonly partitionKey: string;
-  /** When the mark was set, RFC 3339: the oldest comes first. */
+  /** The attribute with the time when the mark was set, in RFC 3339, so that the oldest mark is first. */
   readonly sortKey: string;
 }
 
@@ -48,13 +47,13 @@ export interface MarkedItems {
  * A table with on-demand capacity, encryption at rest, point-in-time recovery, the removal policy,
  * and the tag with its role.
  *
- * The key is the one AWS manages for DynamoDB: its use shows in CloudTrail, and it costs no
- * monthly fee and needs no key policy that could lock a table away. A key of one's own is worth
- * having when somebody outside the account must be given, or refused, the data by key alone.
+ * The key is the one that AWS manages for DynamoDB: CloudTrail records its use, it has no monthly fee, and no
+ * key policy can make a table inaccessible. A customer managed key is needed only to grant or deny access to
+ * the data by the key, for example to another AWS account.
  * https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/encryption.howitworks.html
  *
- * Recovery is on for the read models too: they can be built anew from the events, but restoring
- * is faster, and that is the moment in which people wait.
+ * Point-in-time recovery is also enabled for the read models. They can be rebuilt from the events, but a
+ * restore shortens an outage, because it is faster.
  */
 export class Table extends dynamodb.TableV2 {
   private readonly index: string | undefined;
@@ -86,8 +85,8 @@ export class Table extends dynamodb.TableV2 {
   }
 
   /**
-   * Allows these actions on the table alone. CDK's own method adds every index of the table, by a
-   * wildcard.
+   * Allows these actions on the table, without its indices. CDK's own method would add all indices of the
+   * table.
    */
   override grant(grantee: iam.IGrantable, ...actions: string[]): iam.Grant {
     return iam.Grant.addToPrincipal({ grantee, actions, resourceArns: [this.tableArn] });
@@ -100,7 +99,7 @@ export class Table extends dynamodb.TableV2 {
     return iam.Grant.addToPrincipal({ grantee, actions: ['dynamodb:Query'], resourceArns });
   }
 
-  /** The tags once more where the emulator reads them, a place that CloudFormation doesn't have. */
+  /** Also sets the tags in the property that the emulator reads, which CloudFormation doesn't have. */
   private tagBesideReplicas(tags: { key: string; value: string }[]): void {
     const resource = this.node.defaultChild as dynamodb.CfnGlobalTable;
     resource.addPropertyOverride(

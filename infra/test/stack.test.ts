@@ -16,7 +16,7 @@ const NAMES = JSON.parse(readFileSync(join(import.meta.dirname, '../lib/names.js
  * The resources that have to keep their logical ids: for each stage, type by logical id.
  *
  * Stacks are updated in place. CloudFormation takes a resource whose logical id has changed for another
- * one: it creates an empty resource, and deletes the old one or leaves it behind with its data.
+ * one: it creates an empty resource, and deletes the old one or leaves it outside the stack, with its data.
  */
 const KEPT = JSON.parse(readFileSync(join(import.meta.dirname, 'stateful-resources.json'), 'utf8')) as {
   readonly [stage: string]: Readonly<Record<string, string>>;
@@ -81,7 +81,7 @@ describe.each([
     expect(functions.sort()).toEqual(Object.values(NAMES.functions).sort());
   });
 
-  test('every mapping starts at the beginning, retries finitely, bisects, and keeps what it gives up', () => {
+  test('every mapping starts at the beginning, has bounded retries, bisects, and has a failure destination', () => {
     expect(mappings(of())).toHaveLength(3);
     for (const mapping of mappings(of())) {
       expect(mapping).toMatchObject({
@@ -94,7 +94,7 @@ describe.each([
     }
   });
 
-  test('the DynamoDB stream is read one batch at a time, since order holds per item only', () => {
+  test('the DynamoDB stream is read one batch at a time, since order is kept per item only', () => {
     expect(fromDynamoDb(of()).map((it) => it.ParallelizationFactor)).toEqual([1]);
   });
 
@@ -143,7 +143,7 @@ describe.each([
     of().hasResourceProperties('AWS::Kinesis::Stream', { RecordDistributionStrategy: 'USER_PARTITION_KEY' });
   });
 
-  test('keys and ended batches forget themselves', () => {
+  test('idempotency keys and resolved batches expire', () => {
     for (const KeySchema of [
       [{ AttributeName: 'Key', KeyType: 'HASH' }],
       [
@@ -172,7 +172,7 @@ describe.each([
     });
   });
 
-  test('no name is fixed, so that stacks live side by side', () => {
+  test('no name is fixed, so that several stacks can coexist', () => {
     for (const [type, name] of [
       ['AWS::DynamoDB::GlobalTable', 'TableName'],
       ['AWS::Kinesis::Stream', 'Name'],
@@ -272,7 +272,7 @@ describe.each([
     });
   });
 
-  test('the reconciler learns which tables, streams, mappings and functions are meant', () => {
+  test('the environment of the reconciler names its tables, streams and functions', () => {
     const functions = all(of(), 'AWS::Lambda::Function').map(({ Properties }) => Properties);
     const reconciler = functions.find((it) => it.Description === NAMES.functions.reconciler)!;
     expect(reconciler.Timeout).toBe(300);
@@ -292,7 +292,7 @@ describe.each([
       PROJECTOR_FUNCTION: table('ProjectionProjectorFunction'),
       ARCHIVER_FUNCTION: table('LakeArchiverFunction'),
     });
-    // The mappings that are watched are those of the streams that the consumers read.
+    // The reconciler checks the mappings of the streams that the consumers read.
     const sources = mappings(of()).map((it) => it.EventSourceArn);
     expect(sources).toContainEqual(Variables.EVENTS_STREAM_ARN);
     expect(sources).toContainEqual(Variables.STREAM_ARN);
@@ -349,7 +349,7 @@ describe.each([
     });
   });
 
-  test('the lake is laid out by day, as its table says', () => {
+  test('the lake has one folder per day, as its table describes', () => {
     of().hasResourceProperties('AWS::KinesisFirehose::DeliveryStream', {
       ExtendedS3DestinationConfiguration: { Prefix: 'events/dt=!{timestamp:yyyy-MM-dd}/' },
     });
@@ -362,7 +362,7 @@ describe.each([
     });
   });
 
-  test('every function is JSON-logged into a group that forgets', () => {
+  test('every function logs JSON into a group with a retention period', () => {
     for (const { Properties } of all(of(), 'AWS::Lambda::Function')) {
       expect(Properties.LoggingConfig).toMatchObject({ LogFormat: 'JSON' });
     }
@@ -392,7 +392,7 @@ describe('the filter of new rows', () => {
 
   test.each([
     ['an event', row({ S: 'CREDIT' }), true],
-    ['a type nobody knows', row({ S: 'CREDITED' }), true],
+    ['an unknown type', row({ S: 'CREDITED' }), true],
     ['a row without a type', row(undefined), true],
     ['a row whose type is a number', row({ N: '5' }), true],
     ['a snapshot', row({ S: 'SNAPSHOT' }), false],
@@ -424,7 +424,7 @@ describe('what AWS has beyond the local stage', () => {
     for (const { Properties } of all(local, 'AWS::ApiGatewayV2::Route')) expect(Properties.AuthorizationType).toBe('NONE');
   });
 
-  test('what holds data stays, and is protected from deletion', () => {
+  test('resources with data are retained, and protected from deletion', () => {
     for (const type of ['AWS::DynamoDB::GlobalTable', 'AWS::S3::Bucket', 'AWS::Kinesis::Stream']) {
       for (const resource of all(aws, type)) expect(resource.DeletionPolicy).toBe('Retain');
       for (const resource of all(local, type)) expect(resource.DeletionPolicy).toBe('Delete');
@@ -492,7 +492,7 @@ describe('alarms', () => {
       });
       expect(alarm.AlarmDescription).toContain(`#${alarm.MetricName.toLowerCase()}`);
     }
-    // What functions measure in a batch says nothing about the time after the batch.
+    // The metrics of a batch don't describe the time after the batch.
     for (const name of GAUGES) expect(alarms(aws).filter((it) => it.MetricName === name)).toHaveLength(1);
   });
 
@@ -513,13 +513,13 @@ describe('alarms', () => {
     }
   });
 
-  test('one goes off where a single thing is wrong, and where an event is unpublished for an hour', () => {
+  test('one problem raises an alarm, and an event that is unpublished for an hour does too', () => {
     const thresholds = Object.fromEntries(alarms(aws).filter(isGauge).map((it) => [it.MetricName, it.Threshold]));
     const one = Object.fromEntries(GAUGES.map((name) => [name, 1]));
     expect(thresholds).toEqual({ ...one, OldestUnpublished: 3_600_000 });
   });
 
-  test('a discarded batch that could not be kept is noticed', () => {
+  test('a discarded batch that could not be stored raises an alarm', () => {
     const failures = alarms(aws).filter((it) => it.MetricName === 'DestinationDeliveryFailures');
     expect(failures.map((it) => it.Dimensions[0].Value.Ref.replace(/Function[0-9A-F]{8}$/, '')).sort()).toEqual([
       'DomainStreamTranslator',
@@ -531,7 +531,7 @@ describe('alarms', () => {
     }
   });
 
-  test('failed runs of the reconciler are noticed', () => {
+  test('failed runs of the reconciler raise an alarm', () => {
     const ofReconciler = alarms(aws).filter((it) => !isGauge(it) && JSON.stringify(it.Dimensions).includes('"Reconciler'));
     expect(ofReconciler.map((it) => it.MetricName).sort()).toEqual(['Errors', 'Throttles']);
   });
@@ -546,7 +546,7 @@ describe('alarms', () => {
     expect(first.map(([, name]) => name).sort()).toEqual(GAUGES);
   });
 
-  test('they come long before a stream forgets', () => {
+  test('they go off long before a stream deletes its records', () => {
     const ages = all(aws, 'AWS::CloudWatch::Alarm').filter((it) => it.Properties.MetricName === 'IteratorAge');
     expect(ages.map((it) => it.Properties.Threshold)).toEqual([3_600_000, 3_600_000, 3_600_000]);
   });
@@ -560,7 +560,7 @@ describe('alarms', () => {
     }
   });
 
-  test('mappings count what they give up', () => {
+  test('mappings count the records that they discard', () => {
     for (const mapping of mappings(aws)) expect(mapping.MetricsConfig).toEqual({ Metrics: ['EventCount'] });
   });
 });
@@ -579,7 +579,7 @@ test('a batch is retried until two hours before its stream deletes it, and for 7
   }
 });
 
-test('settings reach what they set', () => {
+test('every setting changes its resource', () => {
   const set = template({
     architecture: 'x86_64',
     removalPolicy: 'destroy',

@@ -1,4 +1,4 @@
-/** The app as the tests see it: with the feature flags of cdk.json, and functions that are no programs. */
+/** Synthesises the app for tests: with the feature flags of cdk.json, and functions that are no programs. */
 import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,7 +16,7 @@ export const FLAGS = (JSON.parse(readFileSync(join(import.meta.dirname, '../cdk.
 /** The environment of a deployment to an emulator. */
 export const EMULATOR = { AWS_ENDPOINT_URL: 'http://127.0.0.1:4566' };
 
-/** A folder of bootstraps; what they hold is of no matter to a synthesis. */
+/** Creates a folder of bootstraps. Their content has no effect on the synthesis. */
 export function fakeArtifacts(): string {
   const folder = mkdtempSync(join(tmpdir(), 'millrace-artifacts-'));
   for (const name of FUNCTION_NAMES) {
@@ -27,8 +27,7 @@ export function fakeArtifacts(): string {
 }
 
 /**
- * The app with these settings, which come as they do from the command line, and of the domain that is
- * deployed or of another one.
+ * The app with these settings, given as on the command line, and with the accounts or another domain.
  */
 export function app(
   settings: Record<string, unknown> = {},
@@ -40,7 +39,7 @@ export function app(
   return { app, stack };
 }
 
-/** Its template. */
+/** The template of the app with these settings. */
 export function template(...settings: Parameters<typeof app>): Template {
   return Template.fromStack(app(...settings).stack);
 }

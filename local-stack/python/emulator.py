@@ -1,11 +1,12 @@
 """Runs MiniStack, the local AWS emulator, for `millrace`.
 
-MiniStack starts the functions as plain children in its own process group. So that none of them is
-left when the one who started us is killed, we watch our standard input, a pipe that only our parent
-holds: when it closes, the whole group ends at once. All state is in memory, nothing is lost by it.
+MiniStack starts the functions as child processes in its own process group. With `--watch`, this
+script reads its standard input, a pipe whose other end only the parent process has open. When the
+pipe closes, because the parent has ended or was killed, the script kills the whole group, so that no
+function keeps running. Nothing is lost: all state is in memory.
 
-The first argument names this instance. It does nothing here: it stands on the command line so that
-`millrace down` can tell this process from another one that was given its process id later.
+The first argument is the id of this instance. The script doesn't use it: `millrace down` looks for it
+in the command line, to distinguish this process from a later one with the same process id.
 """
 
 import os
@@ -27,13 +28,13 @@ def end_children():
         while True:
             os.wait()
     except ChildProcessError:
-        pass  # none is left
+        pass  # all children have ended
 
 
 if "--watch" in sys.argv[2:]:
     threading.Thread(target=end_with_parent, daemon=True).start()
 
-# MiniStack reads the command line as well.
+# MiniStack parses sys.argv too, so remove our arguments.
 sys.argv[1:] = []
 
 from ministack.app import main  # noqa: E402

@@ -1,14 +1,16 @@
-//! Files that another process may read at any moment, or that a kill may cut short.
+//! Reads, writes and removes files that another process may read at any time. A killed process never leaves
+//! an incomplete file.
 
 use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-/// Writes `content` so that `path` holds either what it held or all of it.
+/// Replaces the content of `path`: at any time, the file contains either its old content or all of `content`.
+/// Creates the folder if necessary.
 ///
 /// # Errors
-/// When it can't be written, with the path.
+/// If the file can't be written. The error names the path.
 pub fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let write = || -> Result<()> {
@@ -21,10 +23,10 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
     write().with_context(|| format!("could not write {}", path.display()))
 }
 
-/// The content of `path`; `None` where there is no such file.
+/// The content of the file at `path`; `None` if it doesn't exist.
 ///
 /// # Errors
-/// When it can't be read, with the path.
+/// If the file can't be read. The error names the path.
 pub fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
     match std::fs::read(path) {
         Ok(content) => Ok(Some(content)),
@@ -33,10 +35,10 @@ pub fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// Removes `path`, a file or a folder with all that is in it, if it is there.
+/// Removes `path`, a file or a folder with all its content, if it exists.
 ///
 /// # Errors
-/// When it can't be removed, with the path.
+/// If it can't be removed. The error names the path.
 pub fn remove_if_there(path: &Path) -> Result<()> {
     let removed = match std::fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => std::fs::remove_dir_all(path),
@@ -56,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn writes_over_what_was_there_and_removes_it() {
+    fn replaces_and_removes_a_file() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("new/file");
         assert_eq!(read_if_there(&path).expect("readable"), None);

@@ -1,5 +1,5 @@
-//! One process at a time: a lock that the kernel lets go of when its holder is gone, however it
-//! ended.
+//! A lock that only one process holds at a time. The kernel releases it when the process ends, even if it is
+//! killed.
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
@@ -16,7 +16,7 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock; `None` if another holds it.
+    /// Takes the lock; `None` if another process holds it. Creates the file and its folder if necessary.
     pub(crate) fn try_take(path: &Path) -> Result<Option<Self>> {
         let open = || -> std::io::Result<File> {
             if let Some(folder) = path.parent() {
@@ -34,8 +34,7 @@ impl Lock {
         }
     }
 
-    /// Waits for the lock. It asks again and again rather than block a thread, so that Ctrl-C ends
-    /// the wait.
+    /// Waits for the lock. It polls instead of blocking a thread, so that Ctrl-C ends the wait.
     pub(crate) async fn take(path: &Path) -> Result<Self> {
         loop {
             if let Some(lock) = Self::try_take(path)? {

@@ -1,5 +1,5 @@
-//! The names that the CDK constructs and the Rust code share: `infra/lib/names.json`, to which the file of the
-//! same name in this folder is a link.
+//! The names that the CDK constructs and the Rust code share: `infra/lib/names.json`, to which the file of
+//! the same name in this folder is a link.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What has to be installed before anything can be set up, and how to get it.
+//! The programs that must be installed before the set-up can run, and how to install them.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -18,7 +18,8 @@ const PYTHONS: [&str; 5] = [
     "python3.10",
 ];
 
-/// Says its version and where it is, and ends well only if it can make an environment.
+/// Prints the interpreter's version and path. It exits with 0 only if the interpreter can create
+/// environments.
 const PYTHON_PROBE: &str = "import sys
 print('%d.%d.%d' % sys.version_info[:3])
 print(sys.executable)
@@ -31,44 +32,44 @@ const GET_NODE: &str =
 const GET_PYTHON: &str = "Debian/Ubuntu: apt install python3 python3-venv; \
      Fedora: dnf install python3; macOS: brew install python3";
 
-/// Something that has to be installed.
+/// A program that must be installed.
 #[derive(Debug, Clone, Serialize)]
 pub struct Prerequisite {
-    /// What it is called.
+    /// The program's name.
     pub name: &'static str,
-    /// Which of it will do.
+    /// The version or the features that are needed, for a person to read.
     pub needed: String,
-    /// What was found.
+    /// Whether the program was found, and its version.
     #[serde(flatten)]
     pub finding: Finding,
-    /// How to get it.
+    /// How to install it, per system.
     pub get: &'static str,
 }
 
-/// What was found of a prerequisite.
+/// The result of the search for one prerequisite.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "status", rename_all = "lowercase")]
 pub enum Finding {
-    /// It will do.
+    /// A suitable version is installed.
     Found {
         /// Its version.
         version: String,
     },
-    /// It is there, and won't do.
+    /// It is installed, but isn't suitable.
     Unfit {
-        /// Its version.
+        /// Its version, or `unknown`.
         version: String,
-        /// Why not.
+        /// Why it isn't suitable.
         reason: String,
     },
-    /// It isn't there.
+    /// It isn't installed.
     Missing,
 }
 
-/// What was looked for.
+/// The results of the search for all prerequisites.
 #[derive(Debug)]
 pub struct Checked {
-    /// Each prerequisite.
+    /// All prerequisites, found or not.
     pub prerequisites: Vec<Prerequisite>,
     python: Option<PathBuf>,
 }
@@ -76,11 +77,11 @@ pub struct Checked {
 /// The tools that the set-up runs.
 #[derive(Debug, Clone)]
 pub(crate) struct Tools {
-    /// A Python that can make environments.
+    /// The path of a Python interpreter that can create environments.
     pub(crate) python: PathBuf,
 }
 
-/// Looks for every prerequisite.
+/// Runs each prerequisite to learn its version.
 pub async fn check() -> Checked {
     let rust = Version::find(env!("CARGO_PKG_RUST_VERSION")).unwrap_or(Version::new(1, 0));
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
@@ -119,16 +120,16 @@ pub async fn check() -> Checked {
 }
 
 impl Checked {
-    /// Whether all is there.
+    /// Whether every prerequisite is met.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.prerequisites.iter().all(Prerequisite::is_met)
     }
 
-    /// The tools, if all is there.
+    /// The tools, if every prerequisite is met.
     ///
     /// # Errors
-    /// Names what is missing.
+    /// If a prerequisite isn't met. The error lists all that aren't, and how to install them.
     pub(crate) fn into_tools(self) -> Result<Tools> {
         match self.python {
             Some(python) if self.prerequisites.iter().all(Prerequisite::is_met) => {
@@ -148,7 +149,7 @@ impl Checked {
 }
 
 impl Prerequisite {
-    /// Whether what was found will do.
+    /// Whether a suitable version is installed.
     #[must_use]
     pub const fn is_met(&self) -> bool {
         matches!(self.finding, Finding::Found { .. })
@@ -198,7 +199,7 @@ fn fitness(printed: &str, needed: Version) -> Finding {
     Finding::Found { version }
 }
 
-/// The first interpreter that will do, else what is wrong with the first that is there.
+/// The first suitable interpreter; if there is none, why the first installed one isn't suitable.
 async fn find_python(needed: Version) -> (Finding, Option<PathBuf>) {
     let mut first_unfit = Finding::Missing;
     for program in PYTHONS {
@@ -231,7 +232,7 @@ struct Answer {
     stdout: String,
 }
 
-/// `None` if there is no such program.
+/// Runs a program to its end; `None` if it can't be started.
 async fn run(program: &str, arguments: &[&str]) -> Option<Answer> {
     let output = Command::new(program)
         .args(arguments)
@@ -279,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_told_with_how_to_get_it() {
+    fn reports_what_is_missing_and_how_to_install_it() {
         let found = Finding::Found {
             version: "20.1.0".to_owned(),
         };
@@ -291,9 +292,12 @@ mod tests {
         assert!(incomplete(found.clone()).into_tools().is_ok());
         let missing = incomplete(Finding::Missing);
         assert!(!missing.is_complete());
-        let told = missing.into_tools().expect_err("incomplete").to_string();
-        assert!(told.contains("node") && told.contains(GET_NODE), "{told}");
-        assert!(!told.contains("20.1.0"), "{told}");
+        let error = missing.into_tools().expect_err("incomplete").to_string();
+        assert!(
+            error.contains("node") && error.contains(GET_NODE),
+            "{error}"
+        );
+        assert!(!error.contains("20.1.0"), "{error}");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! What long steps show while they run: spinners on a terminal, plain lines elsewhere, always on
-//! stderr, so that stdout holds results alone.
+//! The progress of long steps: spinners on a terminal, plain lines elsewhere. It is always written to stderr,
+//! so that stdout contains only results.
 
 use std::borrow::Cow;
 use std::io::{IsTerminal as _, Write as _};
@@ -7,23 +7,23 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-/// From how many things on a step tells how far it is.
-const TOLD: usize = 100;
+/// The smallest number of items for which a step prints its progress without a terminal.
+const MIN_COUNTED_ITEMS: usize = 100;
 const TICK: Duration = Duration::from_millis(100);
 
-/// Where progress is shown.
+/// How progress is shown.
 #[derive(Debug, Clone)]
 pub enum Progress {
     /// A spinner per running step.
     Spinners(MultiProgress),
     /// A line when a step starts and one when it ends.
     Lines,
-    /// Nowhere.
+    /// Progress isn't shown.
     Silent,
 }
 
 impl Progress {
-    /// What suits stderr.
+    /// Spinners if stderr is a terminal, otherwise lines.
     #[must_use]
     pub fn on_stderr() -> Self {
         if std::io::stderr().is_terminal() {
@@ -33,7 +33,7 @@ impl Progress {
         }
     }
 
-    /// A step starts.
+    /// Starts a step and shows its name.
     pub fn start(&self, name: impl Into<Cow<'static, str>>) -> Step {
         let name = name.into();
         let spinner = match self {
@@ -49,11 +49,11 @@ impl Progress {
             name,
             started: Instant::now(),
             spinner,
-            through: false,
+            is_done: false,
         }
     }
 
-    /// A step that was done before.
+    /// Shows a step that needs no work, because it was done before.
     pub fn already_done(&self, name: &str) {
         self.print(&format!("✓ {name} (already there)"));
     }
@@ -85,30 +85,31 @@ pub struct Step {
     name: Cow<'static, str>,
     started: Instant,
     spinner: Option<ProgressBar>,
-    through: bool,
+    is_done: bool,
 }
 
 impl Step {
-    /// What the step is at; only the last is shown.
+    /// Shows what the step is doing, in place of the previous detail. Only spinners show it.
     pub fn detail(&self, text: &str) {
         if let Some(spinner) = &self.spinner {
             spinner.set_message(text.trim().to_owned());
         }
     }
 
-    /// How many of how many are done. Without a terminal each tenth of them is told.
+    /// Shows that `done` of `total` items are done. Without a terminal, a line is printed for about each
+    /// tenth of them, if there are at least 100.
     pub fn counted(&self, done: usize, total: usize) {
         if let Some(spinner) = &self.spinner {
             spinner.set_message(format!("{done} of {total}"));
-        } else if total >= TOLD && done.is_multiple_of(total.div_ceil(10)) {
+        } else if total >= MIN_COUNTED_ITEMS && done.is_multiple_of(total.div_ceil(10)) {
             self.progress
                 .print(&format!("  {}: {done} of {total}", self.name));
         }
     }
 
-    /// The step is through.
+    /// Marks the step as done, and shows it.
     pub fn done(mut self) {
-        self.through = true;
+        self.is_done = true;
     }
 }
 
@@ -117,7 +118,7 @@ impl Drop for Step {
         if let Some(spinner) = &self.spinner {
             spinner.finish_and_clear();
         }
-        let sign = if self.through { '✓' } else { '✗' };
+        let sign = if self.is_done { '✓' } else { '✗' };
         let Self { name, started, .. } = &*self;
         self.progress.print(&format!(
             "{sign} {name} ({:.1} s)",

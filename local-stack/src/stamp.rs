@@ -1,7 +1,7 @@
-//! Whether a step was already done with the very same inputs.
+//! Stamps: files that record that a set-up step is done, and with which inputs.
 //!
-//! A step's stamp holds the hash of what the step depended on and is written when the step is
-//! through. So a step that was killed half way has no stamp, and is done again.
+//! A step's stamp contains the hash of the step's inputs. It is written when the step is done, so a step that
+//! was killed has no stamp and runs again.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -11,34 +11,34 @@ use sha2::{Digest as _, Sha256};
 
 use crate::files;
 
-/// Gathers what a step depends on.
+/// Computes the hash of a step's inputs.
 #[derive(Default)]
 pub(crate) struct Inputs(Sha256);
 
 impl Inputs {
-    /// Depends on this value.
+    /// Adds a value.
     pub(crate) fn value(mut self, value: impl AsRef<[u8]>) -> Self {
         let value = value.as_ref();
-        // The length keeps `ab`, `c` apart from `a`, `bc`.
+        // With the length, `ab`, `c` and `a`, `bc` have different hashes.
         self.0.update((value.len() as u64).to_be_bytes());
         self.0.update(value);
         self
     }
 
-    /// Depends on this file's content.
+    /// Adds a file's content.
     pub(crate) fn file(self, path: &Path) -> Result<Self> {
         let content =
             std::fs::read(path).with_context(|| format!("could not read {}", path.display()))?;
         Ok(self.value(content))
     }
 
-    /// Depends on the names and contents of all files below `folder`, but for the top-level entries
-    /// in `left_out`.
-    pub(crate) fn tree(mut self, folder: &Path, left_out: &[&str]) -> Result<Self> {
+    /// Adds the names and contents of all files below `folder`, except the top-level entries that `excluded`
+    /// names.
+    pub(crate) fn tree(mut self, folder: &Path, excluded: &[&str]) -> Result<Self> {
         let mut files = Vec::new();
         for path in entries(folder)? {
             let name = path.file_name().unwrap_or_default();
-            if !left_out.iter().any(|left_out| *left_out == name) {
+            if !excluded.iter().any(|excluded| *excluded == name) {
                 collect(path, &mut files)?;
             }
         }
@@ -52,7 +52,7 @@ impl Inputs {
         Ok(self)
     }
 
-    /// The hash of it all.
+    /// The SHA-256 of all inputs, in hexadecimal digits.
     pub(crate) fn hash(self) -> String {
         self.0
             .finalize()
@@ -81,27 +81,27 @@ fn collect(path: PathBuf, files: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// The mark that a step leaves when it is through.
+/// The file that records that a step is done.
 #[derive(Debug)]
 pub(crate) struct Stamp(PathBuf);
 
 impl Stamp {
-    /// The stamp at `path`, there or not.
+    /// The stamp at `path`, which may not exist yet.
     pub(crate) fn at(path: impl Into<PathBuf>) -> Self {
         Self(path.into())
     }
 
-    /// Whether the step was done with the inputs of this hash.
-    pub(crate) fn holds(&self, hash: &str) -> Result<bool> {
-        Ok(files::read_if_there(&self.0)?.is_some_and(|held| held == hash.as_bytes()))
+    /// Whether the step is done with the inputs that have this hash.
+    pub(crate) fn matches(&self, hash: &str) -> Result<bool> {
+        Ok(files::read_if_there(&self.0)?.is_some_and(|stored| stored == hash.as_bytes()))
     }
 
-    /// The step is about to be done again: from here on, until it is through, it isn't done.
-    pub(crate) fn lift(&self) -> Result<()> {
+    /// Removes the stamp before the step runs again, so that a killed step doesn't count as done.
+    pub(crate) fn clear(&self) -> Result<()> {
         files::remove_if_there(&self.0)
     }
 
-    /// The step is through.
+    /// Records that the step is done with the inputs that have this hash.
     pub(crate) fn set(&self, hash: &str) -> Result<()> {
         files::write_atomically(&self.0, hash.as_bytes())
     }
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_is_known_by_its_names_and_contents() {
+    fn a_trees_hash_depends_on_its_names_and_contents() {
         let known = tree(&[("a", "1"), ("lib/b", "2")]);
         assert_eq!(known, tree(&[("lib/b", "2"), ("a", "1")]));
         assert_eq!(
@@ -142,20 +142,20 @@ mod tests {
     }
 
     #[test]
-    fn values_do_not_run_into_each_other() {
+    fn the_boundary_between_two_values_changes_the_hash() {
         let hash = |values: [&str; 2]| values.iter().fold(Inputs::default(), Inputs::value).hash();
         assert_ne!(hash(["ab", "c"]), hash(["a", "bc"]));
     }
 
     #[test]
-    fn a_stamp_holds_from_set_to_lift() {
+    fn a_stamp_matches_from_set_to_clear() {
         let folder = tempfile::tempdir().expect("a folder");
         let stamp = Stamp::at(folder.path().join("stamp"));
-        assert!(!stamp.holds("x").expect("readable"));
+        assert!(!stamp.matches("x").expect("readable"));
         stamp.set("x").expect("written");
-        assert!(stamp.holds("x").expect("readable"));
-        assert!(!stamp.holds("y").expect("readable"));
-        stamp.lift().expect("removed");
-        assert!(!stamp.holds("x").expect("readable"));
+        assert!(stamp.matches("x").expect("readable"));
+        assert!(!stamp.matches("y").expect("readable"));
+        stamp.clear().expect("removed");
+        assert!(!stamp.matches("x").expect("readable"));
     }
 }

@@ -1,8 +1,8 @@
-//! Running the tools that the set-up is made of: cargo, npm, pip, cdk.
+//! Runs the tools of the set-up: cargo, npm, pip, cdk.
 //!
-//! A tool's output is shown only while it runs, and in full when it fails. A tool that isn't
-//! waited for to its end, because of Ctrl-C or because another step failed, is stopped together
-//! with everything it started.
+//! While a tool runs, the last line of its output is shown. If it fails, the error contains the last lines of
+//! its output. If the wait for a tool is cancelled, because of Ctrl-C or because another step failed, the
+//! tool and all processes that it started are stopped.
 
 use std::collections::VecDeque;
 use std::process::Stdio;
@@ -14,10 +14,10 @@ use tokio::process::Command;
 
 use crate::progress::Step;
 
-/// How many of a failed tool's last lines are told.
-const TOLD_LINES: usize = 400;
+/// How many of the last lines of each output stream of a failed tool the error contains.
+const REPORTED_LINES: usize = 400;
 
-/// Runs a tool to its end.
+/// Runs a tool and waits for its end.
 pub(crate) async fn run(step: &Step, command: &mut Command) -> Result<()> {
     let mut child = Child::spawn(command)?;
     let (stdout, stderr) = (child.0.stdout.take(), child.0.stderr.take());
@@ -25,7 +25,7 @@ pub(crate) async fn run(step: &Step, command: &mut Command) -> Result<()> {
     child.end(command, || format!("{out}{err}")).await
 }
 
-/// Runs a tool to its end and answers with what it printed on stdout.
+/// Runs a tool, waits for its end and returns what it wrote to stdout.
 pub(crate) async fn output(step: &Step, command: &mut Command) -> Result<String> {
     let mut child = Child::spawn(command)?;
     let (stdout, stderr) = (child.0.stdout.take(), child.0.stderr.take());
@@ -42,7 +42,7 @@ impl Child {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // A group of its own, so that all of it can be stopped at once.
+            // A process group of its own, so that a signal reaches all processes that it starts.
             .process_group(0);
         let child = command
             .spawn()
@@ -50,13 +50,13 @@ impl Child {
         Ok(Self(child))
     }
 
-    async fn end(&mut self, command: &Command, told: impl FnOnce() -> String) -> Result<()> {
+    async fn end(&mut self, command: &Command, printed: impl FnOnce() -> String) -> Result<()> {
         let status = self.0.wait().await?;
         if !status.success() {
             bail!(
                 "{} failed ({status}):\n{}",
                 name(command),
-                told().trim_end()
+                printed().trim_end()
             );
         }
         Ok(())
@@ -65,9 +65,9 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // No id: it has been waited for.
+        // After the wait for its end, the child has no id.
         if let Some(group) = self.0.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
-            // It fails if all of them have just ended by themselves.
+            // This fails if all processes of the group have just ended.
             kill_process_group(group, Signal::TERM).ok();
         }
     }
@@ -89,23 +89,23 @@ async fn all(stream: Option<impl AsyncRead + Unpin>) -> Result<String> {
 }
 
 async fn last_lines(step: &Step, stream: Option<impl AsyncRead + Unpin>) -> Result<String> {
-    let mut told = VecDeque::new();
+    let mut last_lines = VecDeque::new();
     if let Some(stream) = stream {
         let mut stream = BufReader::new(stream);
         let mut line = Vec::new();
         while stream.read_until(b'\n', &mut line).await? > 0 {
             let text = String::from_utf8_lossy(&line);
-            // A progress bar overwrites itself: what is behind the last return is what stays.
+            // A progress bar overwrites itself. Only the text after the last carriage return stays visible.
             let text = text.trim_end().rsplit('\r').next().unwrap_or_default();
             step.detail(text);
-            if told.len() == TOLD_LINES {
-                told.pop_front();
+            if last_lines.len() == REPORTED_LINES {
+                last_lines.pop_front();
             }
-            told.push_back(format!("{text}\n"));
+            last_lines.push_back(format!("{text}\n"));
             line.clear();
         }
     }
-    Ok(Vec::from(told).concat())
+    Ok(Vec::from(last_lines).concat())
 }
 
 #[cfg(test)]
@@ -120,25 +120,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn answers_with_what_was_printed() {
+    async fn returns_what_was_printed_on_stdout() {
         let step = Progress::Silent.start("a test");
         let printed = output(&step, &mut shell("echo one; echo two >&2")).await;
         assert_eq!(printed.expect("it works"), "one\n");
     }
 
     #[tokio::test]
-    async fn a_failure_tells_the_command_and_its_output() {
+    async fn a_failure_names_the_command_and_its_output() {
         let step = Progress::Silent.start("a test");
         let script = "echo out; echo err >&2; exit 3";
         let error = run(&step, &mut shell(script)).await.expect_err("it fails");
-        let told = error.to_string();
+        let error = error.to_string();
         for part in [script, "exit status: 3", "out\n", "err"] {
-            assert!(told.contains(part), "{told}");
+            assert!(error.contains(part), "{error}");
         }
     }
 
     #[tokio::test]
-    async fn a_tool_that_is_not_there_is_named() {
+    async fn the_error_names_a_missing_tool() {
         let step = Progress::Silent.start("a test");
         let error = run(&step, &mut Command::new("no-such-tool")).await;
         assert!(

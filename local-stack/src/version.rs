@@ -1,8 +1,8 @@
-//! Versions as tools print them.
+//! Parses the versions that tools print.
 
 use std::fmt;
 
-/// A version; what isn't printed counts as 0.
+/// A version: major, minor, patch. A number that isn't printed is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Version([u32; 3]);
 
@@ -12,7 +12,7 @@ impl Version {
         Self([major, minor, 0])
     }
 
-    /// The first thing in `text` that looks like a version: numbers joined by points.
+    /// The first version in `text`: at least two numbers, separated by dots.
     pub(crate) fn find(text: &str) -> Option<Self> {
         text.split(|c: char| !c.is_ascii_digit() && c != '.')
             .find_map(Self::parse)
@@ -21,8 +21,8 @@ impl Version {
     fn parse(word: &str) -> Option<Self> {
         let mut version = [0; 3];
         let mut parts = word.split('.');
-        for (place, part) in version.iter_mut().zip(parts.by_ref()) {
-            *place = part.parse().ok()?;
+        for (number, part) in version.iter_mut().zip(parts.by_ref()) {
+            *number = part.parse().ok()?;
         }
         word.contains('.').then_some(Self(version))
     }

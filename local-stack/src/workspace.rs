@@ -16,7 +16,7 @@ impl Workspace {
     /// `infra/cdk.json`.
     ///
     /// # Errors
-    /// If there is none.
+    /// If there is no such folder.
     pub fn find() -> Result<Self> {
         let here = std::env::current_dir().context("there is no current folder")?;
         here.ancestors()
@@ -42,19 +42,19 @@ impl Workspace {
         }
     }
 
-    /// The folder that holds the workspace's Cargo.toml.
+    /// The folder that contains the workspace's Cargo.toml.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Where everything that is set up is kept, and by default the stack's state too.
+    /// The folder of everything that the set-up installs, and by default also of the stack's state.
     #[must_use]
     pub fn local_folder(&self) -> PathBuf {
         self.root.join(".millrace")
     }
 
-    /// The CDK app.
+    /// The folder of the CDK app.
     #[must_use]
     pub fn infra(&self) -> PathBuf {
         self.root.join("infra")

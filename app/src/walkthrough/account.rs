@@ -1,6 +1,6 @@
-//! What the demo knows of the account that it follows: what it sent, and what it was answered.
+//! The account that the walkthrough sends commands to, as the API's responses describe it.
 
-/// The account, as the last accepted command left it.
+/// The account after the last accepted command.
 #[derive(Debug, Clone)]
 pub(super) struct Account {
     pub(super) id: String,

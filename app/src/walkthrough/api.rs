@@ -1,4 +1,4 @@
-//! The HTTP API, as any client calls it.
+//! A client of the HTTP API, which uses only what the API's documentation promises.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -8,16 +8,16 @@ use reqwest::{Method, StatusCode};
 use serde::Serialize;
 use serde_json::Value;
 
-/// A call takes as long as a function's cold start on a busy machine.
+/// The timeout of a call. A function's cold start takes seconds on a busy machine.
 const CALL_DEADLINE: Duration = Duration::from_secs(30);
 
-/// The API of one stack.
+/// A client of one stack's API.
 pub(super) struct Api {
     client: reqwest::Client,
     url: String,
 }
 
-/// A request and what came back.
+/// A request and its response.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Exchange {
@@ -45,12 +45,12 @@ impl Api {
         })
     }
 
-    /// A query.
+    /// Sends a query.
     pub(super) async fn get(&self, path: &str) -> Result<Exchange> {
         self.call(Method::GET, path, Vec::new(), None).await
     }
 
-    /// A command.
+    /// Sends a command.
     pub(super) async fn post(
         &self,
         path: &str,
@@ -90,7 +90,7 @@ impl Api {
         let text = answer.text().await?;
         let elapsed_ms = started.elapsed().as_millis();
         let body = serde_json::from_str(&text).with_context(|| {
-            format!("{shown} answered {status} with a body that is not JSON: {text}")
+            format!("{shown} returned {status} with a body that is not JSON: {text}")
         })?;
         Ok(Exchange {
             request: shown,
@@ -106,7 +106,7 @@ impl Api {
 }
 
 impl Exchange {
-    /// Whether it was answered with this status.
+    /// Fails unless the response has this status.
     pub(super) fn expect_status(&self, status: StatusCode) -> Result<()> {
         ensure!(
             self.status == status.as_u16(),
@@ -115,7 +115,7 @@ impl Exchange {
         Ok(())
     }
 
-    /// Whether a member of the answer has this value.
+    /// Fails unless a member of the response's body has this value.
     pub(super) fn expect(&self, member: &str, value: impl Into<Value>) -> Result<()> {
         let value = value.into();
         ensure!(

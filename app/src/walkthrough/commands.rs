@@ -1,4 +1,4 @@
-//! The commands: what is accepted, and what is refused.
+//! The first part of the walkthrough: commands that are accepted, and commands that are refused.
 
 use anyhow::{Context as _, Result, ensure};
 use millrace_cli::output::Output;
@@ -10,11 +10,11 @@ use super::api::{Api, Exchange};
 
 const PROBLEM_TYPE: &str = "urn:millrace:problem:";
 const CREDITED: i64 = 5000;
-/// The currency of the account that is gone on with.
+/// The currency of the account that the second part of the walkthrough uses.
 pub(super) const CURRENCY: &str = "CHF";
 
-/// Tells the story, and answers with the account that is left to go on with.
-pub(super) async fn tell(api: &Api, output: Output) -> Result<Account> {
+/// Sends and shows the commands. Returns the account that the second part of the walkthrough uses.
+pub(super) async fn show_commands(api: &Api, output: Output) -> Result<Account> {
     output.text("\nCommands")?;
     let none = Vec::new;
     let exchange = api.post("/accounts", none(), &json!({})).await?;
@@ -44,7 +44,7 @@ pub(super) async fn tell(api: &Api, output: Output) -> Result<Account> {
     let account = accepted(&credited, account.clone(), CREDITED)?;
     show(
         output,
-        "credit the second, with a key that makes repeats harmless",
+        "credit the second, with an idempotency key, so that a retry is safe",
         &credited,
     )?;
 
@@ -52,16 +52,16 @@ pub(super) async fn tell(api: &Api, output: Output) -> Result<Account> {
     ensure!(
         (repeated.status, &repeated.body, &repeated.etag)
             == (credited.status, &credited.body, &credited.etag),
-        "the same command with the same key got another answer: {repeated}"
+        "the same command with the same key got another response: {repeated}"
     );
     show(
         output,
-        "the same once more: the same answer, and nothing appended",
+        "the same command again: the same response, and no event is appended",
         &repeated,
     )?;
 
-    // None of these leaves anything behind: the next accepted command's sequence, which is
-    // checked, is the one behind the credit's.
+    // No refused command appends an event. The check of the next accepted command proves it: its sequence
+    // must be the one after the credit's.
     refusals(api, &account, output).await?;
     Ok(account)
 }
@@ -82,7 +82,7 @@ async fn refusals(api: &Api, account: &Account, output: Output) -> Result<()> {
     output.text("\nRefusals")?;
     let withdraw = format!("/accounts/{}/withdraw", account.id);
     let stale = format!("\"{}\"", account.sequence - 1);
-    let more_than_there_is = json!({ "amount": account.balance + 1 });
+    let more_than_the_balance = json!({ "amount": account.balance + 1 });
     let refused = |what, body, status| Refused {
         what,
         path: withdraw.clone(),
@@ -92,12 +92,12 @@ async fn refusals(api: &Api, account: &Account, output: Output) -> Result<()> {
     };
     let refusals = [
         refused(
-            "more than there is",
-            more_than_there_is,
+            "more than the balance",
+            more_than_the_balance,
             StatusCode::UNPROCESSABLE_ENTITY,
         ),
         Refused {
-            path: "/accounts/nobody/withdraw".to_owned(),
+            path: "/accounts/unknown/withdraw".to_owned(),
             ..refused(
                 "an unknown account",
                 json!({ "amount": 1 }),
@@ -168,7 +168,7 @@ fn opening(exchange: &Exchange) -> Result<Account> {
     let location = exchange.location.as_deref().unwrap_or_default();
     ensure!(
         location.ends_with(&format!("/accounts/{id}")),
-        "Location does not lead to the account: {exchange}"
+        "Location isn't the account's path: {exchange}"
     );
     Ok(Account {
         id: id.to_owned(),
@@ -178,7 +178,8 @@ fn opening(exchange: &Exchange) -> Result<Account> {
     })
 }
 
-/// The account after a command that moved so much.
+/// Checks the response to an accepted command that changed the balance by `moved`, and returns the account
+/// after it.
 pub(super) fn accepted(exchange: &Exchange, account: Account, moved: i64) -> Result<Account> {
     let after = Account {
         sequence: account.sequence + 1,

@@ -1,4 +1,5 @@
-//! One record's trip: a withdrawal, from the command to the answer of an Athena query.
+//! The second part of the walkthrough: follows one withdrawal through every stage of the pipeline, from the
+//! command to the result of an Athena query.
 
 use std::time::Instant;
 
@@ -16,15 +17,16 @@ use super::{commands, lake, stages};
 
 const WITHDRAWN: i64 = 1250;
 
-/// A hop of the trip.
-struct Hop {
+/// One stage of the pipeline, and the record as it was found there.
+struct Stage {
     name: &'static str,
-    /// The hop that leads to it; `None` for the first.
+    /// The index of the previous stage; `None` for the first.
     follows: Option<usize>,
     found: Result<Found>,
 }
 
-/// Withdraws, and shows every hop once all were reached or given up.
+/// Sends a withdrawal, waits until every stage has the record or its deadline has passed, and then shows the
+/// stages.
 pub(super) async fn follow(
     api: &Api,
     local: &Local,
@@ -53,7 +55,7 @@ pub(super) async fn follow(
         correlation_id,
     };
 
-    let step = progress.start("Waiting for the record at every hop");
+    let step = progress.start("Waiting for the record at every stage");
     let (row, event, view, line) = tokio::join!(
         stages::row(&clients.dynamodb, local, &record),
         stages::event(&clients.kinesis, local, &record),
@@ -61,49 +63,50 @@ pub(super) async fn follow(
         lake::line(&clients.s3, local, &record),
     );
     let line = line.and_then(|line| same_as(&event, line));
-    // Asked once the line is there: each query reads the lake, and would hold up what is on its way.
+    // Athena is queried only after the record is in the lake. Each query reads the lake, and would slow
+    // down the other stages.
     let answer = match &line {
         Ok(_) => lake::answer(&clients.athena, local, &record).await,
         Err(_) => Err(anyhow!(
-            "not asked, because the lake does not hold the event"
+            "not queried, because the lake does not contain the event"
         )),
     };
     step.done();
 
     output.result(
-        format_args!("\nThe trip of one record\n  {exchange}\n"),
+        format_args!("\nOne record at every stage\n  {exchange}\n"),
         &json!({ "step": "record", "id": record.event_id(), "exchange": exchange }),
     )?;
-    let hop = |name, follows, found| Hop {
+    let stage = |name, follows, found| Stage {
         name,
         follows,
         found,
     };
-    let hops = [
-        hop("row in the events table", None, row),
-        hop("domain event on Kinesis", Some(0), event),
-        hop("read model", Some(1), view),
-        hop("line in S3", Some(1), line),
-        hop("answer of Athena", Some(3), answer),
+    let stages = [
+        stage("row in the events table", None, row),
+        stage("domain event on Kinesis", Some(0), event),
+        stage("read model", Some(1), view),
+        stage("lake record in S3", Some(1), line),
+        stage("result of an Athena query", Some(3), answer),
     ];
-    show(&hops, sent, output)?;
+    show(&stages, sent, output)?;
     output.text(format_args!("\n{}", stack::ATHENA_LIMITS))?;
-    match hops
+    match stages
         .into_iter()
-        .find_map(|hop| Some((hop.name, hop.found.err()?)))
+        .find_map(|stage| Some((stage.name, stage.found.err()?)))
     {
-        Some((name, error)) => {
-            Err(error.context(format!("the hop \"{name}\" is wrong or missing")))
-        }
+        Some((name, error)) => Err(error.context(format!(
+            "the record at the stage \"{name}\" is wrong or missing"
+        ))),
         None => Ok(()),
     }
 }
 
-/// The lake must hold what was published.
+/// Checks that the lake record is the published event.
 fn same_as(event: &Result<Found>, line: Found) -> Result<Found> {
     match event {
         Ok(event) if event.data != line.data => Err(anyhow!(
-            "{} holds {}, but {} was published",
+            "{} contains {}, but {} was published",
             line.place,
             line.data,
             event.data
@@ -112,16 +115,16 @@ fn same_as(event: &Result<Found>, line: Found) -> Result<Found> {
     }
 }
 
-fn show(hops: &[Hop], sent: Instant, output: Output) -> Result<()> {
-    for Hop {
+fn show(stages: &[Stage], sent: Instant, output: Output) -> Result<()> {
+    for Stage {
         name,
         follows,
         found,
-    } in hops
+    } in stages
     {
         match found {
             Ok(Found { at, place, data }) => {
-                let before = follows.and_then(|hop| hops[hop].found.as_ref().ok());
+                let before = follows.and_then(|previous| stages[previous].found.as_ref().ok());
                 let took = at.saturating_duration_since(before.map_or(sent, |found| found.at));
                 let since = at.saturating_duration_since(sent);
                 let (took, since) = (took.as_millis(), since.as_millis());
@@ -160,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lake_must_hold_what_was_published() {
+    fn the_lake_must_contain_the_published_event() {
         let event = || Ok(found(json!({ "id": "a:1" })));
         assert!(same_as(&event(), found(json!({ "id": "a:1" }))).is_ok());
         assert!(same_as(&event(), found(json!({ "id": "a:2" }))).is_err());

@@ -1,4 +1,4 @@
-//! The hops of the lake: the line in S3, and what Athena makes of it.
+//! The stages of the lake: the record in S3, and the result of an Athena query.
 
 use std::collections::HashSet;
 use std::time::Instant;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::record::{Found, Record};
 use super::stages::{self, wait};
 
-/// The event's line in an object of the lake.
+/// Waits for the event's record in an object of the lake, and checks it.
 pub(super) async fn line(
     client: &aws_sdk_s3::Client,
     local: &Local,
@@ -27,7 +27,7 @@ pub(super) async fn line(
             let object = client.get_object().bucket(bucket).key(&key).send().await?;
             let content = object.body.collect().await?.into_bytes();
             for line in String::from_utf8_lossy(&content).lines() {
-                // Other things may lie in the bucket, such as earlier answers of queries.
+                // The bucket may contain other objects, such as the results of earlier queries.
                 let line: Value = serde_json::from_str(line).unwrap_or_default();
                 if line["id"] == record.event_id() {
                     return Ok(Some((key, line)));
@@ -65,7 +65,7 @@ async fn keys(client: &aws_sdk_s3::Client, bucket: &str) -> Result<Vec<String>> 
     Ok(keys)
 }
 
-/// The account's events as Athena counts them, up to the record.
+/// Queries the event with Athena until there is a result, and checks every row of the result.
 pub(super) async fn answer(
     client: &aws_sdk_athena::Client,
     local: &Local,
@@ -91,10 +91,10 @@ pub(super) async fn answer(
         record.amount.to_string(),
         record.currency.clone(),
     ];
-    // The lake may hold an event more than once.
+    // The lake may contain an event more than once.
     ensure!(
         rows.iter().all(|row| *row == expected),
-        "expected {expected:?}, but Athena answered {rows:?}"
+        "expected {expected:?}, but Athena returned {rows:?}"
     );
     Ok(Found {
         at,

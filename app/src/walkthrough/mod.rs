@@ -1,7 +1,7 @@
-//! What `millrace demo` shows, through the public contracts alone: what commands answer, what is
-//! refused, and where a record turns up after it was accepted.
+//! The end-to-end walkthrough of `millrace demo`, which uses only the public contracts. It shows the
+//! responses to commands, the refusals, and one record at every stage of the pipeline.
 //!
-//! Invariant: nothing is shown that wasn't checked against what was sent.
+//! Invariant: everything that is shown is checked against the command that was sent.
 
 mod account;
 mod api;
@@ -19,15 +19,16 @@ use millrace_local_stack::stack::Local;
 
 use api::Api;
 
-/// Runs the demo on a stack that is up and unused.
+/// Runs the walkthrough on a running stack without data.
 ///
 /// # Errors
-/// When something shown is wrong or missing; the error names it.
+/// If a result that is shown is wrong or missing. The error names the result.
 pub(crate) async fn run(local: &Local, output: Output, progress: &Progress) -> Result<()> {
     let api = Api::new(&local.api_url)?;
-    let account = commands::tell(&api, output).await?;
+    let account = commands::show_commands(&api, output).await?;
     let clients = Clients::of(local);
-    // Boxed: it holds a call to every service, and all that holds it would be as large.
+    // Boxed, because the future contains the calls of all services, and would make the callers' futures as
+    // large.
     Box::pin(follow::follow(
         &api, local, &clients, account, output, progress,
     ))

@@ -1,10 +1,10 @@
-//! The record that the walkthrough follows, and where it was found.
+//! The record that the walkthrough follows, and the record as it was found at a stage.
 
 use std::time::Instant;
 
 use serde_json::Value;
 
-/// The record that is followed, and what every hop must show of it.
+/// The record that the walkthrough follows: the values that it must have at every stage.
 pub(super) struct Record {
     pub(super) account: String,
     pub(super) currency: String,
@@ -14,7 +14,7 @@ pub(super) struct Record {
     pub(super) correlation_id: String,
 }
 
-/// Where the record was found.
+/// The record as it was found at one stage: when, where, and with which content.
 pub(super) struct Found {
     pub(super) at: Instant,
     pub(super) place: String,
@@ -22,7 +22,7 @@ pub(super) struct Found {
 }
 
 impl Record {
-    /// The event's id.
+    /// The event's id: the account's id and the sequence.
     pub(super) fn event_id(&self) -> String {
         format!("{}:{}", self.account, self.sequence)
     }

@@ -1,4 +1,4 @@
-//! The hops up to the read model, each looked for until it is there.
+//! The stages up to the read model. Each is polled until it has the record.
 
 use std::time::{Duration, Instant};
 
@@ -11,18 +11,18 @@ use serde_json::{Map, Value};
 use super::api::Api;
 use super::record::{Found, Record};
 
-/// Far more than a hop takes, even on a busy machine.
+/// The deadline of a stage, far more than it takes even on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// Short, since it is what a hop's time is off by.
+/// The polling interval. It is short, because it is the error of a stage's measured time.
 const POLL: Duration = Duration::from_millis(20);
-/// An account's newest rows, one of which is the record.
+/// The number of the account's newest rows among which the record is searched.
 const NEWEST: i32 = 10;
 
-/// Asks until there is an answer.
-pub(super) async fn wait<T>(mut ask: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
+/// Calls `poll` until it returns a value, at most until the deadline.
+pub(super) async fn wait<T>(mut poll: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
     let answered = async {
         loop {
-            if let Some(answer) = ask().await? {
+            if let Some(answer) = poll().await? {
                 return Ok(answer);
             }
             tokio::time::sleep(POLL).await;
@@ -30,10 +30,10 @@ pub(super) async fn wait<T>(mut ask: impl AsyncFnMut() -> Result<Option<T>>) -> 
     };
     tokio::time::timeout(DEADLINE, answered)
         .await
-        .unwrap_or_else(|_| Err(anyhow!("it was not there within {} s", DEADLINE.as_secs())))
+        .unwrap_or_else(|_| Err(anyhow!("it was not found within {} s", DEADLINE.as_secs())))
 }
 
-/// The row that the writer appended.
+/// Waits for the row that the writer appended, and checks it.
 pub(super) async fn row(
     client: &aws_sdk_dynamodb::Client,
     local: &Local,
@@ -67,7 +67,7 @@ pub(super) async fn row(
     })
 }
 
-/// The event as any consumer reads it, after all earlier ones of its account.
+/// Waits for the event on the stream, and checks it. All earlier events of its account must come before it.
 pub(super) async fn event(
     client: &aws_sdk_kinesis::Client,
     local: &Local,
@@ -98,7 +98,7 @@ pub(super) async fn event(
     let expected: Vec<_> = (1..=record.sequence).map(Value::from).collect();
     ensure!(
         first_occurrences(&sequences) == expected,
-        "the account's events came as {sequences:?}"
+        "the account's events have the sequences {sequences:?}"
     );
     Ok(Found {
         at,
@@ -107,7 +107,7 @@ pub(super) async fn event(
     })
 }
 
-/// The account as queries show it.
+/// Waits until a query returns the account with the event, and checks the view.
 pub(super) async fn view(api: &Api, record: &Record) -> Result<Found> {
     let path = format!(
         "/accounts/{}?minSequence={}",
@@ -117,9 +117,9 @@ pub(super) async fn view(api: &Api, record: &Record) -> Result<Found> {
         let exchange = api.get(&path).await?;
         match exchange.status {
             200 => Ok(Some(exchange.body)),
-            // Not there, or not so far, yet.
+            // The view doesn't exist yet, or lacks the event.
             404 | 503 => Ok(None),
-            _ => bail!("the query was not answered: {exchange}"),
+            _ => bail!("the query failed: {exchange}"),
         }
     })
     .await?;
@@ -134,7 +134,7 @@ pub(super) async fn view(api: &Api, record: &Record) -> Result<Found> {
     })
 }
 
-/// Whether this is the record's event.
+/// Checks that this is the record's event.
 pub(super) fn is_event(event: &Value, record: &Record) -> Result<()> {
     expect(event, "/specversion", "1.0")?;
     expect(event, "/id", record.event_id())?;
@@ -147,7 +147,7 @@ pub(super) fn is_event(event: &Value, record: &Record) -> Result<()> {
     expect(event, "/data/currency", record.currency.as_str())
 }
 
-/// Whether a part of what was found has the value that was sent.
+/// Checks that a part of the found record has the expected value.
 pub(super) fn expect(found: &Value, pointer: &str, value: impl Into<Value>) -> Result<()> {
     let value = value.into();
     ensure!(
@@ -157,7 +157,7 @@ pub(super) fn expect(found: &Value, pointer: &str, value: impl Into<Value>) -> R
     Ok(())
 }
 
-/// Delivery is at least once: what comes again counts the first time.
+/// The sequences without duplicates: delivery is at least once, and only the first occurrence counts.
 fn first_occurrences(sequences: &[Value]) -> Vec<Value> {
     let mut first = Vec::new();
     for sequence in sequences {
@@ -168,7 +168,7 @@ fn first_occurrences(sequences: &[Value]) -> Vec<Value> {
     first
 }
 
-/// An item as JSON, for people to read.
+/// An item as plain JSON, without the type of each attribute.
 fn plain(item: std::collections::HashMap<String, AttributeValue>) -> Value {
     let plain: Map<String, Value> = item
         .into_iter()
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_reads_as_plain_values() {
+    fn a_row_is_shown_as_plain_values() {
         let item = [
             ("Id", AttributeValue::S("a".to_owned())),
             ("Amount", AttributeValue::N("1250".to_owned())),
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn repeats_count_once() {
+    fn duplicates_count_once() {
         let values = |numbers: &[i32]| numbers.iter().copied().map(Value::from).collect::<Vec<_>>();
         assert_eq!(
             first_occurrences(&values(&[1, 2, 1, 2, 3])),

@@ -1,4 +1,4 @@
-//! `millrace demo`: one record's trip, on a local stack of its own.
+//! `millrace demo`: an end-to-end walkthrough, on a local stack of its own.
 
 use std::process::ExitCode;
 
@@ -30,10 +30,10 @@ pub(super) async fn run<A: Application>(output: Output) -> Result<ExitCode> {
     let mut stop_signal = StopSignal::listen()?;
     tokio::select! {
         shown = show => shown?,
-        () = stop_signal.received() => bail!("stopped before it was through"),
+        () = stop_signal.received() => bail!("stopped before the walkthrough was complete"),
     }
     output.result(
-        "\nEvery hop is right. The local stack is stopped.",
+        "\nEvery check has passed. The local stack is stopped.",
         &json!({ "step": "done" }),
     )?;
     Ok(ExitCode::SUCCESS)

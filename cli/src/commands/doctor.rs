@@ -1,4 +1,4 @@
-//! `millrace doctor`.
+//! `millrace doctor`: checks the prerequisites of the local stack.
 
 use std::process::ExitCode;
 
@@ -17,7 +17,7 @@ pub(super) async fn run(output: Output) -> Result<ExitCode> {
     }
     let command = output.words.command;
     output.text(format_args!(
-        "All is there: `{command} demo` and `{command} up` can run."
+        "All prerequisites are met: `{command} demo` and `{command} up` can run."
     ))?;
     Ok(ExitCode::SUCCESS)
 }

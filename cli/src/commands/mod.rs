@@ -19,7 +19,7 @@ use crate::args::{self, Cli, State, Subcommands};
 use crate::output::{Format, Output};
 use crate::terminal;
 
-/// Runs what the process's command line asks for. An error is printed here, once.
+/// Runs the subcommand of the process's command line, and prints its error, if it returns one.
 pub async fn run<A: Application>() -> ExitCode {
     let words = Words::of::<A>();
     let matches = args::command(words).get_matches();
@@ -61,8 +61,8 @@ fn report(error: &Error, output: Output) {
     line_on_stderr(&text);
 }
 
-/// The checkout, and the folder of the stack that is meant.
-fn place(state: State) -> Result<(Workspace, PathBuf)> {
+/// The checkout, and the state folder of the stack that the flags select.
+fn locate(state: State) -> Result<(Workspace, PathBuf)> {
     let workspace = Workspace::find()?;
     let folder = state.folder.unwrap_or_else(|| workspace.local_folder());
     Ok((workspace, folder))

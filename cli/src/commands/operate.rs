@@ -1,4 +1,4 @@
-//! The commands that see and mend a deployment.
+//! The commands that inspect and repair a deployment.
 
 use std::process::ExitCode;
 
@@ -46,7 +46,7 @@ pub(super) async fn republish<A: Application>(
     output: Output,
 ) -> Result<ExitCode> {
     let deployment = open::<A>(&republish.target).await?;
-    // What was done is kept in the checkout, or, without one, where one is.
+    // The progress is stored in the checkout, or, outside of a checkout, in the current folder.
     let state = Workspace::find().map_or_else(|_| ".millrace".into(), |it| it.local_folder());
     republishing::run(
         &deployment,

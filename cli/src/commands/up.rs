@@ -14,11 +14,11 @@ use crate::follower::{self, Follower};
 use crate::output::{self, Output};
 use crate::signals::StopSignal;
 
-/// How long an emulator that no longer answers has to be gone.
+/// How long an emulator that no longer answers may take to end.
 const SETTLE: Duration = Duration::from_secs(2);
 
 pub(super) async fn run<A: Application>(up: Up, output: Output) -> Result<ExitCode> {
-    let (workspace, state) = super::place(up.state)?;
+    let (workspace, state) = super::locate(up.state)?;
     let lifetime = if up.detach {
         Lifetime::Own
     } else {
@@ -65,7 +65,8 @@ async fn follow(
             return Ok(ExitCode::SUCCESS);
         }
         ending = stack.ended() => ending?,
-        // Reading fails as well when the emulator is gone, and then that is what there is to tell.
+        // Reading also fails after the emulator has ended. In that case, report how it ended, not the read
+        // error.
         failure = events => match tokio::time::timeout(SETTLE, stack.ended()).await {
             Ok(ending) => ending?,
             Err(_) => return failure,
@@ -78,7 +79,7 @@ async fn follow(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints events until that fails.
+/// Prints the domain events until a read or a write fails.
 async fn print_events(
     client: aws_sdk_kinesis::Client,
     stream: String,
@@ -88,7 +89,7 @@ async fn print_events(
     loop {
         for record in follower.read().await? {
             if output::line_to_reader(&event_line::format(&record, output))?.is_break() {
-                // The output is closed; the stack still runs until it is stopped.
+                // The output is closed, but the stack runs until it is stopped.
                 return std::future::pending().await;
             }
         }
@@ -103,12 +104,12 @@ fn welcome<A: Application>(local: &Local) -> String {
         ..
     } = local;
     format!(
-        "Millrace is up. The emulator of AWS answers at {endpoint_url}, the API at
+        "The local stack is ready. The AWS emulator listens at {endpoint_url}, the API at
 
   API={api_url}
 
 {}
-What differs from AWS:
+Differences from AWS:
 
 {}
 {}",

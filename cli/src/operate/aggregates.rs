@@ -1,4 +1,4 @@
-//! Which aggregates there are, and their rows.
+//! Lists the aggregates, and reads their rows.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,14 +16,14 @@ use super::deployment::Deployment;
 use super::dynamodb::ScannedTable;
 use super::ports::{AggregateIds, EventLog as _, Segment};
 
-/// How many segments a table is scanned in side by side.
+/// The number of segments in which a table is scanned in parallel.
 const SEGMENTS: u32 = 4;
 
-/// Lists all aggregates, each once, in order, and calls `listed` after each page with the number of
-/// ids read so far. Ids alone are kept, so a million of them take some dozens of megabytes.
+/// Lists all aggregates, each once, in order, and calls `listed` after each page with the number of ids read
+/// so far. Only the ids are in memory: a million of them need some dozens of megabytes.
 ///
 /// # Errors
-/// [`ServiceError`] when a page could not be read.
+/// [`ServiceError`] if a page could not be read.
 pub async fn list(
     source: &impl AggregateIds,
     listed: impl Fn(usize) + Send + Sync,
@@ -74,10 +74,10 @@ pub(crate) async fn all<D: Project + Clone>(
     ids(client, &deployment.names.events_table, step).await
 }
 
-/// The one aggregate that was named.
+/// The set of this one aggregate.
 ///
 /// # Errors
-/// When it has no events.
+/// If the aggregate has no events, or its rows could not be read.
 pub(crate) async fn one<D: Project + Clone>(
     deployment: &Deployment<D>,
     id: &str,
@@ -91,7 +91,7 @@ pub(crate) async fn one<D: Project + Clone>(
     Ok([id.to_owned()].into())
 }
 
-/// An aggregate's newest row that is no snapshot, read consistently; `None` where there is none.
+/// An aggregate's newest row that is no snapshot, read consistently; `None` if there is none.
 pub(crate) async fn newest<D: Project + Clone>(
     deployment: &Deployment<D>,
     id: &str,
@@ -100,13 +100,13 @@ pub(crate) async fn newest<D: Project + Clone>(
     newest.with_context(|| format!("could not query {}", deployment.names.events_table))
 }
 
-/// The sequence that a row's place gives it, as far as the place can be read.
+/// The sequence that follows from a row's version; `None` if the version can't be read.
 #[must_use]
 pub fn sequence_of(row: &Attributes) -> Option<Sequence> {
     row::version(row).ok().map(millrace_core::Version::sequence)
 }
 
-/// Every item of an aggregate in a table, by its range key, read consistently.
+/// All items of an aggregate in a table, in the order of their range keys, read consistently.
 pub(crate) async fn items(client: &Client, table: &str, id: &str) -> Result<Vec<Attributes>> {
     let mut pages = client
         .query()

@@ -1,4 +1,4 @@
-//! How far a run of `republish` has got, in a file, so that a run that was killed can be continued.
+//! Stores the progress of a run of `republish` in a file, so that a later run can continue a killed one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
@@ -14,14 +14,14 @@ use sha2::{Digest as _, Sha256};
 
 use super::ports::RunProgress;
 
-/// What a run publishes: a checkpoint is continued by a run of the same scope only.
+/// What a run publishes. Only a run with the same scope continues a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Scope {
     /// The events table's ARN.
     pub events_table: String,
-    /// The id that DynamoDB gave the table when it was created; another table of the same name has
-    /// another one.
+    /// The id that DynamoDB assigned to the table when it was created. Another table of the same name has
+    /// another id.
     pub table_id: Option<String>,
     /// The domain stream's name.
     pub stream: String,
@@ -42,7 +42,7 @@ pub enum Earlier {
     Discard,
 }
 
-/// The first line of the file.
+/// The first line of the file: when the run was started, and its scope.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Header {
@@ -51,7 +51,7 @@ struct Header {
     scope: Scope,
 }
 
-/// Every other line: the aggregate has reached this sequence, or is completed.
+/// Every other line: the aggregate is published again through this sequence, or, without one, completed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Line {
     aggregate: String,
@@ -59,8 +59,8 @@ struct Line {
     through: Option<u64>,
 }
 
-/// The progress of one run. The file is appended to; a last line that was cut off by a kill doesn't
-/// count, so at most the events since the line before it are published once more.
+/// The progress of one run. Lines are appended to the file. If a kill has truncated the last line, the line
+/// is ignored, so at most the events after the previous line are published once more.
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
@@ -75,11 +75,12 @@ struct State {
 }
 
 impl Checkpoint {
-    /// Starts a run of this scope in `folder`, or continues the earlier one.
+    /// Starts a run with this scope in `folder`, or continues the earlier one.
     ///
     /// # Errors
-    /// When there is an earlier run that may not be continued or discarded, or none to be continued,
-    /// or when the earlier one had another scope; or when the file can't be read or written.
+    /// * There is an unfinished run, and `earlier` is [`Earlier::Refuse`].
+    /// * `earlier` is [`Earlier::Resume`], and there is no unfinished run, or it has another scope.
+    /// * The file can't be read or written.
     pub fn open(folder: &Path, scope: &Scope, earlier: Earlier, now: Timestamp) -> Result<Self> {
         let path = folder.join(scope.file_name());
         if earlier == Earlier::Discard {
@@ -98,7 +99,7 @@ impl Checkpoint {
         };
         let header: Header = serde_json::from_str(first).with_context(|| {
             format!(
-                "{} can't be read; start over with --restart",
+                "{} can't be decoded; start over with --restart",
                 path.display()
             )
         })?;
@@ -187,10 +188,10 @@ impl Checkpoint {
         self.state().completed.contains(aggregate)
     }
 
-    /// The run is finished: the next one starts over.
+    /// Removes the file, because the run is finished. The next run starts from the beginning.
     ///
     /// # Errors
-    /// When the file could not be removed.
+    /// If the file can't be removed.
     pub fn finish(self) -> Result<()> {
         millrace_local_stack::files::remove_if_there(&self.path)
     }
@@ -230,8 +231,8 @@ impl RunProgress for Checkpoint {
 }
 
 impl Scope {
-    /// Runs over all aggregates and runs over one have files of their own, whatever they start from,
-    /// so that a run with another `--from` meets the unfinished one.
+    /// The name of the scope's file. It depends on the table and on the one aggregate, but not on `from`, so
+    /// that a run with another `--from` finds the unfinished run.
     fn file_name(&self) -> String {
         let table = self.events_table.rsplit('/').next().unwrap_or_default();
         match &self.aggregate {
@@ -291,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unfinished_run_is_named_and_continued_or_discarded_only_when_asked() {
+    fn an_unfinished_run_is_continued_or_discarded_only_on_request() {
         let folder = tempfile::tempdir().expect("a folder");
         let all = scope(1, None);
         let first = open(&folder, &all, Earlier::Refuse).expect("there is none");
@@ -300,14 +301,14 @@ mod tests {
         drop(first);
 
         let refused = open(&folder, &all, Earlier::Refuse).expect_err("unfinished");
-        let told = refused.to_string();
+        let message = refused.to_string();
         for part in [
             "2026-11-20T21:03:05",
             "1 aggregates are completed and 1 more",
             "--resume",
             "--restart",
         ] {
-            assert!(told.contains(part), "{told}");
+            assert!(message.contains(part), "{message}");
         }
         let resumed = open(&folder, &all, Earlier::Resume).expect("it is the same");
         assert!(resumed.is_completed("a") && !resumed.is_completed("b"));
@@ -331,17 +332,17 @@ mod tests {
         other_table.table_id = Some("another".to_owned());
         for other in [scope(5, None), other_table] {
             let error = open(&folder, &other, Earlier::Resume).expect_err("another scope");
-            let told = error.to_string();
+            let message = error.to_string();
             for part in [
                 "table/events (id)",
                 "to stream from event 1 on",
                 &other.to_string(),
             ] {
-                assert!(told.contains(part), "{told}");
+                assert!(message.contains(part), "{message}");
             }
             open(&folder, &other, Earlier::Refuse).expect_err("unfinished");
         }
-        // An account's run has a checkpoint of its own.
+        // The run of one account has a checkpoint of its own.
         for id in ["a", "b"] {
             open(&folder, &scope(1, Some(id)), Earlier::Refuse).expect("there is none");
         }
@@ -349,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_was_cut_off_by_a_kill_counts_for_nothing() {
+    fn a_truncated_line_is_ignored() {
         let folder = tempfile::tempdir().expect("a folder");
         let all = scope(1, None);
         let first = open(&folder, &all, Earlier::Refuse).expect("there is none");
@@ -368,7 +369,7 @@ mod tests {
         std::fs::write(&path, "no header\n").expect("written");
         let error = open(&folder, &all, Earlier::Resume).expect_err("unreadable");
         assert!(error.to_string().contains("--restart"), "{error}");
-        // A kill before the header was written leaves a file that says nothing.
+        // A kill before the header was written may leave an empty file.
         std::fs::write(&path, "").expect("written");
         open(&folder, &all, Earlier::Refuse).expect("nothing was begun");
     }

@@ -21,7 +21,7 @@ use super::standing::Examiner;
 use crate::application::{Application, Words};
 use crate::clients::Clients;
 
-/// The names of its parts, as `local.json` and as the CDK's outputs call them.
+/// The names of the deployment's parts, with the keys of `local.json` and those of the CDK's outputs.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Names {
@@ -49,29 +49,29 @@ pub(crate) struct Names {
     pub(crate) reconciler: ReconcilerNames,
 }
 
-/// The reconciler's names. A deployment of a version that had no reconciler has none of them.
+/// The reconciler's names. A deployment of a version without a reconciler has none of them.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct ReconcilerNames {
-    /// The table with its last report.
+    /// The table that contains the last report.
     #[serde(rename = "reconcilerTable", alias = "ReconcilerTable")]
     table: Option<String>,
-    /// Its function.
+    /// The name of the function.
     #[serde(rename = "reconcilerFunction", alias = "ReconcilerFunction")]
     function: Option<String>,
-    /// Minutes between two runs, as a number in a string: outputs are strings.
+    /// Minutes between two runs, as a string, because outputs are strings.
     #[serde(rename = "reconcilerMinutes", alias = "ReconcilerMinutes")]
     minutes: Option<String>,
 }
 
-/// Where a deployment's reconciler is.
+/// A deployment's reconciler.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reconciler {
-    /// The table with its last report.
+    /// The table that contains the last report.
     pub(crate) table: String,
-    /// Its function, by name.
+    /// The name of the function.
     pub(crate) function: String,
-    /// How long it is between two runs.
+    /// The time between two scheduled runs.
     pub(crate) interval: Duration,
 }
 
@@ -79,7 +79,7 @@ impl ReconcilerNames {
     /// The reconciler; `None` if the deployment has none.
     ///
     /// # Errors
-    /// If the names are incomplete.
+    /// If only some of the names are given, or the minutes aren't a number.
     pub(crate) fn reconciler(&self) -> Result<Option<Reconciler>> {
         let names = (&self.table, &self.function, &self.minutes);
         let (Some(table), Some(function), Some(minutes)) = names else {
@@ -92,7 +92,7 @@ impl ReconcilerNames {
         };
         let minutes: u32 = minutes
             .parse()
-            .with_context(|| format!("ReconcilerMinutes is {minutes:?}, which is no number"))?;
+            .with_context(|| format!("ReconcilerMinutes is {minutes:?}, which isn't a number"))?;
         Ok(Some(Reconciler {
             table: table.clone(),
             function: function.clone(),
@@ -101,26 +101,26 @@ impl ReconcilerNames {
     }
 }
 
-/// A deployment, ready to be worked on.
+/// A deployment, with the clients and the domain that the commands need.
 pub(crate) struct Deployment<D> {
-    /// The file that describes it.
+    /// The deployment file.
     pub(crate) file: PathBuf,
     pub(crate) names: Names,
     pub(crate) clients: Clients,
     pub(crate) domain: D,
     /// The domain's words.
     pub(crate) words: Words,
-    /// Whether it is a local stack, where nothing waits in a buffer on its way to the lake.
+    /// Whether it is a local stack. There, events reach the lake without the delay of a buffer.
     pub(crate) is_local: bool,
 }
 
 impl<D: Project + Clone> Deployment<D> {
-    /// The deployment that `file` describes: a running local stack's `local.json`, or what `cdk
-    /// deploy --outputs-file` wrote, which is reached as the environment says. Without a file, the
-    /// local stack of the checkout.
+    /// Opens the deployment that `file` describes: the `local.json` of a running local stack, or the file
+    /// that `cdk deploy --outputs-file` wrote; for the latter, the environment provides region and
+    /// credentials. Without a file, it opens the local stack of the checkout.
     ///
     /// # Errors
-    /// When the file isn't there or isn't complete, or there are no credentials.
+    /// If the file doesn't exist or isn't complete, or there are no credentials.
     pub(crate) async fn open<A: Application<Domain = D>>(file: Option<PathBuf>) -> Result<Self> {
         let path = match file {
             Some(path) => path,
@@ -128,27 +128,28 @@ impl<D: Project + Clone> Deployment<D> {
         };
         let content = std::fs::read(&path)
             .with_context(|| format!("could not read the deployment {}", path.display()))?;
-        let not_as_agreed = || format!("{} describes no deployment", path.display());
-        let described: Value = serde_json::from_slice(&content).with_context(not_as_agreed)?;
+        let not_a_deployment = || format!("{} doesn't describe a deployment", path.display());
+        let described: Value = serde_json::from_slice(&content).with_context(not_a_deployment)?;
         let is_local = described.get("endpointUrl").is_some();
         let (parts, clients) = if is_local {
             let local: Local =
-                serde_json::from_value(described.clone()).with_context(not_as_agreed)?;
+                serde_json::from_value(described.clone()).with_context(not_a_deployment)?;
             (described, Clients::of(&local))
         } else {
-            let stacks = described.as_object().with_context(not_as_agreed)?;
+            let stacks = described.as_object().with_context(not_a_deployment)?;
             let stack = match stacks.values().collect::<Vec<_>>()[..] {
                 [stack] => stack.clone(),
                 _ => bail!(
-                    "{} holds the outputs of {} stacks, not of one",
+                    "{} contains the outputs of {} stacks; it must contain those of one stack",
                     path.display(),
                     stacks.len()
                 ),
             };
             (stack, of_the_environment().await?)
         };
-        let names = Names::deserialize(&parts).with_context(not_as_agreed)?;
-        let domain = A::domain(|variable| setting(&parts, variable)).with_context(not_as_agreed)?;
+        let names = Names::deserialize(&parts).with_context(not_a_deployment)?;
+        let domain =
+            A::domain(|variable| setting(&parts, variable)).with_context(not_a_deployment)?;
         Ok(Self {
             file: path,
             names,
@@ -194,7 +195,7 @@ impl<D: Project + Clone> Deployment<D> {
         )
     }
 
-    /// What `redrive` and `republish` publish with: the translator's own services.
+    /// The services with which `redrive` and `republish` publish, those of the translator.
     pub(crate) fn publication(
         &self,
     ) -> Publication<D, EventsTable, CursorTable, DomainStream, System> {
@@ -211,8 +212,8 @@ impl<D: Project + Clone> Deployment<D> {
     }
 }
 
-/// A setting of the domain, by its environment variable: `DEFAULT_CURRENCY` is the stack's output
-/// `DefaultCurrency`.
+/// A setting of the domain. Its environment variable determines the name of the stack's output:
+/// `DEFAULT_CURRENCY` is the output `DefaultCurrency`.
 fn setting(outputs: &Value, variable: &str) -> Option<String> {
     let output: String = variable
         .split('_')
@@ -233,14 +234,14 @@ fn running_stack(command: &str) -> Result<PathBuf> {
     let path = Workspace::find()?.local_folder().join("local.json");
     if !Path::new(&path).exists() {
         bail!(
-            "no local stack runs in this checkout: start one with `{command} up --detach`, or name a \
+            "no local stack is running in this checkout: start one with `{command} up --detach`, or name a \
              deployment with --deployment FILE (what `cdk deploy --outputs-file FILE` wrote)"
         );
     }
     Ok(path)
 }
 
-/// Clients as the standard AWS variables and profiles say.
+/// The clients that the standard AWS variables and profiles configure.
 async fn of_the_environment() -> Result<Clients> {
     let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
     if config.region().is_none() {
@@ -252,7 +253,7 @@ async fn of_the_environment() -> Result<Clients> {
     credentials
         .provide_credentials()
         .await
-        .context("no AWS credentials could be had: set AWS_PROFILE, or log in")?;
+        .context("no AWS credentials were found: set AWS_PROFILE, or log in")?;
     Ok(Clients::with(&config))
 }
 
@@ -329,7 +330,7 @@ mod tests {
         for content in ["", "[]", "{}", "{\"A\":{},\"B\":{}}"] {
             std::fs::write(&path, content).expect("written");
             let Err(error) = Deployment::open::<TestApp>(Some(path.clone())).await else {
-                panic!("{content} was taken");
+                panic!("{content} was accepted");
             };
             assert!(error.to_string().contains("outputs.json"), "{error:#}");
         }
@@ -342,7 +343,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_file_panics_and_none_is_taken_for_a_deployment(content in "\\PC{0,60}") {
+        fn no_invalid_file_panics_or_is_accepted(content in "\\PC{0,60}") {
             let folder = tempfile::tempdir().expect("a folder");
             let path = folder.path().join("outputs.json");
             std::fs::write(&path, content).expect("written");

@@ -1,4 +1,4 @@
-//! The operators' [ports](super::ports) over the AWS SDK.
+//! Implements the operators' [ports](super::ports) with the AWS SDK.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -247,7 +247,8 @@ impl ReadModelRepair for Tables {
             .filter(|(name, _)| [view::ID, view::SEQUENCE].contains(&name.as_str()))
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
-        // What was read, and what a write since then may have added.
+        // The condition names the attributes that were read, and those that a write since then may have
+        // added.
         let mut attributes: BTreeSet<&str> = view::HISTORY_COLUMNS.into();
         attributes.extend(columns);
         attributes.extend(read.keys().map(String::as_str));
@@ -282,7 +283,7 @@ async fn delete(
     })
 }
 
-/// Whether a conditional write was done; `false` if its condition failed, and nothing was written.
+/// Whether a conditional write succeeded; `false` if its condition failed, and nothing was written.
 fn condition_held<T, E>(
     written: Result<T, SdkError<E>>,
     is_condition_failed: fn(&E) -> bool,

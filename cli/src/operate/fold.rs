@@ -1,5 +1,5 @@
-//! The fold of one aggregate's events, page by page: what its view and its history have to be after
-//! each of them. It keeps one page of rows, however long the aggregate is.
+//! Folds one aggregate's events page by page into the view and the history entry after each event. Only one
+//! page of rows is in memory, no matter how many events the aggregate has.
 
 use std::collections::VecDeque;
 
@@ -13,13 +13,13 @@ use millrace_translator::ports::MAX_PAGE_ROWS;
 
 use super::ports::EventLog;
 
-/// Why the events of an aggregate can't be read to their end.
+/// Why the fold of an aggregate ends before its last event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
     /// A row can't be decoded.
     #[error("row {version} can't be decoded: {error}")]
     Undecodable {
-        /// Its `Version`, 0 where even that can't be read.
+        /// The row's `Version`, or 0 if the version can't be read.
         version: u64,
         /// What is wrong.
         error: DecodeError,
@@ -27,20 +27,20 @@ pub enum Damage {
     /// A row is missing.
     #[error("event {0} is missing")]
     Missing(Sequence),
-    /// No event before it contains what the public event has to repeat.
+    /// No earlier event contains the data that the public event must repeat.
     #[error("event {0} repeats what no event before it contains")]
     Unpublishable(Sequence),
-    /// The domain's type of the public event has no form.
+    /// The domain's public event has no type name, because it isn't an enum.
     #[error("event {sequence} can't be projected: {error}")]
     Unprojectable {
-        /// The event.
+        /// The sequence of the event.
         sequence: Sequence,
         /// What is wrong.
         error: EncodeError,
     },
 }
 
-/// One event with what it makes of the read models.
+/// One event, with the view and the history entry after it.
 pub struct Folded<D: Project> {
     /// The event.
     pub envelope: Envelope<D::PublicEvent>,
@@ -50,7 +50,7 @@ pub struct Folded<D: Project> {
     pub entry: HistoryEntryOf<D>,
 }
 
-/// A fold, as far as it was read.
+/// A fold of the events that have been read so far.
 pub struct Fold<'a, D: Project, L> {
     domain: &'a D,
     events: &'a L,
@@ -58,7 +58,7 @@ pub struct Fold<'a, D: Project, L> {
     rows: VecDeque<Attributes>,
     /// The last row that was read.
     after: Option<Version>,
-    /// Whether more rows may follow those that were read.
+    /// Whether more rows may follow the last one that was read.
     more: bool,
     state: Option<D::State>,
     context: D::Context,
@@ -68,7 +68,7 @@ pub struct Fold<'a, D: Project, L> {
 }
 
 impl<'a, D: Project, L: EventLog> Fold<'a, D, L> {
-    /// A fold before the first event; nothing is read yet.
+    /// A fold before the first event. It reads nothing yet.
     pub fn new(domain: &'a D, events: &'a L, aggregate: &'a str) -> Self {
         Self {
             domain,
@@ -85,8 +85,8 @@ impl<'a, D: Project, L: EventLog> Fold<'a, D, L> {
         }
     }
 
-    /// The next event; `None` where the rows end, or where [`Fold::damage`] says that the next can't
-    /// be read.
+    /// Reads the next event; `None` after the last row, or if the next event can't be read
+    /// ([`Fold::damage`]).
     ///
     /// # Errors
     /// [`ServiceError`]: nothing was read; the call can be repeated.
@@ -110,10 +110,10 @@ impl<'a, D: Project, L: EventLog> Fold<'a, D, L> {
         Ok(None)
     }
 
-    /// Reads on to the end.
+    /// Reads all remaining events.
     ///
     /// # Errors
-    /// [`ServiceError`]: it can be continued.
+    /// [`ServiceError`]: the fold can be continued with another call.
     pub async fn finish(&mut self, mut each: impl FnMut(&Folded<D>)) -> Result<(), ServiceError> {
         while let Some(folded) = self.next().await? {
             each(&folded);
@@ -121,12 +121,13 @@ impl<'a, D: Project, L: EventLog> Fold<'a, D, L> {
         Ok(())
     }
 
-    /// Lets [`Fold::next`] ask again whether rows have come since the end was read.
+    /// Makes [`Fold::next`] read again at the end, because rows may have been appended since the end was
+    /// reached.
     pub const fn look_again(&mut self) {
         self.more = true;
     }
 
-    /// The view after the last event that was read.
+    /// The view after the last event that was read; `None` before the first.
     #[must_use]
     pub const fn view(&self) -> Option<&ViewOf<D>> {
         self.view.as_ref()
@@ -139,13 +140,13 @@ impl<'a, D: Project, L: EventLog> Fold<'a, D, L> {
         view.map_or(Sequence::NONE, |view| view.sequence)
     }
 
-    /// Why the next event can't be read.
+    /// Why the next event can't be read; `None` if it can, or if there is none.
     #[must_use]
     pub const fn damage(&self) -> Option<&Damage> {
         self.damage.as_ref()
     }
 
-    /// The first snapshot that isn't the fold of the events before it.
+    /// The version of the first snapshot that isn't the fold of the events before it.
     #[must_use]
     pub const fn wrong_snapshot(&self) -> Option<Version> {
         self.wrong_snapshot
@@ -156,9 +157,9 @@ impl<'a, D: Project, L: EventLog> Fold<'a, D, L> {
             .events
             .page(self.aggregate, self.after, None, MAX_PAGE_ROWS)
             .await?;
-        // A page that is empty has no next one to ask for from another place.
+        // An empty page ends the rows: the request for another page would start at the same row.
         self.more = page.more && !page.rows.is_empty();
-        // The fold ends at a row whose version can't be read, so there is no page after it.
+        // If the row's version can't be read, the fold ends at the row, so no later page is read.
         let last = page.rows.last().and_then(|row| row::version(row).ok());
         self.after = last.or(self.after);
         self.rows = page.rows.into();

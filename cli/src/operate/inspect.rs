@@ -1,4 +1,4 @@
-//! `millrace inspect`: one aggregate's rows, events, cursor and view side by side.
+//! `millrace inspect`: prints one aggregate's rows, events, cursor and view.
 
 use anyhow::{Result, bail};
 use millrace_core::Project;
@@ -151,12 +151,12 @@ fn show_row<D: Project>(
         Err(_) => ("?".to_owned(), "unreadable".to_owned()),
     };
     let error = read.as_ref().err().map(ToString::to_string);
-    let told = error
+    let content = error
         .as_ref()
         .map_or_else(|| plain.to_string(), |error| format!("{plain}  ✗ {error}"));
     output.result(
         format_args!(
-            "{:>7}  {:<24}  {:<9}  {sequence:>4}  {state:<9}  {told}",
+            "{:>7}  {:<24}  {:<9}  {sequence:>4}  {state:<9}  {content}",
             plain[row::VERSION].to_string(),
             text("Timestamp"),
             text(row::TYPE),

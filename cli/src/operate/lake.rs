@@ -1,4 +1,4 @@
-//! What Athena says of the lake.
+//! Compares the lake with the events, by Athena queries.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -11,14 +11,15 @@ use millrace_core::Sequence;
 use super::deployment::Deployment;
 use crate::athena;
 
-/// A query over a large lake takes minutes.
+/// The timeout of a query. Over a large lake, a query takes minutes.
 const PATIENCE: Duration = Duration::from_mins(10);
 
-/// The aggregates of which the lake lacks events that are `due`, each with what it has.
+/// The aggregates of which the lake lacks events, each with a text that says how many events it has. `due`
+/// maps an aggregate to the last sequence that must be in the lake.
 ///
-/// How many different events there are doesn't say whether all that are due are among them: later
-/// ones may be there already. Where the highest sequence and the number differ, it asks for the
-/// number of those that are due.
+/// The number of distinct events alone doesn't show whether all due events are among them, because later ones
+/// may be in the lake already. If the highest sequence is greater than the due one and differs from the
+/// number, a second query counts the due events.
 pub(crate) async fn lacking<D: Project + Clone, S: BuildHasher>(
     deployment: &Deployment<D>,
     aggregate: Option<&str>,

@@ -21,7 +21,7 @@ use millrace_translator::ports::{
 use super::ports::{AggregateIds, CursorRepair, EventLog, IdPage, Reset, Segment, StoredCursor};
 use super::publish::Publication;
 
-/// How long each put takes, as over a network.
+/// The simulated latency of each put.
 const PUT: Duration = Duration::from_millis(50);
 const PAGE_ROWS: usize = 500;
 
@@ -34,18 +34,18 @@ pub(super) struct World {
     pub(super) stream: Vec<Record>,
     /// Aggregates whose rows can't be read.
     pub(super) unavailable: BTreeSet<String>,
-    /// After so many puts the stream fails.
+    /// The number of puts after which the stream fails; `None` if it never does.
     pub(super) puts_left: Option<usize>,
-    /// So many loads of cursors leave everything unprocessed.
+    /// The number of next loads of cursors that leave all keys unprocessed.
     pub(super) unprocessed: usize,
-    /// What another writer saves just before the next reset.
+    /// The cursor that another writer saves just before the next reset.
     pub(super) saved_before_reset: Option<(String, Cursor)>,
 }
 
 #[derive(Clone, Default)]
 pub(super) struct Memory(Arc<Mutex<World>>);
 
-/// The ids of the aggregates that have rows, and of those that are blocked.
+/// A list of aggregate ids, read in pages.
 pub(super) struct Ids(pub(super) Vec<String>);
 
 /// The clock of all tests.
@@ -70,7 +70,7 @@ impl Memory {
     pub(super) fn world(&self) -> MutexGuard<'_, World> {
         self.0
             .lock()
-            .expect("no test panics while it holds the world")
+            .expect("no test panics while it has locked the world")
     }
 
     pub(super) fn publication(
@@ -164,7 +164,7 @@ impl AggregateIds for Ids {
             .take(2)
             .map(|&id| id.clone())
             .collect();
-        // As many attributes as pages were read.
+        // The key has as many attributes as pages were read.
         let mut last = after.cloned().unwrap_or_default();
         last.insert(begin.to_string(), millrace_core::Attribute::number(1));
         Ok(IdPage {
@@ -203,7 +203,7 @@ impl EventRows for Memory {
         aggregate: &str,
         version: &str,
     ) -> Result<Option<Attributes>, ServiceError> {
-        let version = version.parse().expect("a whole number");
+        let version = version.parse().expect("an integer");
         Ok(self.rows(aggregate)?.remove(&version))
     }
 }

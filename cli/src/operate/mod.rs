@@ -1,13 +1,13 @@
-//! Operating a deployment, local or on AWS: seeing how far each aggregate is, and mending it.
+//! The commands that inspect and repair a deployment, local or on AWS.
 //!
-//! The events table is the truth, the publication cursor says how far each aggregate is published,
-//! and every consumer gates by sequence. So every repair is the same move, publishing or projecting
-//! again from the table, and is safe at any time and as often as one likes.
+//! The events table is the source of truth, the publication cursor records through which sequence each
+//! aggregate is published, and every consumer has a sequence gate. So every repair publishes or projects
+//! events from the table again. It is safe at any time, and can be repeated.
 //!
-//! What a command does is generic over [`ports`], so that a simulation can run it over simulated
-//! services; the functions that the command line calls print it and choose the exit status.
+//! The work of a command is generic over [`ports`], so that a simulation can run it with simulated services.
+//! The functions that the command line calls print the results and determine the exit status.
 //!
-//! Left out on purpose: writing to the events table. What is wrong there is for people to decide.
+//! No command writes to the events table: people decide how a wrong row is repaired.
 
 pub mod aggregates;
 pub mod checkpoint;
@@ -31,5 +31,5 @@ pub mod standing;
 pub(crate) mod tail;
 pub(crate) mod verify;
 
-/// How many aggregates are worked on side by side.
+/// The number of aggregates that a command processes concurrently.
 pub(crate) const CONCURRENCY: usize = 16;

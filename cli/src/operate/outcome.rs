@@ -1,4 +1,4 @@
-//! Prints how publishing ended, per aggregate and in sum.
+//! Prints the outcome of publishing, per aggregate and as a summary.
 
 use std::process::ExitCode;
 

@@ -1,7 +1,7 @@
-//! What the operators' commands ask of the services. [`super::dynamodb`] implements these traits with
-//! the AWS SDK; a simulation implements them over simulated services, and so runs the same commands.
+//! The services that the operators' commands need, as traits. [`super::dynamodb`] implements them with the
+//! AWS SDK. A simulation implements them with simulated services, and runs the same commands.
 //!
-//! Every method is one call of a service. Loops over pages, retries and concurrency are the callers'.
+//! Every method is one call of a service. The callers loop over pages, retry and limit the concurrency.
 
 use std::future::Future;
 
@@ -11,29 +11,29 @@ use millrace_runtime::ServiceError;
 use millrace_translator::cursor::{Block, Cursor};
 use millrace_translator::ports::{CursorStore, EventRows};
 
-/// One of the parts that a table is scanned in, side by side.
+/// One of the segments in which a table is scanned in parallel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segment {
-    /// Which part, from 0.
+    /// The number of the segment, from 0.
     pub index: u32,
-    /// How many parts there are.
+    /// The number of segments.
     pub count: u32,
 }
 
 /// One page of a scan.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct IdPage {
-    /// The hash keys of the page's items, in the scan's order. An aggregate of several items appears
-    /// several times, and may continue on the next page.
+    /// The hash keys of the page's items, in the scan's order. The id of an aggregate with several items
+    /// appears several times, possibly also on the next page.
     pub ids: Vec<String>,
     /// The key of the last item that was read, from which the next page continues; `None` on the
     /// segment's last page. A page without ids may have a next one.
     pub last: Option<Attributes>,
 }
 
-/// Lists the aggregates that have items in a table, or those of its items that a filter passes.
+/// Lists the aggregates that have items in a table; with a filter, only those with a matching item.
 pub trait AggregateIds: Send + Sync {
-    /// One page of a segment, read consistently, after the item with the key `after`.
+    /// Reads one page of a segment consistently, starting after the item with the key `after`.
     ///
     /// # Errors
     /// [`ServiceError`]: nothing was read.
@@ -46,8 +46,8 @@ pub trait AggregateIds: Send + Sync {
 
 /// The events table: an aggregate's rows by page or by version ([`EventRows`]), and its newest row.
 pub trait EventLog: EventRows {
-    /// The aggregate's newest row whose `Type` isn't a snapshot's, read consistently; `None` where
-    /// there is none.
+    /// Reads the aggregate's newest row whose `Type` isn't a snapshot's, consistently; `None` if there is
+    /// none.
     ///
     /// # Errors
     /// [`ServiceError`]: nothing was read.
@@ -67,10 +67,9 @@ pub struct HistoryPage {
     pub last: Option<Attributes>,
 }
 
-/// The read models' tables: what the projector does with them ([`ReadModel`]), and what comparing and
-/// repairing them needs.
+/// The read models' tables: the projector's methods ([`ReadModel`]), and those that compare and repair items.
 pub trait ReadModelRepair: ReadModel {
-    /// One page of an aggregate's history items, read consistently, after the item with the key
+    /// Reads one page of an aggregate's history items consistently, starting after the item with the key
     /// `after`.
     ///
     /// # Errors
@@ -84,18 +83,18 @@ pub trait ReadModelRepair: ReadModel {
     /// Removes an aggregate's view item, on the condition of [`ReadModel::save_view`].
     ///
     /// # Errors
-    /// [`ServiceError`]: the item may be gone all the same.
+    /// [`ServiceError`]: the item may have been removed nevertheless.
     fn delete_view(
         &self,
         aggregate: &str,
         read: &Attributes,
     ) -> impl Future<Output = Result<Saved, ServiceError>> + Send;
 
-    /// Removes a history item if its attributes are still those that were read. `columns` are those of the
-    /// domain, which may have been added since.
+    /// Removes a history item if its attributes are still those that were read. `columns` are the domain's
+    /// attributes, which another writer may have added since the read.
     ///
     /// # Errors
-    /// [`ServiceError`]: the item may be gone all the same.
+    /// [`ServiceError`]: the item may have been removed nevertheless.
     fn delete_history(
         &self,
         read: &Attributes,
@@ -112,22 +111,22 @@ pub struct StoredCursor<I> {
     pub cursor: Result<Cursor, DecodeError>,
 }
 
-/// How a reset ended.
+/// The result of a reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reset {
     /// The cursor is reset.
     Done,
-    /// The item isn't the one that was read; nothing was changed.
+    /// The item has changed since it was read. The reset changed nothing.
     Changed,
 }
 
-/// The cursor table: what the translator does with it ([`CursorStore`]), and resetting a cursor that
-/// is unreadable or wrong.
+/// The cursor table: the translator's methods ([`CursorStore`]), and the reset of a cursor that is unreadable
+/// or wrong.
 pub trait CursorRepair: CursorStore {
     /// An item as the table stores it, readable or not.
     type Item: Send + Sync;
 
-    /// The aggregate's item, read consistently; `None` where there is none.
+    /// Reads the aggregate's item consistently; `None` if there is none.
     ///
     /// # Errors
     /// [`ServiceError`]: nothing was read.
@@ -136,13 +135,13 @@ pub trait CursorRepair: CursorStore {
         aggregate: &str,
     ) -> impl Future<Output = Result<Option<StoredCursor<Self::Item>>, ServiceError>> + Send;
 
-    /// Resets the aggregate's cursor to [`Sequence::NONE`] if its item is still the one that was read.
-    /// All that the item contains then is the block `until_published`; without one, the item is
-    /// removed. The aggregate is published from its first event on: duplicates on the stream are
+    /// Resets the aggregate's cursor to [`Sequence::NONE`] if its item is still the one that was read. The
+    /// item then contains only the block `until_published`; if that is `None`, the item is removed.
+    /// Afterwards the aggregate is published from its first event on. The duplicates on the stream are
     /// byte-identical.
     ///
     /// # Errors
-    /// [`ServiceError`]: the cursor may be reset all the same.
+    /// [`ServiceError`]: the cursor may have been reset nevertheless.
     fn reset(
         &self,
         aggregate: &str,
@@ -151,26 +150,26 @@ pub trait CursorRepair: CursorStore {
     ) -> impl Future<Output = Result<Reset, ServiceError>> + Send;
 }
 
-/// How far a run of `republish` has got, kept so that a later run can continue it.
+/// The progress of a run of `republish`, stored so that a later run can continue it.
 pub trait RunProgress: Send + Sync {
-    /// The highest sequence of the aggregate that the run has published again, with all before it;
-    /// `None` where it hasn't begun.
+    /// The highest sequence of the aggregate through which the run has published its events again; `None` if
+    /// none is recorded.
     fn reached(&self, aggregate: &str) -> Option<Sequence>;
 
-    /// Keeps that the run has reached this sequence.
+    /// Records that the run has published the aggregate again through this sequence.
     ///
     /// # Errors
-    /// [`ServiceError`] when it could not be kept.
+    /// [`ServiceError`] if the progress could not be stored.
     fn record(&self, aggregate: &str, reached: Sequence) -> Result<(), ServiceError>;
 
-    /// Keeps that the run has nothing left to do for the aggregate.
+    /// Records that the aggregate is completed.
     ///
     /// # Errors
-    /// [`ServiceError`] when it could not be kept.
+    /// [`ServiceError`] if the progress could not be stored.
     fn complete(&self, aggregate: &str) -> Result<(), ServiceError>;
 }
 
-/// The progress of a run that isn't continued.
+/// Stores no progress, for a run that can't be continued.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NotKept;
 

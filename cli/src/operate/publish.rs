@@ -1,12 +1,12 @@
-//! Publishing from the events table: what `millrace redrive` and `millrace republish` do.
+//! Publishes events from the events table, for `millrace redrive` and `millrace republish`.
 //!
-//! Both run the translator itself: its order, its retries and its cursor rules are the live one's,
-//! next to which it may run. It reads an aggregate's pending events from the table. To republish, the
-//! translator starts from a replay cursor (`replay`), and the stored one changes only where
-//! publishing passes it.
+//! Both run the translator's own code, so order, retries and cursor rules are those of the live translator,
+//! and both can run at the same time. The translator reads an aggregate's pending events from the table. To
+//! republish, it starts from a replay cursor (`replay`); the stored cursor changes only when publishing
+//! passes it.
 //!
-//! Every aggregate has an outcome of its own. A service error, a block or a cursor that can't be
-//! used ends the work on that aggregate alone.
+//! Every aggregate has its own outcome. A service error, a block or an unusable cursor ends only the work on
+//! that aggregate.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -26,7 +26,7 @@ use super::{CONCURRENCY, aggregates};
 /// How long an aggregate may go without an acknowledged event before its outcome is `Incomplete`.
 const PATIENCE: Duration = Duration::from_mins(10);
 
-/// The services that events are published with.
+/// The services that publish events.
 #[derive(Debug, Clone)]
 pub struct Publication<D, L, C, P, A> {
     /// The domain, with its settings.
@@ -37,19 +37,19 @@ pub struct Publication<D, L, C, P, A> {
     pub cursors: C,
     /// The domain stream.
     pub publisher: P,
-    /// Time and randomness.
+    /// The clock, and the source of random numbers.
     pub ambient: A,
 }
 
 /// Why publishing can't continue from a cursor.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CursorFault {
-    /// Its item can't be read.
+    /// The cursor's item can't be decoded.
     #[error("the cursor can't be read: {0}")]
     Unreadable(DecodeError),
     /// The events table has fewer events than the cursor says are published: the cursor is wrong, or
     /// the table was restored to an earlier state. New events up to the cursor's sequence would be
-    /// taken for duplicates.
+    /// skipped as duplicates.
     #[error("the cursor is at event {cursor}, but the events table has only {events} events")]
     Ahead {
         /// The cursor's sequence.
@@ -62,19 +62,19 @@ pub enum CursorFault {
     #[error("the cursor was ahead of the events table when it was last used: {0}")]
     WasAhead(String),
     /// The aggregate is blocked because the row of an announced event is missing, and no later row exists.
-    /// It is a fault only if the row was deleted on purpose, so only a reset that was asked for ends it.
-    #[error("an event was announced, and the events table doesn't have it: {0}")]
+    /// It is a fault only if the row was deleted on purpose, so only `--reset-cursor` ends it.
+    #[error("an event was announced, but its row is missing in the events table: {0}")]
     AnnouncedRowMissing(String),
 }
 
-/// How publishing an aggregate ended.
+/// The outcome of publishing an aggregate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Every event that the table contained is acknowledged; this is the highest sequence.
+    /// Every event in the table is acknowledged. Contains the highest sequence.
     Published(Sequence),
     /// The aggregate's publication is blocked.
     Blocked(Block),
-    /// A service failed or was too slow. Whatever was published before stays published.
+    /// A service failed or was too slow. Some events may have been published.
     Incomplete(String),
     /// Nothing was published, because the cursor can't be used.
     CursorFault(CursorFault),
@@ -83,35 +83,35 @@ pub enum Outcome {
     TooFewEvents(Sequence),
 }
 
-/// How `redrive` ended for an aggregate.
+/// The outcome of `redrive` for an aggregate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Redriven {
-    /// What was wrong with the cursor, if it was reset.
+    /// The fault because of which the cursor was reset; `None` if it wasn't reset.
     pub reset: Option<CursorFault>,
-    /// How publishing ended.
+    /// The outcome of publishing.
     pub outcome: Outcome,
 }
 
-/// How a run over many aggregates ended.
+/// The result of a run over many aggregates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Summary {
-    /// Aggregates that were tried.
+    /// The number of aggregates in the run.
     pub aggregates: usize,
-    /// Those of them whose events are all published.
+    /// The number of those whose events are all published.
     pub published: usize,
 }
 
 /// Which aggregates `redrive` selects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Selection {
-    /// Those whose cursor says that they are blocked.
+    /// Select those that are blocked.
     pub blocked: bool,
-    /// Those whose cursor isn't at their last event: lagging, ahead of it, or unreadable.
+    /// Select those whose cursor isn't at their last event: it lags, is ahead, or is unreadable.
     pub behind: bool,
 }
 
-/// An aggregate's cursor, and its newest row that is no snapshot. The cursor was read first, so
-/// a cursor that is ahead of the row isn't explained by an event that came in between.
+/// An aggregate's cursor, and its newest row that is no snapshot. The cursor was read first. So if it is
+/// ahead of the row, an event that was appended between the two reads can't be the reason.
 #[derive(Debug)]
 pub struct Position<I> {
     stored: Option<StoredCursor<I>>,
@@ -119,7 +119,7 @@ pub struct Position<I> {
 }
 
 impl Outcome {
-    /// Whether nothing remains to be done.
+    /// Whether all events are published.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
         matches!(self, Self::Published(_))
@@ -146,7 +146,7 @@ impl<I> Position<I> {
         self.stored.is_none() && self.newest.is_none()
     }
 
-    /// What is wrong with the cursor, if anything is.
+    /// The fault of the cursor; `None` if publishing can continue from it.
     #[must_use]
     pub fn fault(&self) -> Option<CursorFault> {
         match &self.stored.as_ref()?.cursor {
@@ -156,7 +156,8 @@ impl<I> Position<I> {
         }
     }
 
-    /// The block at an announced event whose row is missing, if it is missing still.
+    /// The fault of a cursor that is blocked because an announced row is missing, if the row is still
+    /// missing.
     fn missing_row(&self) -> Option<CursorFault> {
         let cursor = self.stored.as_ref()?.cursor.as_ref().ok()?;
         let block = cursor.blocked()?;
@@ -183,14 +184,14 @@ impl<I> Position<I> {
     }
 }
 
-/// The fault of a cursor that its block says was ahead.
+/// The fault of a cursor whose block says that the cursor was ahead.
 fn was_ahead(blocked: Option<&Block>) -> Option<CursorFault> {
     let block = blocked.filter(|block| block.is_cursor_ahead())?;
     Some(CursorFault::WasAhead(block.reason.clone()))
 }
 
-/// The fault of a cursor that is ahead of the newest row, which was read after it. A row whose
-/// version can't be read says nothing about it.
+/// The fault of a cursor that is ahead of the newest row, which was read after the cursor; `None` if the
+/// row's version can't be read, because then its sequence isn't known.
 fn ahead(cursor: Sequence, newest: Option<&Attributes>) -> Option<CursorFault> {
     let events = newest.map_or(Some(Sequence::NONE), aggregates::sequence_of)?;
     (cursor > events).then_some(CursorFault::Ahead { cursor, events })
@@ -207,7 +208,7 @@ where
     /// Reads an aggregate's cursor, and then its newest row.
     ///
     /// # Errors
-    /// [`ServiceError`] when one of them could not be read.
+    /// [`ServiceError`] if one of them could not be read.
     pub async fn position(&self, aggregate: &str) -> Result<Position<C::Item>, ServiceError> {
         let stored = self.cursors.stored(aggregate).await?;
         let stored = stored.map(|StoredCursor { item, cursor }| StoredCursor {
@@ -218,11 +219,12 @@ where
         Ok(Position { stored, newest })
     }
 
-    /// Selects the aggregates to redrive: of `all` those that aren't caught up, and those in
-    /// `blocked`. One whose position can't be read is selected, and reported when it is redriven.
+    /// Selects the aggregates to redrive: those of `all` that aren't caught up, and those of `blocked`, as
+    /// `selection` says. An aggregate whose position can't be read is selected too, and reported when it is
+    /// redriven.
     ///
     /// # Errors
-    /// [`ServiceError`] when the aggregates could not be listed.
+    /// [`ServiceError`] if the aggregates could not be listed.
     pub async fn select(
         &self,
         selection: Selection,
@@ -253,9 +255,9 @@ where
         Ok(selected)
     }
 
-    /// Publishes an aggregate's pending events. A cursor that is unreadable or ahead of the events
-    /// table is reported; it is reset, and everything published from the first event on, only if
-    /// `reset_cursor` asks for it.
+    /// Publishes an aggregate's pending events. If the cursor is unreadable or ahead of the events table, the
+    /// outcome is the fault, and nothing is published. With `reset_cursor`, such a cursor, and one that is
+    /// blocked at a missing announced row, is reset, and all events are published from the first one on.
     pub async fn redrive(&self, aggregate: &str, reset_cursor: bool) -> Redriven {
         let mut reset = None;
         let outcome = self.try_redrive(aggregate, reset_cursor, &mut reset).await;
@@ -265,10 +267,10 @@ where
         }
     }
 
-    /// Redrives many aggregates, several at once, and reports each one's outcome as it ends.
+    /// Redrives many aggregates, several of them concurrently, and calls `report` with each outcome.
     ///
     /// # Errors
-    /// Those of `report`; they end the run.
+    /// The errors of `report`, which end the run.
     pub async fn redrive_all(
         &self,
         aggregates: &BTreeSet<String>,
@@ -288,9 +290,8 @@ where
         Ok(summary)
     }
 
-    /// Publishes an aggregate's events again, from the sequence `from` on, or from where `progress`
-    /// says that an earlier run has got. Events before `from` that were never published are
-    /// published too.
+    /// Publishes an aggregate's events again, starting at the sequence `from`, or after the sequence that
+    /// `progress` has recorded. Events before `from` that were never published are published too.
     pub async fn republish(
         &self,
         aggregate: &str,
@@ -301,10 +302,10 @@ where
         outcome.unwrap_or_else(|error| incomplete(&error))
     }
 
-    /// Republishes many aggregates, several at once, and reports each one's outcome as it ends.
+    /// Republishes many aggregates, several of them concurrently, and calls `report` with each outcome.
     ///
     /// # Errors
-    /// Those of `report`; they end the run.
+    /// The errors of `report`, which end the run.
     pub async fn republish_all(
         &self,
         aggregates: &BTreeSet<String>,
@@ -378,9 +379,9 @@ where
         Ok(outcome)
     }
 
-    /// Publishes until a consistent read that is made after the last acknowledged put finds nothing
-    /// newer. What is committed after that read reaches the stream after it, through the live
-    /// translator; so a consumer that skipped a live event as a gap still gets it.
+    /// Publishes until a consistent read after the last acknowledged put finds no newer event. Events that
+    /// are committed after that read are published later, by the live translator. So a consumer that ignored
+    /// a live event because of a gap receives the event again.
     async fn publish<S: CursorStore>(
         &self,
         aggregate: &str,
@@ -509,7 +510,7 @@ mod tests {
         (summary.await.expect("every outcome is reported"), ended)
     }
 
-    /// The simulation spawns what it runs.
+    /// The simulation spawns these futures, so they must be `Send`.
     fn is_send<T: Send>(future: T) -> T {
         future
     }
@@ -641,7 +642,8 @@ mod tests {
         assert_eq!(memory.stream("a"), (1..=15).collect::<Vec<_>>());
     }
 
-    /// Someone deleted the newest row on purpose: it stays missing unless the aggregate gets another event.
+    /// An operator deleted the newest row on purpose: it stays missing unless the aggregate gets another
+    /// event.
     #[tokio::test(start_paused = true)]
     async fn a_block_at_a_deleted_row_ends_only_when_a_reset_is_asked_for() {
         for (count, events, is_missing) in [(11_usize, 11, true), (12, 12, false)] {
@@ -727,20 +729,23 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_cursor_of_an_account_without_events_can_be_reset() {
         let memory = Memory::default();
-        memory.world().cursors.insert("gone".to_owned(), Ok(at(5)));
+        memory
+            .world()
+            .cursors
+            .insert("without-events".to_owned(), Ok(at(5)));
         let publication = memory.publication();
         let is_unknown = async |id: &str| {
             let position = publication.position(id).await;
             position.expect("read").is_unknown()
         };
-        assert!(is_unknown("nobody").await && !is_unknown("gone").await);
+        assert!(is_unknown("unknown").await && !is_unknown("without-events").await);
         memory.add("unpublished", 1, 0);
         assert!(!is_unknown("unpublished").await);
-        let ahead = publication.redrive("gone", false).await.outcome;
+        let ahead = publication.redrive("without-events", false).await.outcome;
         assert!(matches!(ahead, Outcome::CursorFault(_)), "{ahead:?}");
-        let reset = publication.redrive("gone", true).await.outcome;
+        let reset = publication.redrive("without-events", true).await.outcome;
         assert_eq!(reset, Outcome::Published(Sequence::NONE));
-        assert!(is_unknown("gone").await);
+        assert!(is_unknown("without-events").await);
     }
 
     #[tokio::test(start_paused = true)]
@@ -758,7 +763,7 @@ mod tests {
     async fn those_that_are_not_caught_up_are_selected() {
         let memory = Memory::default();
         memory.add("ahead", 3, 4);
-        memory.add("behind", 3, 2);
+        memory.add("lagging", 3, 2);
         memory.add("lost", 3, 0);
         memory.add("unavailable", 3, 3);
         for well in 0..20 {
@@ -789,12 +794,12 @@ mod tests {
             );
             selected.expect("listed").into_iter().collect()
         };
-        let behind = ["ahead", "behind", "damaged", "lost", "unavailable"];
-        let only_behind = Selection {
+        let not_caught_up = ["ahead", "damaged", "lagging", "lost", "unavailable"];
+        let not_blocked = Selection {
             blocked: false,
             ..EVERY
         };
-        assert_eq!(select(only_behind).await, behind);
+        assert_eq!(select(not_blocked).await, not_caught_up);
         let only_blocked = Selection {
             behind: false,
             ..EVERY
@@ -885,7 +890,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_long_history_is_republished_however_long_it_takes_and_resumed_inside() {
-        // At 50 ms a put it takes twice the patience.
+        // At 50 ms per put, it takes twice as long as `PATIENCE`.
         const EVENTS: u64 = 24_000;
         let memory = Memory::default();
         memory.add("long", 24_000, EVENTS);

@@ -1,13 +1,13 @@
-//! `millrace rebuild`: brings a read model in line with the events.
+//! `millrace rebuild`: compares a read model with the events table, and replaces the items that differ.
 //!
-//! Each aggregate is folded from the events table and compared with what the read model has of it;
-//! what differs is replaced. A view is one item, replaced by one write that is conditional on the
-//! revision that was read. History items are put by their sequence, below the view that says how many
-//! there are. So a reader sees an aggregate as it was or as it is, and the projector continues
-//! throughout.
+//! Each aggregate is folded from the events table and compared with its items in the read model. A view is
+//! one item, which is replaced by one write on the condition that its revision is still the one that was
+//! read. History items are put by their sequence. Queries read the history only up to the view's sequence, so
+//! a query returns an aggregate either as it was before or as it is after the rebuild. The projector
+//! continues during the rebuild.
 //!
-//! Every aggregate has an outcome of its own. What is right is left alone, so a run that was killed
-//! can be started again, and then reads everything again.
+//! Every aggregate has its own outcome. Correct items aren't written. A run that was killed can be started
+//! again; it then compares all aggregates again.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::process::ExitCode;
@@ -36,20 +36,22 @@ use super::{CONCURRENCY, aggregates};
 use crate::args::{Model, Rebuild};
 use crate::output::Output;
 
-/// How often an aggregate's view is compared again because the projector changed it meanwhile.
+/// The maximum number of comparisons of an aggregate's view or history, if the projector changes it during
+/// each.
 const MAX_TRIES: u32 = 20;
-/// How often an aggregate is tried again after a service error.
+/// The maximum number of retries of an aggregate after service errors.
 const MAX_RETRIES: u32 = 4;
 const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(100),
     cap: Duration::from_secs(5),
 };
-/// How many of the newest views of a fold are kept, to compare one that the projector saved meanwhile.
+/// The number of the newest views of a fold that are kept, to compare them with a view that the projector
+/// saved during the fold.
 const KEPT_VIEWS: usize = 1_000;
-/// How many history items are put at once.
+/// The number of history items per put.
 const CHUNK: usize = 100;
 
-/// The services that a read model is rebuilt with.
+/// The services that rebuild a read model.
 #[derive(Debug, Clone)]
 pub struct Rebuilder<D, L, M, A> {
     /// The domain.
@@ -58,60 +60,62 @@ pub struct Rebuilder<D, L, M, A> {
     pub events: L,
     /// The read models.
     pub model: M,
-    /// Time, ids and randomness.
+    /// The clock, and the source of ids and random numbers.
     pub ambient: A,
 }
 
-/// How rebuilding an aggregate ended.
+/// The outcome of the rebuild of an aggregate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The read model is the fold of the events 1 to `through`.
     Right {
-        /// The last event that it includes.
+        /// The sequence of the last event that it includes.
         through: Sequence,
-        /// How many items were written or removed.
+        /// The number of items that were written or removed.
         changed: usize,
     },
-    /// The aggregate has no events; so many items were removed.
+    /// The aggregate has no events. Contains the number of removed items.
     Removed(usize),
-    /// An event can't be read. The read model is right up to `through`, the event before it; what it
-    /// has of later events was left as it was.
+    /// An event can't be read. The read model is correct up to `through`, the event before it. Items of later
+    /// events were not changed.
     Damaged {
-        /// The last event that could be read.
+        /// The sequence of the last event that could be read.
         through: Sequence,
-        /// What is wrong with the next.
+        /// Why the next event can't be read.
         damage: Damage,
     },
-    /// It isn't known to be right: a service failed, or the projector changed it every time.
+    /// The read model may differ from the events: a service failed, or the projector changed it in each
+    /// attempt.
     Incomplete(String),
 }
 
 /// Why an attempt to rebuild an aggregate ended early.
 #[derive(Debug, thiserror::Error)]
 enum Failed {
-    /// A service failed; the aggregate is tried again.
+    /// A service failed. The attempt is retried.
     #[error(transparent)]
     Service(#[from] ServiceError),
-    /// The domain's type of a view or a history entry has no form; a retry fails in the same way.
+    /// A view or a history entry can't be encoded as an item. A retry would fail in the same way.
     #[error("an item can't be encoded: {0}")]
     Encode(#[from] EncodeError),
 }
 
-/// How a run over many aggregates ended.
+/// The result of a run over many aggregates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Summary {
-    /// Aggregates that were tried.
+    /// The number of aggregates in the run.
     pub aggregates: usize,
-    /// Those of them that are right now, the removed ones included.
+    /// The number of aggregates whose read model is correct now: the fold of the events, or removed if there
+    /// are none.
     pub right: usize,
-    /// Those of them of which something was written or removed.
+    /// The number of aggregates of which items were written or removed.
     pub changed: usize,
-    /// Those of them that had no events.
+    /// The number of aggregates without events.
     pub removed: usize,
 }
 
 impl Summary {
-    /// Whether every aggregate is right.
+    /// Whether every aggregate's read model is correct.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
         self.right == self.aggregates
@@ -135,10 +139,10 @@ impl Summary {
 }
 
 impl<D: Project, L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<D, L, M, A> {
-    /// Rebuilds many aggregates, several at once, and reports each one's outcome as it ends.
+    /// Rebuilds many aggregates, several of them concurrently, and calls `report` with each outcome.
     ///
     /// # Errors
-    /// Those of `report`; they end the run.
+    /// The errors of `report`, which end the run.
     pub async fn rebuild_all(
         &self,
         model: Model,
@@ -177,9 +181,9 @@ impl<D: Project, L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<D, L, M,
         }
     }
 
-    /// Replaces the view unless it is the fold of its events. The item is read before the last event
-    /// is, so events that the fold lacks are no explanation of an item that is ahead of it, nor of a
-    /// stale mark.
+    /// Replaces the view unless it is the fold of its events. The item is read before the last event is. So
+    /// if the item is ahead of the fold, or is marked stale, an event that was appended after the fold isn't
+    /// the reason.
     async fn view(&self, aggregate: &str) -> Result<Outcome, Failed> {
         let mut fold = Fold::new(&self.domain, &self.events, aggregate);
         let mut newest: VecDeque<ViewOf<D>> = VecDeque::new();
@@ -202,7 +206,8 @@ impl<D: Project, L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<D, L, M,
                     (Some(damage), _) => return Ok(damaged(through, damage)),
                     (None, None) => return Ok(Outcome::Removed(removed)),
                     (None, Some(item)) => {
-                        // The next attempt restores it if events have come since they were read.
+                        // If events have been appended since the read, the next attempt writes the view
+                        // again.
                         if self.model.delete_view(aggregate, &item).await? == Saved::Stored {
                             removed += 1;
                         }
@@ -210,12 +215,12 @@ impl<D: Project, L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<D, L, M,
                 }
                 continue;
             };
-            // Events after the damaged row may have been applied before it was damaged.
+            // The view may include events after the unreadable row, applied while the row was still readable.
             let is_ahead = matches!(&read, Ok(Some(view)) if view.sequence > through);
             let kept = stale.filter(|stale| fold.damage().is_some() && stale.until > through);
             let is_right = match &read {
                 Ok(Some(view)) if attempt == 0 => view == right,
-                // The projector has updated the view correctly.
+                // In later attempts, the projector may have saved an earlier view of the fold.
                 Ok(Some(view)) => newest.contains(view),
                 _ => false,
             };
@@ -228,7 +233,7 @@ impl<D: Project, L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<D, L, M,
                 _ => true,
             };
             if is_behind {
-                // The projector skips what the view includes, so the history has to have it first.
+                // The projector skips events that the view includes, so the history must include them first.
                 if let incomplete @ Outcome::Incomplete(_) = self.history(aggregate).await? {
                     return Ok(incomplete);
                 }
@@ -249,8 +254,8 @@ impl<D: Project, L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<D, L, M,
         ))
     }
 
-    /// Puts history items that are missing or wrong, and removes those that belong to no event. Reads
-    /// the history again until a pass changes nothing.
+    /// Puts history items that are missing or wrong, and removes those that belong to no event. It repeats
+    /// the pass over the history until a pass changes nothing.
     async fn history(&self, aggregate: &str) -> Result<Outcome, Failed> {
         let mut changed = 0;
         let mut upto = None;
@@ -272,8 +277,8 @@ impl<D: Project, L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<D, L, M,
         ))
     }
 
-    /// Goes through the history and the events once, side by side; up to the event `upto` where that
-    /// is given.
+    /// Reads the history and the events once, in parallel by sequence, and repairs the history, up to the
+    /// event `upto` if it is given.
     async fn history_pass(&self, aggregate: &str, upto: Option<Sequence>) -> Result<Pass, Failed> {
         let mut fold = Fold::new(&self.domain, &self.events, aggregate);
         let mut items = Items::new(&self.model, aggregate);
@@ -283,8 +288,8 @@ impl<D: Project, L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<D, L, M,
         let (mut changed, mut has_deleted) = (0, false);
         loop {
             if event.is_none() && fold.damage().is_none() && (item.is_some() || has_deleted) {
-                // The events are read again after the item and after the last removal: a new event
-                // may explain the item.
+                // Read the events again, after the item and after the last removal: the item may belong to a
+                // new event.
                 has_deleted = false;
                 fold.look_again();
                 event = fold.next().await?;
@@ -317,8 +322,8 @@ impl<D: Project, L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<D, L, M,
                             break;
                         }
                         _ => {
-                            // Not removed if the projector changed it meanwhile: the next pass reads
-                            // it.
+                            // The item isn't removed if the projector has changed it since the read. The next
+                            // pass reads it again.
                             let columns = field_names::<D::Entry>();
                             self.model.delete_history(read, columns).await?;
                             (changed, has_deleted) = (changed + 1, true);
@@ -369,7 +374,7 @@ fn outcome<D: Project, L: EventLog>(
     }
 }
 
-/// The sequence in a history item's key; `None` where it can be no event's.
+/// The sequence in a history item's key; `None` if it isn't a valid sequence of an event.
 pub(super) fn sequence_of(item: &Attributes) -> Option<Sequence> {
     let number = item.get(view::SEQUENCE)?.as_integer()?;
     u64::try_from(number)
@@ -418,7 +423,7 @@ pub(crate) async fn run<D: Project + Clone>(
 ) -> Result<ExitCode> {
     let collection = output.words.collection;
     let (written, table) = match rebuild.model {
-        // The history has to include what a view includes, so it is repaired too.
+        // The history must include all events of a view, so it is repaired too.
         Model::Views => (
             &[Role::Views, Role::History][..],
             &deployment.names.view_table,
@@ -530,7 +535,7 @@ mod tests {
     use crate::output::Format;
 
     #[test]
-    fn a_summary_counts_what_is_right_changed_and_removed() {
+    fn a_summary_counts_the_correct_changed_and_removed_aggregates() {
         let right = |changed| Outcome::Right {
             through: Sequence::FIRST,
             changed,

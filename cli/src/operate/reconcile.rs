@@ -1,4 +1,4 @@
-//! `millrace reconcile`: runs the reconciler and prints its report. And the last report, for `verify`.
+//! `millrace reconcile`: runs the reconciler and prints its report. Also reads the last report, for `verify`.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -19,16 +19,17 @@ use crate::args::Reconcile;
 use crate::output::Output;
 use crate::terminal;
 
-/// What a deployment file without a reconciler is answered with.
+/// The message for a deployment file without a reconciler.
 pub(crate) const NO_RECONCILER: &str =
     "this deployment has no reconciler; deploy this version of the stack";
-/// The longest time that a run takes: the function's timeout (`infra/lib/reconciler.ts`).
+/// The longest duration of a run: the function's timeout (`infra/lib/reconciler.ts`).
 pub(crate) const MAX_RUN: Duration = Duration::from_mins(5);
-/// How often the function is invoked while another run holds the lease: longer than that run takes.
+/// The maximum number of invocations while another run holds the lease. With [`PAUSE`] between them, they
+/// take longer than that run.
 const ATTEMPTS: u32 = 66;
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// How an invocation ended.
+/// The result of an invocation.
 enum Invoked {
     Reported(Box<Report>),
     /// Another run is under way.
@@ -55,8 +56,8 @@ pub(crate) async fn run<D: Project + Clone>(
     })
 }
 
-/// Runs the reconciler once. If another run is under way, waits for its end first: that run may have read
-/// a source before the operator changed it.
+/// Runs the reconciler once. If another run is under way, it waits for the end of that run, and then runs the
+/// reconciler nevertheless: the other run may have read a source before the operator changed it.
 async fn report_of_a_run(
     client: &aws_sdk_lambda::Client,
     reconciler: &Reconciler,
@@ -68,7 +69,9 @@ async fn report_of_a_run(
             Invoked::LeaseHeld => tokio::time::sleep(PAUSE).await,
         }
     }
-    bail!("other runs of the reconciler were under way all the time; try again")
+    bail!(
+        "the reconciler was not free to run, because other runs were under way; run the command again"
+    )
 }
 
 async fn invoke(
@@ -100,7 +103,7 @@ async fn invoke(
     Ok(Invoked::Reported(Box::new(report)))
 }
 
-/// The report that the last run stored; `None` if no run has.
+/// Reads the report that the last run stored; `None` if no run has stored one.
 pub(crate) async fn last_report(
     client: &aws_sdk_dynamodb::Client,
     Reconciler { table, .. }: &Reconciler,
@@ -124,8 +127,7 @@ pub(crate) async fn last_report(
     Ok(Some(report))
 }
 
-/// How old a report is, counted from the end of its run, in seconds; `None` if it doesn't say when it
-/// was made.
+/// The age of a report in seconds, from the end of its run; `None` if its time can't be read.
 pub(crate) fn age_seconds(report: &Report, now: Timestamp) -> Option<u64> {
     let began = Timestamp::parse(&report.at).ok()?.unix_millis();
     let ended = began.saturating_add(i64::try_from(report.millis).unwrap_or(i64::MAX));
@@ -133,22 +135,22 @@ pub(crate) fn age_seconds(report: &Report, now: Timestamp) -> Option<u64> {
     Some(u64::try_from(age).unwrap_or(0) / 1000)
 }
 
-/// Older than this, the last report says that the reconciler doesn't run: three intervals, or, where the
-/// interval is short, one interval and the longest run.
+/// The maximum age of the last report: three intervals, or one interval and the longest run if that is
+/// longer. If the report is older, the reconciler isn't running.
 pub(crate) fn max_age(Reconciler { interval, .. }: &Reconciler) -> Duration {
     (*interval * 3).max(*interval + MAX_RUN)
 }
 
-/// Whether nothing is open, and everything was read.
+/// Whether the report has no findings, and every source was read.
 fn is_well(report: &Report) -> bool {
     report.findings.is_empty() && report.findings_omitted == 0 && report.not_read.is_empty()
 }
 
-/// The report for people.
+/// The report as text.
 fn text(report: &Report, output: Output) -> String {
     let mut text = String::new();
     let mut line = |line: String| {
-        // An id or a reason may contain anything.
+        // An id or a reason may contain any character.
         let line = terminal::on_one_line(&line).into_owned();
         writeln!(text, "{line}").expect("a String takes every text");
     };
@@ -264,7 +266,7 @@ mod tests {
     use crate::application::Words;
     use crate::output::Format;
 
-    /// A report with a finding of each kind, as the function returns it.
+    /// A report with one finding of each kind, in the function's format.
     fn full() -> Value {
         json!({
             "at": "2026-11-21T21:00:00.000Z", "requestId": "r", "millis": 1234,

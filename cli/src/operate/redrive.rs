@@ -1,4 +1,4 @@
-//! `millrace redrive`: publishes pending events, and resets cursors where that is asked for.
+//! `millrace redrive`: publishes pending events, and with `--reset-cursor` resets faulty cursors.
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -45,7 +45,7 @@ pub(crate) async fn run<D: Project + Clone>(
     outcome::print_summary(summary, output)
 }
 
-/// Says what would be done: which aggregates, and what is wrong with their cursors.
+/// Prints which aggregates would be redriven, and the faults of their cursors. Changes nothing.
 async fn plan<D: Project + Clone>(
     deployment: &Deployment<D>,
     redrive: &Redrive,
@@ -78,7 +78,7 @@ async fn plan<D: Project + Clone>(
     }
     let collection = output.words.collection;
     output.text(format_args!(
-        "{} {collection}; nothing was done.",
+        "{} {collection}; nothing was changed.",
         ids.len()
     ))?;
     Ok(if unusable == 0 {

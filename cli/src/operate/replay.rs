@@ -1,4 +1,4 @@
-//! The cursors that republishing starts from.
+//! The cursors from which `republish` starts.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -10,10 +10,10 @@ use millrace_translator::ports::{CursorStore, Loaded, Saved};
 
 use super::ports::RunProgress;
 
-/// Cursors that start before the first event to be published again. Each acknowledged event advances
-/// them and is recorded as the run's progress; the stored cursors change only where publishing passes
-/// them. A stored marker is seen only from the stored position on: the events before it were published
-/// once, and can be published again.
+/// Cursors that start before the first event to be published again. Each acknowledged event advances its
+/// cursor and is recorded as the run's progress. A stored cursor changes only when publishing passes it. The
+/// translator reads a stored suspension (blocked or parked) only from the stored cursor on: the events before
+/// it have been published once, so they can be published again.
 pub(super) struct ReplayCursors<'a, C, R> {
     stored: C,
     begin: Sequence,
@@ -23,14 +23,14 @@ pub(super) struct ReplayCursors<'a, C, R> {
 
 #[derive(Debug, Clone, Default)]
 struct Replay {
-    /// As the table contains it.
+    /// The cursor in the table.
     stored: Cursor,
-    /// As the translator sees it.
+    /// The cursor that the translator reads.
     replayed: Cursor,
 }
 
 impl<'a, C: CursorStore, R: RunProgress> ReplayCursors<'a, C, R> {
-    /// Cursors at `begin`, or where an earlier run has got.
+    /// Cursors at `begin`, or at the sequence that an earlier run has recorded.
     pub(super) fn new(stored: C, begin: Sequence, progress: &'a R) -> Self {
         Self {
             stored,
@@ -50,8 +50,8 @@ impl<'a, C: CursorStore, R: RunProgress> ReplayCursors<'a, C, R> {
         cursors.insert(aggregate.to_owned(), replay);
     }
 
-    /// The cursor from which replaying starts. Beyond the stored cursor it would leave a gap on the
-    /// stream.
+    /// The cursor from which republishing starts. It is at most the stored cursor, because a later start
+    /// would leave a gap on the stream.
     fn start(&self, aggregate: &str, stored: &Cursor) -> Cursor {
         let reached = self.progress.reached(aggregate).unwrap_or(self.begin);
         Cursor {
@@ -98,7 +98,7 @@ impl<C: CursorStore, R: RunProgress> CursorStore for ReplayCursors<'_, C, R> {
         if cursor.published_through >= stored.published_through {
             let mut passing = cursor.clone();
             if read.suspended.is_none() && stored.suspended.is_some() {
-                // The translator has not seen the stored marker, so it is not the one to remove it.
+                // The translator hasn't read the stored suspension, so it must not remove it.
                 passing.suspended.clone_from(&stored.suspended);
             }
             if passing != stored {
@@ -125,7 +125,7 @@ mod tests {
     use super::super::ports::NotKept;
     use super::*;
 
-    /// A cursor may become unreadable while events are published again.
+    /// A cursor may become unreadable during `republish`.
     #[tokio::test]
     async fn a_block_of_an_unreadable_cursor_is_stored() {
         let memory = Memory::default();

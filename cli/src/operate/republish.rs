@@ -1,4 +1,4 @@
-//! `millrace republish`: publishes events again, for a consumer that begins.
+//! `millrace republish`: publishes events again, for a new consumer.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -85,7 +85,7 @@ fn plan(ids: &BTreeSet<String>, output: Output) -> Result<ExitCode> {
     }
     let collection = output.words.collection;
     output.text(format_args!(
-        "{} {collection}; nothing was done.",
+        "{} {collection}; nothing was published.",
         ids.len()
     ))?;
     Ok(ExitCode::SUCCESS)

@@ -1,6 +1,6 @@
-//! Whether a deployment's tables are what the deployment file says. A command that writes checks
-//! every table that it writes to or folds from, before it writes anything: with the cursor table in
-//! the view table's place, `rebuild` would replace every cursor by a view.
+//! Checks that the tables of a deployment file have the roles that the file assigns to them. Before a command
+//! writes, it checks every table that it writes to or folds from: if the file named the cursor table as the
+//! view table, `rebuild` would replace every cursor with a view.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aws_sdk_dynamodb::Client;
@@ -12,7 +12,7 @@ use super::deployment::Deployment;
 /// The tag that the CDK app sets on each table.
 const TAG: &str = "millrace:role";
 
-/// What a table is for.
+/// The role of a table: the value of its tag [`TAG`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display)]
 #[strum(serialize_all = "lowercase")]
 pub(crate) enum Role {
@@ -27,7 +27,7 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    /// The hash key, and the range key where the table has one.
+    /// The hash key, and the range key if the table has one.
     const fn keys(self) -> &'static [&'static str] {
         match self {
             Self::Events => &[row::ID, row::VERSION],
@@ -47,10 +47,10 @@ impl Role {
     }
 }
 
-/// Makes sure that each of these tables has its role's key schema and tag.
+/// Checks that the table of each of these roles has the role's key schema and tag.
 ///
 /// # Errors
-/// The first table that hasn't, or that could not be described.
+/// If a table hasn't, or can't be described. The error names the first such table.
 pub(crate) async fn check<D: Project + Clone>(
     deployment: &Deployment<D>,
     roles: &[Role],
@@ -191,7 +191,7 @@ mod tests {
         let events = [(TAG, "events")];
         let keys = ["Id", "Version"];
         assert_eq!(checked(&keys, &events, Role::Events).await, Ok(()));
-        for (keys, tags, role, told) in [
+        for (keys, tags, role, message) in [
             (
                 &["Id"][..],
                 &[(TAG, "cursors")][..],
@@ -214,7 +214,7 @@ mod tests {
             ),
         ] {
             let error = checked(keys, tags, role).await.expect_err("refused");
-            assert!(error.contains(told), "{error}");
+            assert!(error.contains(message), "{error}");
         }
     }
 }

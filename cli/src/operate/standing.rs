@@ -1,13 +1,13 @@
-//! What the events table, the cursor and the read models contain of one aggregate, and what is wrong
-//! with it.
+//! Examines one aggregate: compares its events, cursor, view and history, and reports the differences as
+//! findings.
 //!
-//! View and cursor are read first, then the history next to the events. So the events that were read
-//! include all that view, cursor and history can contain: a view at sequence n is compared with the
-//! fold of the events 1 to n, and an item beyond the last event is wrong, not early. A view or cursor
-//! that lacks events may only be lagging; [`Standing::is_lagging`] says so.
+//! View and cursor are read first, then history and events in parallel. So the events that were read include
+//! all events that view, cursor and history can include: a view at sequence n is compared with the fold of
+//! the events 1 to n, and a history item after the last event is wrong. A view or cursor that lacks events
+//! may only be lagging; [`Standing::is_lagging`] says so.
 //!
-//! Each cause is one finding: a blocked aggregate isn't also reported as unpublished, and its view
-//! isn't reported as lagging.
+//! Each cause is one finding: a blocked aggregate isn't also reported as unpublished, and its view isn't
+//! reported as lagging.
 
 use millrace_core::view::ViewOf;
 use millrace_core::{
@@ -25,7 +25,7 @@ use crate::application::Words;
 use super::ports::{CursorRepair, EventLog, ReadModelRepair};
 use super::rebuild::{Items, sequence_of};
 
-/// The services that aggregates are examined with.
+/// The services that examine aggregates.
 #[derive(Debug, Clone)]
 pub struct Examiner<D, L, C, M> {
     /// The domain.
@@ -38,35 +38,35 @@ pub struct Examiner<D, L, C, M> {
     pub model: M,
 }
 
-/// What was read of an aggregate.
+/// The state of an aggregate in the tables, and its findings.
 #[derive(Debug)]
 pub struct Standing<V> {
-    /// The aggregate.
+    /// The aggregate's id.
     pub id: String,
-    /// The last event that can be read.
+    /// The sequence of the last event that can be read.
     pub through: Sequence,
-    /// The cursor; the first one where none is stored.
+    /// The cursor; without a stored one, the cursor before the first event.
     pub cursor: Result<Cursor, DecodeError>,
-    /// The view.
+    /// The view; `None` if none is stored.
     pub view: Result<Option<View<V>>, DecodeError>,
     /// The view's stale mark.
     pub stale: Option<Stale>,
-    /// What the view has to be after the last event.
+    /// The correct view after the last event.
     pub expected: Option<View<V>>,
-    /// How many of the published events happened before the time that was asked for.
+    /// The sequence of the last published event before the time `settled_before` of [`Examiner::examine`].
     pub settled: Sequence,
-    /// What is wrong.
+    /// The problems of the aggregate, one per cause.
     pub findings: Vec<Finding>,
     /// Whether a finding may be caused by events that are still being processed.
     pub is_lagging: bool,
 }
 
-/// Something that isn't as it should be.
+/// One problem of an aggregate or of the deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// Its kind.
+    /// The kind, which determines the command that repairs the cause.
     pub kind: Kind,
-    /// What was found.
+    /// A description of the problem, for a person.
     pub detail: String,
 }
 
@@ -119,10 +119,10 @@ pub enum Kind {
     Reconciler,
 }
 
-/// What has to be done before a finding's command helps.
+/// What an operator must do before a finding's command can repair the cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Beforehand {
-    /// Nothing.
+    /// Nothing: run the command.
     Nothing,
     /// An operator repairs a row of the events table.
     RepairRow,
@@ -131,10 +131,10 @@ pub enum Beforehand {
 }
 
 impl Kind {
-    /// Every kind.
+    /// All kinds, in the order of the runbook's table.
     pub const ALL: &[Self] = Self::VARIANTS;
 
-    /// What the output and the runbook call it.
+    /// The kind's name in the output and in the runbook, such as `view-behind`.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.into()
@@ -175,7 +175,7 @@ impl Kind {
         }
     }
 
-    /// What has to be done, as the runbook says, before the command helps.
+    /// What an operator must do, as the runbook describes, before the command can repair the cause.
     #[must_use]
     pub const fn beforehand(self) -> Beforehand {
         match self {
@@ -200,7 +200,7 @@ impl Kind {
     }
 }
 
-/// What comparing the history found: how many items, and the first of them.
+/// The differences of the history: for each kind, the number of items and the first of them.
 #[derive(Debug, Default)]
 struct History {
     missing: Option<(usize, Sequence)>,
@@ -209,8 +209,8 @@ struct History {
 }
 
 impl<D: Project, L: EventLog, C: CursorRepair, M: ReadModelRepair> Examiner<D, L, C, M> {
-    /// Examines an aggregate. Cursor and view have to include the events up to `at_least`, where that
-    /// is given, else all that there are; `settled_before` is for [`Standing::settled`].
+    /// Examines an aggregate. Cursor and view must include the events up to `at_least`, or without it, all
+    /// events. `settled_before` determines [`Standing::settled`].
     ///
     /// # Errors
     /// [`ServiceError`]: something could not be read, and the aggregate isn't examined.
@@ -274,9 +274,9 @@ impl<D: Project, L: EventLog, C: CursorRepair, M: ReadModelRepair> Examiner<D, L
         Ok(standing)
     }
 
-    /// Compares the history with the events, side by side, and reads both to their ends. Items are
-    /// missing up to the view's sequence, where the view can be read; beyond it the projector may be
-    /// at work.
+    /// Compares the history with the events, in parallel by sequence, and reads both to their ends. If the
+    /// view can be read, an item is reported as missing only up to the view's sequence, because the projector
+    /// may still be writing later items. Otherwise, it is reported only if a later item exists.
     async fn history(
         &self,
         id: &str,
@@ -290,8 +290,8 @@ impl<D: Project, L: EventLog, C: CursorRepair, M: ReadModelRepair> Examiner<D, L
         let mut event = fold.next().await?;
         loop {
             if event.is_none() && fold.damage().is_none() && item.is_some() {
-                // The item was read before the events end: no event explains it, unless a new one has
-                // come.
+                // Read the events again: the item may belong to an event that was appended after their end
+                // was reached.
                 fold.look_again();
                 event = fold.next().await?;
             }
@@ -339,7 +339,7 @@ impl<D: Project, L: EventLog, C: CursorRepair, M: ReadModelRepair> Examiner<D, L
 }
 
 impl<V: Data> Standing<V> {
-    /// The view, if there is one that can be read.
+    /// The view; `None` if none is stored, or if it can't be decoded.
     pub(crate) fn readable_view(&self) -> Option<&View<V>> {
         self.view.as_ref().ok()?.as_ref()
     }
@@ -374,7 +374,7 @@ impl<V: Data> Standing<V> {
             self.find(kind, detail);
         } else if let Some(damage) = damage {
             self.find(Kind::Row, damage.to_string());
-            // The translator may be about to block the aggregate there.
+            // The translator may block the aggregate at this row soon.
             self.is_lagging |= published <= through;
         } else if published > through {
             let detail =
@@ -419,7 +419,7 @@ impl<V: Data> Standing<V> {
         let marked = self.stale.as_ref().map_or_else(String::new, |stale| {
             format!("; stale since {}: {}", stale.since, stale.reason)
         });
-        // If the cursor can't be used, the events show what was published.
+        // If the cursor can't be read, all events in the table count as published.
         let published = match &self.cursor {
             Ok(cursor) => cursor.published_through.min(wanted),
             Err(_) => wanted,

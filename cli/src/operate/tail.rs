@@ -1,4 +1,4 @@
-//! `millrace tail`: the domain events as they come, over all shards, also those that come later.
+//! `millrace tail`: prints the domain events of all shards as they are published, also those of new shards.
 
 use std::process::ExitCode;
 

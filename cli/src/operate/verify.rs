@@ -1,11 +1,11 @@
 //! `millrace verify`: compares events, cursors, read models and lake.
 //!
-//! It says that all is well only if everything was checked. What could not be checked is named, with
-//! the reason, and the exit status is the one of a finding.
+//! It prints "all is well" only if everything was checked. It prints what could not be checked, with the
+//! reason, and then exits with the status of a finding.
 //!
-//! What it can't see itself comes from the reconciler's last report: mappings, discarded batches, and
-//! whether the reconciler runs at all. What the report says of aggregates is left out, because they are
-//! examined here, later.
+//! The findings of mappings and discarded batches are those of the reconciler's last report, whose age shows
+//! whether the reconciler runs. The report's findings of aggregates are ignored, because this command
+//! examines the aggregates itself, later than the report.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::process::ExitCode;
@@ -26,45 +26,45 @@ use crate::args::Verify;
 use crate::follower::{self, Follower, Start};
 use crate::output::Output;
 
-/// The exit status that says that something was found, or not completed, or not checked.
+/// The exit status if there are findings, or if something was not completed or not checked.
 pub(crate) const NOT_WELL: u8 = 3;
-/// How often an aggregate that lacks events is examined again: publication may only be lagging.
+/// The maximum number of examinations of a lagging aggregate: its events may still be being processed.
 const MAX_EXAMINATIONS: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long an event may take from the stream to the lake on AWS: the archiver's window,
-/// Firehose's buffer, and Firehose's own retries.
-const ON_ITS_WAY_MILLIS: i64 = 15 * 60 * 1000;
-/// How long the local lake may take.
+/// How long an event may take from the stream to the lake on AWS: the archiver's batching window, Firehose's
+/// buffer, and Firehose's retries.
+const LAKE_DELAY_MILLIS: i64 = 15 * 60 * 1000;
+/// How long an event may take to the lake of a local stack.
 const LOCAL_PATIENCE: Duration = Duration::from_secs(30);
-/// After so many empty reads in a row the stream counts as read to its end.
+/// The number of consecutive empty reads after which the stream counts as read to its end.
 const EMPTY_READS: u32 = 5;
 
-/// What is verified.
+/// The aggregates to verify.
 struct Scope {
     ids: BTreeSet<String>,
-    /// How many aggregates there are, where this is a sample of them.
+    /// The number of all aggregates, if `ids` is a sample of them.
     sampled_of: Option<usize>,
 }
 
-/// What was found so far.
+/// The results so far.
 struct Report {
     output: Output,
     kinds: BTreeMap<Kind, usize>,
     events: u64,
     not_checked: usize,
-    /// Through which event each aggregate has to be in the lake by now.
+    /// For each aggregate, the last sequence that must be in the lake by now.
     due: HashMap<String, Sequence>,
-    /// The reconciler's last report, where it was read.
+    /// The reconciler's last report; `None` if it was not read.
     reconciled: Option<Reconciled>,
 }
 
-/// When the reconciler has reported.
+/// The time and the age of the reconciler's last report.
 struct Reconciled {
     at: String,
     age_seconds: Option<u64>,
 }
 
-/// The states of a mapping that is enabled, or about to be
+/// The states of a mapping that is enabled, or is being enabled
 /// ([states](https://docs.aws.amazon.com/lambda/latest/api/API_EventSourceMappingConfiguration.html)).
 const ENABLED: [&str; 4] = ["Creating", "Enabling", "Enabled", "Updating"];
 
@@ -85,10 +85,10 @@ pub(crate) async fn run<D: Project + Clone>(
     };
     let started = System.now();
     let settled_before = if deployment.is_local {
-        // Nothing waits in a buffer there.
-        started.unix_millis() + ON_ITS_WAY_MILLIS
+        // A local stack has no buffer, so every published event is due.
+        started.unix_millis() + LAKE_DELAY_MILLIS
     } else {
-        started.unix_millis() - ON_ITS_WAY_MILLIS
+        started.unix_millis() - LAKE_DELAY_MILLIS
     };
     let settled_before = Timestamp::from_unix_millis(settled_before).unwrap_or(started);
     examine_all(
@@ -107,8 +107,8 @@ pub(crate) async fn run<D: Project + Clone>(
     report.conclude(&scope)
 }
 
-/// Examines each aggregate, and again those that lack events. In a later examination, these have to
-/// include the events that there were in the first one.
+/// Examines each aggregate, and examines lagging ones again. In later examinations, they must include the
+/// events that existed at the first one.
 async fn examine_all<D: Project + Clone>(
     deployment: &Deployment<D>,
     verify: &Verify,
@@ -189,8 +189,8 @@ impl Report {
         )
     }
 
-    /// Adds what the reconciler's last report says of mappings and discarded batches, what the reconciler
-    /// could not read, and whether it has reported in time.
+    /// Adds the findings of mappings and discarded batches in the reconciler's last report, the sources that
+    /// the reconciler could not read, and a finding if the report is too old or missing.
     fn add_reconciled(
         &mut self,
         reconciler: &Reconciler,
@@ -278,7 +278,7 @@ impl Report {
                     format!("a discarded batch of {function}, open since {since}: {reason}");
                 self.find_of("batch", object, &Finding { kind, detail })
             }
-            // Examined here.
+            // This command examines the aggregates itself.
             report::Finding::Blocked { .. }
             | report::Finding::Parked { .. }
             | report::Finding::Lagging { .. }
@@ -344,7 +344,7 @@ impl Report {
     }
 }
 
-/// The age of a report that may not say when it was made.
+/// The age of a report, as text; `None` is an unknown age.
 fn shown_age(seconds: Option<u64>) -> String {
     match seconds {
         None => "an unknown time".to_owned(),
@@ -371,7 +371,7 @@ async fn check_reconciler<D: Project + Clone>(
     }
 }
 
-/// Compares the lake with the events, last, since the lake comes last.
+/// Compares the lake with the events. It runs last, because events reach the lake last.
 async fn check_lake<D: Project + Clone>(
     deployment: &Deployment<D>,
     verify: &Verify,
@@ -379,7 +379,7 @@ async fn check_lake<D: Project + Clone>(
     report: &mut Report,
     progress: &Progress,
 ) -> Result<()> {
-    let step = progress.start("Asking Athena");
+    let step = progress.start("Querying the lake");
     let aggregate = verify.id.as_ref().map(AggregateId::as_str);
     let asked = Instant::now();
     let lacking = loop {
@@ -392,18 +392,18 @@ async fn check_lake<D: Project + Clone>(
         }
         tokio::time::sleep(PAUSE).await;
     };
-    let mut on_their_way = HashSet::new();
+    let mut recently_published = HashSet::new();
     if !lacking.is_empty() && !deployment.is_local {
-        let since = started.unix_millis() - ON_ITS_WAY_MILLIS;
+        let since = started.unix_millis() - LAKE_DELAY_MILLIS;
         let since = Timestamp::from_unix_millis(since).unwrap_or(started);
         match published_since(deployment, since).await {
-            Ok(published) => on_their_way = published,
+            Ok(published) => recently_published = published,
             Err(error) => return report.not_checked("the lake", &format!("{error:#}")),
         }
     }
     step.done();
     for (id, detail) in lacking {
-        if on_their_way.contains(&id) {
+        if recently_published.contains(&id) {
             let reason = "events were published less than 15 minutes ago and may \
                           not have reached the lake yet; run `verify` again later";
             report.not_checked(&format!("{id}: lake"), reason)?;
@@ -415,8 +415,8 @@ async fn check_lake<D: Project + Clone>(
     Ok(())
 }
 
-/// The aggregates of which the stream received events since a time: an event that was published late
-/// (by `redrive`, or after an outage) is due in the lake that much later.
+/// The aggregates of which the stream has received events since a time. An event that was published late, by
+/// `redrive` or after an outage, is due in the lake later too.
 async fn published_since<D: Project + Clone>(
     deployment: &Deployment<D>,
     since: Timestamp,
@@ -439,7 +439,7 @@ async fn published_since<D: Project + Clone>(
     Ok(published)
 }
 
-/// The aggregates to examine. Those that have no events but a cursor or a read model are among them.
+/// The aggregates to examine. They include those that have a cursor or a read model, but no events.
 async fn select<D: Project + Clone>(
     deployment: &Deployment<D>,
     verify: &Verify,
@@ -579,7 +579,7 @@ mod tests {
         serde_json::from_value(report).expect("a report")
     }
 
-    /// What is found and not checked with the reconciler's last report, so many seconds after it.
+    /// The findings and the number of unchecked sources, `seconds` after the reconciler's last report.
     fn reconciled(last: Option<&report::Report>, seconds: i64) -> (Vec<(Kind, usize)>, usize) {
         let now = Timestamp::from_unix_millis(seconds * 1000).expect("a time");
         let mut report = report(&[], 0);
@@ -614,7 +614,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_reconciler_could_not_read_is_not_checked() {
+    fn sources_that_the_reconciler_could_not_read_are_not_checked() {
         let not_read = json!([{"source": "mappings", "reason": "AccessDenied"}]);
         let last = last(&json!([]), &not_read, 3);
         assert_eq!(reconciled(Some(&last), 10), (Vec::new(), 2));
@@ -658,7 +658,7 @@ mod tests {
         }
     }
 
-    /// The runbook's table of findings: a row of each kind, in the words of the output.
+    /// The runbook's table of findings has one row per kind, with the name and the command of the output.
     #[test]
     fn the_runbook_has_a_row_for_each_kind_with_its_command() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/runbook.md");

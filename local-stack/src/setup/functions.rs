@@ -1,5 +1,5 @@
-//! The Lambda functions, built for this machine and laid out as the CDK app takes them: a folder
-//! per function that holds its `bootstrap`.
+//! Builds the Lambda functions for this machine, in the layout that the CDK app reads: one folder per
+//! function, which contains its `bootstrap`.
 
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -12,18 +12,17 @@ use crate::progress::{Progress, Step};
 use crate::stamp::{Inputs, Stamp};
 use crate::{Workspace, names, tool};
 
-/// Which packages cargo selects. A dependency's features depend on the selection, so the one that
-/// was used before compiles nothing anew.
+/// The packages that cargo selects. The features of the dependencies depend on the selection: with the same
+/// selection as in the last build, cargo recompiles nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packages {
-    /// The one whose binaries the functions are, as `cargo run` has it.
+    /// The package whose binaries are the functions, the same selection as that of `cargo run`.
     Application(&'static str),
-    /// All, as `cargo test --workspace` has them.
+    /// All packages, the same selection as that of `cargo test --workspace`.
     Workspace,
 }
 
-/// Builds the functions, copies them into `folder`, and
-/// returns a hash that changes when a function changes.
+/// Builds the functions, copies them into `folder`, and returns a hash that changes when a function changes.
 pub(crate) async fn build(
     workspace: &Workspace,
     packages: Packages,
@@ -40,7 +39,7 @@ pub(crate) async fn build(
             .find(|built| built.name == *name)
             .with_context(|| format!("cargo built no binary called {name}"))?;
         step.detail(name);
-        let hash = lay_out(&executable.path, &folder.join(name), &step).await?;
+        let hash = write_bootstrap(&executable.path, &folder.join(name), &step).await?;
         all = all.value(hash);
     }
     step.done();
@@ -57,7 +56,7 @@ async fn compile(
     cargo
         .current_dir(workspace.root())
         .args(["build", "--message-format", "json-render-diagnostics"])
-        // Progress as on a terminal, which is what the step shows of it.
+        // Without a terminal, cargo shows no progress bar. The step shows its text.
         .env("CARGO_TERM_PROGRESS_WHEN", "always")
         .env("CARGO_TERM_PROGRESS_WIDTH", "72")
         .env("CARGO_TERM_COLOR", "never");
@@ -100,10 +99,10 @@ fn executables(messages: &str) -> Vec<Built> {
         .collect()
 }
 
-/// Puts the stripped executable at `<folder>/bootstrap`. An executable that is there already stays
-/// untouched: the CDK knows an asset by its bytes and would upload it again. Answers with a hash
-/// of what is known of it without reading it: debug builds are large.
-async fn lay_out(executable: &Path, folder: &Path, step: &Step) -> Result<String> {
+/// Writes the stripped executable to `<folder>/bootstrap`, unless it is there already: the CDK identifies an
+/// asset by its bytes, and would upload a changed one again. Returns a hash of the executable's path, size
+/// and modification time. The content isn't read, because debug builds are large.
+async fn write_bootstrap(executable: &Path, folder: &Path, step: &Step) -> Result<String> {
     let found = std::fs::metadata(executable)
         .with_context(|| format!("could not find {}", executable.display()))?;
     let modified = found.modified()?.duration_since(UNIX_EPOCH)?;
@@ -112,24 +111,24 @@ async fn lay_out(executable: &Path, folder: &Path, step: &Step) -> Result<String
         .value(found.len().to_be_bytes())
         .value(modified.as_nanos().to_be_bytes())
         .hash();
-    // Beside the folder: all that lies inside is the asset.
+    // Next to the folder and not inside: every file in the folder is part of the asset.
     let stamp = Stamp::at(folder.with_extension("stamp"));
     let bootstrap = folder.join("bootstrap");
-    if stamp.holds(&inputs)? && bootstrap.exists() {
+    if stamp.matches(&inputs)? && bootstrap.exists() {
         return Ok(inputs);
     }
-    stamp.lift()?;
+    stamp.clear()?;
     let copy = || -> std::io::Result<tempfile::TempPath> {
         std::fs::create_dir_all(folder)?;
-        // Beside it as well, on the same file system, so that it can be moved into place.
-        let beside = folder.parent().unwrap_or(folder);
-        let copy = tempfile::NamedTempFile::new_in(beside)?.into_temp_path();
+        // Next to the folder too: a rename needs the same file system.
+        let parent = folder.parent().unwrap_or(folder);
+        let copy = tempfile::NamedTempFile::new_in(parent)?.into_temp_path();
         std::fs::copy(executable, &copy)?;
         Ok(copy)
     };
     let copy = copy().with_context(|| format!("could not copy {}", executable.display()))?;
-    // Symbols are most of a debug build's size, and every byte is zipped and uploaded. Where there
-    // is no `strip`, or it can't, the function works all the same.
+    // Symbols are most of a debug build's size, and every byte is zipped and uploaded. A failure of `strip`
+    // is ignored, because the function works with symbols too.
     drop(tool::run(step, Command::new("strip").arg(&*copy)).await);
     copy.persist(&bootstrap)
         .with_context(|| format!("could not write {}", bootstrap.display()))?;
@@ -155,30 +154,30 @@ not json
     }
 
     #[tokio::test]
-    async fn an_executable_is_laid_out_anew_only_when_it_changed() {
+    async fn an_executable_is_copied_again_only_if_it_changed() {
         let place = tempfile::tempdir().expect("a folder");
         let executable = place.path().join("writer");
         let folder = place.path().join("lambda/writer");
         let bootstrap = folder.join("bootstrap");
         let step = Progress::Silent.start("a test");
-        let read = || std::fs::read_to_string(&bootstrap).expect("laid out");
+        let read = || std::fs::read_to_string(&bootstrap).expect("copied");
 
         files::write_atomically(&executable, b"one").expect("written");
-        lay_out(&executable, &folder, &step)
+        write_bootstrap(&executable, &folder, &step)
             .await
-            .expect("laid out");
+            .expect("copied");
         assert_eq!(read(), "one");
 
         files::write_atomically(&bootstrap, b"kept").expect("written");
-        lay_out(&executable, &folder, &step)
+        write_bootstrap(&executable, &folder, &step)
             .await
-            .expect("laid out");
+            .expect("copied");
         assert_eq!(read(), "kept");
 
         files::write_atomically(&executable, b"three").expect("written");
-        lay_out(&executable, &folder, &step)
+        write_bootstrap(&executable, &folder, &step)
             .await
-            .expect("laid out");
+            .expect("copied");
         assert_eq!(read(), "three");
         let files: Vec<_> = std::fs::read_dir(&folder).expect("there").collect();
         assert_eq!(files.len(), 1);

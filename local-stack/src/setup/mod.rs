@@ -1,7 +1,7 @@
-//! What is set up before a stack can start, each step at most once for the same inputs.
+//! The set-up before a stack can start. A step runs only if its inputs have changed since it last ran.
 //!
-//! Invariant: a step may run in several processes at once, and be killed at any moment. Each holds
-//! a lock while it works and leaves its stamp last.
+//! Invariant: several processes may start the same step at once, and each may be killed at any time. A step
+//! holds a lock while it runs, and writes its stamp last.
 
 pub(crate) mod functions;
 pub mod node;

@@ -1,4 +1,5 @@
-//! The CDK app's packages: those of its lock file, or, without one, those that its `package.json` asks for.
+//! Installs the CDK app's npm packages: those of its lock file, or, without one, those that its
+//! `package.json` requires.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ struct Package {
 }
 
 impl Package {
-    /// The archives on this machine that are dependencies, as paths from the folder of the `package.json`.
+    /// The dependencies that are archives on this machine, as paths relative to the folder of `package.json`.
     fn archives(&self) -> impl Iterator<Item = &str> {
         let all = self
             .dependencies
@@ -35,7 +36,7 @@ impl Package {
     }
 }
 
-/// The file whose content changes when other packages are installed.
+/// The stamp of the installed packages: its content changes when other packages are installed.
 pub(crate) fn stamp(infra: &Path) -> PathBuf {
     // In the packages' folder, so that it is removed with them.
     infra.join("node_modules/.millrace.stamp")
@@ -49,12 +50,12 @@ pub async fn set_up(workspace: &Workspace, progress: &Progress) -> Result<()> {
     let infra = workspace.infra();
     let _lock = Lock::take(&workspace.local_folder().join("npm.lock")).await?;
     let stamp = Stamp::at(stamp(&infra));
-    if stamp.holds(&inputs(&infra)?)? {
+    if stamp.matches(&inputs(&infra)?)? {
         progress.already_done(STEP);
         return Ok(());
     }
     let step = progress.start(STEP);
-    stamp.lift()?;
+    stamp.clear()?;
     let is_locked = infra.join(LOCK_FILE).is_file();
     let mut npm = Command::new("npm");
     npm.arg(if is_locked { "ci" } else { "install" })

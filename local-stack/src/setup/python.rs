@@ -1,4 +1,4 @@
-//! The private Python environments: exactly the pinned packages, checked by their hashes.
+//! Creates private Python environments, with exactly the pinned packages, whose hashes pip checks.
 
 use std::path::{Path, PathBuf};
 
@@ -14,9 +14,9 @@ use crate::{Workspace, files, tool};
 /// An environment that can be set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Environment {
-    /// What the local stack runs on: the emulator.
+    /// The emulator of the local stack.
     Stack,
-    /// What the tests check the CDK app's templates with: cfn-lint.
+    /// cfn-lint, with which the tests check the CDK app's templates.
     Lint,
 }
 
@@ -44,10 +44,10 @@ impl Environment {
     }
 }
 
-/// Sets `environment` up, unless it is, and answers with the folder of its programs.
+/// Sets up `environment` if it isn't yet, and returns the folder of its programs.
 ///
 /// # Errors
-/// When a prerequisite is missing or a package can't be had.
+/// If a prerequisite is missing or a package can't be installed.
 pub async fn set_up(
     workspace: &Workspace,
     environment: Environment,
@@ -69,7 +69,7 @@ pub(crate) async fn set_up_with(
     let requirements = environment.requirements();
     let _lock = Lock::take(&local.join(format!("{}.lock", environment.folder()))).await?;
 
-    // An environment holds the path to itself and to the interpreter that it was made with.
+    // An environment contains its own path and that of the interpreter that created it.
     let inputs = Inputs::default()
         .value(folder.as_os_str().as_encoded_bytes())
         .value(tools.python.as_os_str().as_encoded_bytes())
@@ -77,14 +77,14 @@ pub(crate) async fn set_up_with(
         .hash();
     let stamp = Stamp::at(folder.join("millrace.stamp"));
     let programs = folder.join("bin");
-    // The interpreter may have been uninstalled since.
-    if stamp.holds(&inputs)? && programs.join("python").exists() {
+    // The interpreter, to which this is a link, may have been uninstalled since.
+    if stamp.matches(&inputs)? && programs.join("python").exists() {
         progress.already_done(name);
         return Ok(programs);
     }
 
     let step = progress.start(name);
-    stamp.lift()?;
+    stamp.clear()?;
     files::remove_if_there(&folder)?;
     make(&step, tools, &folder, requirements)
         .await
@@ -115,7 +115,7 @@ async fn make(
         "--disable-pip-version-check",
         "--no-input",
     ])
-    // Every package is listed with its hashes, and none may run code to be installed.
+    // Every package is listed with its hashes. Only wheels: their installation runs no code of the package.
     .args([
         "--require-hashes",
         "--no-deps",

@@ -1,4 +1,4 @@
-//! Where the parts of a running stack are, for programs: `local.json` in its state folder.
+//! The addresses and names of a running stack's parts, for programs: `local.json` in its state folder.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,59 +11,58 @@ use crate::files;
 /// The stack's region.
 pub(super) const REGION: &str = "us-east-1";
 
-/// The addresses of a running stack. `local.json` holds the same, and is there as long as the stack
-/// is ready.
+/// The addresses and names of a running stack's parts. `local.json` has the same content. The file exists
+/// while the stack is ready.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Local {
-    /// The emulator: what `AWS_ENDPOINT_URL` is set to.
+    /// The emulator's URL, the value for `AWS_ENDPOINT_URL`.
     pub endpoint_url: String,
-    /// What `AWS_REGION` is set to.
+    /// The region, the value for `AWS_REGION`.
     pub region: String,
-    /// The HTTP API, without a slash at its end.
+    /// The URL of the HTTP API, without a slash at its end.
     pub api_url: String,
-    /// The events table: the source of truth.
+    /// The events table, the source of truth.
     pub events_table: String,
     /// The outcomes of commands that carried an `Idempotency-Key`.
     pub idempotency_table: String,
-    /// The publication cursors.
+    /// The table of the publication cursors.
     pub cursor_table: String,
-    /// The views, one item per aggregate.
+    /// The table of the views, one item per aggregate.
     #[serde(alias = "accountsTable")]
     pub view_table: String,
-    /// The histories, one item per event.
+    /// The table of the histories, one item per event.
     #[serde(alias = "transactionsTable")]
     pub history_table: String,
     /// The Kinesis stream of domain events.
     pub stream_name: String,
-    /// What carries them to the lake.
+    /// The Firehose stream that delivers the events to the lake.
     pub delivery_stream: String,
-    /// The lake.
+    /// The bucket of the lake.
     pub lake_bucket: String,
-    /// Batches that were given up.
+    /// The bucket of the discarded batches.
     pub failure_bucket: String,
-    /// The reconciler's state, with its last report. As the next two, `None` for a stack of a version
-    /// that had no reconciler.
+    /// The table of the reconciler's state, with its last report. This and the next two are `None` for a
+    /// stack of a version without a reconciler.
     #[serde(default)]
     pub reconciler_table: Option<String>,
-    /// The reconciler's function, by name.
+    /// The name of the reconciler's function.
     #[serde(default)]
     pub reconciler_function: Option<String>,
     /// Minutes between two runs of the reconciler.
     #[serde(default)]
     pub reconciler_minutes: Option<String>,
-    /// The work group that queries the lake.
+    /// The Athena work group for queries of the lake.
     pub athena_work_group: String,
-    /// The lake's database.
+    /// The lake's database in the Glue catalogue.
     pub glue_database: String,
-    /// The lake's table.
+    /// The lake's table in the Glue catalogue.
     pub glue_table: String,
-    /// The domain's settings: the stack's outputs that aren't the pipeline's own, such as
-    /// `DefaultCurrency`.
+    /// The domain's settings: the outputs that the domain adds to the stack, such as `DefaultCurrency`.
     pub settings: BTreeMap<String, String>,
 }
 
-/// What the CDK app answers with.
+/// The outputs of the CDK app's stack.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Outputs {
@@ -83,7 +82,7 @@ struct Outputs {
     glue_database: String,
     glue_table: String,
     athena_work_group: String,
-    /// For other programs.
+    /// Not used here: the URL on AWS.
     #[serde(rename = "ApiUrl")]
     _api_url: String,
     #[serde(flatten)]
@@ -100,13 +99,13 @@ struct OutputsFile {
 impl Local {
     /// Reads the outputs of a deployment to the emulator at `endpoint_url`.
     pub(super) fn from_outputs(outputs: &[u8], endpoint_url: &str) -> Result<Self> {
-        let OutputsFile { millrace: outputs } =
-            serde_json::from_slice(outputs).context("the CDK app's outputs are not as agreed")?;
+        let OutputsFile { millrace: outputs } = serde_json::from_slice(outputs)
+            .context("the outputs of the CDK app have an unexpected form")?;
         Ok(Self {
             endpoint_url: endpoint_url.to_owned(),
             region: REGION.to_owned(),
-            // By path: names below `localhost`, which the emulator would put the id into, are not
-            // resolved everywhere.
+            // With the id in the path: not every system resolves the names below `localhost` that the
+            // emulator also accepts.
             api_url: format!("{endpoint_url}/_aws/execute-api/{}", outputs.api_id),
             events_table: outputs.events_table,
             idempotency_table: outputs.idempotency_table,
@@ -132,7 +131,7 @@ impl Local {
     }
 }
 
-/// The stack is ready no longer.
+/// Removes `local.json`, because the stack is no longer ready.
 pub(super) fn remove(state: &Path) -> Result<()> {
     files::remove_if_there(&path(state))
 }
@@ -164,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_holds_the_names_that_programs_rely_on() {
+    fn the_file_contains_the_names_that_programs_rely_on() {
         let folder = tempfile::tempdir().expect("a folder");
         let local = local(&outputs()).expect("readable");
         local.write(folder.path()).expect("written");
@@ -220,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn an_output_that_is_missing_is_named() {
+    fn the_error_names_a_missing_output() {
         let mut outputs = outputs();
         outputs["Millrace"]
             .as_object_mut()

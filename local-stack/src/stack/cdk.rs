@@ -1,5 +1,5 @@
-//! The CDK app, deployed to the emulator by the CDK's own command line: the same app, and the same
-//! way, as on AWS.
+//! Deploys the CDK app to the emulator, with the CDK's command line: the same app and the same commands as on
+//! AWS.
 
 use std::path::{Path, PathBuf};
 
@@ -13,18 +13,18 @@ use crate::setup::node;
 use crate::stamp::{Inputs, Stamp};
 use crate::{Workspace, files, tool};
 
-/// The account that the emulator shows.
+/// The id of the emulator's AWS account.
 const ACCOUNT: &str = "000000000000";
 const STACK: &str = "Millrace";
 
-/// The CDK's command line, directed at one emulator.
+/// Runs the CDK's command line against one emulator.
 pub(super) struct Cdk {
     infra: PathBuf,
     state: PathBuf,
     endpoint_url: String,
 }
 
-/// The folder that the app takes the functions from.
+/// The folder from which the CDK app reads the functions.
 pub(super) fn artifacts(state: &Path) -> PathBuf {
     state.join("lambda")
 }
@@ -38,7 +38,7 @@ impl Cdk {
         }
     }
 
-    /// Prepares the account. The emulator forgets everything, so each one needs it.
+    /// Bootstraps the account. Every new emulator needs it, because its state is only in memory.
     pub(super) async fn bootstrap(&self, progress: &Progress) -> Result<()> {
         let step = progress.start("CDK bootstrap");
         let mut cdk = self.command(&self.state);
@@ -49,7 +49,7 @@ impl Cdk {
         Ok(())
     }
 
-    /// Turns the app into templates, unless they were made from the same app and functions.
+    /// Synthesises the templates, unless the app and the functions are unchanged.
     pub(super) async fn synthesise(&self, functions: &str, progress: &Progress) -> Result<()> {
         const STEP: &str = "CDK synth";
         let (assembly, artifacts) = (self.assembly(), artifacts(&self.state));
@@ -60,13 +60,13 @@ impl Cdk {
             .value(artifacts.as_os_str().as_encoded_bytes())
             .hash();
         let stamp = Stamp::at(self.state.join("cdk.out.stamp"));
-        if stamp.holds(&inputs)? && assembly.join("manifest.json").exists() {
+        if stamp.matches(&inputs)? && assembly.join("manifest.json").exists() {
             progress.already_done(STEP);
             return Ok(());
         }
         let step = progress.start(STEP);
-        stamp.lift()?;
-        // The CDK adds to what is there, and functions are large.
+        stamp.clear()?;
+        // The CDK keeps the files of earlier runs, and the functions are large.
         files::remove_if_there(&assembly)?;
         let mut cdk = self.command(&self.infra);
         cdk.args(["synth", "--quiet", "--output"])
@@ -81,7 +81,7 @@ impl Cdk {
         Ok(())
     }
 
-    /// Deploys what was synthesised.
+    /// Deploys the synthesised templates.
     pub(super) async fn deploy(&self, progress: &Progress) -> Result<Local> {
         let step = progress.start("CDK deploy");
         let outputs = self.state.join("outputs.json");
@@ -89,7 +89,7 @@ impl Cdk {
         let mut cdk = self.command(&self.state);
         cdk.args(["deploy", STACK, "--app"])
             .arg(self.assembly())
-            // A stack that isn't there yet has no changes to show beforehand.
+            // A change set isn't needed: a new stack has no changes to review.
             .args([
                 "--require-approval",
                 "never",
@@ -109,7 +109,8 @@ impl Cdk {
         self.state.join("cdk.out")
     }
 
-    /// What an operator has set for AWS must not reach the emulator, nor the other way round.
+    /// The CDK's command, without the `AWS_` and `CDK_` variables and the AWS configuration of the user, so
+    /// that it reaches only the emulator.
     fn command(&self, folder: &Path) -> Command {
         let mut command = Command::new("node");
         for (name, _) in std::env::vars_os() {
@@ -136,7 +137,7 @@ impl Cdk {
     }
 }
 
-/// What AWS calls this machine's architecture.
+/// This machine's architecture, as AWS names it.
 const fn architecture() -> &'static str {
     if cfg!(target_arch = "aarch64") {
         "arm64"

@@ -1,4 +1,4 @@
-//! The emulator's process: `MiniStack`, on the loopback interface alone.
+//! Starts and stops the emulator's process: `MiniStack`, which listens on the loopback interface only.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -19,14 +19,15 @@ use super::record::Record;
 use crate::files;
 use crate::progress::{Progress, Step};
 
-/// A busy machine has taken 5 s; a healthy one takes 0.3 s.
+/// How long the emulator may take until it answers: 0.3 s on an idle machine, and 5 s have been measured on a
+/// busy one.
 const START_DEADLINE: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(50);
 const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
-/// How often another free port is tried when someone else was quicker to take it.
+/// How many free ports are tried, if another process takes the port before the emulator opens it.
 const ATTEMPTS: usize = 5;
-const TOLD_LOG_LINES: usize = 20;
-/// The emulator's own default; it accepts any.
+const REPORTED_LOG_LINES: usize = 20;
+/// The access key id and the secret access key for the emulator: its default, and it accepts any.
 pub const CREDENTIAL: &str = "test";
 
 /// The script that runs the emulator.
@@ -35,44 +36,44 @@ const LAUNCHER: &str = include_str!("../../python/emulator.py");
 /// Whether the emulator outlives the process that starts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lifetime {
-    /// It ends with its starter, however that ends.
+    /// It ends when the process that started it ends, even if that is killed.
     Starter,
-    /// It stays until someone stops it.
+    /// It runs until it is stopped.
     Own,
 }
 
-/// What the emulator is started with.
+/// The settings of an emulator.
 pub(super) struct Settings {
     /// The folder of the Python environment's programs.
     pub(super) programs: PathBuf,
-    /// Where it keeps its files.
+    /// The folder of its files.
     pub(super) state: PathBuf,
-    /// Its port; a free one if none is named.
+    /// Its port; `None` for any free one.
     pub(super) port: Option<u16>,
-    /// When it ends.
+    /// Whether it outlives this process.
     pub(super) lifetime: Lifetime,
 }
 
-/// How the emulator ended without us.
+/// How the emulator ended, if this process didn't stop it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// Someone asked it to.
+    /// It was stopped: it received SIGTERM or exited with 0.
     Stopped,
-    /// It failed.
+    /// It failed, with this status.
     Failed(ExitStatus),
 }
 
-/// An emulator that runs; it is stopped when this is dropped.
+/// A running emulator. It is stopped when this is dropped.
 #[derive(Debug)]
 pub(super) struct Emulator {
-    /// `None` once it is stopped, or left to itself.
+    /// `None` once it is stopped or detached.
     child: Option<Child>,
     state: PathBuf,
     endpoint_url: String,
 }
 
 impl Emulator {
-    /// Starts it and waits until it answers.
+    /// Starts the emulator and waits until it answers.
     pub(super) async fn start(settings: &Settings, progress: &Progress) -> Result<Self> {
         let step = progress.start("Emulator");
         if let Some(port) = settings.port
@@ -90,7 +91,7 @@ impl Emulator {
         bail!("every port that was free was taken before the emulator could open it")
     }
 
-    /// `None` if someone else took the port meanwhile.
+    /// Starts the emulator on `port`; `None` if another process has taken the port.
     async fn attempt(settings: &Settings, port: u16, step: &Step) -> Result<Option<Self>> {
         let endpoint_url = format!("http://127.0.0.1:{port}");
         step.detail(&endpoint_url);
@@ -135,7 +136,7 @@ impl Emulator {
         &self.endpoint_url
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until the emulator ends, without stopping it.
     pub(super) async fn ended(&mut self) -> Result<Ending> {
         loop {
             if let Some(status) = self.exit_status()? {
@@ -154,28 +155,28 @@ impl Emulator {
         let child = self.child.as_mut().context("the emulator was stopped")?;
         child
             .try_wait()
-            .context("could not look after the emulator")
+            .context("could not read the exit status of the emulator")
     }
 
-    /// Leaves it running.
+    /// Leaves the emulator running.
     pub(super) fn detach(mut self) {
         self.child = None;
     }
 
-    /// Stops it, and returns when it is gone.
+    /// Stops the emulator, waits for its end and removes its files.
     pub(super) fn stop(&mut self) -> Result<()> {
         let Some(mut child) = self.child.take() else {
             return Ok(());
         };
-        let unannounced = addresses::remove(&self.state);
+        let removed = addresses::remove(&self.state);
         process::stop(&mut child);
-        unannounced.and(Record::remove(&self.state))
+        removed.and(Record::remove(&self.state))
     }
 }
 
 impl Drop for Emulator {
     fn drop(&mut self) {
-        // What it left is recognised and removed by the next start.
+        // An error is ignored: the next start recognises and removes the files that are left.
         drop(self.stop());
     }
 }
@@ -200,7 +201,8 @@ fn spawn(settings: &Settings, endpoint_url: &str, port: u16, instance: &str) -> 
         .stdout(log.try_clone()?)
         .stderr(log)
         .process_group(0)
-        // The functions inherit its environment, so nothing of ours may be in it.
+        // The functions inherit the environment of the emulator, so it must not contain this process's
+        // variables.
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("HOME", state)
@@ -209,7 +211,7 @@ fn spawn(settings: &Settings, endpoint_url: &str, port: u16, instance: &str) -> 
         .env("PYTHONUNBUFFERED", "1")
         .env("GATEWAY_PORT", port.to_string())
         .env("BIND_HOST", Ipv4Addr::LOCALHOST.to_string())
-        // It hands this on to the functions.
+        // The emulator passes these on to the functions.
         .env("AWS_ENDPOINT_URL", endpoint_url)
         .env("AWS_REGION", REGION)
         .env("AWS_DEFAULT_REGION", REGION)
@@ -217,9 +219,10 @@ fn spawn(settings: &Settings, endpoint_url: &str, port: u16, instance: &str) -> 
         .env("AWS_SECRET_ACCESS_KEY", CREDENTIAL)
         .env("S3_DATA_DIR", temporary.join("s3"))
         .env("STATE_DIR", temporary.join("state"))
-        // What it calls its version is how we know that it is ours that answers on this port.
+        // The health endpoint returns this version. It shows that this instance answers on the port, and not
+        // another emulator.
         .env("MINISTACK_VERSION", instance)
-        // Both would listen on every interface.
+        // Both servers would listen on every interface.
         .env("SFTP_ENABLED", "0")
         .env("IOT_MTLS_ENABLED", "0");
     command.spawn().context("could not start the emulator")
@@ -260,13 +263,13 @@ fn log_path(state: &Path) -> PathBuf {
     state.join("ministack.log")
 }
 
-/// The log's last lines, and where to read the others.
+/// The last lines of the log, and the path of the file.
 fn log_tail(state: &Path) -> String {
     let path = log_path(state);
     let log = std::fs::read(&path).unwrap_or_default();
     let log = String::from_utf8_lossy(&log);
     let lines: Vec<_> = log.lines().collect();
-    let tail = &lines[lines.len().saturating_sub(TOLD_LOG_LINES)..];
+    let tail = &lines[lines.len().saturating_sub(REPORTED_LOG_LINES)..];
     format!("{}\n(from {})", tail.join("\n"), path.display())
 }
 
@@ -282,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_the_log_is_told() {
+    fn reports_the_last_lines_of_the_log() {
         let folder = tempfile::tempdir().expect("a folder");
         let log: Vec<_> = (1..=50).map(|n| format!("line {n}\n")).collect();
         files::write_atomically(&log_path(folder.path()), log.concat().as_bytes())

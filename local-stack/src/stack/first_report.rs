@@ -33,7 +33,7 @@ pub(super) async fn make(local: &Local, progress: &Progress) -> Result<()> {
     let report = answer
         .text()
         .await
-        .context("the reconciler didn't answer")?;
+        .context("could not read the reconciler's response")?;
     ensure!(
         status.is_success() && !is_error,
         "the reconciler's first run failed ({status}): {report}"

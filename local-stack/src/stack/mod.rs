@@ -27,7 +27,7 @@ pub use emulator::{CREDENTIAL, Ending, Lifetime};
 
 /// How the emulator's Athena differs from AWS's.
 pub const ATHENA_LIMITS: &str = "\
-The local stack has DuckDB in the place of Athena. It infers the type of each column from the data
+The local stack uses DuckDB in place of Athena. It infers the type of each column from the data
 and ignores the types of the catalogue, so a comparison may silently give another result than on AWS:
 `time` is a timestamp locally and a string on AWS. The view `domain_events` doesn't exist locally:
 query the table `events`, which may contain an event twice.";
@@ -37,18 +37,18 @@ pub const NODE_LIMITS: &str = "\
 The AWS SDK for JavaScript reads Kinesis over HTTP/2, where the emulator truncates responses above
 64 KiB: construct the client with `requestHandler: new NodeHttpHandler()` of @smithy/node-http-handler.";
 
-/// What a stack is started with.
+/// The options of a stack.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// What it is built from.
+    /// The repository that it is built from.
     pub workspace: Workspace,
-    /// Where it keeps its files. Stacks of different folders run side by side.
+    /// The folder of its files. Stacks with different folders can run at the same time.
     pub state: PathBuf,
-    /// The emulator's port on 127.0.0.1; a free one if none is named.
+    /// The emulator's port on 127.0.0.1; `None` for any free one.
     pub port: Option<u16>,
-    /// What cargo selects when it builds the functions.
+    /// The packages that cargo selects when it builds the functions.
     pub packages: Packages,
-    /// Where progress is shown.
+    /// How progress is shown.
     pub progress: Progress,
 }
 
@@ -67,30 +67,32 @@ impl Options {
     }
 }
 
-/// A stack that runs.
+/// A running stack.
 ///
-/// It is stopped when it is dropped, and nothing of it is left when this process is killed.
+/// It is stopped when it is dropped. With [`Lifetime::Starter`] it is also stopped when this process is
+/// killed.
 #[derive(Debug)]
 pub struct LocalStack {
     local: Local,
-    // Dropped before the lock: nobody else starts in this folder until all of it is gone.
+    // Dropped before the lock, so that no other stack starts in this folder until the emulator has ended.
     emulator: Emulator,
     _lock: Lock,
 }
 
 impl LocalStack {
-    /// Sets up what isn't set up yet, starts the emulator and deploys the CDK app to it.
+    /// Runs the missing steps of the set-up, starts the emulator and deploys the CDK app to it. The stack
+    /// ends with this process.
     ///
     /// # Errors
-    /// When a prerequisite is missing, a stack of this folder runs already, or a step fails.
+    /// If a prerequisite is missing, a stack of this folder runs already, or a step fails.
     pub async fn start(options: Options) -> Result<Self> {
         Self::start_for(Lifetime::Starter, options).await
     }
 
-    /// The same, with a lifetime.
+    /// Starts a stack as [`start`](Self::start) does, with the given lifetime.
     ///
     /// # Errors
-    /// As of [`start`](Self::start).
+    /// The same as those of [`start`](Self::start).
     pub async fn start_for(lifetime: Lifetime, options: Options) -> Result<Self> {
         let Options {
             workspace,
@@ -136,52 +138,55 @@ impl LocalStack {
         })
     }
 
-    /// Where its parts are.
+    /// The addresses and names of the stack's parts.
     #[must_use]
     pub const fn local(&self) -> &Local {
         &self.local
     }
 
-    /// Stops it, and returns when it is gone.
+    /// Stops the stack, and returns when its processes have ended.
     ///
     /// # Errors
-    /// When its files can't be removed.
+    /// If its files can't be removed.
     pub fn stop(mut self) -> Result<()> {
         self.emulator.stop()
     }
 
-    /// Leaves it running, for [`stop`] to end.
-    #[must_use = "it says where the stack is"]
+    /// Leaves the stack running. [`stop`] stops it later.
+    #[must_use = "it contains the addresses of the stack"]
     pub fn detach(self) -> Local {
         self.emulator.detach();
         self.local
     }
 
-    /// Waits until the emulator ends by itself.
+    /// Waits until the emulator ends, without stopping it.
     ///
     /// # Errors
-    /// When its end can't be observed.
+    /// If its exit status can't be read.
     pub async fn ended(&mut self) -> Result<Ending> {
         self.emulator.ended().await
     }
 }
 
-/// Makes sure that nothing runs in this folder, now or until the lock is dropped.
+/// Takes the lock of the state folder. While it is held, no other stack can start in the folder.
+///
+/// # Errors
+/// If a stack is running, starting or stopping in the folder.
 fn claim(state: &Path) -> Result<Lock> {
     let lock = Lock::try_take(&state.join("stack.lock"))?;
     let running = Record::read(state)?.filter(Record::is_running);
     match (lock, running) {
         (_, Some(record)) => bail!(
-            "a local stack runs already at {} (state folder {}); the command `down` stops it",
+            "a local stack is already running at {} (state folder {}); the command `down` stops it",
             record.endpoint_url,
             state.display()
         ),
         (None, None) => bail!(
-            "another millrace is just starting or stopping a local stack in {}",
+            "another process is starting or stopping a local stack in {}",
             state.display()
         ),
         (Some(lock), None) => {
-            // Left behind by a run that was killed.
+            // A process that was killed may have left these files.
             addresses::remove(state)?;
             Record::remove(state)?;
             Ok(lock)
@@ -189,11 +194,11 @@ fn claim(state: &Path) -> Result<Lock> {
     }
 }
 
-/// Stops the stack that runs in the folder `state`, whoever started it, and answers with its
-/// endpoint; `None` if there is none.
+/// Stops the stack that runs with the state folder `state`, no matter which process started it, and returns
+/// its endpoint; `None` if none is running.
 ///
 /// # Errors
-/// When its files can't be read or removed.
+/// If its files can't be read or removed.
 pub async fn stop(state: &Path) -> Result<Option<String>> {
     let state = absolute(state)?;
     let Some(record) = Record::read(&state)? else {
@@ -209,5 +214,5 @@ pub async fn stop(state: &Path) -> Result<Option<String>> {
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {
-    std::path::absolute(path).with_context(|| format!("{} is no path", path.display()))
+    std::path::absolute(path).with_context(|| format!("{} is not a valid path", path.display()))
 }

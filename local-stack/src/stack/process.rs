@@ -1,43 +1,43 @@
-//! Processes and groups of them, as the kernel shows them.
+//! Signals and inspects processes and process groups.
 
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
-/// How long a process has to end by itself before it is killed.
+/// How long a process may take to end after SIGTERM, before it is killed.
 pub(super) const GRACE: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(20);
 
-/// Sends a signal to all of a group.
+/// Sends a signal to all processes of a group.
 pub(super) fn signal(group: Pid, signal: Signal) {
-    // It fails only if nobody of the group is left, which is what is wanted.
+    // This fails only if no process of the group is left, so there is nothing to signal.
     kill_process_group(group, signal).ok();
 }
 
-/// Stops a child and the group that it leads, and returns when it is gone.
+/// Stops a child and the process group that it leads, and returns when the child has ended.
 pub(super) fn stop(child: &mut Child) {
     let Some(group) = Pid::from_raw(child.id().cast_signed()) else {
         return;
     };
     signal(group, Signal::TERM);
     let deadline = Instant::now() + GRACE;
-    // It isn't reaped yet: until it is, nobody else is given its id, and the group is ours to kill.
+    // The child isn't reaped yet, so no other process can get its id, and it is safe to kill the group.
     while !has_ended(group) && Instant::now() < deadline {
         std::thread::sleep(POLL);
     }
     signal(group, Signal::KILL);
-    // It fails only if the child was waited for before.
+    // This fails only if the child was reaped before.
     drop(child.wait());
 }
 
-/// Whether a child has ended; it stays to be waited for.
+/// Whether a child has ended. It isn't reaped.
 fn has_ended(child: Pid) -> bool {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     !matches!(waitid(WaitId::Pid(child), options), Ok(None))
 }
 
-/// The command line of a process; empty if there is none of this id, or only its remains.
+/// The command line of a process; empty if no process has this id, or it has ended and isn't reaped yet.
 pub(super) fn command_line(pid: i32) -> String {
     let line = match std::fs::read(format!("/proc/{pid}/cmdline")) {
         Ok(line) => line,
@@ -62,8 +62,8 @@ mod tests {
 
     #[test]
     fn a_group_that_ignores_the_request_is_killed_with_its_children() {
-        // The grandchild tells its id itself: while it is still being started, its command line is
-        // empty for a moment.
+        // The grandchild prints its own id, so that it has certainly started: during the start of a process,
+        // its command line is empty for a moment.
         let grandchild = r#"sh -c "echo \$\$; while :; do sleep 1000; done""#;
         let mut child = Command::new("sh")
             .args(["-c", &format!("trap '' TERM; {grandchild} & wait; wait")])
@@ -81,7 +81,7 @@ mod tests {
         assert_eq!(command_line(child.id().cast_signed()), "");
         let deadline = Instant::now() + Duration::from_secs(10);
         while command_line(grandchild).contains("sleep") {
-            assert!(Instant::now() < deadline, "the grandchild is left");
+            assert!(Instant::now() < deadline, "the grandchild is still running");
             std::thread::sleep(POLL);
         }
     }

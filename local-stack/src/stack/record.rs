@@ -1,4 +1,5 @@
-//! Which emulator runs in a state folder: how another process finds it, and knows it again.
+//! `emulator.json`: records which emulator runs with a state folder, so that another process can find and
+//! stop it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,27 +13,27 @@ use crate::files;
 
 const POLL: Duration = Duration::from_millis(50);
 
-/// An emulator that was started, kept from its start to its end.
+/// The record of an emulator, from its start to its end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Record {
-    /// Its process id, which is its group's too.
+    /// Its process id, which is also the id of its process group.
     pub(super) pid: i32,
-    /// A name that no other run has. It stands on the process's command line: process ids are given
-    /// out again, names are not.
+    /// A unique id of this run. The process's command line contains it, because the system assigns process
+    /// ids again.
     pub(super) instance: String,
-    /// Where it answers.
+    /// Its URL.
     pub(super) endpoint_url: String,
 }
 
 impl Record {
-    /// What is recorded in the folder; `None` if nothing was started, or all was stopped.
+    /// Reads the record in the folder; `None` if no emulator was started since the last one was stopped.
     pub(super) fn read(state: &Path) -> Result<Option<Self>> {
         let path = path(state);
         files::read_if_there(&path)?
             .map(|content| {
                 serde_json::from_slice(&content)
-                    .with_context(|| format!("{} is damaged; remove it", path.display()))
+                    .with_context(|| format!("{} can't be decoded; remove it", path.display()))
             })
             .transpose()
     }
@@ -45,12 +46,12 @@ impl Record {
         files::remove_if_there(&path(state))
     }
 
-    /// Whether the very process that was recorded still runs.
+    /// Whether the recorded process is still running.
     pub(super) fn is_running(&self) -> bool {
         process::command_line(self.pid).contains(&self.instance)
     }
 
-    /// Stops it, and returns when it is gone.
+    /// Stops the emulator, and returns when it has ended.
     pub(super) async fn stop(&self) {
         let Some(group) = Pid::from_raw(self.pid) else {
             return;
@@ -60,7 +61,7 @@ impl Record {
         while self.is_running() && tokio::time::Instant::now() < deadline {
             tokio::time::sleep(POLL).await;
         }
-        // Also for the functions that it started, which may be left when it is gone.
+        // Sent even if the emulator has ended, because the functions that it started may still be running.
         process::signal(group, Signal::KILL);
     }
 }
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_record_is_named() {
+    fn the_error_names_an_unreadable_record() {
         let folder = tempfile::tempdir().expect("a folder");
         files::write_atomically(&path(folder.path()), b"{").expect("written");
         let error = Record::read(folder.path()).expect_err("damaged");
