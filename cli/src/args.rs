@@ -326,7 +326,7 @@ pub struct Up {
 /// The stack that a command works on. Several can run at the same time.
 #[derive(Debug, Args)]
 pub struct State {
-    /// The folder of the stack's files [default: .millrace in the checkout]
+    /// The folder of the stack's files [default: .millrace in the repository]
     #[arg(long = "state", value_name = "DIR")]
     pub folder: Option<PathBuf>,
 }

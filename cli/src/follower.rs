@@ -292,17 +292,17 @@ mod tests {
     }
 
     fn follower(stream: &Arc<Mutex<Stream>>, start: Start) -> Follower {
-        let shared = Arc::clone(stream);
+        let state = Arc::clone(stream);
         let list = mock!(Client::list_shards).then_compute_output(move |_| {
-            let shards = shared.lock().expect("unpoisoned").shards.clone();
+            let shards = state.lock().expect("unpoisoned").shards.clone();
             let shards = shards.into_iter().map(shard).collect();
             ListShardsOutput::builder().set_shards(Some(shards)).build()
         });
-        let shared = Arc::clone(stream);
+        let state = Arc::clone(stream);
         let open = mock!(Client::get_shard_iterator).then_compute_output(move |request| {
-            let mut shared = shared.lock().expect("unpoisoned");
+            let mut state = state.lock().expect("unpoisoned");
             let shard = request.shard_id().expect("named");
-            let count = shared.records.get(shard).map_or(0, Vec::len);
+            let count = state.records.get(shard).map_or(0, Vec::len);
             let position = match request.shard_iterator_type().expect("given") {
                 ShardIteratorType::Latest => count,
                 ShardIteratorType::AfterSequenceNumber => {
@@ -312,23 +312,23 @@ mod tests {
                 _ => 0,
             };
             let of = request.shard_iterator_type().expect("given");
-            shared.opened.push(format!("{shard} {of}"));
+            state.opened.push(format!("{shard} {of}"));
             GetShardIteratorOutput::builder()
                 .shard_iterator(format!("{shard}|{position}"))
                 .build()
         });
-        let shared = Arc::clone(stream);
+        let state = Arc::clone(stream);
         let read = mock!(Client::get_records)
-            .match_requests(move |_| shared.lock().expect("unpoisoned").failing.is_empty());
-        let shared = Arc::clone(stream);
+            .match_requests(move |_| state.lock().expect("unpoisoned").failing.is_empty());
+        let state = Arc::clone(stream);
         let read = read.then_compute_output(move |request| {
-            let shared = shared.lock().expect("unpoisoned");
+            let state = state.lock().expect("unpoisoned");
             let (shard, position) = request
                 .shard_iterator()
                 .and_then(|iterator| iterator.split_once('|'))
                 .expect("an iterator");
             let position: usize = position.parse().expect("a position");
-            let all = shared.records.get(shard).map_or(&[][..], Vec::as_slice);
+            let all = state.records.get(shard).map_or(&[][..], Vec::as_slice);
             let records = all.iter().enumerate().skip(position).map(|(number, data)| {
                 Record::builder()
                     .sequence_number(number.to_string())
@@ -337,17 +337,17 @@ mod tests {
                     .build()
                     .expect("valid")
             });
-            let is_closed = shared.shards.iter().any(|it| it.0 == shard && it.2);
+            let is_closed = state.shards.iter().any(|it| it.0 == shard && it.2);
             GetRecordsOutput::builder()
                 .set_records(Some(records.collect()))
                 .set_next_shard_iterator((!is_closed).then(|| format!("{shard}|{}", all.len())))
                 .build()
                 .expect("valid")
         });
-        let shared = Arc::clone(stream);
+        let state = Arc::clone(stream);
         let fail = mock!(Client::get_records).then_error(move || {
-            let mut shared = shared.lock().expect("unpoisoned");
-            shared.failing.pop().expect("a failure")
+            let mut state = state.lock().expect("unpoisoned");
+            state.failing.pop().expect("a failure")
         });
         let client = mock_client!(
             aws_sdk_kinesis,

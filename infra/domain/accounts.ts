@@ -8,9 +8,7 @@ import { type Lookup, refused } from '../lib/settings.ts';
  * The ISO 4217 codes that the functions accept. A test compares the file with their list
  * (`tests/tests/infra.rs`), because functions with another default currency fail at start.
  */
-const CURRENCIES = JSON.parse(
-  readFileSync(join(import.meta.dirname, 'currencies.json'), 'utf8'),
-) as string[];
+const CURRENCIES = JSON.parse(readFileSync(join(import.meta.dirname, 'currencies.json'), 'utf8')) as string[];
 
 /**
  * The domain with its one setting. A test compares the names with those of the Rust crate

@@ -106,7 +106,8 @@ function domainStream(scope: Construct, settings: Settings): kinesis.Stream {
     resource.recordDistributionStrategy = 'USER_PARTITION_KEY';
     Validations.of(resource).acknowledge({
       id: 'CloudFormation-Validate::F3002',
-      reason: "The validator of this CDK version is older than the property, which CloudFormation's own schema contains.",
+      reason:
+        "The validator of this CDK version is older than the property, which CloudFormation's own schema contains.",
     });
   }
   return stream;

@@ -36,7 +36,8 @@ export class HttpApi extends Construct {
   constructor(scope: Construct, id: string, { settings, domain }: HttpApiProps) {
     super(scope, id);
 
-    this.authorizer = settings.authorization === 'iam' ? new HttpIamAuthorizer() : new apigatewayv2.HttpNoneAuthorizer();
+    this.authorizer =
+      settings.authorization === 'iam' ? new HttpIamAuthorizer() : new apigatewayv2.HttpNoneAuthorizer();
 
     this.api = new apigatewayv2.HttpApi(this, 'Api', {
       // A label for the console, which distinguishes the stacks. It needn't be unique.

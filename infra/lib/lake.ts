@@ -14,9 +14,9 @@ import * as logs from 'aws-cdk-lib/aws-logs';
 import type * as s3 from 'aws-cdk-lib/aws-s3';
 import { Construct } from 'constructs';
 import type { DiscardedBatches } from './discarded-batches.ts';
-import { consume } from './domain-stream-consumer.ts';
-import type { DomainStream } from './domain-stream.ts';
 import type { Domain } from './domain.ts';
+import type { DomainStream } from './domain-stream.ts';
+import { consume } from './domain-stream-consumer.ts';
 import { LakeCatalog } from './lake-catalog.ts';
 import { PrivateBucket } from './private-bucket.ts';
 import { RustFunction } from './rust-function.ts';
@@ -62,9 +62,7 @@ export class Lake extends Construct {
       settings,
       accessLogs: props.accessLogs,
       // Query results expire. Events don't.
-      lifecycleRules: [
-        { id: 'expire-query-results', prefix: FOLDERS.athena, expiration: Duration.days(RESULT_DAYS) },
-      ],
+      lifecycleRules: [{ id: 'expire-query-results', prefix: FOLDERS.athena, expiration: Duration.days(RESULT_DAYS) }],
     });
     this.deliveryStream = this.delivery(settings);
     this.catalog = new LakeCatalog(this, 'Catalog', { settings, domain: props.domain, bucket: this.bucket });
@@ -172,9 +170,7 @@ export class Lake extends Construct {
         },
       },
     });
-    group.applyRemovalPolicy(
-      settings.removalPolicy === 'retain' ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
-    );
+    group.applyRemovalPolicy(settings.removalPolicy === 'retain' ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY);
     return group;
   }
 }

@@ -2,20 +2,20 @@
  * The stack: one construct per concern, wired in the direction in which an event travels.
  */
 import { CfnOutput, Duration, Stack, type StackProps, Validations } from 'aws-cdk-lib';
-import { Construct } from 'constructs';
+import type { Construct } from 'constructs';
 import { Commands } from './commands.ts';
 import { DiscardedBatches } from './discarded-batches.ts';
-import { DomainStream } from './domain-stream.ts';
 import type { Domain } from './domain.ts';
+import { DomainStream } from './domain-stream.ts';
 import { EventLog } from './event-log.ts';
 import { HttpApi } from './http-api.ts';
 import { Lake } from './lake.ts';
+import { OUTPUT_NAMES, OUTPUTS, type OutputName } from './names.ts';
+import { Observability } from './observability.ts';
 import { PrivateBucket } from './private-bucket.ts';
 import { Projection } from './projection.ts';
 import { Queries } from './queries.ts';
 import { Reconciler } from './reconciler.ts';
-import { OUTPUT_NAMES, type OutputName, OUTPUTS } from './names.ts';
-import { Observability } from './observability.ts';
 import type { Settings } from './settings.ts';
 import { STAGES } from './stage.ts';
 

@@ -94,7 +94,8 @@ export class Observability extends Construct {
     alarm('AggregatesParked', {
       threshold: 1,
       patience: PARKING_PATIENCE,
-      means: 'For at least half an hour, one or more aggregates have had more pending events than one invocation publishes.',
+      means:
+        'For at least half an hour, one or more aggregates have had more pending events than one invocation publishes.',
     });
     alarm('AggregatesLagging', {
       threshold: 1,
@@ -227,8 +228,17 @@ export class Observability extends Construct {
           gauges('Age of the oldest unpublished event (ms)', 'OldestUnpublished'),
         ],
         [
-          graph('Commands and queries', http.api.metricCount(), http.api.metricClientError(), http.api.metricServerError()),
-          graph('Latency of the API', http.api.metricLatency({ statistic: 'p50' }), http.api.metricLatency({ statistic: 'p99' })),
+          graph(
+            'Commands and queries',
+            http.api.metricCount(),
+            http.api.metricClientError(),
+            http.api.metricServerError(),
+          ),
+          graph(
+            'Latency of the API',
+            http.api.metricLatency({ statistic: 'p50' }),
+            http.api.metricLatency({ statistic: 'p99' }),
+          ),
           graph('Races lost by commands', own(commands.writer, 'RacesLost')),
         ],
         [
@@ -238,7 +248,11 @@ export class Observability extends Construct {
               own(translator, name),
             ),
           ),
-          graph('From commit to stream (ms)', own(translator, 'PublishLag', 'p50'), own(translator, 'PublishLag', 'Maximum')),
+          graph(
+            'From commit to stream (ms)',
+            own(translator, 'PublishLag', 'p50'),
+            own(translator, 'PublishLag', 'Maximum'),
+          ),
           graph('Publishing', own(translator, 'PublishRetries'), own(translator, 'AggregatesBlocked')),
         ],
         [
@@ -255,14 +269,9 @@ export class Observability extends Construct {
           graph('Iterator age of the stream readers (ms)', age(translator), age(projector), age(lake.archiver)),
           graph(
             'Errors and throttles',
-            ...[
-              commands.writer,
-              translator,
-              projector,
-              lake.archiver,
-              queries.reader,
-              reconciler.reconciler,
-            ].flatMap(({ handler }) => [handler.metricErrors(), handler.metricThrottles()]),
+            ...[commands.writer, translator, projector, lake.archiver, queries.reader, reconciler.reconciler].flatMap(
+              ({ handler }) => [handler.metricErrors(), handler.metricThrottles()],
+            ),
           ),
           graph(
             'Discarded records',

@@ -101,23 +101,16 @@ export class Reconciler extends Construct {
     domainStream.cursors.grantMarkedItems(handler);
     projection.views.grant(handler, 'dynamodb:GetItem', 'dynamodb:UpdateItem');
     projection.views.grantMarkedItems(handler);
-    this.state.grant(
-      handler,
-      'dynamodb:GetItem',
-      'dynamodb:PutItem',
-      'dynamodb:DeleteItem',
-      'dynamodb:Query',
-    );
+    this.state.grant(handler, 'dynamodb:GetItem', 'dynamodb:PutItem', 'dynamodb:DeleteItem', 'dynamodb:Query');
     domainStream.stream.grant(handler, 'kinesis:PutRecords');
     discarded.grantRead(handler);
 
-    handler.addToRolePolicy(
-      new iam.PolicyStatement({ actions: ['lambda:ListEventSourceMappings'], resources: ['*'] }),
-    );
+    handler.addToRolePolicy(new iam.PolicyStatement({ actions: ['lambda:ListEventSourceMappings'], resources: ['*'] }));
     Validations.of(handler.role!).acknowledge({
       id: 'AwsSolutions::AwsSolutions-IAM5[Resource::*]',
       // https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html
-      reason: 'ListEventSourceMappings supports no resource-level permissions: it is allowed for all mappings or for none.',
+      reason:
+        'ListEventSourceMappings supports no resource-level permissions: it is allowed for all mappings or for none.',
     });
     // The reconciler invokes each function with its discarded batches, and the projector with the events that
     // a view lacks. The function's own ARN is sufficient; CDK's method would add all versions and aliases.

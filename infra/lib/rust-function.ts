@@ -4,12 +4,12 @@
  * Cargo builds the binary before synthesis. This construct only reads it from the artifacts.
  */
 import { resolve } from 'node:path';
-import { Duration, RemovalPolicy } from 'aws-cdk-lib';
+import { type Duration, RemovalPolicy } from 'aws-cdk-lib';
 import * as iam from 'aws-cdk-lib/aws-iam';
 import * as lambda from 'aws-cdk-lib/aws-lambda';
 import * as logs from 'aws-cdk-lib/aws-logs';
 import { Construct } from 'constructs';
-import { type FunctionName, FUNCTIONS } from './names.ts';
+import { FUNCTIONS, type FunctionName } from './names.ts';
 import type { Settings } from './settings.ts';
 
 export interface RustFunctionProps {

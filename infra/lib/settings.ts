@@ -248,7 +248,7 @@ function programArchitecture(file: string): string | undefined {
   }
   if (header.toString('latin1', 0, 4) !== '\x7fELF') return undefined;
   const machine = header.readUInt16LE(18);
-  return { 0x3e: 'x86_64', 0xb7: 'arm64' }[machine] ?? `ELF machine ${machine}`;
+  return { 62: 'x86_64', 183: 'arm64' }[machine] ?? `ELF machine ${machine}`;
 }
 
 function oneOf<const T extends string>(lookup: Lookup, name: string, allowed: readonly T[], fallback: T): T {

@@ -65,5 +65,7 @@ test('the lake has columns for its public data, in the table and in the view', (
   }
   const [view] = of('AWS::Glue::Table').filter((it) => it.Properties.TableInput.TableType === 'VIRTUAL_VIEW');
   const encoded = /Presto View: (\S+)/.exec(view!.Properties.TableInput.ViewOriginalText)![1]!;
-  expect(Buffer.from(encoded, 'base64').toString()).toContain('row(orderid varchar, sequence bigint, itemcount bigint)');
+  expect(Buffer.from(encoded, 'base64').toString()).toContain(
+    'row(orderid varchar, sequence bigint, itemcount bigint)',
+  );
 });

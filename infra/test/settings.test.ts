@@ -76,7 +76,9 @@ test('programs of another architecture are refused, because they fail at start',
   const folder = fakeArtifacts();
   const reader = join(folder, 'reader/bootstrap');
   writeFileSync(reader, program(0x3e));
-  expect(() => read({ artifacts: folder })).toThrow(/"architecture" is "arm64", but .*reader\/bootstrap was built for x86_64/);
+  expect(() => read({ artifacts: folder })).toThrow(
+    /"architecture" is "arm64", but .*reader\/bootstrap was built for x86_64/,
+  );
   expect(read({ artifacts: folder, architecture: 'x86_64' }).architecture).toBe('x86_64');
   writeFileSync(reader, program(0xb7));
   expect(read({ artifacts: folder }).architecture).toBe('arm64');
@@ -92,7 +94,10 @@ describe('the local stage is for an emulator on this machine', () => {
     ['another of that network', url('http://127.8.9.10:4566')],
     ['an IPv6 address', url('http://[::1]:4566/')],
     ['a name', url('https://LOCALHOST')],
-    ['an endpoint per service', { AWS_ENDPOINT_URL_CLOUDFORMATION: 'http://localhost:1', AWS_ENDPOINT_URL_S3: 'http://127.0.0.1:1' }],
+    [
+      'an endpoint per service',
+      { AWS_ENDPOINT_URL_CLOUDFORMATION: 'http://localhost:1', AWS_ENDPOINT_URL_S3: 'http://127.0.0.1:1' },
+    ],
   ])('%s', (_, environment) => {
     expect(read({ stage: 'local' }, environment).stage).toBe('local');
   });
@@ -107,7 +112,11 @@ describe('the local stage is for an emulator on this machine', () => {
     ['an address in a name', url('http://127.0.0.1.example.org'), /no loopback address/],
     ['an address as user', url('http://127.0.0.1@example.org'), /no loopback address/],
     ['no URL', url('127.0.0.1'), /no loopback address/],
-    ['one service elsewhere', { ...EMULATOR, AWS_ENDPOINT_URL_DYNAMODB: 'https://example.org' }, /AWS_ENDPOINT_URL_DYNAMODB is .*no loopback/],
+    [
+      'one service elsewhere',
+      { ...EMULATOR, AWS_ENDPOINT_URL_DYNAMODB: 'https://example.org' },
+      /AWS_ENDPOINT_URL_DYNAMODB is .*no loopback/,
+    ],
     ['one that is ignored', { ...EMULATOR, AWS_IGNORE_CONFIGURED_ENDPOINT_URLS: 'true' }, /would go to AWS/],
   ])('not for %s', (_, environment, message) => {
     expect(() => read({ stage: 'local' }, environment)).toThrow(message);

@@ -88,7 +88,9 @@ describe.each([
         StartingPosition: 'TRIM_HORIZON',
         BisectBatchOnFunctionError: true,
         FunctionResponseTypes: ['ReportBatchItemFailures'],
-        DestinationConfig: { OnFailure: { Destination: { 'Fn::GetAtt': [expect.stringMatching(/Discarded/), 'Arn'] } } },
+        DestinationConfig: {
+          OnFailure: { Destination: { 'Fn::GetAtt': [expect.stringMatching(/Discarded/), 'Arn'] } },
+        },
       });
       expect(mapping.MaximumRetryAttempts).toBe(-1);
     }
@@ -123,7 +125,7 @@ describe.each([
     ]);
   });
 
-  test('a tag on each table contains its role, which the operators\' commands check', () => {
+  test("a tag on each table contains its role, which the operators' commands check", () => {
     const roles = Object.entries(of().findResources('AWS::DynamoDB::GlobalTable')).map(([id, { Properties }]) => [
       id.replace(/[0-9A-F]{8}$/, ''),
       Properties.Replicas.map((replica: any) => replica.Tags),
@@ -164,7 +166,10 @@ describe.each([
     }
     for (const { Properties } of all(of(), 'AWS::S3::Bucket')) {
       expect(Properties.BucketEncryption).toBeDefined();
-      expect(Properties.PublicAccessBlockConfiguration).toMatchObject({ BlockPublicAcls: true, RestrictPublicBuckets: true });
+      expect(Properties.PublicAccessBlockConfiguration).toMatchObject({
+        BlockPublicAcls: true,
+        RestrictPublicBuckets: true,
+      });
     }
     of().hasResourceProperties('AWS::Kinesis::Stream', { StreamEncryption: { EncryptionType: 'KMS' } });
     of().hasResourceProperties('AWS::KinesisFirehose::DeliveryStream', {
@@ -202,13 +207,7 @@ describe.each([
     const [, writer] = policies.find(([id]) => id.startsWith('CommandsWriter'))!;
     const actions = (writer as Resource).Properties.PolicyDocument.Statement.flatMap((it: any) => it.Action);
     expect(new Set(actions)).toEqual(
-      new Set([
-        'logs:CreateLogStream',
-        'logs:PutLogEvents',
-        'dynamodb:GetItem',
-        'dynamodb:PutItem',
-        'dynamodb:Query',
-      ]),
+      new Set(['logs:CreateLogStream', 'logs:PutLogEvents', 'dynamodb:GetItem', 'dynamodb:PutItem', 'dynamodb:Query']),
     );
   });
 
@@ -224,7 +223,9 @@ describe.each([
       [it.Resource].flat().map((resource: any) => [name(resource), [it.Action].flat()]),
     ) as [string, string[]][];
     const grouped: Record<string, string[]> = {};
-    for (const [resource, actions] of allowed) (grouped[resource] ??= []).push(...actions);
+    for (const [resource, actions] of allowed) {
+      grouped[resource] = [...(grouped[resource] ?? []), ...actions];
+    }
     for (const actions of Object.values(grouped)) actions.sort();
     expect(grouped).toEqual({
       ReconcilerLogs: ['logs:CreateLogStream', 'logs:PutLogEvents'],
@@ -242,7 +243,9 @@ describe.each([
       ProjectionProjectorFunction: ['lambda:InvokeFunction'],
       LakeArchiverFunction: ['lambda:InvokeFunction'],
     });
-    const list = (reconciler as Resource).Properties.PolicyDocument.Statement.find((it: any) => it.Action === 's3:ListBucket');
+    const list = (reconciler as Resource).Properties.PolicyDocument.Statement.find(
+      (it: any) => it.Action === 's3:ListBucket',
+    );
     expect(list.Condition).toEqual({ StringLike: { 's3:prefix': 'aws/lambda/*' } });
   });
 
@@ -374,9 +377,7 @@ describe('the filter of new rows', () => {
   /** Lambda's rules, for the two operators at leaves that are used here. */
   const passes = (pattern: any, record: any): boolean =>
     Object.entries(pattern).every(([key, rule]) =>
-      Array.isArray(rule)
-        ? rule.some((condition) => leaf(condition, record?.[key]))
-        : passes(rule, record?.[key]),
+      Array.isArray(rule) ? rule.some((condition) => leaf(condition, record?.[key])) : passes(rule, record?.[key]),
     );
   const leaf = (condition: any, value: any) => {
     if (typeof condition === 'string') return value === condition;
@@ -420,8 +421,10 @@ test('the local stage can be deployed to the account of an emulator only', () =>
 
 describe('what AWS has beyond the local stage', () => {
   test('calls are signed, unless a setting says otherwise', () => {
-    for (const { Properties } of all(aws, 'AWS::ApiGatewayV2::Route')) expect(Properties.AuthorizationType).toBe('AWS_IAM');
-    for (const { Properties } of all(local, 'AWS::ApiGatewayV2::Route')) expect(Properties.AuthorizationType).toBe('NONE');
+    for (const { Properties } of all(aws, 'AWS::ApiGatewayV2::Route'))
+      expect(Properties.AuthorizationType).toBe('AWS_IAM');
+    for (const { Properties } of all(local, 'AWS::ApiGatewayV2::Route'))
+      expect(Properties.AuthorizationType).toBe('NONE');
   });
 
   test('resources with data are retained, and protected from deletion', () => {
@@ -514,7 +517,11 @@ describe('alarms', () => {
   });
 
   test('one problem raises an alarm, and an event that is unpublished for an hour does too', () => {
-    const thresholds = Object.fromEntries(alarms(aws).filter(isGauge).map((it) => [it.MetricName, it.Threshold]));
+    const thresholds = Object.fromEntries(
+      alarms(aws)
+        .filter(isGauge)
+        .map((it) => [it.MetricName, it.Threshold]),
+    );
     const one = Object.fromEntries(GAUGES.map((name) => [name, 1]));
     expect(thresholds).toEqual({ ...one, OldestUnpublished: 3_600_000 });
   });
@@ -532,7 +539,9 @@ describe('alarms', () => {
   });
 
   test('failed runs of the reconciler raise an alarm', () => {
-    const ofReconciler = alarms(aws).filter((it) => !isGauge(it) && JSON.stringify(it.Dimensions).includes('"Reconciler'));
+    const ofReconciler = alarms(aws).filter(
+      (it) => !isGauge(it) && JSON.stringify(it.Dimensions).includes('"Reconciler'),
+    );
     expect(ofReconciler.map((it) => it.MetricName).sort()).toEqual(['Errors', 'Throttles']);
   });
 

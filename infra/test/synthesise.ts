@@ -11,7 +11,8 @@ import { FUNCTION_NAMES } from '../lib/names.ts';
 import { type Lookup, readSettings } from '../lib/settings.ts';
 
 /** The feature flags of cdk.json. */
-export const FLAGS = (JSON.parse(readFileSync(join(import.meta.dirname, '../cdk.json'), 'utf8')) as { context: object }).context;
+export const FLAGS = (JSON.parse(readFileSync(join(import.meta.dirname, '../cdk.json'), 'utf8')) as { context: object })
+  .context;
 
 /** The environment of a deployment to an emulator. */
 export const EMULATOR = { AWS_ENDPOINT_URL: 'http://127.0.0.1:4566' };
@@ -35,7 +36,10 @@ export function app(
 ): { app: App; stack: MillraceStack } {
   const app = new App({ context: { ...FLAGS, artifacts: fakeArtifacts(), ...settings } });
   const lookup: Lookup = (name) => app.node.tryGetContext(name);
-  const stack = new MillraceStack(app, 'Millrace', { settings: readSettings(lookup, EMULATOR), domain: domain(lookup) });
+  const stack = new MillraceStack(app, 'Millrace', {
+    settings: readSettings(lookup, EMULATOR),
+    domain: domain(lookup),
+  });
   return { app, stack };
 }
 

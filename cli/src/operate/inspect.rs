@@ -165,19 +165,25 @@ fn show_row<D: Project>(
     )
 }
 
+/// A row as JSON. What JSON has no type for is shown as its type.
 fn plain(row: &Attributes) -> Value {
-    let plain: Map<String, Value> = row
-        .iter()
-        .map(|(name, attribute)| {
-            let value = match attribute {
-                Attribute::Text(text) => text.clone().into(),
-                Attribute::Number(number) => attribute
-                    .as_integer()
-                    .map_or_else(|| number.clone().into(), Value::from),
-                other => format!("({})", other.type_name()).into(),
-            };
-            (name.clone(), value)
-        })
-        .collect();
-    Value::Object(plain)
+    let members = row.iter();
+    members
+        .map(|(name, attribute)| (name.clone(), plain_value(attribute)))
+        .collect::<Map<String, Value>>()
+        .into()
+}
+
+fn plain_value(attribute: &Attribute) -> Value {
+    match attribute {
+        Attribute::Text(text) => text.clone().into(),
+        Attribute::Number(number) => attribute
+            .as_integer()
+            .map_or_else(|| number.clone().into(), Value::from),
+        Attribute::Bool(value) => (*value).into(),
+        Attribute::Null => Value::Null,
+        Attribute::List(items) => items.iter().map(plain_value).collect(),
+        Attribute::Map(members) => plain(members),
+        Attribute::Other(_) => format!("({})", attribute.type_name()).into(),
+    }
 }

@@ -25,6 +25,10 @@ pub(crate) async fn lacking<D: Project + Clone, S: BuildHasher>(
     aggregate: Option<&str>,
     due: &HashMap<String, Sequence, S>,
 ) -> Result<Vec<(String, String)>> {
+    // An empty lake has no columns yet, so a query would fail.
+    if due.is_empty() {
+        return Ok(Vec::new());
+    }
     let which = aggregate.map_or_else(String::new, of_one);
     let columns = "subject, count(DISTINCT id), max(data.sequence)";
     let rows = query(deployment, columns, &format!("{which} GROUP BY subject")).await?;

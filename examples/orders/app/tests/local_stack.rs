@@ -153,6 +153,8 @@ async fn orders_pass_through_every_function_and_every_command() -> Result<()> {
         state,
         folder: tempfile::tempdir()?,
     };
+    // Without any order, nothing is wrong.
+    shop.settled().await?;
     let id = an_order_is_published_projected_and_archived(&shop).await?;
     rows_of_schema_version_1_are_published(&shop).await?;
     a_row_that_cannot_be_read_blocks_its_order_until_it_is_repaired(&shop).await?;
@@ -187,6 +189,9 @@ async fn an_order_is_published_projected_and_archived(shop: &Shop) -> Result<Str
     let (status, view) = shop.get(&format!("/orders/{id}?minSequence=4")).await?;
     let lines = json!([{ "sku": "A-1", "ordered": 5, "shipped": 5 }]);
     ensure!(status == 200 && view["lines"] == lines, "{status} {view}");
+    let rows = shop.orders(&["inspect", "--order", &id], 0).await?;
+    let line = json!([{ "sku": "A-1", "quantity": 5 }]);
+    ensure!(rows.iter().any(|it| it["row"]["Lines"] == line), "{rows:?}");
     let (_, history) = shop.get(&format!("/orders/{id}/history")).await?;
     let entries = history["history"].as_array().context("a history")?;
     ensure!(entries.len() == 4, "{history}");
