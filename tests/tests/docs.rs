@@ -67,6 +67,11 @@ fn the_tutorial_shows_the_files_of_the_example() {
 
 /// The pages: every Markdown file of the repository that isn't made or installed.
 fn pages(folder: &Path, found: &mut Vec<PathBuf>) {
+    sources(folder, &["md"], found);
+}
+
+/// The files with these extensions, without those that are made or installed.
+fn sources(folder: &Path, extensions: &[&str], found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("a folder") {
         let entry = entry.expect("an entry");
         let (name, path) = (entry.file_name(), entry.path());
@@ -76,9 +81,10 @@ fn pages(folder: &Path, found: &mut Vec<PathBuf>) {
         if is_made || name.to_string_lossy().starts_with('.') {
             continue;
         }
+        let extension = path.extension().unwrap_or_default();
         if path.is_dir() {
-            pages(&path, found);
-        } else if path.extension().is_some_and(|it| it == "md") {
+            sources(&path, extensions, found);
+        } else if extensions.iter().any(|it| extension == *it) {
             found.push(path);
         }
     }
@@ -171,6 +177,45 @@ fn the_book_has_every_page() {
             "{path}"
         );
     }
+}
+
+/// The retired words in a text, in the order of the list. A word isn't part of a longer one.
+fn retired_words<'a>(text: &str, words: &'a str) -> Vec<&'a str> {
+    let text = text.to_lowercase().replace('\n', " ");
+    let is_letter = |it: Option<char>| it.is_some_and(|it| it.is_alphanumeric() || it == '_');
+    let is_used = |word: &&str| {
+        text.match_indices(*word).any(|(at, _)| {
+            let (before, after) = (&text[..at], &text[at + word.len()..]);
+            !is_letter(before.chars().next_back()) && !is_letter(after.chars().next())
+        })
+    };
+    words.lines().filter(is_used).collect()
+}
+
+/// docs/glossary.md has the terms to use.
+#[test]
+fn retired_words_do_not_come_back() {
+    let words = include_str!("../retired-words.txt");
+    let mut files = Vec::new();
+    sources(&root(), &["md", "rs", "ts", "py"], &mut files);
+    assert!(files.len() > 200, "{}", files.len());
+    let this = root().join("tests/tests/docs.rs");
+    let history = root().join("CHANGELOG.md");
+    for file in files
+        .iter()
+        .filter(|file| **file != this && **file != history)
+    {
+        let text = fs::read_to_string(file).expect("a text");
+        let used = retired_words(&text, words);
+        assert!(used.is_empty(), "{}: {used:?}", file.display());
+    }
+}
+
+#[test]
+fn a_retired_word_is_found_as_a_word_only() {
+    let words = "mend\nanew\n";
+    assert_eq!(retired_words("It is made Anew.", words), ["anew"]);
+    assert!(retired_words("amend, recommended, renewed", words).is_empty());
 }
 
 #[test]
