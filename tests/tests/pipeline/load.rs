@@ -11,12 +11,12 @@ use crate::pipeline::{Answer, Pipeline};
 use crate::verify;
 
 /// Commands to one account, all at once.
-const HOT: usize = 100;
+const HOT: usize = 50;
 const ACCOUNTS: usize = 50;
 /// Commands to each of the others.
 const COMMANDS: usize = 20;
 /// Commands under way, over all of the others.
-const AT_ONCE: usize = 32;
+const AT_ONCE: usize = 16;
 
 pub(crate) async fn every_accepted_command_is_one_event_everywhere(
     pipeline: &Pipeline,
