@@ -9,10 +9,13 @@ mod walkthrough;
 
 use anyhow::Result;
 use millrace_cli::Application;
+use millrace_cli::application::{Members, described};
 use millrace_cli::output::Output;
+use millrace_domain::money::{Currency, decimal};
 use millrace_domain::{Accounts, SettingError};
 use millrace_local_stack::progress::Progress;
 use millrace_local_stack::stack::Local;
+use serde_json::{Map, Value};
 
 /// The `millrace` command's application with the account as its domain.
 #[derive(Debug, Clone, Copy)]
@@ -30,9 +33,37 @@ impl Application for AccountsApp {
         Accounts::read(setting)
     }
 
+    fn describe(data: &Map<String, Value>) -> Members {
+        describe(data)
+    }
+
     async fn walkthrough(local: &Local, output: Output, progress: &Progress) -> Result<()> {
         walkthrough::run(local, output, progress).await
     }
+}
+
+/// The members of an event's or a view's data. An amount or balance is shown with its currency and its decimals.
+fn describe(data: &Map<String, Value>) -> Members {
+    let currency = data.get("currency").and_then(Value::as_str);
+    let currency = currency.and_then(|code| Currency::stored(code).ok());
+    let money = |name: &str, value: &Value| match (name, value.as_i64(), currency) {
+        ("amount" | "balance", Some(minor_units), Some(currency)) => {
+            Some(decimal(minor_units, currency))
+        }
+        _ => None,
+    };
+    let has_money = data
+        .iter()
+        .any(|(name, value)| money(name, value).is_some());
+    let members = data
+        .iter()
+        .filter(|(name, _)| !has_money || *name != "currency");
+    members
+        .map(|(name, value)| {
+            let value = money(name, value).unwrap_or_else(|| described(value));
+            (name.clone(), value)
+        })
+        .collect()
 }
 
 const FIRST_COMMANDS: &str = r#"Open an account, credit it, withdraw from it and query it (copy and paste):
@@ -42,3 +73,32 @@ const FIRST_COMMANDS: &str = r#"Open an account, credit it, withdraw from it and
   curl -s -X POST $API/accounts/$ID/withdraw -H 'content-type: application/json' -d '{"amount":1250}'
   curl -s "$API/accounts/$ID?minSequence=3"
 "#;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn described_as(data: &Value) -> String {
+        let members = describe(data.as_object().expect("an object")).into_iter();
+        let members = members.map(|(name, value)| format!("{name} {value}"));
+        members.collect::<Vec<_>>().join(", ")
+    }
+
+    #[test]
+    fn money_is_shown_with_its_currency_and_decimals() {
+        let event = json!({ "amount": 1250, "currency": "EUR" });
+        assert_eq!(described_as(&event), "amount 12.50 EUR");
+        let view = json!({ "balance": 1250, "currency": "JPY", "updatedAt": "t" });
+        assert_eq!(described_as(&view), "balance 1250 JPY, updatedAt t");
+        let created = json!({ "currency": "EUR" });
+        assert_eq!(described_as(&created), "currency EUR");
+    }
+
+    #[test]
+    fn data_that_is_not_money_is_shown_unchanged() {
+        let event = json!({ "amount": "a lot", "currency": "euro" });
+        assert_eq!(described_as(&event), "amount a lot, currency euro");
+    }
+}

@@ -607,9 +607,9 @@ async fn undelivered_events_are_published_and_projected(operator: &Operator) -> 
         "{found:?}"
     );
     let lagging = [json!({ "account": unpublished })];
-    let planned = ["redrive", "--behind", "--dry-run"];
+    let planned = ["redrive", "--lagging", "--dry-run"];
     ensure!(operator.expect(&planned, 0).await? == lagging);
-    let through = operator.expect(&["redrive", "--behind"], 0).await?;
+    let through = operator.expect(&["redrive", "--lagging"], 0).await?;
     ensure!(through[0]["publishedThrough"] == 1, "{through:?}");
     operator.expect(&["verify"], 0).await?;
 

@@ -7,8 +7,12 @@ use anyhow::Result;
 use millrace_core::{Domain, Project};
 use millrace_local_stack::progress::Progress;
 use millrace_local_stack::stack::Local;
+use serde_json::{Map, Value};
 
 use crate::output::Output;
+
+/// The members of an event's or a view's data as text for people: names and values.
+pub type Members = Vec<(String, String)>;
 
 /// What a domain provides to the `millrace` command. [`run`](crate::run) runs the command.
 pub trait Application: Send + Sync + 'static {
@@ -37,6 +41,16 @@ pub trait Application: Send + Sync + 'static {
     fn domain(setting: impl Fn(&str) -> Option<String>)
     -> Result<Self::Domain, Self::SettingError>;
 
+    /// The members of a public event's or a view's data, each with its name, as text for people. A domain may
+    /// combine members, such as an amount and its currency. By default, it is each member with its value.
+    #[must_use]
+    fn describe(data: &Map<String, Value>) -> Members {
+        let members = data.iter();
+        members
+            .map(|(name, value)| (name.clone(), described(value)))
+            .collect()
+    }
+
     /// The end-to-end walkthrough that `millrace demo` shows, on a local stack without any data.
     ///
     /// # Errors
@@ -48,8 +62,17 @@ pub trait Application: Send + Sync + 'static {
     ) -> impl Future<Output = Result<()>>;
 }
 
+/// A member's value as text for people: a string without its quotes, and any other value as JSON.
+#[must_use]
+pub fn described(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
 /// The domain's words in the command line and in results.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Words {
     /// The command's name: [`Application::COMMAND`].
     pub command: &'static str,
@@ -61,6 +84,8 @@ pub struct Words {
     pub collection: &'static str,
     /// The name of the read model that contains an aggregate's events: [`Project::HISTORY`].
     pub history: &'static str,
+    /// The members of data as text: [`Application::describe`].
+    pub describe: fn(&Map<String, Value>) -> Members,
 }
 
 impl Words {
@@ -73,8 +98,30 @@ impl Words {
             id: <A::Domain as Domain>::ID,
             collection: <A::Domain as Domain>::COLLECTION,
             history: <A::Domain as Project>::HISTORY,
+            describe: A::describe,
         }
     }
+
+    /// A number of aggregates, such as `1 account` or `2 accounts`.
+    #[must_use]
+    pub(crate) fn count(self, number: usize) -> String {
+        plural(number, self.noun, self.collection)
+    }
+}
+
+/// A number with its noun, in the singular for 1.
+pub(crate) fn plural(number: usize, one: &str, several: &str) -> String {
+    let noun = if number == 1 { one } else { several };
+    format!("{number} {noun}")
+}
+
+/// The number of events, such as `1 event`.
+pub(crate) fn events(number: u64) -> String {
+    plural(
+        usize::try_from(number).unwrap_or(usize::MAX),
+        "event",
+        "events",
+    )
 }
 
 #[cfg(test)]

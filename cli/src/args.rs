@@ -65,7 +65,7 @@ pub enum Subcommands {
     Reconcile(Reconcile),
     /// Publish the pending events, in order, from the events table
     ///
-    /// Without --id, --blocked and --behind, it publishes the events of all aggregates that are blocked or
+    /// Without --id, --blocked and --lagging, it publishes the events of all aggregates that are blocked or
     /// whose cursor isn't at their last event. A failure of one aggregate doesn't end the run. A block is
     /// removed if its row can be decoded again. The command is safe at any time: consumers skip duplicates.
     #[command(after_help = help("redrive --blocked --dry-run", FINDING_CODES))]
@@ -155,14 +155,14 @@ pub struct Reconcile {
 )]
 pub struct Redrive {
     /// Redrive only this aggregate
-    #[arg(long, value_name = "ID", value_parser = id, conflicts_with_all = ["blocked", "behind"])]
+    #[arg(long, value_name = "ID", value_parser = id, conflicts_with_all = ["blocked", "lagging"])]
     pub id: Option<AggregateId>,
     /// Select the aggregates that are blocked
     #[arg(long)]
     pub blocked: bool,
     /// Select the aggregates whose cursor lags their events, is ahead of them, or is unreadable
     #[arg(long)]
-    pub behind: bool,
+    pub lagging: bool,
     /// Reset cursors that are unreadable or ahead of the events table, and publish from event 1
     ///
     /// This includes a cursor that is blocked because the row of an announced event was deleted. After a
@@ -305,7 +305,9 @@ fn start(text: &str) -> Result<Start, String> {
     match text {
         "latest" => Ok(Start::Latest),
         "beginning" => Ok(Start::Beginning),
-        _ => time(text).map(Start::At),
+        _ => time(text)
+            .map(Start::At)
+            .map_err(|error| format!("{error}; or write `latest` or `beginning`")),
     }
 }
 
@@ -334,6 +336,7 @@ pub struct State {
 #[cfg(test)]
 mod tests {
     use clap::FromArgMatches as _;
+    use clap::error::ErrorKind;
     use proptest::prelude::*;
 
     use super::*;
@@ -391,6 +394,7 @@ mod tests {
             "millrace reconcile --dismiss",
             "millrace reconcile now",
             "millrace redrive --account a --blocked",
+            "millrace redrive --behind",
             "millrace republish",
             "millrace republish --all --account a",
             "millrace republish --all --from 0",
@@ -410,6 +414,48 @@ mod tests {
         for line in ["millrace --json doctor", "millrace doctor --json"] {
             assert!(parse(line.split(' ')).expect("valid").json, "{line}");
         }
+    }
+
+    /// The command lines of a page: code spans and lines of code blocks.
+    fn documented<'a>(page: &'a str, program: &str) -> Vec<&'a str> {
+        let pieces = page.split(['`', '\n']).map(str::trim);
+        let lines = pieces.filter_map(|piece| piece.strip_prefix(program)?.strip_prefix(' '));
+        lines
+            .map(|line| line.split(" #").next().unwrap_or_default().trim())
+            .collect()
+    }
+
+    #[test]
+    fn every_command_in_the_documentation_is_valid() {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+        let read = |path: String| std::fs::read_to_string(&path).expect(&path);
+        let (readme, runbook) = (
+            format!("{root}/README.md"),
+            format!("{root}/docs/runbook.md"),
+        );
+        let pages = [readme, runbook].map(read);
+        let mut checked = 0;
+        for page in &pages {
+            for program in ["millrace", "cargo run --"] {
+                for arguments in documented(page, program) {
+                    let line = arguments
+                        .replace("ID", "a")
+                        .replace("OBJECT", "o")
+                        .replace("FILE", "f");
+                    let words = ["millrace"].into_iter().chain(line.split_whitespace());
+                    let is_name = line.split_whitespace().count() == 1;
+                    let accepted = parse(words).map(drop).or_else(|error| match error.kind() {
+                        ErrorKind::DisplayHelp => Ok(()),
+                        // The name of a command, in a sentence.
+                        ErrorKind::MissingRequiredArgument if is_name => Ok(()),
+                        _ => Err(error),
+                    });
+                    assert!(accepted.is_ok(), "{arguments}: {accepted:?}");
+                    checked += 1;
+                }
+            }
+        }
+        assert!(checked > 50, "{checked}");
     }
 
     proptest! {

@@ -41,27 +41,25 @@ fn members(envelope: &Value, words: Words) -> String {
                 .map_or_else(|| "?".to_owned(), |it| it.to_string())
         ),
     ];
-    let own = data.as_object().into_iter().flatten();
-    let own = own.filter(|(name, _)| *name != words.id && *name != "sequence");
-    line.extend(own.map(|(_, value)| match value {
-        Value::String(value) => terminal::on_one_line(value).into_owned(),
-        other => terminal::json(&other.to_string()).into_owned(),
-    }));
-    line.join("  ")
+    line.push(values(data, words));
+    line.join("  ").trim_end().to_owned()
+}
+
+/// The values of an event's data, except for the aggregate's id and the sequence.
+pub(crate) fn values(data: &Value, words: Words) -> String {
+    let mut own = data.as_object().cloned().unwrap_or_default();
+    own.retain(|name, _| name != words.id && name != "sequence");
+    let described = (words.describe)(&own).into_iter();
+    let values = described.map(|(_, value)| terminal::on_one_line(&value).into_owned());
+    values.collect::<Vec<_>>().join("  ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const TEXT: Output = Output {
-        format: Format::Text,
-        words: Words::ACCOUNT,
-    };
-    const JSON: Output = Output {
-        format: Format::Json,
-        words: Words::ACCOUNT,
-    };
+    const TEXT: Output = Output::of(Format::Text);
+    const JSON: Output = Output::of(Format::Json);
 
     #[test]
     fn an_event_shows_time_type_id_sequence_and_the_domains_members() {

@@ -4,6 +4,8 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use anstyle::{AnsiColor, Style};
+
 /// Escapes each character that isn't visible: the control characters C0 and C1, line breaks included, and
 /// Unicode's format characters.
 pub(crate) fn on_one_line(text: &str) -> Cow<'_, str> {
@@ -32,6 +34,41 @@ pub(crate) fn json(text: &str) -> Cow<'_, str> {
             }
         }
     })
+}
+
+/// Colours a text for a terminal: the sign at the beginning of a line, and commands in backquotes. The text has
+/// been escaped.
+pub(crate) fn coloured(text: &str) -> String {
+    let lines = text.split('\n').map(|line| {
+        let unindented = line.trim_start();
+        let indent = &line[..line.len() - unindented.len()];
+        let mut characters = unindented.chars();
+        let sign = match characters.next() {
+            Some('✓') => AnsiColor::Green,
+            Some('✗') => AnsiColor::Red,
+            Some('?') => AnsiColor::Yellow,
+            _ => return commands_coloured(line),
+        };
+        let rest = characters.as_str();
+        let sign_end = unindented.len() - rest.len();
+        let sign = painted(&unindented[..sign_end], sign.on_default().bold());
+        format!("{indent}{sign}{}", commands_coloured(rest))
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn commands_coloured(line: &str) -> String {
+    let mut parts: Vec<String> = line.split('`').map(str::to_owned).collect();
+    // After the last backquote of an odd number of them, no command begins.
+    let commands = (parts.len() - 1) / 2;
+    for part in parts.iter_mut().skip(1).step_by(2).take(commands) {
+        *part = painted(part, AnsiColor::Cyan.on_default());
+    }
+    parts.join("`")
+}
+
+fn painted(text: &str, style: Style) -> String {
+    format!("{style}{text}{style:#}")
 }
 
 fn escape(
@@ -109,7 +146,21 @@ mod tests {
         );
     }
 
+    #[test]
+    fn signs_and_commands_are_coloured_and_nothing_else() {
+        assert_eq!(
+            coloured("✗ a: run `millrace verify`\n  ✓ b ✗\n? c\nwhat? `d"),
+            "\u{1b}[1m\u{1b}[31m✗\u{1b}[0m a: run `\u{1b}[36mmillrace verify\u{1b}[0m`\n  \
+             \u{1b}[1m\u{1b}[32m✓\u{1b}[0m b ✗\n\u{1b}[1m\u{1b}[33m?\u{1b}[0m c\nwhat? `d"
+        );
+    }
+
     proptest! {
+        #[test]
+        fn colours_change_no_text(text in "[✓✗? `a\n]{0,30}") {
+            prop_assert_eq!(anstream::adapter::strip_str(&coloured(&text)).to_string(), text);
+        }
+
         #[test]
         fn nothing_that_is_shown_controls_a_terminal(text in any::<String>()) {
             let harmless = |shown: &str| !shown.chars().any(char::is_control);

@@ -57,6 +57,7 @@ const WORDS: Words = Words {
     id: "id",
     collection: "views",
     history: "history",
+    describe: |_| Vec::new(),
 };
 
 fn domain() -> Accounts {
@@ -928,14 +929,14 @@ async fn each_cause_is_one_finding() {
         assert!(services.examine("a").await.is_lagging);
     }
     services.set_cursor("a", 9, None);
-    assert_eq!(services.kinds("a").await, [Kind::ViewBehind]);
+    assert_eq!(services.kinds("a").await, [Kind::ViewLagging]);
     assert!(services.examine("a").await.is_lagging);
     let mark = Attribute::number(5);
     services
         .world()
         .view("a")
         .insert("StaleSequence".to_owned(), mark);
-    assert_eq!(services.kinds("a").await, [Kind::ViewBehind]);
+    assert_eq!(services.kinds("a").await, [Kind::ViewLagging]);
     assert!(!services.examine("a").await.is_lagging);
 
     services.build("a").await;
@@ -999,7 +1000,7 @@ async fn live_events_are_no_differences() {
         services.world().others = others;
         let standing = services.examine("a").await;
         services.world().others.clear();
-        let definite = |kind| !matches!(kind, Kind::Unpublished | Kind::ViewBehind);
+        let definite = |kind| !matches!(kind, Kind::Unpublished | Kind::ViewLagging);
         let found = standing.findings;
         assert!(
             !found.iter().any(|finding| definite(finding.kind)),

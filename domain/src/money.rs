@@ -163,6 +163,24 @@ impl Currency {
     }
 }
 
+/// An amount or balance as text for people: in the currency's major unit, with as many decimals as ISO 4217
+/// defines, such as `12.50 EUR` or `1250 JPY`. The amount of a code that ISO 4217 doesn't list, or for which
+/// it defines no decimals, is shown in minor units.
+#[must_use]
+pub fn decimal(minor_units: i64, currency: Currency) -> String {
+    let listed = Iso4217::from_code(currency.as_str());
+    let Some(exponent) = listed.and_then(Iso4217::exponent) else {
+        return format!("{minor_units} minor units of {currency}");
+    };
+    let digits = usize::from(exponent);
+    let sign = if minor_units < 0 { "-" } else { "" };
+    // At least one digit before the decimal point.
+    let number = format!("{:0>1$}", minor_units.unsigned_abs(), digits + 1);
+    let (major, minor) = number.split_at(number.len() - digits);
+    let point = if digits == 0 { "" } else { "." };
+    format!("{sign}{major}{point}{minor} {currency}")
+}
+
 impl fmt::Display for Currency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -235,6 +253,23 @@ mod tests {
         for text in ["eur", "EURO", "EU", "", "E1R", "ÉUR"] {
             assert_eq!(Currency::stored(text), Err(InvalidCurrency), "{text}");
             assert_eq!(Currency::listed(text), Err(InvalidCurrency), "{text}");
+        }
+    }
+
+    #[test]
+    fn money_has_the_decimals_of_its_currency() {
+        for (minor_units, currency, shown) in [
+            (1250, "EUR", "12.50 EUR"),
+            (5, "EUR", "0.05 EUR"),
+            (0, "EUR", "0.00 EUR"),
+            (-120, "EUR", "-1.20 EUR"),
+            (1250, "JPY", "1250 JPY"),
+            (1250, "KWD", "1.250 KWD"),
+            (MAX_MINOR_UNITS, "USD", "90071992547409.91 USD"),
+            (1250, "QQQ", "1250 minor units of QQQ"),
+        ] {
+            let currency = Currency::stored(currency).expect("a code");
+            assert_eq!(decimal(minor_units, currency), shown);
         }
     }
 

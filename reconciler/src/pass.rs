@@ -440,7 +440,7 @@ impl<T: Publishes, S: Services> Reconciler<T, S> {
                 }
                 Verdict::ViewLagging => {
                     views_lagging += 1;
-                    found.findings.push(Finding::Behind {
+                    found.findings.push(Finding::ViewLagging {
                         id: id.clone(),
                         sequence: sequence_of(standing.view.as_ref()).map_or(0, number),
                         published_through: number(published),

@@ -116,7 +116,8 @@ pub enum Finding {
         since: String,
     },
     /// A view lacks events that were published, and isn't marked as stale.
-    Behind {
+    #[serde(rename = "behind")]
+    ViewLagging {
         /// The aggregate.
         id: String,
         /// The last event that the view includes.

@@ -644,7 +644,7 @@ fn a_view_that_lacks_events_and_has_no_marker_is_found_and_stays_open_until_it_h
                     &report.findings[..],
                     [
                         Finding::Mapping { .. },
-                        Finding::Behind {
+                        Finding::ViewLagging {
                             sequence: 0,
                             published_through: 3,
                             ..

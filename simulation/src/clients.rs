@@ -143,7 +143,7 @@ async fn act(sim: &Arc<Sim>, number: usize, action: Action) {
         Action::Poison {
             aggregate,
             damage,
-            behind: further_rows,
+            further_rows,
         } => {
             let id = id_of(sim, aggregate);
             sim.apply(|world, now| {
@@ -285,7 +285,7 @@ async fn open(sim: &Arc<Sim>, aggregate: usize, request: &Request) {
 fn id_of(sim: &Sim, aggregate: usize) -> String {
     let world = sim.world();
     let id = world.aggregates.get(&aggregate).cloned();
-    id.unwrap_or_else(|| format!("nobody-{aggregate}"))
+    id.unwrap_or_else(|| format!("unknown-{aggregate}"))
 }
 
 /// The entity tag that a client could have read from the view, or from the response to the newest

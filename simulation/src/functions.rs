@@ -251,7 +251,7 @@ async fn redriven<D: Project + Clone>(
     } else {
         let selection = Selection {
             blocked: true,
-            behind: true,
+            lagging: true,
         };
         let all = Scanned::Events(services.clone());
         let blocked = Scanned::Blocked(services);

@@ -398,7 +398,7 @@ async fn append_further_events(sim: &Arc<Sim>) {
         }
         let command = sim.scenario.accepted_command();
         let request = Request {
-            correlation_id: format!("news-{id}"),
+            correlation_id: format!("later-{id}"),
             ..Request::to(&sim.world().names, &id, command)
         };
         let answers = send(sim, &request, 1).await;

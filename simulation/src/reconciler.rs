@@ -291,7 +291,7 @@ fn is_reported(world: &World, report: &Report, aggregate: &str) -> bool {
         | Finding::Parked { id, .. }
         | Finding::Lagging { id, .. }
         | Finding::Stale { id, .. }
-        | Finding::Behind { id, .. } => id == aggregate,
+        | Finding::ViewLagging { id, .. } => id == aggregate,
         Finding::Batch { object, .. } => {
             let object = world.reconciler.objects.get(object);
             object.is_some_and(|object| object.aggregates.contains(aggregate))

@@ -42,7 +42,7 @@ pub(crate) enum Action {
     Poison {
         aggregate: usize,
         damage: Damage,
-        behind: usize,
+        further_rows: usize,
     },
     /// A view is damaged, and an operator replaces it soon after.
     DamageView { aggregate: usize },
@@ -295,7 +295,7 @@ impl Workload {
             80..84 => Action::Poison {
                 aggregate: rng.usize(0..aggregates),
                 damage: Self::damage(scenario, rng),
-                behind: rng.usize(0..6),
+                further_rows: rng.usize(0..6),
             },
             84..88 => Action::Intrude {
                 aggregate,

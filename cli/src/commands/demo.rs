@@ -33,8 +33,12 @@ pub(super) async fn run<A: Application>(output: Output) -> Result<ExitCode> {
         () = stop_signal.received() => bail!("stopped before the walkthrough was complete"),
     }
     output.result(
-        "\nEvery check has passed. The local stack is stopped.",
+        "\n✓ Every check has passed. The local stack is stopped.",
         &json!({ "step": "done" }),
     )?;
+    output.next(format_args!(
+        "{} runs a local stack until you stop it",
+        output.command("up")
+    ))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -25,7 +25,7 @@ pub async fn run<A: Application>() -> ExitCode {
     let matches = args::command(words).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let format = if cli.json { Format::Json } else { Format::Text };
-    let output = Output { format, words };
+    let output = Output::on_stdout(format, words);
     let result = match cli.command {
         Subcommands::Doctor => doctor::run(output).await,
         Subcommands::Demo => demo::run::<A>(output).await,

@@ -15,37 +15,46 @@ use crate::operate::{
 };
 use crate::output::Output;
 
-async fn open<A: Application>(target: &Target) -> Result<Deployment<A::Domain>> {
+/// Opens the deployment, and makes the output advise commands on the same deployment.
+async fn open<A: Application>(
+    target: &Target,
+    output: &mut Output,
+) -> Result<Deployment<A::Domain>> {
+    *output = output.of_deployment(target.deployment.as_deref());
     Deployment::open::<A>(target.deployment.clone()).await
 }
 
-pub(super) async fn tail<A: Application>(tail: Tail, output: Output) -> Result<ExitCode> {
-    tailing::run(&open::<A>(&tail.target).await?, &tail, output).await
+pub(super) async fn tail<A: Application>(tail: Tail, mut output: Output) -> Result<ExitCode> {
+    let deployment = open::<A>(&tail.target, &mut output).await?;
+    tailing::run(&deployment, &tail, output).await
 }
 
-pub(super) async fn verify<A: Application>(verify: Verify, output: Output) -> Result<ExitCode> {
-    let deployment = open::<A>(&verify.target).await?;
+pub(super) async fn verify<A: Application>(verify: Verify, mut output: Output) -> Result<ExitCode> {
+    let deployment = open::<A>(&verify.target, &mut output).await?;
     verifying::run(&deployment, &verify, output, &Progress::on_stderr()).await
 }
 
 pub(super) async fn reconcile<A: Application>(
     reconcile: Reconcile,
-    output: Output,
+    mut output: Output,
 ) -> Result<ExitCode> {
-    let deployment = open::<A>(&reconcile.target).await?;
+    let deployment = open::<A>(&reconcile.target, &mut output).await?;
     reconciling::run(&deployment, &reconcile, output, &Progress::on_stderr()).await
 }
 
-pub(super) async fn redrive<A: Application>(redrive: Redrive, output: Output) -> Result<ExitCode> {
-    let deployment = open::<A>(&redrive.target).await?;
+pub(super) async fn redrive<A: Application>(
+    redrive: Redrive,
+    mut output: Output,
+) -> Result<ExitCode> {
+    let deployment = open::<A>(&redrive.target, &mut output).await?;
     redriving::run(&deployment, &redrive, output, &Progress::on_stderr()).await
 }
 
 pub(super) async fn republish<A: Application>(
     republish: Republish,
-    output: Output,
+    mut output: Output,
 ) -> Result<ExitCode> {
-    let deployment = open::<A>(&republish.target).await?;
+    let deployment = open::<A>(&republish.target, &mut output).await?;
     // The progress is stored in the checkout, or, outside of a checkout, in the current folder.
     let state = Workspace::find().map_or_else(|_| ".millrace".into(), |it| it.local_folder());
     republishing::run(
@@ -58,12 +67,19 @@ pub(super) async fn republish<A: Application>(
     .await
 }
 
-pub(super) async fn rebuild<A: Application>(rebuild: Rebuild, output: Output) -> Result<ExitCode> {
-    let deployment = open::<A>(&rebuild.target).await?;
+pub(super) async fn rebuild<A: Application>(
+    rebuild: Rebuild,
+    mut output: Output,
+) -> Result<ExitCode> {
+    let deployment = open::<A>(&rebuild.target, &mut output).await?;
     rebuilding::run(&deployment, &rebuild, output, &Progress::on_stderr()).await
 }
 
-pub(super) async fn inspect<A: Application>(inspect: Inspect, output: Output) -> Result<ExitCode> {
-    inspecting::run(&open::<A>(&inspect.target).await?, &inspect, output).await?;
+pub(super) async fn inspect<A: Application>(
+    inspect: Inspect,
+    mut output: Output,
+) -> Result<ExitCode> {
+    let deployment = open::<A>(&inspect.target, &mut output).await?;
+    inspecting::run(&deployment, &inspect, output).await?;
     Ok(ExitCode::SUCCESS)
 }

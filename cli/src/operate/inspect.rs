@@ -12,8 +12,11 @@ use serde_json::{Map, Value, json};
 use super::aggregates;
 use super::deployment::Deployment;
 use super::fold::Fold;
+use crate::application::Words;
 use crate::args::Inspect;
-use crate::output::Output;
+use crate::event_line;
+use crate::output::{Output, Rows};
+use crate::terminal;
 
 pub(crate) async fn run<D: Project + Clone>(
     deployment: &Deployment<D>,
@@ -45,95 +48,121 @@ pub(crate) async fn run<D: Project + Clone>(
     if is_then {
         output.text(format_args!(
             "Rows, events and fold are those of {at}. Cursor, view, findings and the column \
-             `published` are those of now."
+             `published` are those of now.\n"
         ))?;
     }
-    output.text(format_args!(
-        "{:>7}  {:<24}  {:<9}  {:>4}  {:<9}  {}",
-        "version", "time", "type", "seq", "published", "row"
-    ))?;
+    let header = ["version", "time", "type", "seq", "published", "row"];
+    let mut table = Rows::with_header(&header).right(0).right(3);
     for stored in &rows {
         let read = StoredRowOf::<D>::read(&deployment.domain(), stored);
         if read.as_ref().is_ok_and(|row| !upto(row.time())) {
             break;
         }
-        show_row::<D>(stored, &read, published, output)?;
+        add_row::<D>(stored, &read, published, &mut table, output)?;
     }
+    output.table(&table)?;
     let events = deployment.events();
     let domain = deployment.domain();
     let mut fold = Fold::new(&domain, &events, id);
     let mut last = None;
+    let mut table = Rows::with_header(&["seq", "time", "event", "data"]).right(0);
     while let Some(folded) = fold.next().await? {
+        let sequence = folded.entry.sequence.to_string();
         if upto(folded.envelope.time) {
-            let bytes = String::from_utf8_lossy(&folded.envelope.to_bytes::<D>()?).into_owned();
-            output.result(
-                format_args!("event  {bytes}"),
-                &json!({ "event": serde_json::from_str::<Value>(&bytes)? }),
-            )?;
+            let event: Value = serde_json::from_slice(&folded.envelope.to_bytes::<D>()?)?;
+            let text = |name: &str| event[name].as_str().unwrap_or("?");
+            let data = event_line::values(&event["data"], output.words);
+            table.push(&[&sequence, text("time"), text("type"), &data]);
+            output.json(&json!({ "event": event }))?;
         }
         if upto(folded.entry.effective_at) {
             last = Some(answer::history_entry::<D>(folded.entry));
         }
     }
-    output.result(
-        format_args!("fold   ({at}) {}", serde_json::to_string(&last)?),
-        &json!({ "fold": last, "as": at }),
-    )?;
-    show_cursor(&standing.cursor, published, output)?;
-    let view = standing.readable_view().map(answer::view::<D>);
-    output.result(
-        format_args!("view   (now) {}", serde_json::to_string(&view)?),
-        &json!({
-            "view": view, "as": "now", "stale": standing.stale.as_ref().map(|it| &it.reason),
-        }),
-    )?;
+    output.text("")?;
+    output.table(&table)?;
+    output.text("")?;
+    let mut table = Rows::indented("");
+    table.push(&["fold", &at, &optional(&json!(last), output.words)]);
+    output.json(&json!({ "fold": last, "as": at }))?;
+    add_cursor(&standing.cursor, published, &mut table, output)?;
+    let view = json!(standing.readable_view().map(answer::view::<D>));
+    let stale = standing.stale.as_ref().map(|it| &it.reason);
+    let mark = stale.map_or_else(String::new, |reason| format!("  (stale: {reason})"));
+    let shown = format!("{}{mark}", optional(&view, output.words));
+    table.push(&["view", "now", &shown]);
+    output.json(&json!({ "view": view, "as": "now", "stale": stale }))?;
+    output.table(&table)?;
     for finding in &standing.findings {
+        let kind = finding.kind.name();
         let command = finding.kind.command(output.words).replace("ID", id);
-        output.result(
-            format_args!(
-                "✗ (now) {}: {}: `{command}`",
-                finding.kind.name(),
-                finding.detail
-            ),
+        output.line(
+            format_args!("✗ {kind}, now: {}", finding.detail),
             &json!({
                 "finding": finding.kind, "as": "now", "detail": finding.detail,
                 "command": command,
             }),
         )?;
+        output.next(terminal::on_one_line(&output.with_flag(&command)))?;
     }
     Ok(())
 }
 
-fn show_cursor(
+/// The members of a view or a history entry as text: each name with its value.
+pub(super) fn members(data: &Value, words: Words) -> String {
+    let mut members = data.as_object().cloned().unwrap_or_default();
+    members.remove(words.id);
+    let described = (words.describe)(&members).into_iter();
+    let members = described.map(|(name, value)| format!("{name} {value}"));
+    members.collect::<Vec<_>>().join("  ")
+}
+
+fn optional(data: &Value, words: Words) -> String {
+    match data {
+        Value::Null => "none".to_owned(),
+        data => members(data, words),
+    }
+}
+
+fn add_cursor(
     cursor: &Result<Cursor, DecodeError>,
     published: Sequence,
+    table: &mut Rows,
     output: Output,
 ) -> Result<()> {
     match cursor {
         Ok(cursor) => {
-            let blocked = cursor.blocked().map(|block| {
+            let through = match published {
+                Sequence::NONE => "no event published".to_owned(),
+                published => format!("published through event {published}"),
+            };
+            let blocked = cursor.blocked();
+            let shown = blocked.map_or_else(String::new, |block| {
+                let (sequence, since, reason) = (block.sequence, block.since, &block.reason);
+                format!("; blocked at event {sequence} since {since}: {reason}")
+            });
+            table.push(&["cursor", "now", &format!("{through}{shown}")]);
+            let blocked = blocked.map(|block| {
                 json!({
                     "sequence": block.sequence, "reason": block.reason,
                     "since": block.since, "row": block.row,
                 })
             });
             let object = json!({ "publishedThrough": published, "blocked": blocked });
-            output.result(
-                format_args!("cursor (now) {object}"),
-                &json!({ "cursor": object, "as": "now" }),
-            )
+            output.json(&json!({ "cursor": object, "as": "now" }))
         }
-        Err(error) => output.result(
-            format_args!("cursor (now) can't be read: {error}"),
-            &json!({ "cursor": null, "as": "now", "error": error.to_string() }),
-        ),
+        Err(error) => {
+            table.push(&["cursor", "now", &format!("can't be read: {error}")]);
+            output.json(&json!({ "cursor": null, "as": "now", "error": error.to_string() }))
+        }
     }
 }
 
-fn show_row<D: Project>(
+fn add_row<D: Project>(
     stored: &Attributes,
     read: &Result<StoredRowOf<D>, DecodeError>,
     published: Sequence,
+    table: &mut Rows,
     output: Output,
 ) -> Result<()> {
     let plain = plain(stored);
@@ -154,15 +183,15 @@ fn show_row<D: Project>(
     let content = error
         .as_ref()
         .map_or_else(|| plain.to_string(), |error| format!("{plain}  ✗ {error}"));
-    output.result(
-        format_args!(
-            "{:>7}  {:<24}  {:<9}  {sequence:>4}  {state:<9}  {content}",
-            plain[row::VERSION].to_string(),
-            text("Timestamp"),
-            text(row::TYPE),
-        ),
-        &json!({ "row": plain, "published": state, "error": error }),
-    )
+    table.push(&[
+        &plain[row::VERSION].to_string(),
+        &text("Timestamp"),
+        &text(row::TYPE),
+        &sequence,
+        &state,
+        &content,
+    ]);
+    output.json(&json!({ "row": plain, "published": state, "error": error }))
 }
 
 /// A row as JSON. What JSON has no type for is shown as its type.

@@ -7,78 +7,122 @@ use serde_json::json;
 
 use super::publish::{CursorFault, Outcome, Summary};
 use super::verify::NOT_WELL;
-use crate::application::Words;
+use crate::application::{Words, events, plural};
 use crate::output::Output;
 
-pub(super) fn print(id: &str, outcome: &Outcome, output: Output) -> Result<()> {
+/// Prints the outcome of one aggregate. `width` is the width of the column with the ids.
+pub(super) fn print(id: &str, width: usize, outcome: &Outcome, output: Output) -> Result<()> {
+    let noun = output.words.noun;
     match outcome {
-        Outcome::Published(sequence) => output.result(
-            format_args!("✓ {id}: published through {sequence}"),
-            &json!({ (output.words.noun): id, "publishedThrough": sequence }),
+        Outcome::Published(sequence) => output.outcome(
+            '✓',
+            id,
+            width,
+            format_args!("published through event {sequence}"),
+            &json!({ (noun): id, "publishedThrough": sequence }),
         ),
         Outcome::Blocked(block) => {
             let (sequence, reason) = (block.sequence, &block.reason);
-            output.result(
-                format_args!("✗ {id}: blocked at event {sequence}: {reason}"),
-                &json!({ (output.words.noun): id, "blockedAt": sequence, "reason": reason }),
+            output.outcome(
+                '✗',
+                id,
+                width,
+                format_args!("blocked at event {sequence}: {reason}"),
+                &json!({ (noun): id, "blockedAt": sequence, "reason": reason }),
             )
         }
-        Outcome::Incomplete(reason) => output.result(
-            format_args!("✗ {id}: incomplete: {reason}"),
-            &json!({ (output.words.noun): id, "incomplete": true, "reason": reason }),
+        Outcome::Incomplete(reason) => output.outcome(
+            '✗',
+            id,
+            width,
+            format_args!("incomplete: {reason}"),
+            &json!({ (noun): id, "incomplete": true, "reason": reason }),
         ),
-        Outcome::CursorFault(fault) => print_cursor_fault(id, fault, output),
-        Outcome::TooFewEvents(events) => output.result(
-            format_args!("✗ {id}: has only {events} events"),
-            &json!({ (output.words.noun): id, "events": events }),
+        Outcome::CursorFault(fault) => print_cursor_fault(id, width, fault, output),
+        Outcome::TooFewEvents(number) => output.outcome(
+            '✗',
+            id,
+            width,
+            format_args!("has only {}", events(number.get())),
+            &json!({ (noun): id, "events": number }),
         ),
     }
 }
 
-pub(super) fn print_cursor_fault(id: &str, fault: &CursorFault, output: Output) -> Result<()> {
-    let Words { command, noun, .. } = output.words;
+pub(super) fn print_cursor_fault(
+    id: &str,
+    width: usize,
+    fault: &CursorFault,
+    output: Output,
+) -> Result<()> {
+    let noun = output.words.noun;
     let object = match fault {
         CursorFault::Unreadable(error) => {
-            json!({ (output.words.noun): id, "cursorUnreadable": error.to_string() })
+            json!({ (noun): id, "cursorUnreadable": error.to_string() })
         }
         CursorFault::Ahead { cursor, events } => {
-            json!({ (output.words.noun): id, "cursorAhead": cursor, "events": events })
+            json!({ (noun): id, "cursorAhead": cursor, "events": events })
         }
         CursorFault::WasAhead(reason) => {
-            json!({ (output.words.noun): id, "cursorWasAhead": true, "reason": reason })
+            json!({ (noun): id, "cursorWasAhead": true, "reason": reason })
         }
         CursorFault::AnnouncedRowMissing(reason) => {
-            json!({ (output.words.noun): id, "announcedRowMissing": true, "reason": reason })
+            json!({ (noun): id, "announcedRowMissing": true, "reason": reason })
         }
     };
-    output.result(
-        format_args!(
-            "✗ {id}: {fault}; read the runbook, then run `{command} redrive --{noun} {id} --reset-cursor`"
-        ),
+    let reset = output.command(format_args!("redrive --{noun} {id} --reset-cursor"));
+    output.outcome(
+        '✗',
+        id,
+        width,
+        format_args!("{fault}; read the runbook, then run {reset}"),
         &object,
     )
 }
 
-pub(super) fn print_reset(id: &str, fault: &CursorFault, output: Output) -> Result<()> {
-    output.result(
-        format_args!("  {id}: the cursor was reset to 0: {fault}"),
+pub(super) fn print_reset(
+    id: &str,
+    width: usize,
+    fault: &CursorFault,
+    output: Output,
+) -> Result<()> {
+    output.outcome(
+        ' ',
+        id,
+        width,
+        format_args!("the cursor was reset to 0: {fault}"),
         &json!({ (output.words.noun): id, "reset": fault.to_string() }),
     )
 }
 
-pub(super) fn print_summary(summary: Summary, output: Output) -> Result<ExitCode> {
-    let collection = output.words.collection;
+/// Prints the summary of a run and the next command. `repeat` is the command, with its flags, that publishes
+/// what this run could not publish.
+pub(super) fn print_summary(summary: Summary, repeat: &str, output: Output) -> Result<ExitCode> {
+    let Words {
+        noun, collection, ..
+    } = output.words;
     let Summary {
         aggregates,
         published,
     } = summary;
-    output.result(
-        format_args!("{published} of {aggregates} {collection} are published."),
+    let sign = if summary.is_complete() { '✓' } else { '✗' };
+    output.line(
+        format_args!(
+            "{sign} {published} of {} completely published",
+            plural(aggregates, noun, collection)
+        ),
         &json!({ (collection): aggregates, "published": published }),
     )?;
-    Ok(if summary.is_complete() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(NOT_WELL)
-    })
+    if summary.is_complete() {
+        output.next(format_args!(
+            "{} compares events, read models and lake",
+            output.command("verify")
+        ))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    output.next(format_args!(
+        "remove the reasons above as the runbook describes, then run {}",
+        output.command(repeat)
+    ))?;
+    Ok(ExitCode::from(NOT_WELL))
 }

@@ -107,7 +107,7 @@ pub struct Selection {
     /// Select those that are blocked.
     pub blocked: bool,
     /// Select those whose cursor isn't at their last event: it lags, is ahead, or is unreadable.
-    pub behind: bool,
+    pub lagging: bool,
 }
 
 /// An aggregate's cursor, and its newest row that is no snapshot. The cursor was read first. So if it is
@@ -236,7 +236,7 @@ where
         if selection.blocked {
             selected = aggregates::list(blocked, |_| ()).await?;
         }
-        if selection.behind {
+        if selection.lagging {
             let all = aggregates::list(all, |_| ()).await?;
             let (total, mut done) = (all.len(), 0);
             let mut positions = std::pin::pin!(
@@ -475,7 +475,7 @@ mod tests {
 
     const EVERY: Selection = Selection {
         blocked: true,
-        behind: true,
+        lagging: true,
     };
 
     fn sequence(sequence: u64) -> Sequence {
@@ -786,7 +786,7 @@ mod tests {
             let selected = selected.await;
             let examined = examined.into_inner().expect("unpoisoned");
             assert!(
-                examined.is_empty() != selection.behind
+                examined.is_empty() != selection.lagging
                     && examined
                         .iter()
                         .copied()
@@ -801,7 +801,7 @@ mod tests {
         };
         assert_eq!(select(not_blocked).await, not_caught_up);
         let only_blocked = Selection {
-            behind: false,
+            lagging: false,
             ..EVERY
         };
         assert_eq!(select(only_blocked).await, ["blocked"]);

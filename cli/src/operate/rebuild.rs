@@ -13,7 +13,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use futures_util::stream::{self, StreamExt as _};
 use millrace_core::decode::field_names;
 use millrace_core::view::{self, ViewOf};
@@ -33,8 +33,9 @@ use super::ports::{EventLog, ReadModelRepair};
 use super::roles::{self, Role};
 use super::verify::NOT_WELL;
 use super::{CONCURRENCY, aggregates};
+use crate::application::plural;
 use crate::args::{Model, Rebuild};
-use crate::output::Output;
+use crate::output::{self, Output};
 
 /// The maximum number of comparisons of an aggregate's view or history, if the projector changes it during
 /// each.
@@ -444,8 +445,8 @@ pub(crate) async fn run<D: Project + Clone>(
     if rebuild.dry_run {
         output.result(
             format_args!(
-                "would compare {} {collection} with their events, and replace what differs",
-                ids.len()
+                "would compare {} with the events, and replace what differs",
+                output.words.count(ids.len())
             ),
             &json!({ (collection): ids.len() }),
         )?;
@@ -454,15 +455,28 @@ pub(crate) async fn run<D: Project + Clone>(
     let step = progress.start("Rebuilding");
     let (total, mut done) = (ids.len(), 0);
     let rebuilder = deployment.rebuilder();
+    let width = output::width(&ids);
     let summary = rebuilder
         .rebuild_all(rebuild.model, &ids, |id, outcome| {
             done += 1;
             step.counted(done, total);
-            print(id, outcome, output)
+            print(id, width, outcome, output)
         })
         .await?;
     step.done();
-    print_summary(summary, output).context("could not print the summary")
+    print_summary(summary, &repeat(rebuild, output), output)
+}
+
+/// The command that rebuilds what this run could not rebuild.
+fn repeat(rebuild: &Rebuild, output: Output) -> String {
+    let model = match rebuild.model {
+        Model::Views => output.words.collection,
+        Model::History => output.words.history,
+    };
+    match &rebuild.id {
+        Some(id) => format!("rebuild {model} --{} {id}", output.words.noun),
+        None => format!("rebuild {model}"),
+    }
 }
 
 impl<D: Project + Clone> Deployment<D> {
@@ -476,62 +490,79 @@ impl<D: Project + Clone> Deployment<D> {
     }
 }
 
-fn print(id: &str, outcome: &Outcome, output: Output) -> Result<()> {
+fn print(id: &str, width: usize, outcome: &Outcome, output: Output) -> Result<()> {
+    let noun = output.words.noun;
+    let items = |number| plural(number, "item", "items");
     match outcome {
         Outcome::Right { changed: 0, .. } | Outcome::Removed(0) => Ok(()),
-        Outcome::Right { through, changed } => output.result(
-            format_args!("✓ {id}: rebuilt through event {through}; {changed} items changed"),
-            &json!({ (output.words.noun): id, "through": through, "changed": changed }),
+        Outcome::Right { through, changed } => output.outcome(
+            '✓',
+            id,
+            width,
+            format_args!(
+                "rebuilt through event {through}; {} changed",
+                items(*changed)
+            ),
+            &json!({ (noun): id, "through": through, "changed": changed }),
         ),
-        Outcome::Removed(items) => output.result(
-            format_args!("✓ {id}: it has no events; {items} items removed"),
-            &json!({ (output.words.noun): id, "removed": items }),
+        Outcome::Removed(removed) => output.outcome(
+            '✓',
+            id,
+            width,
+            format_args!("has no events; {} removed", items(*removed)),
+            &json!({ (noun): id, "removed": removed }),
         ),
-        Outcome::Damaged { through, damage } => output.result(
-            format_args!("✗ {id}: correct through event {through}, but {damage}"),
-            &json!({ (output.words.noun): id, "through": through, "damage": damage.to_string() }),
+        Outcome::Damaged { through, damage } => output.outcome(
+            '✗',
+            id,
+            width,
+            format_args!("correct through event {through}, but {damage}"),
+            &json!({ (noun): id, "through": through, "damage": damage.to_string() }),
         ),
-        Outcome::Incomplete(reason) => output.result(
-            format_args!("✗ {id}: incomplete: {reason}"),
-            &json!({ (output.words.noun): id, "incomplete": true, "reason": reason }),
+        Outcome::Incomplete(reason) => output.outcome(
+            '✗',
+            id,
+            width,
+            format_args!("incomplete: {reason}"),
+            &json!({ (noun): id, "incomplete": true, "reason": reason }),
         ),
     }
 }
 
-fn print_summary(summary: Summary, output: Output) -> Result<ExitCode> {
+/// Prints the summary of a run and the next command. `repeat` is the command that rebuilds what this run could
+/// not rebuild.
+fn print_summary(summary: Summary, repeat: &str, output: Output) -> Result<ExitCode> {
     let Summary {
         aggregates,
         right,
         changed,
         removed,
     } = summary;
-    let collection = output.words.collection;
-    let verdict = if summary.is_complete() {
-        "Parity"
-    } else {
-        "No parity"
-    };
-    output.result(
+    let sign = if summary.is_complete() { '✓' } else { '✗' };
+    output.line(
         format_args!(
-            "{verdict}: {right} of {aggregates} {collection} are the fold of their events; {changed} \
-             were changed, {removed} without events removed."
+            "{sign} {right} of {} equal to the fold of the events: {changed} changed, {removed} without \
+             events removed",
+            output.words.count(aggregates)
         ),
         &json!({
-            "parity": summary.is_complete(), (collection): aggregates, "right": right,
+            "parity": summary.is_complete(), (output.words.collection): aggregates, "right": right,
             "changed": changed, "removed": removed,
         }),
     )?;
-    Ok(if summary.is_complete() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(NOT_WELL)
-    })
+    if summary.is_complete() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    output.next(format_args!(
+        "remove the reasons above as the runbook describes, then run {}",
+        output.command(repeat)
+    ))?;
+    Ok(ExitCode::from(NOT_WELL))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::application::Words;
     use crate::output::Format;
 
     #[test]
@@ -566,17 +597,15 @@ mod tests {
 
     #[test]
     fn a_run_that_left_an_aggregate_wrong_fails() {
-        let output = Output {
-            format: Format::Json,
-            words: Words::ACCOUNT,
-        };
+        let output = Output::of(Format::Json);
         for (right, code) in [(2, ExitCode::SUCCESS), (1, ExitCode::from(NOT_WELL))] {
             let summary = Summary {
                 aggregates: 2,
                 right,
                 ..Summary::default()
             };
-            assert_eq!(print_summary(summary, output).expect("printed"), code);
+            let printed = print_summary(summary, "rebuild accounts", output);
+            assert_eq!(printed.expect("printed"), code);
         }
     }
 }

@@ -1,6 +1,5 @@
 //! `millrace reconcile`: runs the reconciler and prints its report. Also reads the last report, for `verify`.
 
-use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -14,9 +13,11 @@ use millrace_reconciler::state::{LAST, REPORT, REPORT_JSON};
 use serde_json::{Value, json};
 
 use super::deployment::{Deployment, Reconciler};
+use super::standing::Kind;
 use super::verify::NOT_WELL;
+use crate::application::{Words, plural};
 use crate::args::Reconcile;
-use crate::output::Output;
+use crate::output::{Output, Rows};
 use crate::terminal;
 
 /// The message for a deployment file without a reconciler.
@@ -48,7 +49,8 @@ pub(crate) async fn run<D: Project + Clone>(
     let step = progress.start("Reconciling");
     let report = report_of_a_run(&deployment.clients.lambda, &reconciler, reconcile).await?;
     step.done();
-    output.result(text(&report, output), &report)?;
+    show(&report, output)?;
+    output.json(&report)?;
     Ok(if is_well(&report) {
         ExitCode::SUCCESS
     } else {
@@ -146,19 +148,32 @@ fn is_well(report: &Report) -> bool {
     report.findings.is_empty() && report.findings_omitted == 0 && report.not_read.is_empty()
 }
 
-/// The report as text.
-fn text(report: &Report, output: Output) -> String {
-    let mut text = String::new();
-    let mut line = |line: String| {
-        // An id or a reason may contain any character.
-        let line = terminal::on_one_line(&line).into_owned();
-        writeln!(text, "{line}").expect("a String takes every text");
-    };
-    for finding in &report.findings {
-        line(format!("✗ {}", describe(finding)));
+/// Prints the report as text.
+fn show(report: &Report, output: Output) -> Result<()> {
+    for line in lines(report, output.words) {
+        output.text(line)?;
     }
+    if !is_well(report) {
+        output.next(format_args!(
+            "{} names the command that repairs each finding; the runbook describes the causes",
+            output.command("verify")
+        ))?;
+    }
+    Ok(())
+}
+
+fn lines(report: &Report, words: Words) -> Vec<String> {
+    let mut findings = Rows::indented("");
+    for finding in &report.findings {
+        let (kind, id, detail) = describe(finding);
+        findings.push(&[&format!("✗ {kind}"), id, &detail]);
+    }
+    let mut lines = findings.lines();
+    // An id or a reason may contain any character.
+    let mut line = |line: String| lines.push(terminal::on_one_line(&line).into_owned());
     if report.findings_omitted > 0 {
-        line(format!("✗ {} more findings", report.findings_omitted));
+        let more = plural(report.findings_omitted, "more finding", "more findings");
+        line(format!("✗ {more}"));
     }
     for not_read in &report.not_read {
         line(format!(
@@ -166,35 +181,49 @@ fn text(report: &Report, output: Output) -> String {
             not_read.source, not_read.reason
         ));
     }
-    let collection = output.words.collection;
     let repaired = &report.repaired;
     line(format!(
-        "repaired: {} {collection} published, {} views, {} discarded batches",
-        repaired.published, repaired.views_repaired, repaired.batches_resolved
+        "Repaired: {} published, {}, {}",
+        words.count(repaired.published),
+        plural(repaired.views_repaired, "view", "views"),
+        plural(
+            repaired.batches_resolved,
+            "discarded batch",
+            "discarded batches"
+        ),
     ));
     let pass = &report.pass;
     let last = match (&pass.last_completed_at, pass.last_aggregates) {
         (Some(at), Some(aggregates)) => {
-            format!("; the last one ended at {at}, {aggregates} {collection}")
+            let aggregates = count(aggregates, words);
+            format!("; the last one ended at {at}, with {aggregates}")
         }
         _ => String::new(),
     };
+    let completed = usize::try_from(pass.completed_passes).unwrap_or(usize::MAX);
     line(format!(
-        "slow pass: {} {collection} so far, {} passes completed{last}",
-        pass.aggregates, pass.completed_passes
+        "Slow pass: {} so far, {} completed{last}",
+        count(pass.aggregates, words),
+        plural(completed, "pass", "passes"),
     ));
     let open = report.findings.len() + report.findings_omitted;
-    let verdict = match (open, report.not_read.len()) {
-        (0, 0) => "nothing is open".to_owned(),
-        (open, 0) => format!("{open} open"),
-        (open, not_read) => format!("{open} open, {not_read} not read"),
+    let (sign, verdict) = match (open, report.not_read.len()) {
+        (0, 0) => ('✓', "nothing is open".to_owned()),
+        (0, not_read) => ('?', format!("nothing is open, but {not_read} not read")),
+        (open, 0) => ('✗', format!("{open} open")),
+        (open, not_read) => ('✗', format!("{open} open, {not_read} not read")),
     };
     let seconds = Duration::from_millis(report.millis).as_secs_f64();
-    write!(text, "reconciled in {seconds:.1} s: {verdict}").expect("a String takes every text");
-    text
+    line(format!("{sign} reconciled in {seconds:.1} s: {verdict}"));
+    lines
 }
 
-fn describe(finding: &Finding) -> String {
+fn count(aggregates: u64, words: Words) -> String {
+    words.count(usize::try_from(aggregates).unwrap_or(usize::MAX))
+}
+
+/// A finding's kind, what it is about, and a description.
+fn describe(finding: &Finding) -> (&'static str, &str, String) {
     match finding {
         Finding::Blocked {
             id,
@@ -206,51 +235,69 @@ fn describe(finding: &Finding) -> String {
             let row = row
                 .as_ref()
                 .map_or_else(String::new, |row| format!(" (row {row})"));
-            format!("{id}: blocked: at event {sequence}{row} since {since}: {reason}")
+            let detail = format!("at event {sequence}{row} since {since}: {reason}");
+            ("blocked", id, detail)
         }
         Finding::Parked {
             id,
             through,
             published_through,
             since,
-        } => format!(
-            "{id}: parked: published through event {published_through} of {through} since {since}"
-        ),
+        } => {
+            let detail =
+                format!("published through event {published_through} of {through} since {since}");
+            ("parked", id, detail)
+        }
         Finding::Lagging {
             id,
             published_through,
             events,
-        } => format!(
-            "{id}: lagging: published through event {published_through}, but there are {events} events"
-        ),
+        } => {
+            let detail = format!(
+                "published through event {published_through}, but the last event is {events}"
+            );
+            ("lagging", id, detail)
+        }
         Finding::Stale {
             id,
             sequence,
             until,
             reason,
             since,
-        } => format!(
-            "{id}: stale: the view is at event {sequence} and needs event {until}; since {since}: {reason}"
-        ),
-        Finding::Behind {
+        } => {
+            let detail = format!(
+                "the view is at event {sequence} and needs event {until}; since {since}: {reason}"
+            );
+            ("stale", id, detail)
+        }
+        Finding::ViewLagging {
             id,
             sequence,
             published_through,
-        } => format!(
-            "{id}: view-behind: the view is at event {sequence}, but events are published through {published_through}"
-        ),
+        } => {
+            let detail = format!(
+                "the view is at event {sequence}, but events are published through {published_through}"
+            );
+            (Kind::ViewLagging.name(), id, detail)
+        }
         Finding::Batch {
             object,
             function,
             since,
             reason,
-        } => format!("discarded batch {object}: open since {since}: {reason} (of {function})"),
+        } => {
+            let detail = format!("discarded by {function}, open since {since}: {reason}");
+            ("batch", object, detail)
+        }
         Finding::Mapping {
             uuid,
             function,
             state,
             reason,
-        } => format!("mapping {uuid}: {state}: {reason} (of {function})"),
+        } => {
+            let detail = format!("of {function}, {state}: {reason}");
+            ("mapping", uuid, detail)
+        }
     }
 }
 
@@ -263,8 +310,6 @@ mod tests {
     use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 
     use super::*;
-    use crate::application::Words;
-    use crate::output::Format;
 
     /// A report with one finding of each kind, in the function's format.
     fn full() -> Value {
@@ -301,13 +346,6 @@ mod tests {
         report
     }
 
-    fn output() -> Output {
-        Output {
-            format: Format::Text,
-            words: Words::ACCOUNT,
-        }
-    }
-
     fn reconciler() -> Reconciler {
         Reconciler {
             table: "state".to_owned(),
@@ -319,29 +357,30 @@ mod tests {
     #[test]
     fn each_finding_is_a_line_that_controls_no_terminal() {
         let report: Report = serde_json::from_value(full()).expect("a report");
-        let text = text(&report, output());
+        let lines = lines(&report, Words::ACCOUNT).join("\n");
         assert_eq!(
-            text,
+            lines,
             "\
-✗ a: blocked: at event 3 (row 4) since t: no\\u{1b}[2J Amount
-✗ b: parked: published through event 500 of 20000 since t
-✗ c: lagging: published through event 3, but there are 5 events
-✗ d: stale: the view is at event 3 and needs event 5; since t: a gap
-✗ e: view-behind: the view is at event 3, but events are published through 5
-✗ discarded batch aws/lambda/x: open since t: a view lacks events (of p)
-✗ mapping u: Disabled: its state is Disabled (of f)
+✗ blocked      a             at event 3 (row 4) since t: no\\u{1b}[2J Amount
+✗ parked       b             published through event 500 of 20000 since t
+✗ lagging      c             published through event 3, but the last event is 5
+✗ stale        d             the view is at event 3 and needs event 5; since t: a gap
+✗ view-behind  e             the view is at event 3, but events are published through 5
+✗ batch        aws/lambda/x  discarded by p, open since t: a view lacks events
+✗ mapping      u             of f, Disabled: its state is Disabled
 ✗ 2 more findings
 ? mappings: not read: AccessDenied
-repaired: 2 accounts published, 1 views, 0 discarded batches
-slow pass: 1200 accounts so far, 3 passes completed; the last one ended at t, 40000 accounts
-reconciled in 1.2 s: 9 open, 1 not read"
+Repaired: 2 accounts published, 1 view, 0 discarded batches
+Slow pass: 1200 accounts so far, 3 passes completed; the last one ended at t, with 40000 accounts
+✗ reconciled in 1.2 s: 9 open, 1 not read"
         );
     }
 
     #[test]
     fn all_is_well_only_if_nothing_is_open_and_everything_was_read() {
         assert!(is_well(&well()));
-        assert!(text(&well(), output()).ends_with("nothing is open"));
+        let last = lines(&well(), Words::ACCOUNT).pop().expect("a line");
+        assert!(last.starts_with('✓') && last.ends_with("nothing is open"));
         let changes: [fn(&mut Report); 3] = [
             |report| report.findings_omitted = 1,
             |report| report.findings = full_report().findings,

@@ -15,7 +15,7 @@ use super::publish::Selection;
 use super::roles::{self, Role};
 use super::verify::NOT_WELL;
 use crate::args::Redrive;
-use crate::output::Output;
+use crate::output::{self, Output};
 
 pub(crate) async fn run<D: Project + Clone>(
     deployment: &Deployment<D>,
@@ -31,18 +31,28 @@ pub(crate) async fn run<D: Project + Clone>(
     let step = progress.start("Redriving");
     let (total, mut done) = (ids.len(), 0);
     let publication = deployment.publication();
+    let width = output::width(&ids);
     let summary = publication
         .redrive_all(&ids, redrive.reset_cursor, |id, redriven| {
             done += 1;
             step.counted(done, total);
             if let Some(fault) = &redriven.reset {
-                outcome::print_reset(id, fault, output)?;
+                outcome::print_reset(id, width, fault, output)?;
             }
-            outcome::print(id, &redriven.outcome, output)
+            outcome::print(id, width, &redriven.outcome, output)
         })
         .await?;
     step.done();
-    outcome::print_summary(summary, output)
+    outcome::print_summary(summary, &repeat(redrive, output), output)
+}
+
+/// The command that redrives what this run could not publish.
+fn repeat(redrive: &Redrive, output: Output) -> String {
+    let which = match &redrive.id {
+        Some(id) => format!(" --{} {id}", output.words.noun),
+        None => String::new(),
+    };
+    format!("redrive{which}")
 }
 
 /// Prints which aggregates would be redriven, and the faults of their cursors. Changes nothing.
@@ -53,6 +63,7 @@ async fn plan<D: Project + Clone>(
     output: Output,
 ) -> Result<ExitCode> {
     let publication = deployment.publication();
+    let width = output::width(ids);
     let mut unusable = 0;
     for id in ids {
         let position = publication.position(id).await;
@@ -60,26 +71,29 @@ async fn plan<D: Project + Clone>(
             .with_context(|| format!("could not read the cursor of {id}"))?
             .fault()
         {
-            None => output.result(
-                format_args!("would redrive {id}"),
+            None => output.outcome(
+                '→',
+                id,
+                width,
+                "would be redriven",
                 &json!({ (output.words.noun): id }),
             )?,
-            Some(fault) if redrive.reset_cursor => output.result(
-                format_args!(
-                    "would reset the cursor of {id} to 0, because {fault}; would redrive {id}"
-                ),
+            Some(fault) if redrive.reset_cursor => output.outcome(
+                '→',
+                id,
+                width,
+                format_args!("would be redriven, after its cursor is reset to 0, because {fault}"),
                 &json!({ (output.words.noun): id, "reset": fault.to_string() }),
             )?,
             Some(fault) => {
                 unusable += 1;
-                outcome::print_cursor_fault(id, &fault, output)?;
+                outcome::print_cursor_fault(id, width, &fault, output)?;
             }
         }
     }
-    let collection = output.words.collection;
     output.text(format_args!(
-        "{} {collection}; nothing was changed.",
-        ids.len()
+        "{}; nothing was changed",
+        output.words.count(ids.len())
     ))?;
     Ok(if unusable == 0 {
         ExitCode::SUCCESS
@@ -111,10 +125,10 @@ async fn select<D: Project + Clone>(
         "Looking for {} that are not caught up",
         deployment.words.collection
     ));
-    let both = !redrive.blocked && !redrive.behind;
+    let both = !redrive.blocked && !redrive.lagging;
     let selection = Selection {
         blocked: redrive.blocked || both,
-        behind: redrive.behind || both,
+        lagging: redrive.lagging || both,
     };
     let client = &deployment.clients.dynamodb;
     let names = &deployment.names;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use millrace_core::Project;
+use millrace_core::{Project, Sequence};
 use millrace_local_stack::progress::Progress;
 use millrace_runtime::{Ambient as _, System};
 use serde_json::json;
@@ -15,7 +15,7 @@ use super::deployment::Deployment;
 use super::roles::{self, Role};
 use super::{aggregates, outcome};
 use crate::args::Republish;
-use crate::output::Output;
+use crate::output::{self, Output};
 
 pub(crate) async fn run<D: Project + Clone>(
     deployment: &Deployment<D>,
@@ -24,7 +24,6 @@ pub(crate) async fn run<D: Project + Clone>(
     progress: &Progress,
     state: &Path,
 ) -> Result<ExitCode> {
-    let collection = output.words.collection;
     let all = if let Some(id) = &republish.id {
         aggregates::one(deployment, id.as_str()).await?
     } else {
@@ -46,8 +45,8 @@ pub(crate) async fn run<D: Project + Clone>(
     let checkpoint = Checkpoint::open(&folder, &scope, earlier, System.now())?;
     if republish.resume {
         output.text(format_args!(
-            "Continuing: {} {collection} are completed already.",
-            checkpoint.completed()
+            "Continuing after {} that an earlier run completed",
+            output.words.count(checkpoint.completed())
         ))?;
     }
     let ids: BTreeSet<String> = all
@@ -58,35 +57,50 @@ pub(crate) async fn run<D: Project + Clone>(
     let step = progress.start("Republishing");
     let (total, mut done) = (ids.len(), 0);
     let publication = deployment.publication();
+    let width = output::width(&ids);
     let summary = publication
         .republish_all(&ids, republish.from, &checkpoint, |id, ended| {
             done += 1;
             step.counted(done, total);
-            outcome::print(id, ended, output)
+            outcome::print(id, width, ended, output)
         })
         .await?;
     step.done();
-    if ids.iter().all(|id| checkpoint.is_completed(id)) {
+    let is_finished = ids.iter().all(|id| checkpoint.is_completed(id));
+    if is_finished {
         checkpoint.finish()?;
-    } else {
-        output.text(format_args!(
-            "Some {collection} are incomplete. Run the command again with --resume."
-        ))?;
     }
-    outcome::print_summary(summary, output)
+    let repeat = repeat(republish, is_finished, output);
+    outcome::print_summary(summary, &repeat, output)
+}
+
+/// The command that publishes what this run could not publish: it continues an unfinished run.
+fn repeat(republish: &Republish, is_finished: bool, output: Output) -> String {
+    let which = match &republish.id {
+        Some(id) => format!("--{} {id}", output.words.noun),
+        None => "--all".to_owned(),
+    };
+    let from = match republish.from {
+        Sequence::FIRST => String::new(),
+        from => format!(" --from {from}"),
+    };
+    let resume = if is_finished { "" } else { " --resume" };
+    format!("republish {which}{from}{resume}")
 }
 
 fn plan(ids: &BTreeSet<String>, output: Output) -> Result<ExitCode> {
     for id in ids {
-        output.result(
-            format_args!("would republish {id}"),
+        output.outcome(
+            '→',
+            id,
+            output::width(ids),
+            "would be republished",
             &json!({ (output.words.noun): id }),
         )?;
     }
-    let collection = output.words.collection;
     output.text(format_args!(
-        "{} {collection}; nothing was published.",
-        ids.len()
+        "{}; nothing was published",
+        output.words.count(ids.len())
     ))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -20,7 +20,7 @@ use serde::Serialize;
 use strum::{IntoStaticStr, VariantArray};
 
 use super::fold::{Damage, Fold, Folded};
-use crate::application::Words;
+use crate::application::{Words, events, plural};
 
 use super::ports::{CursorRepair, EventLog, ReadModelRepair};
 use super::rebuild::{Items, sequence_of};
@@ -92,7 +92,9 @@ pub enum Kind {
     /// The cursor can't be read.
     CursorUnreadable,
     /// The view lags the published events, or is missing.
-    ViewBehind,
+    #[serde(rename = "view-behind")]
+    #[strum(serialize = "view-behind")]
+    ViewLagging,
     /// The view includes every event, but is marked stale.
     ViewStale,
     /// The view isn't the fold of the events, or can't be read.
@@ -140,6 +142,78 @@ impl Kind {
         self.into()
     }
 
+    /// What a finding of this kind means, as in the runbook's table.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Blocked => {
+                "publication is suspended at a row that can't be decoded or is missing"
+            }
+            Self::Parked => "more events are pending than one invocation publishes",
+            Self::Row => {
+                "a row can't be decoded or is missing, and publication isn't suspended there"
+            }
+            Self::Snapshot => "a snapshot isn't the state after the events before it",
+            Self::Unpublished => "the cursor lags: some events are not published",
+            Self::CursorAhead => "the cursor is ahead of the events",
+            Self::CursorUnreadable => "the cursor can't be read",
+            Self::ViewLagging => "the view lacks published events",
+            Self::ViewStale => "the view includes every event, but is marked stale",
+            Self::ViewDiffers => "the view isn't the fold of the events, or can't be read",
+            Self::ViewWithoutEvents => "there is a view, but there are no events",
+            Self::HistoryMissing => "history items of events that the view includes are missing",
+            Self::HistoryDiffers => "history items differ from the events",
+            Self::HistoryStray => "history items belong to no event",
+            Self::Lake => "events are missing in the lake",
+            Self::MappingDisabled => "an event source mapping isn't enabled",
+            Self::MappingMissing => "a function has no mapping on its stream",
+            Self::MappingFailing => "a mapping has reported an error in two runs of the reconciler",
+            Self::Batch => "a batch that Lambda discarded is not repaired yet",
+            Self::Reconciler => "there is no recent report of the reconciler",
+        }
+    }
+
+    /// Whether findings of this kind concern the deployment, not one aggregate. They may be the causes of
+    /// aggregates' findings.
+    #[must_use]
+    pub const fn is_of_the_deployment(self) -> bool {
+        matches!(
+            self,
+            Self::MappingDisabled
+                | Self::MappingMissing
+                | Self::MappingFailing
+                | Self::Batch
+                | Self::Reconciler
+        )
+    }
+
+    /// The arguments of the command that repairs all aggregates with findings of this kind; `None` if there
+    /// is only the [`command`](Self::command) for one.
+    #[must_use]
+    pub fn command_for_all(self, words: Words) -> Option<String> {
+        match self {
+            Self::Blocked => Some("redrive --blocked".to_owned()),
+            Self::Parked | Self::Unpublished => Some("redrive --lagging".to_owned()),
+            Self::ViewStale | Self::ViewDiffers | Self::ViewWithoutEvents => {
+                Some(format!("rebuild {}", words.collection))
+            }
+            Self::HistoryMissing | Self::HistoryDiffers | Self::HistoryStray => {
+                Some(format!("rebuild {}", words.history))
+            }
+            Self::Row
+            | Self::Snapshot
+            | Self::CursorAhead
+            | Self::CursorUnreadable
+            | Self::ViewLagging
+            | Self::Lake
+            | Self::MappingDisabled
+            | Self::MappingMissing
+            | Self::MappingFailing
+            | Self::Batch
+            | Self::Reconciler => None,
+        }
+    }
+
     /// The command that repairs the cause, for the aggregate or the mapping `ID`.
     /// [`beforehand`](Self::beforehand) says what an operator does first.
     #[must_use]
@@ -158,7 +232,7 @@ impl Kind {
             Self::CursorAhead | Self::CursorUnreadable => {
                 format!("{command} redrive --{noun} ID --reset-cursor")
             }
-            Self::ViewBehind | Self::Lake => format!("{command} republish --{noun} ID"),
+            Self::ViewLagging | Self::Lake => format!("{command} republish --{noun} ID"),
             Self::ViewStale | Self::ViewDiffers | Self::ViewWithoutEvents => {
                 format!("{command} rebuild {collection} --{noun} ID")
             }
@@ -185,7 +259,7 @@ impl Kind {
             | Self::Unpublished
             | Self::CursorAhead
             | Self::CursorUnreadable
-            | Self::ViewBehind
+            | Self::ViewLagging
             | Self::ViewStale
             | Self::ViewDiffers
             | Self::ViewWithoutEvents
@@ -377,8 +451,10 @@ impl<V: Data> Standing<V> {
             // The translator may block the aggregate at this row soon.
             self.is_lagging |= published <= through;
         } else if published > through {
-            let detail =
-                format!("the cursor is at event {published}, but there are only {through} events");
+            let detail = format!(
+                "the cursor is at event {published}, but there are only {}",
+                events(through.get())
+            );
             self.find(Kind::CursorAhead, detail);
         } else if let Some(Parked { through, since }) = cursor.parked() {
             let detail = format!(
@@ -389,7 +465,7 @@ impl<V: Data> Standing<V> {
             self.is_lagging = true;
         } else if published < wanted {
             let detail =
-                format!("published through event {published}, but there are {through} events");
+                format!("published through event {published}, but the last event is {through}");
             self.find(Kind::Unpublished, detail);
             self.is_lagging = true;
         }
@@ -427,8 +503,8 @@ impl<V: Data> Standing<V> {
         if at > self.through {
             if !is_damaged {
                 let detail = format!(
-                    "the view is at event {at}, but there are only {} events",
-                    self.through
+                    "the view is at event {at}, but there are only {}",
+                    events(self.through.get())
                 );
                 self.find(Kind::ViewDiffers, detail);
             }
@@ -440,7 +516,7 @@ impl<V: Data> Standing<V> {
             let detail = format!(
                 "the view is at event {at}, but events are published through {published}{marked}"
             );
-            self.find(Kind::ViewBehind, detail);
+            self.find(Kind::ViewLagging, detail);
         } else if let Some(stale) = &self.stale {
             let detail = format!("since {}: {}", stale.since, stale.reason);
             self.find(Kind::ViewStale, detail);
@@ -454,16 +530,18 @@ impl<V: Data> Standing<V> {
             stray,
         } = history;
         if let Some((count, first)) = missing {
-            let detail = format!("{count} items are missing, the first at sequence {first}");
+            let items = plural(count, "item is", "items are");
+            let detail = format!("{items} missing, the first at sequence {first}");
             self.find(Kind::HistoryMissing, detail);
         }
         if let Some((count, first)) = differing {
-            let detail =
-                format!("{count} items differ from the events, the first at sequence {first}");
+            let items = plural(count, "item differs", "items differ");
+            let detail = format!("{items} from the events, the first at sequence {first}");
             self.find(Kind::HistoryDiffers, detail);
         }
         if let Some((count, first)) = stray {
-            let detail = format!("{count} items belong to no event, the first at {first}");
+            let items = plural(count, "item belongs", "items belong");
+            let detail = format!("{items} to no event, the first at {first}");
             self.find(Kind::HistoryStray, detail);
         }
     }

@@ -21,10 +21,12 @@ use serde_json::{Value, json};
 
 use super::deployment::{Deployment, Reconciler};
 use super::standing::{Beforehand, Finding, Kind, Standing};
-use super::{CONCURRENCY, aggregates, lake, reconcile};
+use super::{CONCURRENCY, aggregates, inspect, lake, reconcile};
+use crate::application::events;
 use crate::args::Verify;
 use crate::follower::{self, Follower, Start};
-use crate::output::Output;
+use crate::output::{Output, Rows};
+use crate::terminal;
 
 /// The exit status if there are findings, or if something was not completed or not checked.
 pub(crate) const NOT_WELL: u8 = 3;
@@ -49,14 +51,36 @@ struct Scope {
 /// The results so far.
 struct Report {
     output: Output,
-    kinds: BTreeMap<Kind, usize>,
+    /// The findings by kind. Those of the deployment come first.
+    found: BTreeMap<(bool, Kind), Found>,
     events: u64,
     not_checked: usize,
+    /// For each reason, what was not checked.
+    not_checked_because: BTreeMap<String, Listed>,
     /// For each aggregate, the last sequence that must be in the lake by now.
     due: HashMap<String, Sequence>,
     /// The reconciler's last report; `None` if it was not read.
     reconciled: Option<Reconciled>,
 }
+
+/// The findings of one kind.
+#[derive(Default)]
+struct Found {
+    count: usize,
+    /// The first of them.
+    listed: Vec<(String, String)>,
+}
+
+/// What was not checked for one reason.
+#[derive(Default)]
+struct Listed {
+    count: usize,
+    /// The first of them.
+    listed: Vec<String>,
+}
+
+/// The maximum number of findings of one kind that are printed for people. With --json, all are printed.
+const MAX_LISTED: usize = 20;
 
 /// The time and the age of the reconciler's last report.
 struct Reconciled {
@@ -77,9 +101,10 @@ pub(crate) async fn run<D: Project + Clone>(
     let scope = select(deployment, verify, progress).await?;
     let mut report = Report {
         output,
-        kinds: BTreeMap::new(),
+        found: BTreeMap::new(),
         events: 0,
         not_checked: 0,
+        not_checked_because: BTreeMap::new(),
         due: HashMap::new(),
         reconciled: None,
     };
@@ -176,17 +201,15 @@ impl Report {
     /// Reports a finding of the `subject` that `id` identifies.
     fn find_of(&mut self, subject: &str, id: &str, finding: &Finding) -> Result<()> {
         let Finding { kind, detail } = finding;
-        *self.kinds.entry(*kind).or_default() += 1;
+        let key = (!kind.is_of_the_deployment(), *kind);
+        let found = self.found.entry(key).or_default();
+        found.count += 1;
+        if found.listed.len() < MAX_LISTED {
+            found.listed.push((id.to_owned(), detail.clone()));
+        }
         let command = kind.command(self.output.words).replace("ID", id);
-        let first = match kind.beforehand() {
-            Beforehand::Nothing => "",
-            Beforehand::RepairRow => "repair the row as the runbook says, then ",
-            Beforehand::RemoveCause => "remove the cause as the runbook says, then ",
-        };
-        self.output.result(
-            format_args!("✗ {id}: {}: {detail}: {first}`{command}`", kind.name()),
-            &json!({ (subject): id, "finding": kind, "detail": detail, "command": command }),
-        )
+        self.output
+            .json(&json!({ (subject): id, "finding": kind, "detail": detail, "command": command }))
     }
 
     /// Adds the findings of mappings and discarded batches in the reconciler's last report, the sources that
@@ -283,39 +306,101 @@ impl Report {
             | report::Finding::Parked { .. }
             | report::Finding::Lagging { .. }
             | report::Finding::Stale { .. }
-            | report::Finding::Behind { .. } => Ok(()),
+            | report::Finding::ViewLagging { .. } => Ok(()),
         }
     }
 
     fn not_checked(&mut self, what: &str, reason: &str) -> Result<()> {
         self.not_checked += 1;
-        self.output.result(
-            format_args!("? {what}: not checked: {reason}"),
-            &json!({ "notChecked": what, "reason": reason }),
-        )
+        let because = self.not_checked_because.entry(reason.to_owned());
+        let because = because.or_default();
+        because.count += 1;
+        if because.listed.len() < MAX_LISTED {
+            because.listed.push(what.to_owned());
+        }
+        self.output
+            .json(&json!({ "notChecked": what, "reason": reason }))
+    }
+
+    fn is_well(&self) -> bool {
+        self.found.is_empty() && self.not_checked == 0
+    }
+
+    /// The number of findings of each kind.
+    fn kinds(&self) -> BTreeMap<Kind, usize> {
+        let found = self.found.iter();
+        found
+            .map(|((_, kind), found)| (*kind, found.count))
+            .collect()
     }
 
     fn conclude(&self, scope: &Scope) -> Result<ExitCode> {
-        let is_well = self.kinds.is_empty() && self.not_checked == 0;
+        for ((_, kind), found) in &self.found {
+            for line in self.lines(*kind, found) {
+                self.output.text(line)?;
+            }
+        }
+        for (reason, unchecked) in &self.not_checked_because {
+            self.output.text(unchecked.line(reason))?;
+        }
+        let sign = match (self.is_well(), self.found.is_empty()) {
+            (true, _) => '✓',
+            (false, true) => '?',
+            (false, false) => '✗',
+        };
+        let verdict = self.verdict(scope);
         self.output
-            .result(self.verdict(scope), &self.summary(scope))?;
-        Ok(if is_well {
+            .result(format_args!("{sign} {verdict}"), &self.summary(scope))?;
+        Ok(if self.is_well() {
             ExitCode::SUCCESS
         } else {
             ExitCode::from(NOT_WELL)
         })
     }
 
+    /// The findings of one kind as text: what they mean, each with its detail, and the command that repairs
+    /// them.
+    fn lines(&self, kind: Kind, found: &Found) -> Vec<String> {
+        let output = self.output;
+        let (name, count, meaning) = (kind.name(), found.count, kind.meaning());
+        let mut lines = vec![format!("✗ {name} ({count}): {meaning}")];
+        let mut rows = Rows::indented("    ");
+        for (id, detail) in &found.listed {
+            rows.push(&[id, detail]);
+        }
+        lines.extend(rows.lines());
+        let more = count - found.listed.len();
+        if more > 0 {
+            lines.push(format!("    … and {more} more; --json prints all"));
+        }
+        let first = match kind.beforehand() {
+            Beforehand::Nothing => "",
+            Beforehand::RepairRow => "repair the row as the runbook describes, then ",
+            Beforehand::RemoveCause => "remove the cause as the runbook describes, then ",
+        };
+        let command = kind.command(output.words);
+        let command = match (found.listed.first(), kind.command_for_all(output.words)) {
+            (Some((id, _)), _) if count == 1 => output.with_flag(&command.replace("ID", id)),
+            (_, Some(all)) => output.command(all),
+            _ if command.contains("ID") => format!("{} for each ID", output.with_flag(&command)),
+            _ => output.with_flag(&command),
+        };
+        let next = Output::next_line(format_args!("{first}{command}"));
+        lines.push(terminal::on_one_line(&next).into_owned());
+        lines.push(String::new());
+        lines
+    }
+
     fn verdict(&self, scope: &Scope) -> String {
-        let collection = self.output.words.collection;
+        let words = self.output.words;
         let what = match scope.sampled_of {
-            None => format!("{} {collection}", scope.ids.len()),
-            Some(all) => format!("a sample of {} of {all} {collection}", scope.ids.len()),
+            None => words.count(scope.ids.len()),
+            Some(all) => format!("a sample of {} of {}", scope.ids.len(), words.count(all)),
         };
         let found: Vec<String> = self
-            .kinds
+            .found
             .iter()
-            .map(|(kind, count)| format!("{count} {}", kind.name()))
+            .map(|((_, kind), found)| format!("{} {}", found.count, kind.name()))
             .collect();
         let found = found.join(", ");
         let said = match (found.is_empty(), self.not_checked, scope.sampled_of) {
@@ -328,19 +413,33 @@ impl Report {
         let reconciled = self.reconciled.as_ref().map_or_else(String::new, |last| {
             format!("; reconciled {} ago", shown_age(last.age_seconds))
         });
-        format!("{what}, {} events: {said}{reconciled}", self.events)
+        format!("{what}, {}: {said}{reconciled}", events(self.events))
     }
 
     fn summary(&self, scope: &Scope) -> Value {
         let is_all = self.not_checked == 0 && scope.sampled_of.is_none();
         json!({
             (self.output.words.collection): scope.ids.len(), "sampledOf": scope.sampled_of, "events": self.events,
-            "findings": self.kinds, "notChecked": self.not_checked,
+            "findings": self.kinds(), "notChecked": self.not_checked,
             "reconciled": self.reconciled.as_ref().map(|last| {
                 json!({ "at": last.at, "ageSeconds": last.age_seconds })
             }),
-            "well": self.kinds.is_empty() && is_all,
+            "well": self.found.is_empty() && is_all,
         })
+    }
+}
+
+impl Listed {
+    /// One line for one reason.
+    fn line(&self, reason: &str) -> String {
+        let more = self.count - self.listed.len();
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        let line = format!("? {}{more}: not checked: {reason}", self.listed.join(", "));
+        terminal::on_one_line(&line).into_owned()
     }
 }
 
@@ -484,19 +583,21 @@ fn show<D: Project>(standing: &Standing<D::View>, output: Output) -> Result<()> 
         .ok();
     let view = standing.readable_view().map(answer::view::<D>);
     let expected = standing.expected.as_ref().map(answer::view::<D>);
-    output.result(
-        format_args!(
-            "{}: {} events, published through {}, view {}",
-            standing.id,
-            standing.through,
-            published.map_or_else(|| "?".to_owned(), |published| published.to_string()),
-            serde_json::to_string(&view)?,
-        ),
-        &json!({
-            (output.words.noun): standing.id, "events": standing.through, "publishedThrough": published,
-            "view": view, "expected": expected,
-        }),
-    )
+    let shown = view.as_ref().map_or_else(
+        || "no view".to_owned(),
+        |view| inspect::members(&json!(view), output.words),
+    );
+    let mut rows = Rows::indented("");
+    let through = published.map_or_else(|| "unreadable".to_owned(), |it| format!("event {it}"));
+    rows.push(&[output.words.noun, &standing.id]);
+    rows.push(&["events", &standing.through.to_string()]);
+    rows.push(&["published through", &through]);
+    rows.push(&["view", &shown]);
+    output.table(&rows)?;
+    output.json(&json!({
+        (output.words.noun): standing.id, "events": standing.through, "publishedThrough": published,
+        "view": view, "expected": expected,
+    }))
 }
 
 #[cfg(test)]
@@ -506,14 +607,17 @@ mod tests {
     use crate::output::Format;
 
     fn report(kinds: &[(Kind, usize)], not_checked: usize) -> Report {
+        let found = kinds.iter().map(|&(kind, count)| {
+            let listed = Vec::new();
+            let found = Found { count, listed };
+            ((!kind.is_of_the_deployment(), kind), found)
+        });
         Report {
-            output: Output {
-                format: Format::Json,
-                words: Words::ACCOUNT,
-            },
-            kinds: kinds.iter().copied().collect(),
+            output: Output::of(Format::Json),
+            found: found.collect(),
             events: 9,
             not_checked,
+            not_checked_because: BTreeMap::new(),
             due: HashMap::new(),
             reconciled: None,
         }
@@ -587,7 +691,7 @@ mod tests {
             .add_reconciled(&reconciler(), last, now)
             .expect("printed");
         assert_eq!(report.reconciled.is_some(), last.is_some());
-        (report.kinds.into_iter().collect(), report.not_checked)
+        (report.kinds().into_iter().collect(), report.not_checked)
     }
 
     #[test]
@@ -658,24 +762,109 @@ mod tests {
         }
     }
 
+    #[test]
+    fn findings_of_one_kind_are_a_table_with_the_next_command() {
+        let listed = |ids: &[&str]| {
+            let listed = ids.iter().map(|id| ((*id).to_owned(), format!("of {id}")));
+            listed.collect::<Vec<_>>()
+        };
+        let lines = |kind: Kind, count, ids: &[&str]| {
+            let listed = listed(ids);
+            report(&[], 0)
+                .lines(kind, &Found { count, listed })
+                .join("\n")
+        };
+        assert_eq!(
+            lines(Kind::Unpublished, 1, &["a"]),
+            "✗ unpublished (1): the cursor lags: some events are not published\n    a  of a\n\
+             Next: `millrace redrive --account a`\n"
+        );
+        assert_eq!(
+            lines(Kind::Blocked, 22, &["a", "b\u{1b}c"]),
+            "✗ blocked (22): publication is suspended at a row that can't be decoded or is missing\n    \
+             a         of a\n    b\\u{1b}c  of b\\u{1b}c\n    … and 20 more; --json prints all\n\
+             Next: repair the row as the runbook describes, then `millrace redrive --blocked`\n"
+        );
+        let next = |kind, ids| {
+            let lines = lines(kind, 2, ids);
+            lines.trim_end().lines().last().map(str::to_owned)
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            next(Kind::Lake, &["a", "b"]),
+            some("Next: `millrace republish --account ID` for each ID")
+        );
+        assert_eq!(
+            next(Kind::Batch, &["a", "b"]),
+            some("Next: remove the cause as the runbook describes, then `millrace reconcile`")
+        );
+    }
+
+    #[test]
+    fn advised_commands_have_the_flag_of_the_deployment() {
+        let mut report = report(&[], 0);
+        report.output = report
+            .output
+            .of_deployment(Some("my outputs.json".as_ref()));
+        let listed = vec![("a".to_owned(), "of a".to_owned())];
+        for (kind, expected) in [
+            (
+                Kind::Lake,
+                "Next: `millrace republish --account a --deployment 'my outputs.json'`",
+            ),
+            (Kind::MappingMissing, "Next: `npx cdk deploy`"),
+        ] {
+            let listed = listed.clone();
+            let lines = report.lines(kind, &Found { count: 1, listed });
+            assert!(lines.iter().any(|line| line == expected), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_checked_for_one_reason_is_one_line() {
+        let mut report = report(&[], 0);
+        for number in 0..22 {
+            report
+                .not_checked(&format!("a{number}"), "AccessDenied")
+                .expect("printed");
+        }
+        let [(reason, unchecked)] = &report.not_checked_because.iter().collect::<Vec<_>>()[..]
+        else {
+            panic!("one reason");
+        };
+        let line = unchecked.line(reason);
+        assert!(line.starts_with("? a0, a1, "), "{line}");
+        assert!(
+            line.ends_with("a19 and 2 more: not checked: AccessDenied"),
+            "{line}"
+        );
+        assert_eq!(report.not_checked, 22);
+    }
+
     /// The runbook's table of findings has one row per kind, with the name and the command of the output.
     #[test]
     fn the_runbook_has_a_row_for_each_kind_with_its_command() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/runbook.md");
         let runbook = std::fs::read_to_string(path).expect("the runbook");
-        let rows: Vec<(&str, &str)> = runbook
+        let rows: Vec<(&str, &str, &str)> = runbook
             .lines()
             .skip_while(|line| !line.starts_with("| finding |"))
             .skip(2)
             .map_while(|line| {
                 let mut cells = line.strip_prefix("| `")?.split('|');
                 let kind = cells.next()?.trim().trim_end_matches('`');
-                Some((kind, cells.next_back().and(cells.next_back())?.trim()))
+                let means = cells.next()?.trim();
+                Some((
+                    kind,
+                    means,
+                    cells.next_back().and(cells.next_back())?.trim(),
+                ))
             })
             .collect();
         assert_eq!(rows.len(), Kind::ALL.len());
-        for ((name, cell), kind) in rows.iter().zip(Kind::ALL) {
+        for ((name, means, cell), kind) in rows.iter().zip(Kind::ALL) {
             assert_eq!(*name, kind.name());
+            assert!(means.starts_with(kind.meaning()), "{name}: {means}");
             assert_eq!(serde_json::json!(kind), kind.name());
             let command = format!("`{}`", kind.command(Words::ACCOUNT));
             assert!(cell.ends_with(&command), "{name}: {cell}");

@@ -123,10 +123,10 @@ async fn a_refused_command_leaves_nothing_and_says_why() {
     let (status, problem) = ship(&pipeline, &id, "a-1", 3).await;
     let pointer = &problem["errors"][0]["pointer"];
     assert_eq!((status, pointer), (400, &json!("#/lines/0/sku")));
-    let (status, problem) = ship(&pipeline, "nobody", "A-1", 3).await;
+    let (status, problem) = ship(&pipeline, "unknown", "A-1", 3).await;
     assert_eq!(status, 404);
     assert_eq!(problem["type"], "urn:millrace:problem:order-not-found");
-    let (status, _) = pipeline.get("/orders/nobody").await;
+    let (status, _) = pipeline.get("/orders/unknown").await;
     assert_eq!(status, 404);
     assert_eq!(pipeline.store.row_count(), rows);
 }
