@@ -71,7 +71,7 @@ fn unknown_members_of_an_envelope_are_ignored() {
 }
 
 #[test]
-fn a_wrong_member_is_named() {
+fn names_the_wrong_member_of_an_envelope() {
     for (from, to, member) in [
         (
             r#""specversion":"1.0""#,

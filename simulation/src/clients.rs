@@ -30,7 +30,7 @@ const TIME: Duration = Duration::from_secs(15);
 const REPEATS: usize = 6;
 /// The number of commands with a key that are sent again at the end of the run.
 const REPEATED: usize = 10;
-/// The minimum time for which a key is honoured, in milliseconds, whatever the difference between two clocks.
+/// The minimum time for which a key is honoured, in milliseconds, for every difference between two clocks.
 const KEY_HONOURED: u64 = 12 * 60 * 60 * 1_000;
 
 /// A request with a command, as it is sent to the writer.

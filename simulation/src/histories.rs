@@ -195,7 +195,7 @@ fn written(world: &mut World) -> Vec<Change> {
         .into_iter()
         .map(|((arrives, _), change)| (arrives, version(&change), change))
         .collect();
-    // The rows of one transaction arrive at once.
+    // The rows of one transaction arrive at the same time.
     changes.sort_by_key(|(arrives, version, _)| (*arrives, *version));
     changes.into_iter().map(|(_, _, change)| change).collect()
 }

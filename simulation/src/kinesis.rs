@@ -1,4 +1,4 @@
-//! The domain stream as the translator sees it.
+//! The translator's access to the domain stream.
 
 use millrace_runtime::batch_put::{RecordOutcome, Rejected};
 use millrace_translator::ports::{Publisher, PutError, Record};

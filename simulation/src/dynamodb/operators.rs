@@ -1,4 +1,4 @@
-//! The events table and the cursor table as the operators' commands see them.
+//! The operators' commands' access to the events table and the cursor table.
 
 use millrace_cli::operate::ports::{
     AggregateIds, CursorRepair, EventLog, IdPage, Reset, Segment, StoredCursor,

@@ -1,4 +1,4 @@
-//! The view table and the history table.
+//! The projector's access to the view table and the history table.
 
 use millrace_core::{Attribute, Attributes, view};
 use millrace_projector::ports::{REVISION, ReadModel, Saved};

@@ -1,4 +1,4 @@
-//! The events table and the cursor table as the translator sees them.
+//! The translator's access to the events table and the cursor table.
 
 use millrace_core::{Attributes, Sequence, Version};
 use millrace_runtime::ServiceError;

@@ -1,4 +1,4 @@
-//! The events table and the idempotency table as the writer sees them.
+//! The writer's access to the events table and the idempotency table.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -137,7 +137,7 @@ fn commands(id: &str) -> Vec<Case> {
     ];
     for amount in INVALID_AMOUNTS.into_iter().chain(["1e400"]) {
         let body = format!(r#"{{"amount":{amount}}}"#);
-        // A number beyond all floats isn't JSON to every reader, so there is nothing to point at.
+        // A number that exceeds all floats isn't JSON for some parsers, so the response has no pointer.
         let pointer = (amount != "1e400").then_some("#/amount");
         for path in [&credit, &withdraw] {
             cases.push(Case {
