@@ -1,4 +1,4 @@
-//! The behaviour of a command after the reader of its output has ended, as in `millrace … | head -1`.
+//! The behaviour of a command whose output was closed by the reader, as in `millrace … | head -1`.
 
 use std::io::pipe;
 use std::process::{Command, Stdio};
@@ -17,7 +17,7 @@ fn doctor() -> Command {
 }
 
 #[test]
-fn a_command_ends_as_it_would_if_its_results_were_read() {
+fn a_closed_output_changes_neither_the_exit_status_nor_the_errors() {
     for arguments in [&[][..], &["--json"]] {
         let read = doctor().args(arguments).output().expect("started");
         let unread = doctor().args(arguments).stdout(closed()).output();
@@ -28,7 +28,7 @@ fn a_command_ends_as_it_would_if_its_results_were_read() {
 }
 
 #[test]
-fn an_error_that_cannot_be_printed_is_an_error_and_no_panic() {
+fn a_failed_command_with_closed_outputs_exits_with_1() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
     command.args(["verify", "--deployment", "/nowhere/outputs.json"]);
     let status = command.stdout(closed()).stderr(closed()).status();

@@ -22,7 +22,9 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 /// The number of commands that are sent while functions are killed.
 const COMMANDS: usize = 2_000;
+/// The number of accounts that these commands are sent to.
 const ACCOUNTS: usize = 40;
+/// The most of these commands that are sent concurrently.
 const AT_ONCE: usize = 16;
 /// The number of answered commands after which all functions are killed. Each kill fails at most the
 /// [`AT_ONCE`] commands that are being processed, no matter how slow the machine is.
@@ -337,9 +339,9 @@ async fn operators_inspect_and_repair_a_deployment() -> Result<()> {
         state,
         folder: tempfile::tempdir()?,
     };
-    the_reconciler_repairs_what_no_event_reveals(&operator)
+    the_reconciler_repairs_damage_without_new_events(&operator)
         .await
-        .context("what no event reveals")?;
+        .context("damage without new events")?;
     operator.hold_the_lease().await?;
     a_poison_row_is_reported_and_redriven(&operator)
         .await
@@ -420,7 +422,7 @@ async fn killed_functions_cause_no_findings(operator: &Operator) -> Result<()> {
 }
 
 /// Covers a disabled mapping, a row that is repaired in place, and discarded batches.
-async fn the_reconciler_repairs_what_no_event_reveals(operator: &Operator) -> Result<()> {
+async fn the_reconciler_repairs_damage_without_new_events(operator: &Operator) -> Result<()> {
     let id = operator.open().await?;
     operator.settled().await?;
     let (mapping, translator) = operator.translators_mapping().await?;
@@ -478,7 +480,7 @@ async fn discarded_batches_are_open_until_they_are_resolved(
         .send()
         .await?;
     let (resolved, unknown) = ("aws/lambda/test/resolved", "aws/lambda/test/unknown");
-    // The rows of its 51 events and their snapshots.
+    // The batch contains the rows of the account's 51 events and their snapshots.
     operator.discard(resolved, translator, id, 57).await?;
     let another = "arn:aws:lambda:us-east-1:000000000000:function:another";
     operator.discard(unknown, another, id, 1).await?;
@@ -537,14 +539,11 @@ async fn a_poison_row_is_reported_and_redriven(operator: &Operator) -> Result<()
         before.iter().all(|line| line.get("row").is_none()),
         "{before:?}"
     );
-    inspect_at_a_time_distinguishes_then_from_now(operator, &other).await
+    inspect_at_a_time_shows_the_events_up_to_it(operator, &other).await
 }
 
 /// Inspects an account that was opened and later credited, at the time of its opening.
-async fn inspect_at_a_time_distinguishes_then_from_now(
-    operator: &Operator,
-    id: &str,
-) -> Result<()> {
+async fn inspect_at_a_time_shows_the_events_up_to_it(operator: &Operator, id: &str) -> Result<()> {
     let now = operator.expect(&["inspect", "--account", id], 0).await?;
     let line = |lines: &[Value], name: &str| {
         let line = lines.iter().find(|line| line.get(name).is_some());

@@ -1,4 +1,4 @@
-//! The bank account as a [`Domain`]: its rules, and which of its types is what.
+//! The bank account as a [`Domain`] and a [`Project`]: its rules and its settings.
 //!
 //! `decide` validates and may refuse; `evolve` never refuses and never panics, so that tightening a
 //! rule never makes an old history unreadable.
@@ -17,27 +17,27 @@ use crate::view::{self, Transaction};
 /// The environment variable that contains the default currency.
 pub const DEFAULT_CURRENCY: &str = "DEFAULT_CURRENCY";
 
-/// Accounts, with their settings.
+/// The account's domain, with its settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Accounts {
-    /// The currency of an opening that names none, and of every row of the legacy layout. It shapes
-    /// published bytes, so it never changes once events are published.
+    /// The currency of an account that is opened without one, and of every row in the legacy layout.
+    /// Published bytes contain it, so it must not change after the first event is published.
     pub default_currency: Currency,
 }
 
-/// A setting that is missing or wrong.
+/// The environment variable [`DEFAULT_CURRENCY`] is missing or invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SettingError {
-    /// It isn't set.
+    /// The variable isn't set.
     #[error("{DEFAULT_CURRENCY} is not set")]
     Missing,
-    /// It can't be read.
+    /// ISO 4217 doesn't list the variable's value.
     #[error("{DEFAULT_CURRENCY} {0}")]
     Invalid(InvalidCurrency),
 }
 
 impl Accounts {
-    /// Reads the settings through `variable`, which looks an environment variable up.
+    /// Reads the settings. `variable` returns the value of an environment variable.
     ///
     /// # Errors
     /// [`SettingError`], which names the variable.
@@ -54,14 +54,14 @@ impl Accounts {
 pub struct Account {
     /// The account's only currency.
     pub currency: Currency,
-    /// What the account contains.
+    /// The account's balance, in minor units of its currency.
     pub balance: Balance,
 }
 
-/// What the answer to a command shows of the account.
+/// What the response to a command contains next to the account's id and sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Accepted {
-    /// The balance after the command.
+    /// The balance after the command, in minor units of the account's currency.
     pub balance: Balance,
 }
 
@@ -113,8 +113,8 @@ impl Domain for Accounts {
             (Event::BalanceWithdrawn { amount }, Some(account)) => {
                 Some(account.moved(-amount.minor_units()))
             }
-            // A second opening, or a movement before the opening, changes nothing. `decide` produces
-            // neither, and rows of neither are read.
+            // `decide` returns no second opening and no movement before the opening, and `StoredRow::read`
+            // refuses such rows. Here they change nothing, because `evolve` can't refuse.
             (Event::AccountCreated { .. }, Some(_))
             | (Event::BalanceCredited { .. } | Event::BalanceWithdrawn { .. }, None) => account,
         }
@@ -138,7 +138,7 @@ impl Domain for Accounts {
         }]
     }
 
-    /// Rows of the legacy layout have no currency: theirs is the default.
+    /// Adds the default currency to rows in the legacy layout, which have none.
     fn upcast(&self, _: u32, row: &mut Columns<'_>) {
         if matches!(row.text("Type"), Some("CREATED" | "SNAPSHOT")) {
             row.set_default("Currency", || Attribute::text(self.default_currency));

@@ -1,4 +1,4 @@
-//! What a client asks for.
+//! The commands that clients send.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
@@ -8,29 +8,30 @@ use millrace_core::decode::from_text;
 
 use crate::money::{Amount, Currency, InvalidCurrency, NO_CURRENCY};
 
-/// What a client asks for. A variant's name is the last segment of its path; opening is the
-/// collection's own command.
+/// A command. A variant's serde name is the last segment of its path; `POST` to the collection's path is
+/// [`Command::Open`].
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Command {
     /// Open an account.
     Open {
-        /// The account's only currency; the deployment's default if absent.
+        /// The account's only currency; the deployment's default currency if absent.
         currency: Option<ListedCurrency>,
     },
-    /// Pay in.
+    /// Add to the balance.
     Credit {
-        /// How much, in minor units of the account's currency.
+        /// In minor units of the account's currency.
         amount: Amount,
     },
-    /// Take out.
+    /// Subtract from the balance.
     Withdraw {
-        /// How much, in minor units of the account's currency.
+        /// In minor units of the account's currency.
         amount: Amount,
     },
 }
 
-/// A currency that ISO 4217 lists today, as a new account's has to be.
+/// A currency that ISO 4217 lists today. A new account's currency must be listed; a stored one need not be
+/// ([`Currency::stored`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
 #[schemars(transparent)]
 pub struct ListedCurrency(Currency);
@@ -39,7 +40,7 @@ impl ListedCurrency {
     /// Reads a code that ISO 4217 lists.
     ///
     /// # Errors
-    /// [`InvalidCurrency`] if it doesn't.
+    /// [`InvalidCurrency`] if ISO 4217 doesn't list the code.
     pub fn new(code: &str) -> Result<Self, InvalidCurrency> {
         Currency::listed(code).map(Self)
     }

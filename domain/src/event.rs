@@ -1,31 +1,30 @@
-//! What has happened to an account, as its rows contain it.
+//! The events of an account, as rows of the events table contain them.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::money::{Amount, Currency};
 
-/// What has happened to an account. A variant's serde name is its row's `Type`, its fields are
-/// columns.
+/// An event of an account. A variant's serde name is the row's `Type`, its fields are the row's columns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all_fields = "PascalCase")]
 pub enum Event {
-    /// It was opened.
+    /// The account was opened, with the balance 0.
     #[serde(rename = "CREATED")]
     AccountCreated {
-        /// Its currency.
+        /// The account's only currency.
         currency: Currency,
     },
-    /// Money came in.
+    /// The amount was added to the balance.
     #[serde(rename = "CREDIT")]
     BalanceCredited {
-        /// How much.
+        /// In minor units of the account's currency.
         amount: Amount,
     },
-    /// Money went out.
+    /// The amount was subtracted from the balance.
     #[serde(rename = "WITHDRAW")]
     BalanceWithdrawn {
-        /// How much.
+        /// In minor units of the account's currency.
         amount: Amount,
     },
 }

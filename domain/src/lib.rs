@@ -1,11 +1,10 @@
-//! The domain that Millrace ships with: a bank account.
+//! The domain that Millrace comes with: a bank account.
 //!
 //! [`Accounts`] implements `millrace_core`'s `Domain` (commands, events, rules, what is published) and
-//! `Project` (the read model). Everything else that the functions do is in `millrace-core` and in the
-//! functions' crates, none of which knows accounts.
+//! `Project` (the read model). `millrace-core` and the functions' crates don't depend on this crate.
 //!
-//! Everything here is pure: no AWS, no clock, no randomness, no environment. Settings are read through
-//! a function that the binary passes in.
+//! Everything here is pure: no AWS, no clock, no randomness, no environment. The binary passes in the
+//! function that looks up an environment variable ([`Accounts::read`]).
 
 mod accounts;
 mod command;

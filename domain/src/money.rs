@@ -1,4 +1,4 @@
-//! Money in whole minor units (cents for EUR, yen for JPY). Never a float.
+//! Money in integer minor units (cents for EUR, yen for JPY). Never a float.
 
 use std::fmt;
 
@@ -8,11 +8,11 @@ use millrace_core::decode::from_text;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The largest amount and balance, in minor units: 2^53-1, the largest whole number that every
-/// JSON reader holds exactly ([RFC 8259, section 6](https://www.rfc-editor.org/rfc/rfc8259#section-6)).
+/// The largest amount and balance, in minor units: 2^53-1. JSON parsers that read numbers as doubles
+/// read all integers up to it exactly ([RFC 8259, section 6](https://www.rfc-editor.org/rfc/rfc8259#section-6)).
 pub const MAX_MINOR_UNITS: i64 = (1 << 53) - 1;
 
-/// What is credited or withdrawn: 1 to [`MAX_MINOR_UNITS`] minor units.
+/// The amount of a credit or a withdrawal: 1 to [`MAX_MINOR_UNITS`] minor units.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
@@ -20,9 +20,10 @@ pub const MAX_MINOR_UNITS: i64 = (1 << 53) - 1;
 #[schemars(extend("minimum" = 1, "maximum" = MAX_MINOR_UNITS))]
 pub struct Amount(i64);
 
-/// What an account holds, in minor units. `decide` keeps it between 0 and [`MAX_MINOR_UNITS`].
-/// A history that another producer overdrew still folds to what it says, a negative balance:
-/// replaying never re-runs a rule.
+/// The balance of an account, in minor units: -[`MAX_MINOR_UNITS`] to [`MAX_MINOR_UNITS`].
+///
+/// `decide` keeps it between 0 and [`MAX_MINOR_UNITS`]. It can be negative if rows of a legacy writer
+/// overdrew the account: replaying history runs no rule.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
@@ -30,12 +31,12 @@ pub struct Amount(i64);
 #[schemars(extend("minimum" = -MAX_MINOR_UNITS, "maximum" = MAX_MINOR_UNITS))]
 pub struct Balance(i64);
 
-/// A number that can't be an [`Amount`].
+/// A number of minor units that is less than 1 or greater than [`MAX_MINOR_UNITS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{NO_AMOUNT}")]
 pub struct InvalidAmount;
 
-/// A string that can't be a [`Currency`].
+/// A string that [`Currency::stored`] or [`Currency::listed`] refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{NO_CURRENCY}")]
 pub struct InvalidCurrency;
@@ -45,10 +46,10 @@ pub(crate) const NO_BALANCE: &str = "is not a number of minor units from -(2^53-
 pub(crate) const NO_CURRENCY: &str = "is not an ISO 4217 currency code such as EUR";
 
 impl Amount {
-    /// Reads an amount.
+    /// Checks the range of an amount.
     ///
     /// # Errors
-    /// [`InvalidAmount`] outside 1 to [`MAX_MINOR_UNITS`].
+    /// [`InvalidAmount`] if `minor_units` is less than 1 or greater than [`MAX_MINOR_UNITS`].
     pub const fn new(minor_units: i64) -> Result<Self, InvalidAmount> {
         if minor_units >= 1 && minor_units <= MAX_MINOR_UNITS {
             Ok(Self(minor_units))
@@ -84,7 +85,8 @@ impl Balance {
     /// The balance of a new account: 0.
     pub const ZERO: Self = Self(0);
 
-    /// Reads a stored balance; `None` beyond [`MAX_MINOR_UNITS`] either way.
+    /// Reads a stored balance; `None` if it is less than -[`MAX_MINOR_UNITS`] or greater than
+    /// [`MAX_MINOR_UNITS`].
     #[must_use]
     pub const fn new(minor_units: i64) -> Option<Self> {
         if minor_units >= -MAX_MINOR_UNITS && minor_units <= MAX_MINOR_UNITS {
@@ -119,8 +121,8 @@ impl Balance {
         if rest >= 0 { Some(Self(rest)) } else { None }
     }
 
-    /// The balance after a movement that has happened, whatever the rules say of it. Held at the
-    /// limits, which only a history of other rules can reach.
+    /// The balance after a recorded movement, even if today's rules don't allow it. The result is clamped
+    /// to ±[`MAX_MINOR_UNITS`]; only a history that other rules decided can exceed that range.
     #[must_use]
     pub(crate) fn moved(self, minor_units: i64) -> Self {
         Self((self.0 + minor_units).clamp(-MAX_MINOR_UNITS, MAX_MINOR_UNITS))
@@ -136,17 +138,17 @@ impl Currency {
     /// Reads a code that ISO 4217 lists.
     ///
     /// # Errors
-    /// [`InvalidCurrency`] if it doesn't.
+    /// [`InvalidCurrency`] if ISO 4217 doesn't list the code.
     pub fn listed(code: &str) -> Result<Self, InvalidCurrency> {
         Iso4217::from_code(code).ok_or(InvalidCurrency)?;
         Self::stored(code)
     }
 
-    /// Reads a code from a stored row or a published event. The list changes over the years and
-    /// history doesn't: any three capital letters will do.
+    /// Reads a code from a stored row or a published event. It accepts any three capital ASCII letters,
+    /// because a stored code stays valid after ISO 4217 has withdrawn it.
     ///
     /// # Errors
-    /// [`InvalidCurrency`] if it isn't three capital letters.
+    /// [`InvalidCurrency`] if the code isn't three capital ASCII letters.
     pub fn stored(code: &str) -> Result<Self, InvalidCurrency> {
         match code.as_bytes() {
             [a, b, c] if [a, b, c].iter().all(|letter| letter.is_ascii_uppercase()) => {
@@ -156,7 +158,7 @@ impl Currency {
         }
     }
 
-    /// The three letters.
+    /// The code: three capital ASCII letters.
     #[must_use]
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("three capital ASCII letters")
@@ -214,12 +216,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_with_money_is_said_in_constant_words() {
+    fn the_text_for_invalid_amounts_names_the_maximum() {
         assert!(NO_AMOUNT.ends_with(&MAX_MINOR_UNITS.to_string()));
     }
 
     #[test]
-    fn an_amount_is_1_to_2_to_the_53_minus_1() {
+    fn refuses_amounts_outside_the_range() {
         for refused in [i64::MIN, -1, 0, MAX_MINOR_UNITS + 1, i64::MAX] {
             assert_eq!(Amount::new(refused), Err(InvalidAmount));
         }
@@ -228,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_balance_reaches_its_limits_and_no_further() {
+    fn commands_and_replays_keep_a_balance_within_its_limits() {
         let one = Amount::new(1).expect("valid");
         let full = Balance::new(MAX_MINOR_UNITS).expect("valid");
         assert_eq!(full.checked_credit(one), None);
@@ -242,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_currency_is_a_listed_code_to_commands_and_any_three_capitals_to_history() {
+    fn commands_need_a_listed_currency_and_stored_rows_any_three_capitals() {
         assert_eq!(
             Currency::listed("EUR").map(|c| c.to_string()),
             Ok("EUR".into())

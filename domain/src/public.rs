@@ -1,4 +1,4 @@
-//! What has happened to an account, as everyone outside sees it.
+//! The public events of an account.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::event::Event;
 use crate::money::{Amount, Currency};
 
-/// A public event: the envelope's `type`, and the members of its `data` next to the account's id and
-/// the sequence.
+/// A public event. A variant's name is the envelope's `type`; its fields are the members of `data` next to
+/// the account's id and the sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum PublicEvent {
     /// The account was opened.
@@ -15,23 +15,23 @@ pub enum PublicEvent {
         /// The account's only currency.
         currency: Currency,
     },
-    /// Money came in.
+    /// The amount was added to the balance.
     BalanceCredited {
-        /// How much, in minor units.
+        /// In minor units of the currency.
         amount: Amount,
         /// The account's currency.
         currency: Currency,
     },
-    /// Money went out.
+    /// The amount was subtracted from the balance.
     BalanceWithdrawn {
-        /// How much, in minor units.
+        /// In minor units of the currency.
         amount: Amount,
         /// The account's currency.
         currency: Currency,
     },
 }
 
-/// The currency, which only the opening's row contains and every public event repeats.
+/// The account's currency. Only the row of the opening contains it, but every public event repeats it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Context {
@@ -39,7 +39,7 @@ pub struct Context {
 }
 
 impl PublicEvent {
-    /// `None` for a movement whose account's currency `context` doesn't contain.
+    /// The public event of `event`; `None` for a movement if `context` doesn't contain the currency.
     pub(crate) fn new(context: &mut Context, event: &Event) -> Option<Self> {
         if let Event::AccountCreated { currency } = event {
             context.currency = Some(*currency);

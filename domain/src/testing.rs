@@ -7,10 +7,10 @@ use millrace_core::{AggregateId, Sequence, Timestamp};
 use crate::money::{Amount, Currency};
 use crate::{Accounts, PublicEvent};
 
-/// An account's event.
+/// The envelope of an account's public event.
 pub type Envelope = millrace_core::Envelope<PublicEvent>;
 
-/// JSON values that are no amount of a command.
+/// JSON values that a command refuses as its `amount`.
 pub const INVALID_AMOUNTS: [&str; 12] = [
     "-1",
     "0",
@@ -26,11 +26,11 @@ pub const INVALID_AMOUNTS: [&str; 12] = [
     "{}",
 ];
 
-/// An account's event of this sequence: an opening, or a credit of 10. Each is one millisecond after the
-/// one before.
+/// The account's event with this sequence: the opening for 1, otherwise a credit of 10. Each event's time
+/// is one millisecond after the previous event's.
 ///
 /// # Panics
-/// If `id` can't be an id, or `sequence` no sequence.
+/// If `id` isn't a valid id, or `sequence` isn't a valid sequence.
 #[must_use]
 pub fn event(id: &str, sequence: u64) -> Envelope {
     let currency = Currency::stored("EUR").expect("a code");
@@ -50,7 +50,7 @@ pub fn event(id: &str, sequence: u64) -> Envelope {
     }
 }
 
-/// An account's events of these sequences.
+/// The account's events with these sequences.
 ///
 /// # Panics
 /// As [`event`].
@@ -70,7 +70,7 @@ pub fn events_of(ids: &[(&str, u64)]) -> Vec<Envelope> {
         .collect()
 }
 
-/// An event as a record of the domain stream contains it.
+/// The data of the event's record in the domain stream.
 ///
 /// # Panics
 /// If the event can't be encoded.
@@ -79,7 +79,7 @@ pub fn bytes(event: &Envelope) -> Vec<u8> {
     event.to_bytes::<Accounts>().expect("encodes")
 }
 
-/// The partition key and the data of each event's record.
+/// The partition key and the data of each event's record in the domain stream.
 ///
 /// # Panics
 /// As [`bytes`].

@@ -6,19 +6,19 @@ use crate::accounts::Account;
 use crate::money::{Amount, Balance, Currency};
 use crate::public::PublicEvent;
 
-/// What the transaction history shows of an event.
+/// An entry of the transaction history: one event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Transaction {
-    /// How much moved, in minor units; none for an opening.
+    /// The amount of the credit or withdrawal, in minor units; `None` for the opening.
     amount: Option<Amount>,
-    /// The balance after the event.
+    /// The balance after the event, in minor units.
     balance: Balance,
     /// The account's currency.
     currency: Currency,
 }
 
-/// The account after an event. A movement before the opening, which no account has, changes nothing.
+/// The account after an event. The first event gives the account its currency and the balance 0.
 pub(crate) fn after(before: Option<&Account>, event: &PublicEvent) -> Account {
     let Some(account) = before else {
         return Account::new(event.currency());
@@ -31,7 +31,7 @@ pub(crate) fn after(before: Option<&Account>, event: &PublicEvent) -> Account {
 }
 
 impl Transaction {
-    /// The entry of an event that led to this account.
+    /// The entry of `event`. `after` is the account after it.
     pub(crate) const fn new(after: Account, event: &PublicEvent) -> Self {
         let amount = match *event {
             PublicEvent::AccountCreated { .. } => None,

@@ -1,4 +1,4 @@
-//! The public events of accounts: their bytes, and which bytes are none.
+//! The public events of accounts: their bytes, and which bytes are refused.
 
 use proptest::prelude::*;
 
@@ -42,7 +42,7 @@ const EXAMPLE: &str = concat!(
 );
 
 #[test]
-fn the_bytes_are_the_contract() {
+fn an_envelope_has_exactly_these_bytes() {
     assert_eq!(
         String::from_utf8(to_bytes(&example())).expect("utf-8"),
         EXAMPLE
@@ -65,13 +65,13 @@ fn absent_members_are_left_out() {
 }
 
 #[test]
-fn members_of_others_are_left_aside() {
+fn unknown_members_of_an_envelope_are_ignored() {
     let extended = EXAMPLE.replacen('{', r#"{"traceparent":"00-1","#, 1);
     assert_eq!(parse(extended.as_bytes()).expect("parses"), example());
 }
 
 #[test]
-fn a_wrong_member_is_named() {
+fn names_the_wrong_member_of_an_envelope() {
     for (from, to, member) in [
         (
             r#""specversion":"1.0""#,
@@ -108,8 +108,8 @@ fn a_wrong_member_is_named() {
         let error = parse(bytes.as_bytes()).expect_err(member);
         assert_eq!(error.path(), member, "{error}");
     }
-    // Not even the right values, when they are no objects.
-    let data = EXAMPLE.find(r#""data":{"#).expect("there") + r#""data":"#.len();
+    // An array with the right values isn't accepted as `data` either.
+    let data = EXAMPLE.find(r#""data":{"#).expect("data") + r#""data":"#.len();
     let array = format!("{}[\"a\",7,1000,\"EUR\"]}}", &EXAMPLE[..data]);
     for no_json in ["", "{", "[]", "null", r#"{"amount":1.5}"#, &array] {
         assert!(parse(no_json.as_bytes()).is_err(), "{no_json}");
@@ -117,7 +117,7 @@ fn a_wrong_member_is_named() {
 }
 
 #[test]
-fn a_movement_repeats_the_openings_currency_and_never_the_actor() {
+fn a_movement_contains_the_currency_of_the_opening_and_no_actor() {
     let recorded = |version, event| RecordedEvent {
         id: AggregateId::new("a").expect("valid"),
         version: Version::new(version).expect("valid"),
@@ -187,7 +187,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_that_comes_in_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), cut in 0..EXAMPLE.len(), byte in any::<u8>()) {
+    fn no_bytes_make_parsing_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), cut in 0..EXAMPLE.len(), byte in any::<u8>()) {
         prop_assert!(parse(&bytes).is_err());
         let mut damaged = EXAMPLE.as_bytes().to_vec();
         damaged[cut] = byte;

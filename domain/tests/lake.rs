@@ -1,4 +1,4 @@
-//! Which events can be lake records.
+//! Which records of the domain stream become lake records: each must be a row of the lake's table.
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -20,7 +20,7 @@ const DATA: [(&str, Column); 4] = [
 ];
 
 #[test]
-fn events_of_today_and_of_tomorrow_are_rows() {
+fn known_and_future_events_are_rows() {
     for row in [
         r#"{"id":"a:1","type":"AccountCreated"}"#,
         r#"{"id":"a:1","type":"AccountClosed","new":{"x":[1]},"data":{"accountId":"a","why":1}}"#,
@@ -35,7 +35,7 @@ fn events_of_today_and_of_tomorrow_are_rows() {
 }
 
 #[test]
-fn whatever_would_break_a_query_is_none() {
+fn bytes_that_would_break_a_query_are_no_rows() {
     for none in [
         "",
         "null",
@@ -72,7 +72,7 @@ fn whatever_would_break_a_query_is_none() {
     assert!(!is_row(b"{\"id\":\"\xff\",\"type\":\"T\"}"));
 }
 
-/// A line from members and their values, both as they are.
+/// A JSON object of these members. The values are inserted unchanged.
 fn line(members: &[(String, String)]) -> String {
     let members: Vec<String> = members
         .iter()
@@ -81,6 +81,7 @@ fn line(members: &[(String, String)]) -> String {
     format!("{{{}}}", members.join(","))
 }
 
+/// The name in upper or lower case, letter by letter; `upper` is repeated if the name is longer.
 fn recased(name: &str, upper: &[bool]) -> String {
     let letters = name.chars().zip(upper.iter().cycle());
     letters
@@ -98,7 +99,7 @@ fn case() -> impl Strategy<Value = Vec<bool>> {
     prop::collection::vec(any::<bool>(), 1..12)
 }
 
-/// A value of a column, and one that is none.
+/// A value that the column accepts, and one that it refuses.
 fn values(column: Column) -> (&'static str, &'static str) {
     match column {
         Column::Text => (r#""x""#, "5"),
@@ -108,8 +109,8 @@ fn values(column: Column) -> (&'static str, &'static str) {
     }
 }
 
-/// A member for each column, its name in the case of the same index. The column `wrong` has a value that
-/// is none of its type, and the column `twice` is named again, in its own case.
+/// One member for each column. `cases` has the case of each name. The column with the index `wrong` has a
+/// value that it refuses; the column with the index in `twice` has a second member, in the case in `twice`.
 fn members(
     columns: &[(&str, Column)],
     cases: &[Vec<bool>],
@@ -133,7 +134,7 @@ fn members(
 
 proptest! {
     #[test]
-    fn a_name_in_another_case_is_the_same_name(
+    fn column_names_are_case_insensitive(
         cases in prop::collection::vec(case(), COLUMNS.len()),
         wrong in prop::option::of(0..COLUMNS.len()),
         twice in prop::option::of((0..COLUMNS.len(), case())),
@@ -143,7 +144,7 @@ proptest! {
     }
 
     #[test]
-    fn a_field_of_data_in_another_case_is_the_same_field(
+    fn field_names_of_data_are_case_insensitive(
         cases in prop::collection::vec(case(), DATA.len()),
         wrong in prop::option::of(0..DATA.len()),
         twice in prop::option::of((0..DATA.len(), case())),
@@ -160,7 +161,7 @@ proptest! {
     }
 
     #[test]
-    fn a_member_that_is_named_twice_makes_no_row_at_any_depth(
+    fn duplicate_members_at_any_depth_are_refused(
         name in "[a-z]{1,6}",
         case in case(),
         depth in 0_usize..20,

@@ -1,4 +1,4 @@
-//! The rows of accounts: what they contain, and which are refused.
+//! The rows of accounts in the events table: their attributes, and which rows are refused.
 
 use proptest::prelude::*;
 
@@ -48,7 +48,7 @@ fn row(attributes: &[(&str, Attribute)]) -> Attributes {
         .collect()
 }
 
-/// A row as an older producer wrote it.
+/// A row in the legacy layout.
 fn older(version: i64, row_type: &str, extra: &[(&str, Attribute)]) -> Attributes {
     let mut attributes = row(&[
         (ID, Attribute::text("a")),
@@ -79,7 +79,7 @@ fn recorded(version: u64, event: Event) -> RecordedEvent<Event> {
 }
 
 #[test]
-fn an_actor_is_stored_and_never_stands_in_an_events_way() {
+fn an_actor_is_stored_and_an_invalid_actor_is_ignored() {
     for recorded in every_event() {
         let mut row = recorded.to_row::<Accounts>().expect("a row");
         assert_eq!(row["Actor"], Attribute::text("actor"));
@@ -114,7 +114,7 @@ fn snapshot() -> Snapshot<Account> {
 }
 
 #[test]
-fn what_is_written_is_read_back() {
+fn a_written_row_is_read_back_unchanged() {
     for event in every_event() {
         let read = read(&event.to_row::<Accounts>().expect("a row"));
         assert_eq!(read, Ok(StoredRow::Event(event)));
@@ -124,7 +124,7 @@ fn what_is_written_is_read_back() {
 }
 
 #[test]
-fn event_rows_carry_the_attributes_of_the_design() {
+fn rows_have_exactly_these_attributes() {
     let [created, credited, _] = every_event();
     let names = |row: Attributes| row.into_keys().collect::<Vec<_>>().join(" ");
     assert_eq!(
@@ -150,7 +150,7 @@ fn event_rows_carry_the_attributes_of_the_design() {
 }
 
 #[test]
-fn rows_of_an_older_producer_take_the_default_currency_and_the_sequence_of_their_place() {
+fn legacy_rows_get_the_default_currency_and_the_sequence_of_their_version() {
     let time = Timestamp::parse("2021-03-04T05:06:07.891Z").expect("valid");
     let StoredRow::Event(created) = read(&older(1, CREATED, &[])).expect("reads") else {
         panic!("an event");
@@ -180,7 +180,7 @@ fn rows_of_an_older_producer_take_the_default_currency_and_the_sequence_of_their
 }
 
 #[test]
-fn every_attribute_that_is_missing_or_of_another_type_is_named() {
+fn names_the_attribute_that_is_missing_or_has_another_type() {
     let rows = every_event()
         .map(|event| event.to_row::<Accounts>().expect("a row"))
         .into_iter()
@@ -204,7 +204,7 @@ fn every_attribute_that_is_missing_or_of_another_type_is_named() {
 }
 
 #[test]
-fn every_value_that_makes_no_sense_is_named() {
+fn names_the_attribute_with_an_invalid_value() {
     let amount = |value: Attribute| older(3, CREDIT, &[(AMOUNT, value)]);
     let with = |name, value| older(3, CREDIT, &[(AMOUNT, Attribute::number(1)), (name, value)]);
     let n = |text: &str| Attribute::Number(text.to_owned());
@@ -252,7 +252,7 @@ fn every_value_that_makes_no_sense_is_named() {
 }
 
 #[test]
-fn an_unknown_type_is_quoted_and_cut_short() {
+fn an_unknown_type_is_quoted_and_truncated() {
     let row = older(3, &"X".repeat(1000), &[]);
     let error = read(&row).expect_err("unknown");
     assert!(error.problem().len() < 80, "{error}");
@@ -260,7 +260,7 @@ fn an_unknown_type_is_quoted_and_cut_short() {
 }
 
 #[test]
-fn only_a_row_that_says_so_is_plainly_a_snapshot() {
+fn only_a_row_of_the_type_snapshot_is_plainly_a_snapshot() {
     assert!(is_plainly_a_snapshot(
         &snapshot().to_row::<Accounts>().expect("a row")
     ));
@@ -275,7 +275,7 @@ fn only_a_row_that_says_so_is_plainly_a_snapshot() {
 
 proptest! {
     #[test]
-    fn no_row_panics(
+    fn no_row_makes_reading_panic(
         start in 0_usize..3,
         changes in prop::collection::vec((prop::sample::select(vec![
             ID, VERSION, TYPE, AMOUNT, BALANCE, CURRENCY, TIMESTAMP, SEQUENCE, SCHEMA_VERSION, COMMAND_ID,
@@ -288,7 +288,7 @@ proptest! {
                 None => row.remove(name),
             };
         }
-        // What is understood is written back to a row that reads the same.
+        // An event that was read is written to a row that reads as the same event.
         if let Ok(StoredRow::Event(event)) = read(&row) {
             prop_assert_eq!(read(&event.to_row::<Accounts>().expect("a row")), Ok(StoredRow::Event(event)));
         }

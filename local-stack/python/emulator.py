@@ -1,12 +1,12 @@
 """Runs MiniStack, the local AWS emulator, for `millrace`.
 
 MiniStack starts the functions as child processes in its own process group. With `--watch`, this
-script reads its standard input, a pipe whose other end only the parent process has open. When the
-pipe closes, because the parent has ended or was killed, the script kills the whole group, so that no
-function keeps running. Nothing is lost: all state is in memory.
+script reads its standard input, a pipe whose other end only the parent process has open. The pipe
+closes when the parent ends or is killed. Then the script kills the whole group, so that no function
+keeps running. No data is lost, because all state is in memory.
 
-The first argument is the id of this instance. The script doesn't use it: `millrace down` looks for it
-in the command line, to distinguish this process from a later one with the same process id.
+The first argument is the id of this instance. The script doesn't use it. `millrace down` searches the
+command line for it, to distinguish this process from a later one with the same process id.
 """
 
 import os
@@ -34,7 +34,7 @@ def end_children():
 if "--watch" in sys.argv[2:]:
     threading.Thread(target=end_with_parent, daemon=True).start()
 
-# MiniStack parses sys.argv too, so remove our arguments.
+# MiniStack also parses sys.argv, so remove the arguments of this script.
 sys.argv[1:] = []
 
 from ministack.app import main  # noqa: E402

@@ -1,14 +1,15 @@
 //! The local stack: an AWS emulator on this machine, with the CDK app deployed to it.
 //!
-//! * [`prerequisites`]: the programs that have to be installed;
+//! * [`prerequisites`]: the programs that must be installed;
 //! * [`setup`]: the Python and Node environments and the Lambda functions, each set up once;
-//! * [`stack`]: the emulator and the deployment; [`Workspace`]: the checkout that they are built from;
-//! * [`progress`]: the progress that is shown during set-up and deployment;
+//! * [`stack`]: the emulator and the deployment;
+//! * [`Workspace`]: the repository that the functions and the CDK app are built from;
+//! * [`progress`]: shows the progress of set-up and deployment;
 //! * [`files`]: writes files so that a killed process never leaves an incomplete file.
 //!
 //! # Use
 //!
-//! A test starts a stack of the repository that it is in, sends commands, and drops the stack:
+//! A test starts a stack of its repository, sends commands, and stops the stack:
 //!
 //! ```no_run
 //! use millrace_local_stack::Workspace;

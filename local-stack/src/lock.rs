@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_held_by_one_until_dropped() {
+    fn only_one_holds_the_lock_until_it_is_dropped() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("lock");
         let held = Lock::try_take(&path).expect("readable");

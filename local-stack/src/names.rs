@@ -16,7 +16,7 @@ struct Names {
 }
 
 fn read() -> Names {
-    serde_json::from_str(NAMES).expect("the CDK app's tests read it too")
+    serde_json::from_str(NAMES).expect("names.json contains names and descriptions")
 }
 
 /// The names of the functions, which are also the names of their binaries.

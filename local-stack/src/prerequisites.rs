@@ -37,7 +37,7 @@ const GET_PYTHON: &str = "Debian/Ubuntu: apt install python3 python3-venv; \
 pub struct Prerequisite {
     /// The program's name.
     pub name: &'static str,
-    /// The version or the features that are needed, for a person to read.
+    /// The required version or features, as text for users.
     pub needed: String,
     /// Whether the program was found, and its version.
     #[serde(flatten)]
@@ -136,7 +136,7 @@ impl Checked {
                 Ok(Tools { python })
             }
             _ => bail!(
-                "something has to be installed first (the command `doctor` shows all of it):\n{}",
+                "some prerequisites are missing or unsuitable (the command `doctor` lists all):\n{}",
                 self.prerequisites
                     .iter()
                     .filter(|it| !it.is_met())
@@ -188,12 +188,12 @@ fn fitness(printed: &str, needed: Version) -> Finding {
     let Some(found) = Version::find(printed) else {
         return Finding::Unfit {
             version: "unknown".to_owned(),
-            reason: format!("it names no version: {}", printed.trim()),
+            reason: format!("it printed no version: {}", printed.trim()),
         };
     };
     let version = found.to_string();
     if found < needed {
-        let reason = "this one is too old".to_owned();
+        let reason = "this version is too old".to_owned();
         return Finding::Unfit { version, reason };
     }
     Finding::Found { version }
@@ -213,7 +213,7 @@ async fn find_python(needed: Version) -> (Finding, Option<PathBuf>) {
         let finding = match fitness(version, needed) {
             Finding::Found { version } if !answer.succeeded => Finding::Unfit {
                 version,
-                reason: "it comes without venv or ensurepip".to_owned(),
+                reason: "it lacks venv or ensurepip".to_owned(),
             },
             finding => finding,
         };
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn the_version_decides_on_fitness() {
+    fn a_tool_is_suitable_from_the_needed_version_on() {
         let needed = Version::new(20, 0);
         let version = |text: &str| text.to_owned();
         assert_eq!(
@@ -274,13 +274,13 @@ mod tests {
             matches!(fitness("v18.19.0", needed), Finding::Unfit { version, .. } if version == "18.19.0")
         );
         assert!(matches!(
-            fitness("who knows", needed),
+            fitness("no version", needed),
             Finding::Unfit { .. }
         ));
     }
 
     #[test]
-    fn reports_what_is_missing_and_how_to_install_it() {
+    fn reports_unmet_prerequisites_and_how_to_install_them() {
         let found = Finding::Found {
             version: "20.1.0".to_owned(),
         };
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_read_the_finding_as_a_status() {
+    fn json_contains_the_finding_as_a_status() {
         let unfit = Finding::Unfit {
             version: "18.0.0".to_owned(),
             reason: "old".to_owned(),
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_that_is_not_there_is_missing() {
+    async fn a_program_that_is_not_installed_is_missing() {
         let finding = find("no-such-program", Version::new(1, 0)).await;
         assert_eq!(finding, Finding::Missing);
     }

@@ -53,9 +53,9 @@ impl Progress {
         }
     }
 
-    /// Shows a step that needs no work, because it was done before.
+    /// Shows a step that isn't run, because its result exists and its inputs are unchanged.
     pub fn already_done(&self, name: &str) {
-        self.print(&format!("✓ {name} (already there)"));
+        self.print(&format!("✓ {name} (up to date)"));
     }
 
     fn print(&self, line: &str) {

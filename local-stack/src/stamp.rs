@@ -19,7 +19,7 @@ impl Inputs {
     /// Adds a value.
     pub(crate) fn value(mut self, value: impl AsRef<[u8]>) -> Self {
         let value = value.as_ref();
-        // With the length, `ab`, `c` and `a`, `bc` have different hashes.
+        // The length is part of the hash, so that `ab`, `c` and `a`, `bc` have different hashes.
         self.0.update((value.len() as u64).to_be_bytes());
         self.0.update(value);
         self

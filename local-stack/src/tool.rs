@@ -14,7 +14,7 @@ use tokio::process::Command;
 
 use crate::progress::Step;
 
-/// How many of the last lines of each output stream of a failed tool the error contains.
+/// The number of last lines of each output stream that the error of a failed tool contains.
 const REPORTED_LINES: usize = 400;
 
 /// Runs a tool and waits for its end.
@@ -65,7 +65,7 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // After the wait for its end, the child has no id.
+        // A child that has ended and was waited for has no id.
         if let Some(group) = self.0.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
             // This fails if all processes of the group have just ended.
             kill_process_group(group, Signal::TERM).ok();

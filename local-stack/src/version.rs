@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_found_in_what_tools_print() {
+    fn finds_the_version_in_the_output_of_tools() {
         for (text, version) in [
             ("rustc 1.95.0 (f2d3ce0bd 2026-03-21)", Some([1, 95, 0])),
             ("rustc 1.97.0-nightly", Some([1, 97, 0])),

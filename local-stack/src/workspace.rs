@@ -48,7 +48,7 @@ impl Workspace {
         &self.root
     }
 
-    /// The folder of everything that the set-up installs, and by default also of the stack's state.
+    /// The folder into which the set-up installs packages, and by default also the folder of the stack's state.
     #[must_use]
     pub fn local_folder(&self) -> PathBuf {
         self.root.join(".millrace")

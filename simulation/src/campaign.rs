@@ -1,5 +1,5 @@
-//! Runs many seeds concurrently, adds up their figures, and shrinks a failing one to the shortest prefix
-//! of its history that still fails.
+//! Runs many seeds concurrently, sums up their figures, and shrinks the first failing seed to the shortest
+//! prefix of its history that still fails.
 
 use std::fmt;
 use std::sync::Mutex;
@@ -9,17 +9,17 @@ use super::faults::Tally;
 use super::world::Violation;
 use super::{Options, Outcome, Simulation};
 
-/// How many of the last lines of a failing seed's history are shown.
+/// The number of lines that are shown of the end of a failing seed's history.
 const SHOWN: usize = 60;
 
 /// The figures of a campaign.
 #[derive(Debug, Default)]
 pub struct Figures {
-    /// How many seeds were run.
+    /// The number of seeds that were run.
     pub seeds: u64,
-    /// How many faults of each kind were injected.
+    /// The number of injected faults of each kind.
     pub faults: Tally,
-    /// What was done, by name.
+    /// The counts of actions and their effects, by name.
     pub work: Tally,
 }
 
@@ -28,13 +28,13 @@ pub struct Figures {
 pub struct Failure {
     /// The seed.
     pub seed: u64,
-    /// How many actions and faults the whole history had.
+    /// The number of actions and of faults in the whole history.
     pub whole: (usize, u64),
-    /// How many of the first of them are needed for a failure.
+    /// The number of actions and of faults in the shortest prefix that still fails.
     pub shortest: (usize, u64),
-    /// The property that the shortest history violates.
+    /// The violation in the shortest prefix.
     pub violation: Violation,
-    /// The shortest history.
+    /// The history of the shortest prefix.
     pub trace: Vec<String>,
 }
 
@@ -83,11 +83,11 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Runs these seeds on as many threads, until one fails. `progress` is called with how many have run, each
-/// time that one has.
+/// Runs these seeds on this number of threads, until one fails. It calls `progress` after each seed, with the
+/// number of seeds that have run.
 ///
 /// # Errors
-/// The lowest seed that has failed by then, and how.
+/// The lowest of the seeds that failed, with its outcome.
 pub fn run(
     simulation: &Simulation,
     seeds: std::ops::Range<u64>,
@@ -129,8 +129,8 @@ pub fn run(
     }
 }
 
-/// Shrinks a seed that has failed: searches for the fewest actions, and then for the fewest faults, with
-/// which it still fails.
+/// Shrinks a failed seed: searches for the lowest number of actions, and then for the lowest number of faults,
+/// with which the seed still fails.
 #[must_use]
 pub fn shrink(simulation: &Simulation, seed: u64, outcome: Outcome, options: Options) -> Failure {
     let injected = |outcome: &Outcome| outcome.faults.values().sum::<u64>();

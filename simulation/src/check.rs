@@ -1,5 +1,5 @@
-//! Checks the properties on the quiescent world. Two of them are also checked whenever they could be
-//! violated: the cursor's when a cursor is saved, and the view's when a view is saved.
+//! Checks the properties when the simulation is quiescent. Property 2 is also checked at every save of a cursor,
+//! and property 3 at every save of a view.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,10 +20,11 @@ use super::reconciler::is_batch_open;
 use super::scenario::members;
 use super::world::{Answer, Change, Event, Sent, World};
 
-/// How long after the end of the faults a batch that they affected may still be discarded, in milliseconds.
+/// The time after the end of the faults within which a batch that they affected may still be discarded, in
+/// milliseconds.
 const AFTERMATH: u64 = 120_000;
 
-/// The attributes of a view's item that are not part of the fold of its events.
+/// The attributes of a view's item that don't follow from its events.
 const BESIDES_THE_FOLD: [&str; 5] = [
     "StaleIn",
     "StaleSequence",
@@ -35,16 +36,16 @@ const BESIDES_THE_FOLD: [&str; 5] = [
 /// The point of the run at which the world is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Quiescence {
-    /// The faults are over. An aggregate that was damaged and fixed may still be incomplete, until a further
-    /// event of it is announced.
+    /// The faults are over. An aggregate that was damaged and repaired may be incomplete until another event
+    /// of it is announced.
     AfterFaults,
-    /// Every aggregate that can be continued has a further event.
+    /// Every aggregate that accepts commands has another event.
     AfterFurtherEvents,
-    /// Operators have repaired what can be repaired by a command.
+    /// Operators have run all commands that repair something.
     Repaired,
 }
 
-/// Checks everything; notes the first violation.
+/// Checks all properties, and records the first violation.
 pub(crate) fn check(world: &mut World, quiescence: Quiescence) {
     let published = stream_is_history(world);
     no_batch_is_discarded(world);
@@ -89,12 +90,12 @@ fn snapshots_are_folds(world: &mut World, id: &str, aggregate: &Aggregate) {
         (text(row, row::TYPE) == "SNAPSHOT" && !is_right).then_some(version)
     });
     if let Some(version) = wrong {
-        world.violated("W", format!("{id}: its snapshot at {version} is wrong"));
+        world.violated("W", format!("{id}: the snapshot at {version} is wrong"));
     }
 }
 
-/// Property 4, when the translator has handled notifications: each event that they announce is published,
-/// or the cursor says that it isn't. The notifications aren't delivered again.
+/// Property 4, after the translator has handled notifications: each event that they announce is published, or
+/// the cursor records that it isn't. The notifications aren't delivered again.
 pub(crate) fn notifications_are_kept(world: &mut World, records: &[Stored<Change>]) {
     let mut announced: BTreeMap<&str, u64> = BTreeMap::new();
     for Stored { record, .. } in records {
@@ -144,7 +145,7 @@ fn stream_is_history(world: &mut World) -> BTreeMap<String, u64> {
             .and_then(|sequence| aggregate.events.get(sequence.checked_sub(1)?));
         if event.is_none_or(|event| event.bytes != *data) {
             let shown = String::from_utf8_lossy(data);
-            wrong = Some(format!("{id}: {shown} is none of its events"));
+            wrong = Some(format!("{id}: {shown} is not an event of the aggregate"));
         } else if sequence > *last + 1 {
             wrong = Some(format!("{id}: {sequence} came first after {last}"));
         } else {
@@ -163,7 +164,7 @@ fn stream_is_history(world: &mut World) -> BTreeMap<String, u64> {
         .collect()
 }
 
-/// Property 5: once the faults are over, no batch is discarded.
+/// Property 5: no batch is discarded after the end of the faults.
 fn no_batch_is_discarded(world: &mut World) {
     let end = world.plan.until + AFTERMATH;
     let late = world.discarded.iter().find(|it| it.at > end).cloned();
@@ -191,7 +192,7 @@ pub(crate) fn view_is_fold(world: &mut World, id: &str) {
     let events = included.and_then(|included| aggregate.events.get(..included));
     let columns = events.map(|events| {
         expected::view(id, events).unwrap_or_else(|| {
-            // Nothing but a mark: nothing could be applied yet.
+            // The item has stale attributes only, because no event has been applied yet.
             [
                 ("Id", Attribute::text(id)),
                 ("Sequence", Attribute::number(0)),
@@ -203,13 +204,13 @@ pub(crate) fn view_is_fold(world: &mut World, id: &str) {
     let mut shown = item.clone();
     shown.retain(|name, _| !BESIDES_THE_FOLD.contains(&&**name));
     if columns.as_ref() != Some(&shown) {
-        let what = format!("{id}: its view {shown:?} isn't the fold of its events: {columns:?}");
+        let what = format!("{id}: the view {shown:?} isn't the fold of the events: {columns:?}");
         world.violated("3", what);
     }
 }
 
-/// Property 3, for the transaction history: an item for each event that the view includes, every
-/// column as it should be, and no item of an event that there isn't.
+/// Property 3, for the history: it has exactly one item for each event that the view includes, and every column
+/// has the expected value.
 fn history_is_complete(world: &mut World, id: &str, aggregate: &Aggregate) {
     let included = world
         .views
@@ -232,7 +233,7 @@ fn history_is_complete(world: &mut World, id: &str, aggregate: &Aggregate) {
     });
     if let Some(sequence) = wrong {
         let shown = stored.get(&sequence);
-        let what = format!("{id}: its history's item {sequence} is wrong: {shown:?}");
+        let what = format!("{id}: the history's item {sequence} is wrong: {shown:?}");
         world.violated("3", what);
     }
 }
@@ -249,8 +250,8 @@ fn is_completed_or_reported(
     let committed = u64::try_from(aggregate.events.len()).expect("few");
     let cursor = world.cursors.get(id).cloned().unwrap_or_default();
     let is_blocked = cursor.blocked().is_some_and(|it| !it.reason.is_empty());
-    // A record in the failure destination counts as reported there until a further event of its aggregate is
-    // announced. An aggregate with an undecodable or missing row gets no further event.
+    // A record in the failure destination counts as reported until another event of its aggregate is
+    // announced. An aggregate with an undecodable or missing row gets no other event.
     let has_no_further_event = quiescence == Quiescence::AfterFaults || aggregate.is_in_trouble;
     let is_set_aside = (has_no_further_event
         || world.is_further_event_missed(TranslatorFunction::NAME, id))
@@ -258,16 +259,19 @@ fn is_completed_or_reported(
     if is_excused(world, id, has_no_further_event) {
         return Ok(());
     }
-    // An operator's command reset the cursor, and ended before it had published everything again.
+    // An operator's command reset the cursor, and ended before it had published all events again.
     let is_reset =
         cursor.blocked().is_some_and(Block::is_reset) && world.ever_damaged_cursors.contains(id);
     let may_be_blocked = aggregate.is_in_trouble
         || (quiescence == Quiescence::AfterFaults && (is_reset || world.damaged.contains(id)));
     if aggregate.is_in_trouble && !is_blocked && !is_set_aside {
-        return Err(("4", "it can't be published, and nothing says so".to_owned()));
+        return Err((
+            "4",
+            "its events can't be published, and nothing reports it".to_owned(),
+        ));
     }
     if is_blocked && !may_be_blocked {
-        return Err(("4", format!("blocked for no reason: {cursor:?}")));
+        return Err(("4", format!("blocked without a damaged row: {cursor:?}")));
     }
     if published < committed && !is_blocked && !is_set_aside {
         return Err(("4", format!("{published} of {committed} events published")));
@@ -280,7 +284,7 @@ fn is_completed_or_reported(
     projected(world, id, published, has_no_further_event)
 }
 
-/// The same for its view.
+/// Property 4 for one aggregate's view: it includes every published event, or is reported as stale.
 fn projected(
     world: &World,
     id: &str,
@@ -301,13 +305,16 @@ fn projected(
         && !is_discarded
         && !world.disturbed.contains(id)
     {
-        return Err(("4", format!("stale for no reason: {}", stale.reason)));
+        return Err((
+            "4",
+            format!("stale without a missed event: {}", stale.reason),
+        ));
     }
     Ok(())
 }
 
-/// Property 4 for the lake: it has a record for each record of the stream, which contains
-/// the same: an event unchanged, anything else in an `UnreadableRecord`.
+/// Property 4 for the lake: it has a record for each record of the stream, and no other. The record of an event
+/// is the event; any other record is in an `UnreadableRecord`.
 fn lake_holds_the_stream(world: &mut World) {
     let mut lines: BTreeSet<&[u8]> = BTreeSet::new();
     let mut unreadable: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
@@ -322,7 +329,7 @@ fn lake_holds_the_stream(world: &mut World) {
                     }
                 }
                 Some((b'\n', line)) => drop(lines.insert(line)),
-                _ => wrong = Some("the lake contains a line that doesn't end".to_owned()),
+                _ => wrong = Some("the lake contains a line without a line feed".to_owned()),
             }
         }
     }
@@ -352,7 +359,7 @@ fn lake_holds_the_stream(world: &mut World) {
     if let Some(line) = lines.difference(&events).next() {
         let shown = String::from_utf8_lossy(line);
         wrong = Some(format!(
-            "the lake contains what was never on the stream: {shown}"
+            "the lake contains a record that was never on the stream: {shown}"
         ));
     }
     if let Some((id, _)) = unreadable.first_key_value() {
@@ -384,8 +391,8 @@ fn is_kept_as_unreadable(columns: &BTreeMap<String, String>, event: &Event) -> b
             .all(|(name, value)| columns.get(*name).is_some_and(|it| it == value))
 }
 
-/// Property W, the writer's promises: an accepted command has exactly its events, which the response shows; a
-/// refused one has none; commands with one key append once and get equal responses.
+/// Property W: an accepted command has exactly its events, and its response agrees with the last one; a refused
+/// command has none; commands with one key append once and get equal responses.
 fn commands_are_kept(world: &mut World) {
     let mut rows: BTreeMap<String, Vec<&Attributes>> = BTreeMap::new();
     for row in world.events.all() {
@@ -404,7 +411,7 @@ fn commands_are_kept(world: &mut World) {
 
 fn is_kept(world: &World, sent: &Sent, rows: &[&Attributes]) -> Result<(), String> {
     let of = &sent.request.correlation_id;
-    // What was decided is decided for every copy: an acceptance, or the domain's refusal.
+    // An acceptance, or the domain's refusal, is the outcome of all copies.
     let decided: BTreeSet<(u16, &str, Option<&str>, Option<&str>)> = sent
         .answers
         .iter()
@@ -421,7 +428,7 @@ fn is_kept(world: &World, sent: &Sent, rows: &[&Attributes]) -> Result<(), Strin
         .collect();
     if decided.len() > 1 {
         return Err(format!(
-            "{of}: its copies were answered differently: {decided:?}"
+            "{of}: its copies got different responses: {decided:?}"
         ));
     }
     let decided = decided.first();
@@ -474,15 +481,15 @@ fn is_kept(world: &World, sent: &Sent, rows: &[&Attributes]) -> Result<(), Strin
         });
         if !is_right || *location != place.as_deref() || *status != 200 + u16::from(is_opening) {
             return Err(format!(
-                "{of}: answered with {decided:?}, stored as {event:?}"
+                "{of}: the response is {decided:?}, the stored event {event:?}"
             ));
         }
     }
     Ok(())
 }
 
-/// Whether a row is of the aggregate that a request was sent to, and contains what it was sent with;
-/// what is wrong where it isn't.
+/// Checks that a row belongs to the request's aggregate and has the request's causation id and caller. Returns
+/// the difference as an error.
 fn is_as_asked(world: &World, sent: &Sent, row: &Attributes) -> Result<(), &'static str> {
     let request = &sent.request;
     let path = world

@@ -1,5 +1,5 @@
-//! The clients: they execute the workload's actions concurrently, in order of their start, and send commands
-//! to the writer as API Gateway would.
+//! The clients: they execute the workload's actions concurrently, start them in order, and send commands to the
+//! writer in API Gateway's format.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,13 +24,13 @@ use super::sim::Sim;
 use super::workload::{Action, CALLERS};
 use super::world::{Answer, Sent, World};
 
-/// What the CDK app gives the writer.
+/// The writer's timeout in the CDK app.
 const TIME: Duration = Duration::from_secs(15);
-/// How often a command with a key is sent again while its outcome is unknown.
+/// The most attempts of a command with a key while its outcome is unknown.
 const REPEATS: usize = 6;
-/// How many commands with a key are sent again at the end of the run.
+/// The number of commands with a key that are sent again at the end of the run.
 const REPEATED: usize = 10;
-/// How long a key is honoured at least, in milliseconds, however far two clocks are apart.
+/// The minimum time for which a key is honoured, in milliseconds, for every difference between two clocks.
 const KEY_HONOURED: u64 = 12 * 60 * 60 * 1_000;
 
 /// A request with a command, as it is sent to the writer.
@@ -42,7 +42,7 @@ pub(crate) struct Request {
     pub(crate) key: Option<String>,
     pub(crate) if_match: Option<String>,
     pub(crate) causation_id: Option<String>,
-    /// The role that its sender has assumed.
+    /// The role that the sender has assumed.
     pub(crate) caller: Option<String>,
 }
 
@@ -66,7 +66,7 @@ impl Request {
     }
 }
 
-/// Executes the actions with so many concurrent clients; returns when all are done.
+/// Executes the actions with this number of concurrent clients, and returns after the last one.
 pub(crate) async fn work(sim: &Arc<Sim>, actions: Vec<Action>, clients: usize) {
     let actions = Arc::new(std::sync::Mutex::new(
         actions
@@ -192,7 +192,7 @@ async fn act(sim: &Arc<Sim>, number: usize, action: Action) {
     }
 }
 
-/// What others than clients and operators do at once.
+/// Executes an action that takes no time: one of another writer or of a service.
 fn disturb(world: &mut World, action: &Action, now: u64) {
     match *action {
         Action::Legacy {
@@ -224,7 +224,7 @@ fn disturb(world: &mut World, action: &Action, now: u64) {
     }
 }
 
-/// Starts an operator's command, and doesn't wait for its end.
+/// Starts an operator's command without waiting for its end.
 fn operate(sim: &Arc<Sim>, operation: Operation) {
     let aggregate = match operation {
         Operation::Redrive { aggregate, .. } => aggregate,
@@ -247,7 +247,7 @@ fn of_another(request: &Request, command: Command) -> Request {
     }
 }
 
-/// Lets another writer append so many events.
+/// Lets another writer append this number of events.
 async fn append_other(sim: &Sim, aggregate: usize, events: usize) {
     let id = format!("older-{aggregate}");
     for _ in 0..events {
@@ -259,7 +259,7 @@ async fn append_other(sim: &Sim, aggregate: usize, events: usize) {
     }
 }
 
-/// Damages a view; an operator replaces it soon after.
+/// Damages a view, and replaces it a short time later, as an operator does.
 async fn damage_view(sim: &Sim, id: &str) {
     if sim.apply(|world, _| other_writers::damage_view(world, id)) {
         sim.pause(0, 1_000).await;
@@ -281,15 +281,14 @@ async fn open(sim: &Arc<Sim>, aggregate: usize, request: &Request) {
     }
 }
 
-/// An aggregate's id; an id that no aggregate has if it isn't opened yet.
+/// An aggregate's id; an unknown id if the aggregate isn't opened yet.
 fn id_of(sim: &Sim, aggregate: usize) -> String {
     let world = sim.world();
     let id = world.aggregates.get(&aggregate).cloned();
     id.unwrap_or_else(|| format!("unknown-{aggregate}"))
 }
 
-/// The entity tag that a client could have read from the view, or from the response to the newest
-/// command.
+/// The entity tag that a client may have read from the view or from the response to the newest command.
 fn seen(sim: &Sim, id: &str) -> Option<String> {
     let mut world = sim.world();
     let newest = expected::aggregate(&world, id).events.len();
@@ -301,9 +300,9 @@ fn seen(sim: &Sim, id: &str) -> Option<String> {
     Some(format!("\"{sequence}\""))
 }
 
-/// Whether a command is sent to functions of the previous version. All immediate retries of it go to the same
-/// version: if two versions execute copies of a command concurrently, a key has no effect, because neither
-/// looks for the record that the other is about to store.
+/// Whether a command is sent to functions of the previous version. Its copies and immediate retries go to the same
+/// version: if both versions execute copies of a command concurrently, its key has no effect, because neither
+/// version looks for the record that the other one stores.
 fn version(sim: &Sim) -> bool {
     let now = sim.elapsed();
     let mut world = sim.world();
@@ -329,12 +328,12 @@ pub(crate) async fn repeat(sim: &Arc<Sim>) {
     for (index, request) in sent {
         let answer = once(sim, &request, false).await;
         let mut world = sim.world();
-        world.count("commands sent again long after", 1);
+        world.count("commands sent again at the end", 1);
         world.commands[index].answers.push(answer);
     }
 }
 
-/// Sends a command, and sends it again while it has a key and its outcome is unknown; records the responses.
+/// Sends a command, repeats it while it has a key and its outcome is unknown, and records the responses.
 pub(crate) async fn send(sim: &Arc<Sim>, request: &Request, copies: usize) -> Vec<Answer> {
     let at = sim.elapsed();
     let is_previous = version(sim);
@@ -373,7 +372,7 @@ pub(crate) async fn send(sim: &Arc<Sim>, request: &Request, copies: usize) -> Ve
     answers
 }
 
-/// A caller's role.
+/// The ARN of a caller's assumed role, without the session's name.
 fn role(caller: u8) -> String {
     format!("arn:aws:sts::123456789012:assumed-role/teller-{caller}")
 }
@@ -431,8 +430,8 @@ async fn once(sim: &Arc<Sim>, request: &Request, is_previous: bool) -> Answer {
     })
 }
 
-/// The meaning of a response according to the API's documentation: after a 503, or a 5xx
-/// without a problem's body, the outcome isn't known.
+/// Reads a response according to the API's documentation: after a 503, or a 5xx without a problem's body, the
+/// outcome is unknown.
 fn read(response: ApiGatewayV2httpResponse, looked_at: u64) -> Answer {
     let header = |name: &str| {
         let value = response.headers.get(name)?.to_str().ok()?;

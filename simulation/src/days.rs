@@ -1,8 +1,7 @@
-//! Lets days pass, and interrupts the delivery of mappings for a time or for these days.
+//! Lets days pass, and interrupts the delivery of mappings, for a time or during these days.
 //!
-//! A record that is trimmed before its function has read it is lost to the function. A further event of
-//! the aggregate or the reconciler's pass reveals the loss. Only operators' commands repair the archiver's
-//! losses.
+//! A function never receives a record that is trimmed before the function has read it. The next event of the
+//! aggregate or the reconciler's pass reveals the gap. Only operators' commands repair gaps of the archiver.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +17,7 @@ const HOUR: u64 = 60 * 60 * 1_000;
 /// [DynamoDB Streams](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html)
 /// keeps a record for a day.
 const TABLE_STREAM_RETENTION: u64 = 24 * HOUR;
-/// What the CDK app sets for the domain stream.
+/// The CDK app's retention period of the domain stream.
 const DOMAIN_STREAM_RETENTION: u64 = 168 * HOUR;
 
 /// The functions whose mappings may have an outage.
@@ -28,9 +27,9 @@ pub(crate) const MAPPINGS: [&str; 3] = [
     ArchiverFunction::NAME,
 ];
 
-/// Lets days pass. The faults that a plan still has come after them.
+/// Lets days pass. The plan's remaining faults are injected after them.
 pub(crate) async fn pass(sim: &Arc<Sim>, days: u64) {
-    // Runs in which nothing happens are left out.
+    // The reconciler runs rarely meanwhile, because further runs would change nothing.
     let interval = std::mem::replace(&mut sim.world().reconciler.interval, 7 * HOUR);
     tokio::time::sleep(Duration::from_millis(days * 24 * HOUR)).await;
     sim.apply(|world, now| {
@@ -41,8 +40,8 @@ pub(crate) async fn pass(sim: &Arc<Sim>, days: u64) {
     });
 }
 
-/// Keeps a function's mapping from delivering for so many milliseconds. The faults that a plan still has come
-/// after them.
+/// Keeps a function's mapping from delivering for this number of milliseconds. The plan's remaining faults are
+/// injected after them.
 pub(crate) async fn suffer(sim: &Sim, function: &'static str, outage: Outage, lasts: u64) {
     sim.apply(|world, _| begin_outage(world, function, outage));
     tokio::time::sleep(Duration::from_millis(lasts)).await;
@@ -79,7 +78,7 @@ fn trim(world: &mut World, now: u64) {
     world.miss_trimmed::<ArchiverFunction>();
 }
 
-/// DynamoDB deletes an expired item within days, and not at once.
+/// Deletes some of the expired items. DynamoDB deletes an expired item within days.
 fn expire(world: &mut World, now: i64) {
     let World { outcomes, rng, .. } = world;
     outcomes.retain(|_, record| record[EXPIRES_AT].as_integer() > Some(now) || rng.bool());

@@ -1,8 +1,8 @@
 //! The filter of the translator's event source mapping: the patterns that the CDK constructs deploy, evaluated
 //! as [Lambda documents them](https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventfiltering.html).
 //!
-//! A record passes if any pattern matches. A pattern matches if all of its members do; a member's
-//! array matches if any of its conditions does.
+//! A record passes if any pattern matches. A pattern matches if all of its members match; a member's array
+//! matches if any of its conditions matches.
 
 use serde_json::{Map, Value};
 
@@ -49,7 +49,7 @@ fn matches(pattern: &Value, value: Option<&Value>) -> bool {
                 })
         }
         Value::Array(conditions) => conditions.iter().any(|condition| holds(condition, value)),
-        _ => panic!("{pattern} is no pattern: values have to be in arrays"),
+        _ => panic!("{pattern} is not a pattern: values must be in arrays"),
     }
 }
 
@@ -62,7 +62,7 @@ fn holds(condition: &Value, value: Option<&Value>) -> bool {
             .iter()
             .any(|element| holds(condition, Some(element)));
     }
-    // Conditions look at leaves only: for them an object isn't there.
+    // Conditions consider leaves only: an object counts as missing.
     let leaf = value.filter(|value| !value.is_object() && !value.is_array());
     match condition {
         Value::Object(operators) => operator_holds(operators, leaf),
@@ -79,7 +79,7 @@ fn operator_holds(operators: &Map<String, Value>, leaf: Option<&Value>) -> bool 
     match (name.as_str(), operand) {
         ("exists", Value::Bool(exists)) => leaf.is_some() == *exists,
         ("prefix", Value::String(prefix)) => text.is_some_and(|text| text.starts_with(prefix)),
-        // It needs a value to compare: what is missing doesn't match.
+        // `anything-but` needs a value to compare: a missing one doesn't match.
         ("anything-but", Value::Array(unwanted)) => leaf.is_some_and(|it| !unwanted.contains(it)),
         ("anything-but", unwanted @ Value::String(_)) => leaf.is_some_and(|it| it != unwanted),
         _ => panic!("the simulation doesn't evaluate {name} with {operand}"),
@@ -92,7 +92,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn each_operator_is_lambdas() {
+    fn each_operator_matches_as_lambda_documents() {
         let record = json!({ "a": "one", "b": { "c": 2 }, "d": ["x", "y"], "e": null });
         for (pattern, expected) in [
             (json!({ "a": ["two", "one"] }), true),
@@ -111,7 +111,7 @@ mod tests {
             (json!({ "a": [{ "exists": true }] }), true),
             (json!({ "a": [{ "exists": false }] }), false),
             (json!({ "z": [{ "exists": false }] }), true),
-            // `exists` looks at leaves only: an object isn't there.
+            // `exists` considers leaves only: an object counts as missing.
             (json!({ "b": [{ "exists": true }] }), false),
             (json!({ "b": [{ "exists": false }] }), true),
             // An array matches by any of its elements.
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "the simulation doesn't evaluate numeric")]
-    fn an_operator_that_it_does_not_know_is_no_match_in_silence() {
+    fn an_unknown_operator_panics() {
         matches(
             &json!({ "a": [{ "numeric": [">", 1] }] }),
             Some(&json!({ "a": 2 })),

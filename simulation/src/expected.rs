@@ -1,6 +1,6 @@
 //! The values that are expected from the events table's rows, computed independently of the code under test.
-//! The public bytes and core's columns are defined here a second time, according to the contract and the
-//! layout. The domain's values come from the scenario.
+//! This module defines the bytes of public events and core's columns a second time, according to their
+//! documentation. The scenario gives the domain's values.
 
 use std::sync::Arc;
 
@@ -22,17 +22,17 @@ pub(crate) struct ExpectedEvent {
     /// The latest time of any event up to this one.
     pub(crate) effective_at: Timestamp,
     pub(crate) correlation_id: String,
-    /// What the domain makes of it.
+    /// The domain's values.
     pub(crate) own: Expected,
 }
 
-/// An aggregate's events up to the first that is missing or can't be read, and whether there is any
-/// row that can't be published.
+/// An aggregate's events up to the first missing or unreadable one, and whether any row of the aggregate can't be
+/// published.
 #[derive(Clone)]
 pub(crate) struct Aggregate {
     pub(crate) events: Vec<ExpectedEvent>,
     pub(crate) is_in_trouble: bool,
-    /// Whether no later row can change it: one before is missing or can't be read.
+    /// Whether an event is missing or unreadable, so that later rows add nothing.
     is_stopped: bool,
     /// The last row that it includes, in halves.
     pub(crate) through: u64,
@@ -46,8 +46,7 @@ impl Clone for Box<dyn Fold> {
 }
 
 impl World {
-    /// Whether a row here is one of those that can be understood. Every way in which a row is damaged
-    /// is seen here by its form alone.
+    /// Whether a row can be read, judged by its form alone. This covers every way in which a row is damaged.
     pub(crate) fn is_readable(&self, row: &Attributes) -> bool {
         let is_text = |name| matches!(row.get(name), Some(Attribute::Text(_)));
         let version = text(row, row::VERSION).parse::<u64>();
@@ -67,7 +66,7 @@ impl World {
     }
 }
 
-/// The expected values of an aggregate. Rows that were folded before aren't folded again.
+/// The expected values of an aggregate. Rows that the cached fold includes aren't folded again.
 pub(crate) fn aggregate(world: &World, id: &str) -> Arc<Aggregate> {
     let fresh = || Aggregate::new(world.scenario.fold());
     world.events.folded(id, fresh, |aggregate, rows| {
@@ -93,13 +92,13 @@ impl Aggregate {
 
     fn fold(&mut self, world: &World, id: &str, halves: u64, row: &Attributes) {
         self.through = halves;
-        // A row between two versions is no event's: it stops the aggregate, wherever that finds it.
+        // A row between two versions is not an event. No event after it can be published.
         if halves % 2 == 1 {
             self.is_in_trouble = true;
             return;
         }
         let next = u64::try_from(self.events.len()).expect("few") + 1;
-        // Nine events are between two snapshots; the first snapshot is row 2.
+        // There are nine events between two snapshots; the first snapshot has version 2.
         let due = next + (next + 7) / 9;
         let version = text(row, row::VERSION);
         let is_snapshot = text(row, row::TYPE) == "SNAPSHOT";
@@ -197,7 +196,7 @@ fn item(own: &Attributes, columns: &[(&str, Attribute)]) -> Attributes {
     item
 }
 
-/// The columns of a view that includes these events; `None` where there are none.
+/// The columns of a view that includes these events; `None` if there are no events.
 pub(crate) fn view(id: &str, events: &[ExpectedEvent]) -> Option<Attributes> {
     let (first, last) = (events.first()?, events.last()?);
     Some(item(

@@ -1,8 +1,8 @@
-//! Which faults are injected, how often, and until when.
+//! The faults that are injected, with their rates and their end.
 //!
-//! Each seed draws a rate for each kind of fault. The rate is often zero, so that some seeds have one kind
-//! only and others have many. Faults end at the plan's time. From then on, everything has to be completed
-//! without intervention, or to be reported.
+//! Each seed draws a rate for each kind of fault. Many rates are zero, so that some seeds have only one kind of
+//! fault and others many. The plan has an end of the faults. After it, the functions must complete every
+//! aggregate without intervention, or report it.
 
 use std::collections::BTreeMap;
 
@@ -37,17 +37,17 @@ pub enum Fault {
     ShardThrottled,
     /// `PutRecordBatch` fails for some records.
     DeliveryRejected,
-    /// A function ends between two of its calls.
+    /// A function is killed between two of its calls.
     Crash,
     /// A function's response is lost, and the function continues while its batch is delivered again.
     Zombie,
     /// A batch that was completed is delivered again.
     Redelivery,
-    /// A change arrives on the table's stream later than a newer change of another item.
+    /// A change arrives on the table's stream after a newer change of another item.
     ChangeOvertaken,
     /// The domain's code panics in the translator, the projector or the reconciler.
     DomainPanics,
-    /// A sparse index lacks a marked item, or lists one whose marker is removed.
+    /// A sparse index lacks an item with a marker, or lists an item whose marker was removed.
     IndexStale,
 }
 
@@ -83,11 +83,11 @@ pub(crate) struct Plan {
     rates: BTreeMap<Fault, f64>,
     /// In milliseconds from the start.
     pub(crate) until: u64,
-    /// How far a machine's clock is off at most, in either direction, in milliseconds.
+    /// The largest error of a machine's clock, in either direction, in milliseconds.
     pub(crate) drift: i64,
     /// Whether some machines' clocks are hours ahead.
     pub(crate) is_far_ahead: bool,
-    /// How many faults are left to be injected; shrinking lowers it.
+    /// The number of faults that may still be injected. Shrinking lowers it.
     left: u64,
     pub(crate) injected: BTreeMap<Fault, u64>,
 }
@@ -100,7 +100,7 @@ impl Plan {
             let rates = match fault {
                 // Each event is decoded, published and projected.
                 Fault::DomainPanics => [0.0, 0.0, 0.002, 0.02],
-                // The reconciler's runs are few.
+                // The reconciler runs rarely.
                 Fault::IndexStale => [0.0, 0.05, 0.2, 0.5],
                 _ => [0.0, 0.01, 0.05, 0.2],
             };
@@ -116,7 +116,7 @@ impl Plan {
         }
     }
 
-    /// Whether this fault happens here and now.
+    /// Draws whether this fault is injected now.
     pub(crate) fn strikes(&mut self, fault: Fault, now: u64, rng: &mut Rng) -> bool {
         let happens = rng.f64() < self.rates.get(&fault).copied().unwrap_or_default();
         if !happens || now >= self.until || self.left == 0 {
@@ -127,7 +127,7 @@ impl Plan {
         true
     }
 
-    /// How far the clock of the machine that an invocation runs on is off, in milliseconds.
+    /// Draws the error of the clock of an invocation's machine, in milliseconds.
     pub(crate) fn draw_drift(&self, rng: &mut Rng) -> i64 {
         if self.is_far_ahead && rng.u8(0..20) == 0 {
             return rng.i64(3_600_000..6 * 3_600_000);
@@ -135,7 +135,7 @@ impl Plan {
         rng.i64(-self.drift..=self.drift)
     }
 
-    /// Lets the faults that are left come after a time that has passed, in milliseconds.
+    /// Moves the end of the faults by a time that has passed, in milliseconds.
     pub(crate) fn extend(&mut self, now: u64, passed: u64) {
         self.until = self.until.max(now - passed) + passed;
     }

@@ -1,8 +1,8 @@
 //! The functions and the operators' commands, with the scenario's domain. Only this module of the engine is
 //! generic over the domain; all others use [`Simulated`].
 //!
-//! For functions with an event source mapping, also which log each reads, which of its records, and how the
-//! mapping delivers them.
+//! For functions with an event source mapping, it also states which log and which of its records each function
+//! reads, and how the mapping delivers them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -40,7 +40,7 @@ use super::service_limits::members;
 use super::services::Services;
 use super::world::{Change, Event, World};
 
-/// A call that runs until its result is there.
+/// A boxed future of a call.
 type Call<T> = BoxFuture<'static, T>;
 type HttpInvocation = LambdaEvent<ApiGatewayV2httpRequest>;
 type TableInvocation = LambdaEvent<TableEvent>;
@@ -72,7 +72,7 @@ impl Names {
 pub(crate) trait Simulated: Scenario {
     fn names(&self) -> Names;
 
-    /// The settings item, as the writer creates it before anything else.
+    /// The settings item, which the writer creates before all other items.
     fn settings_row(&self) -> Attributes;
 
     /// The expectation of an aggregate without rows.
@@ -88,10 +88,10 @@ pub(crate) trait Simulated: Scenario {
 
     fn archive(&self, services: Services, event: KinesisInvocation) -> Call<KinesisEventResponse>;
 
-    /// A run of the reconciler; its response, if it has one.
+    /// Runs the reconciler; returns its response, or `None` if it has none.
     fn reconcile(&self, services: Services, context: Context) -> Call<Option<Value>>;
 
-    /// `redrive` of one aggregate, or of all that aren't caught up.
+    /// Runs `redrive` for one aggregate, or for all that aren't caught up.
     fn redrive(
         &self,
         services: Services,
@@ -265,25 +265,25 @@ async fn redriven<D: Project + Clone>(
         Ok(())
     };
     let summary = publication.redrive_all(&ids, reset_cursor, report).await;
-    summary.expect("nothing is printed");
+    summary.expect("a summary without output");
     Ok(redriven)
 }
 
 /// A function that reads a log.
 pub(crate) trait Function: Copy + Send + Sync + 'static {
-    /// What its log contains.
+    /// A record of its log.
     type Record: Clone + Send + Sync + 'static;
     /// Its name.
     const NAME: &'static str;
 
     fn log(world: &World) -> &Log<Self::Record>;
 
-    /// Whether the mapping's filter lets a record pass; a mapping without one lets all pass.
+    /// Whether the mapping's filter passes a record. A mapping without a filter passes all records.
     fn passes(_record: &Self::Record) -> bool {
         true
     }
 
-    /// What a record's lane is chosen by.
+    /// The key by which a record's lane is chosen.
     fn key(record: &Self::Record) -> &str;
 
     /// The first sequence that the batch contains of each aggregate.
@@ -291,13 +291,13 @@ pub(crate) trait Function: Copy + Send + Sync + 'static {
         BTreeMap::new()
     }
 
-    /// Checks what has to hold once the function has handled these records.
+    /// Checks the conditions that must hold after the function has handled these records.
     fn check_handled(_world: &mut World, _records: &[Stored<Self::Record>]) {}
 
     /// The event with which Lambda delivers a batch.
     fn payload(batch: &[Stored<Self::Record>]) -> Value;
 
-    /// Handles an event; returns the sequence numbers that it reports.
+    /// Handles an event, and returns the sequence numbers that it reports.
     fn handle_payload(
         services: Services,
         context: Context,
@@ -429,7 +429,7 @@ fn reported(response: KinesisEventResponse) -> Vec<String> {
         .collect()
 }
 
-/// A change as the table's stream shows it to Lambda.
+/// A change in the format in which Lambda delivers records of the table's stream.
 pub(crate) fn table_record(name: &str, row: &Attributes, number: u64) -> Value {
     let image = members(row);
     let number = number.to_string();

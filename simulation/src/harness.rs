@@ -1,8 +1,8 @@
-//! The campaign as a test without the standard harness, with one call of [`main`] as its own.
+//! A test program without the standard harness. A package's `tests/simulation.rs` calls [`main`].
 //!
-//! Its tests: seeds, in which every property has to hold; the named histories; and for each deliberate
-//! break that some seed catches it. `SIMULATION_SEEDS` says how many seeds are run (a few hundred
-//! where it isn't set), and `SIMULATION_SEED` runs a single one. The figures are printed at the end.
+//! Its tests run seeds, in which every property must hold; the named histories; and for each deliberate break,
+//! seeds until one catches it. `SIMULATION_SEEDS` is the number of seeds (a few hundred if it isn't set);
+//! `SIMULATION_SEED` runs a single seed. The figures are printed at the end.
 
 use std::ops::Range;
 use std::process::ExitCode;
@@ -15,19 +15,19 @@ use super::sabotage::{REGRESSIONS, SABOTAGES, Sabotage};
 use super::scenario::Scenario;
 use super::{Options, Simulation, campaign};
 
-/// How many seeds are run by default.
+/// The default number of seeds.
 const SEEDS: u64 = 300;
-/// After how many the progress of a long run is printed.
+/// The number of seeds after which a long run prints its progress.
 const PROGRESS_EVERY: u64 = 1_000;
-/// Within how many seeds a deliberate break has to be caught.
+/// The number of seeds within which a deliberate break must be caught.
 const CAUGHT_WITHIN: u64 = 200;
-/// The same for a break that only a rare history shows.
+/// The number of seeds for a break that few histories show.
 const RARE_CAUGHT_WITHIN: u64 = 2_000;
 
 fn variable(name: &str) -> Option<u64> {
     let value = std::env::var(name).ok()?;
     let number = value.parse();
-    Some(number.unwrap_or_else(|_| panic!("{name} is no number")))
+    Some(number.unwrap_or_else(|_| panic!("{name} is not a number")))
 }
 
 fn seeds(default: u64) -> Range<u64> {
@@ -41,7 +41,7 @@ fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// Runs seeds; returns the figures.
+/// Runs seeds, in which every property must hold. Returns the figures.
 fn holds(simulation: &Simulation, seeds: Range<u64>) -> Result<String, Failed> {
     let options = Options::default();
     let all = seeds.end - seeds.start;
@@ -59,7 +59,7 @@ fn holds(simulation: &Simulation, seeds: Range<u64>) -> Result<String, Failed> {
     }
 }
 
-/// Runs seeds with a break until one catches it; returns how.
+/// Runs seeds with a break until one catches it. Returns the seed and the violation.
 fn catches(
     simulation: &Simulation,
     seeds: Range<u64>,
@@ -71,12 +71,12 @@ fn catches(
         ..Options::default()
     };
     let Err((seed, outcome)) = campaign::run(simulation, seeds, threads(), options, |_| ()) else {
-        return Err(Failed::from("no seed catches it"));
+        return Err(Failed::from("no seed catches the break"));
     };
-    let violation = outcome.violation.expect("it has failed");
+    let violation = outcome.violation.expect("a violation of the failed seed");
     if !properties.contains(&violation.property) {
         return Err(Failed::from(format!(
-            "seed {seed} fails by another: {violation}"
+            "seed {seed} violates another property: {violation}"
         )));
     }
     Ok(format!("{sabotage:?}: seed {seed}, {violation}\n"))
@@ -87,9 +87,9 @@ pub fn main(scenario: impl Scenario) -> ExitCode {
     run(scenario, SEEDS, true)
 }
 
-/// Runs the tests that the command line selects, without those of the deliberate breaks, and with `seeds`
-/// seeds where `SIMULATION_SEEDS` isn't set: for a domain whose tests should take little time. That the
-/// checks can fail is a property of the simulation, which its own tests prove.
+/// Runs the tests that the command line selects, without those of the deliberate breaks, and with `seeds` seeds
+/// if `SIMULATION_SEEDS` isn't set. It is for domains whose tests should take little time; the simulation's own
+/// tests prove with the breaks that the checks can fail.
 pub fn main_without_breaks(scenario: impl Scenario, seeds: u64) -> ExitCode {
     run(scenario, seeds, false)
 }
@@ -104,7 +104,7 @@ fn run(scenario: impl Scenario, default_seeds: u64, has_breaks: bool) -> ExitCod
         let figures = Arc::clone(&figures);
         Trial::test(name, move || {
             let said = run()?;
-            figures.lock().expect("unpoisoned").push_str(&said);
+            figures.lock().expect("not poisoned").push_str(&said);
             Ok(())
         })
     };
@@ -129,7 +129,7 @@ fn run(scenario: impl Scenario, default_seeds: u64, has_breaks: bool) -> ExitCod
         trials.extend(breaks(&simulation, trial));
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
-    eprint!("{}", figures.lock().expect("unpoisoned"));
+    eprint!("{}", figures.lock().expect("not poisoned"));
     conclusion.exit_code()
 }
 

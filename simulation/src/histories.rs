@@ -1,5 +1,5 @@
-//! Named histories: behaviour of a service that was observed, or that no seed draws, defined step by step for
-//! any domain. No other faults are injected.
+//! Named histories: behaviour of a service that was observed in practice, or that no seed produces, written step
+//! by step for any domain. No other faults are injected.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,50 +16,51 @@ use super::functions::{ArchiverFunction, ProjectorFunction, TranslatorFunction};
 use super::log::Log;
 use super::mapping::LIMITS;
 use super::sim::Sim;
-use super::size_limits::whatever_is_too_large_stops_itself_alone;
+use super::size_limits::oversized_data_affects_only_its_own_aggregate;
 use super::world::{Answer, Change, World};
 use super::{Options, Simulation, in_virtual_time, map, until_quiescent, world};
 
 /// A named history.
 #[derive(Debug, Clone, Copy)]
 pub struct History {
-    /// Its name, as a test's.
+    /// The name of its test.
     pub name: &'static str,
     run: fn(&Simulation) -> Result<(), String>,
 }
 
 impl History {
-    /// Runs it.
+    /// Runs the history with the simulation's domain.
     ///
     /// # Errors
-    /// What doesn't hold.
+    /// The condition that doesn't hold, in words.
     pub fn run(&self, simulation: &Simulation) -> Result<(), String> {
         (self.run)(simulation)
     }
 }
 
-/// All of them.
+/// All named histories.
 pub const HISTORIES: [History; 2] = [
     History {
         name: "dynamodb_streams_deliver_out_of_order",
         run: dynamodb_streams_deliver_out_of_order,
     },
     History {
-        name: "whatever_is_too_large_stops_itself_alone",
-        run: whatever_is_too_large_stops_itself_alone,
+        name: "oversized_data_affects_only_its_own_aggregate",
+        run: oversized_data_affects_only_its_own_aggregate,
     },
 ];
 
-/// How many further events each aggregate gets: several snapshots, so several transactions of two
-/// rows.
+/// The number of events that each aggregate gets after its opening: enough for several snapshots, and therefore for
+/// several transactions of two rows.
 const EVENTS: usize = 30;
 
-/// `DynamoDB` Streams orders the changes of one item, and nothing else: under load, the items of one
-/// partition key, and those of one transaction, were delivered in another order than they were
-/// written in ([jet/equinox#403](https://github.com/jet/equinox/issues/403), found in
+/// `DynamoDB` Streams guarantees the order of the changes of one item only. Under load, it delivered the items of
+/// one partition key, and those of one transaction, in another order than they were written in
+/// ([jet/equinox#403](https://github.com/jet/equinox/issues/403), found in
 /// [#401](https://github.com/jet/equinox/pull/401)).
 ///
-/// Here each order is taken in turn, over one shard and over several, in batches that cut through it.
+/// This history delivers the changes in each of several orders, over one shard and over several, in batches that
+/// split transactions.
 fn dynamodb_streams_deliver_out_of_order(simulation: &Simulation) -> Result<(), String> {
     for shards in [1, 4] {
         for (order, arrange) in ORDERS {
@@ -143,7 +144,7 @@ async fn deliver(simulation: &Simulation, shards: u32, arrange: Arrange) -> Resu
             .collect();
         let first: BTreeSet<u64> = published.iter().copied().collect();
         let all: BTreeSet<u64> = (1..=u64::try_from(EVENTS).expect("few") + 1).collect();
-        // One shard is read by one invocation at a time, which publishes nothing twice.
+        // One invocation at a time reads a single shard, so no event is published twice.
         if first != all || (shards == 1 && published.len() != all.len()) {
             return Err(format!("{id}: published {published:?}"));
         }
@@ -151,7 +152,7 @@ async fn deliver(simulation: &Simulation, shards: u32, arrange: Arrange) -> Resu
     Ok(())
 }
 
-/// Opens two aggregates, and continues them in turn.
+/// Opens two aggregates, and sends them commands in turn.
 async fn open_and_continue(sim: &Arc<Sim>) -> Result<Vec<String>, String> {
     let mut ids = Vec::new();
     for number in 0..2 {
@@ -194,7 +195,7 @@ fn written(world: &mut World) -> Vec<Change> {
         .into_iter()
         .map(|((arrives, _), change)| (arrives, version(&change), change))
         .collect();
-    // The rows of one transaction arrive at once.
+    // The rows of one transaction arrive at the same time.
     changes.sort_by_key(|(arrives, version, _)| (*arrives, *version));
     changes.into_iter().map(|(_, _, change)| change).collect()
 }
@@ -203,7 +204,7 @@ fn version(change: &Change) -> u64 {
     halves(&text(&change.row, row::VERSION))
 }
 
-/// How many changes come after one of a later row of their aggregate.
+/// The number of changes that arrive after a change of a later row of their aggregate.
 fn inversions(changes: &[Change]) -> usize {
     let mut last: BTreeMap<&str, u64> = BTreeMap::new();
     let mut inversions = 0;

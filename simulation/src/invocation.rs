@@ -1,4 +1,4 @@
-//! One invocation of a function: it returns, ends between two of its calls, continues after its response is
+//! One invocation of a function: it returns, is killed between two of its calls, continues after its response is
 //! lost, or reaches its deadline.
 
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ use super::services::Services;
 use super::sim::Sim;
 use super::world::World;
 
-/// The function that responds to clients. It has to respond in time, even if a service fails.
+/// The function that responds to clients' commands. It must respond in time, even if a service fails.
 pub(crate) const WRITER: &str = "writer";
 
 /// What ends an invocation, and before which of its calls.
@@ -37,7 +37,7 @@ pub(crate) struct Invocation {
     function: &'static str,
     number: u64,
     crash_point: Option<CrashPoint>,
-    /// How far the clock is off of the machine that it runs on, in milliseconds.
+    /// The error of the clock of its machine, in milliseconds.
     drift: i64,
     calls: AtomicU32,
     has_ended: AtomicBool,
@@ -61,12 +61,12 @@ impl Invocation {
         let mut world = sim.world();
         let is_zombie = world.strikes(Fault::Zombie, now);
         let crash_point = (is_zombie || world.strikes(Fault::Crash, now)).then(|| CrashPoint {
-            // Most invocations make few calls; one that makes fewer comes through.
+            // Most invocations make few calls. An invocation that makes fewer calls than drawn here returns.
             call: [1, 2, 3, 4, 6, 10][world.rng.usize(0..6)],
             is_zombie,
         });
         let World { plan, rng, .. } = &mut *world;
-        // The lease rests on clocks that differ by less than its margin.
+        // The lease requires that clocks differ by less than its margin.
         let drift = if function == RECONCILER {
             0
         } else {
@@ -87,7 +87,7 @@ impl Invocation {
         }
     }
 
-    /// The time on the machine that it runs on.
+    /// The time of the clock of its machine.
     pub(crate) fn now(&self, sim: &Sim) -> Timestamp {
         let now = sim.now().unix_millis() + self.drift;
         Timestamp::from_unix_millis(now).expect("within this century")
@@ -103,18 +103,18 @@ impl Invocation {
         self.function
     }
 
-    /// Ends it before its next call.
+    /// Ends the invocation before its next call.
     pub(crate) fn end(&self) {
         self.has_ended.store(true, Ordering::Relaxed);
         self.lost.notify_one();
     }
 
-    /// Notes that the events table was read or written: what it shows is what a refusal rests on.
+    /// Records the time of a read or write of the events table. A refusal is based on its result.
     pub(crate) fn looked(&self, now: u64) {
         self.looked_at.store(now, Ordering::Relaxed);
     }
 
-    /// When the events table was read or written last, in milliseconds from the start.
+    /// The time of the last read or write of the events table, in milliseconds from the start.
     pub(crate) fn looked_at(&self) -> u64 {
         self.looked_at.load(Ordering::Relaxed)
     }
@@ -193,7 +193,7 @@ where
         None if Instant::now() < deadline
             && invocation.crash_point.is_some_and(|it| it.is_zombie) =>
         {
-            note(sim, &invocation, "go on alone");
+            note(sim, &invocation, "continue after their response is lost");
             let sim = Arc::clone(sim);
             tokio::spawn(async move {
                 if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
@@ -211,11 +211,11 @@ where
                 if is_over { "run out of time" } else { "crash" },
             );
             if is_over && function == WRITER {
-                let what = format!("{invocation} it didn't answer in time");
+                let what = format!("{invocation} no response before the timeout");
                 sim.world().violated("W", what);
             }
             task.abort();
-            // It is gone once this returns.
+            // The invocation's future is dropped when this function returns.
             drop(task.await);
             Err(Lost)
         }

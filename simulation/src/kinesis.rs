@@ -1,4 +1,4 @@
-//! The domain stream as the translator sees it.
+//! The translator's access to the domain stream.
 
 use millrace_runtime::batch_put::{RecordOutcome, Rejected};
 use millrace_translator::ports::{Publisher, PutError, Record};
@@ -72,7 +72,7 @@ impl World {
     }
 }
 
-/// A call was refused for what it contains, and nothing is stored.
+/// Records that a call was refused because of its content. Nothing is stored.
 struct Refused {
     code: &'static str,
 }
@@ -90,7 +90,7 @@ fn put_records(
         });
     }
     if let Some(twice) = twice(&records) {
-        world.violated("1", format!("{twice}: one put carries two of its events"));
+        world.violated("1", format!("{twice}: one put contains two of its events"));
     }
     let throttled = world.strikes(Fault::ShardThrottled, now).then(|| {
         let key = &records[world.rng.usize(0..records.len())].partition_key;

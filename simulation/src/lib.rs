@@ -1,19 +1,18 @@
-//! Deterministic simulation testing of a domain on Millrace: the real writer, translator, projector,
-//! archiver, reader and operators' commands run with simulated services. The services do everything
-//! that AWS documents, at the worst moment.
+//! Deterministic simulation testing of a domain on Millrace. The code of the writer, translator, projector,
+//! archiver, reader, reconciler and operators' commands runs over simulated services, which inject the faults
+//! that AWS documents.
 //!
-//! A seed determines everything: what clients and other writers do (`workload`, `clients`,
-//! `other_writers`), how long each call takes and how it fails (`services`, [`faults`]), where an
-//! invocation ends (`invocation`), how the streams are sharded and read (`log`, `mapping`). The same
-//! seed produces the same history, to the byte. Time is virtual: no test waits in real time.
+//! A seed determines the actions of clients and other writers (`workload`, `clients`, `other_writers`), the
+//! duration and the result of each call (`services`, [`faults`]), the crash point of each invocation
+//! (`invocation`), and how the streams are sharded and read (`log`, `mapping`). The same seed produces the same
+//! history, byte for byte. Time is virtual: no test waits in real time.
 //!
 //! # Use
 //!
-//! A domain implements [`Scenario`]: how its commands are drawn, which rows they lead to, what
-//! undecodable rows and the rows of other writers look like, and which values are expected from its
-//! rows ([`scenario::Expectation`]; [`scenario::FoldByDomain`] computes them with the domain's own
-//! functions). `tests/simulation.rs`, with `harness = false` in the package's manifest, runs the
-//! simulation:
+//! A domain implements [`Scenario`]: it draws commands, checks the rows that they lead to, makes undecodable
+//! rows and rows of other writers, and gives the values that are expected from its rows
+//! ([`scenario::Expectation`]; [`scenario::FoldByDomain`] computes them with the domain's own functions).
+//! `tests/simulation.rs`, with `harness = false` in the package's manifest, runs the simulation:
 //!
 //! ```ignore
 //! fn main() -> std::process::ExitCode {
@@ -22,7 +21,7 @@
 //! ```
 //!
 //! * [`pipeline`]: the functions over services in memory, without faults, for a domain's own tests;
-//! * [`harness`]: the tests;
+//! * [`harness`]: the `main` of a domain's `tests/simulation.rs`;
 //! * [`campaign`]: runs many seeds, and searches for the shortest prefix of a history that still fails;
 //! * [`histories`]: the named histories, which run for every domain;
 //! * [`sabotage`]: the deliberate breaks, which prove that the checks can fail.
@@ -35,28 +34,27 @@
 //!
 //! * 1: the first occurrences of an aggregate's events on the domain stream are 1, 2, 3, …, and
 //!   duplicates are byte-identical;
-//! * 2: a cursor never passes what Kinesis has acknowledged (checked at every save of a cursor);
-//! * 3: a view is the fold of its events and never goes back (checked at every save of a view and in
-//!   every response of the reader), and the history has an entry for each event;
+//! * 2: a cursor never passes the last event that Kinesis has acknowledged (checked at every save of a
+//!   cursor);
+//! * 3: a view is the fold of its events and its sequence never decreases (checked at every save of a view
+//!   and in every response of the reader), and the history has an entry for each event;
 //! * 4: every committed event reaches the stream, the read models and the lake, or its absence is
 //!   reported;
-//! * 5: an error of one aggregate doesn't affect other aggregates, and no batch is discarded once the
-//!   faults are over;
-//! * W: the writer's promises: an accepted command has exactly its events, a refused command has none;
-//!   equal responses for one idempotency key; no refusal once the command's events were committed; no
-//!   event time far from its writer's clock; a response before the function's timeout; snapshots that
-//!   are folds; [`Scenario::invariant`];
-//! * O: the operators' commands: a report is true, and a command changes only what it was asked to
-//!   change;
-//! * R: two runs of the reconciler never write at the same time, and it invokes no function but the
+//! * 5: an error of one aggregate doesn't affect other aggregates, and no batch is discarded after the end
+//!   of the faults;
+//! * W: the writer: an accepted command has exactly its events, and a refused command has none; all responses
+//!   for one idempotency key are equal; no command is refused after its events were committed; no event's time
+//!   is far from its writer's clock; the function responds before its timeout; a snapshot is the fold of the
+//!   events before it; [`Scenario::invariant`] holds;
+//! * O: the operators' commands: a report is true, and a command changes nothing but what its arguments name;
+//! * R: the reconciler: two runs never write at the same time, and a run invokes no function but the
 //!   translator, the projector and the archiver;
 //! * E: no panic ends an invocation, and each of the scenario's damages makes its row undecodable.
 //!
-//! A call that exceeds a service's limit violates the property that the calling function is
-//! responsible for.
+//! If a call exceeds a service's limit, the property of the calling function is violated.
 //!
-//! The simulation doesn't cover the adapters to the AWS SDK, which have their own tests with mocked
-//! responses, and doesn't repeat the tests that run on the emulator.
+//! The simulation doesn't cover the adapters to the AWS SDK. They have tests with mocked responses and tests
+//! on the emulator.
 
 pub mod campaign;
 mod check;
@@ -114,18 +112,18 @@ use upgrade::Upgrade;
 use workload::Workload;
 use world::{Answer, Trace, Violation, World};
 
-/// The time within which the simulation has to become quiescent after the last action, in virtual
-/// milliseconds. Faults last at most two minutes, and waits between attempts some seconds.
+/// The time within which the simulation must become quiescent after the last action, in virtual milliseconds.
+/// Faults last at most two minutes, and backoffs between attempts some seconds.
 const PATIENCE: u64 = 2 * 60 * 60 * 1_000;
 
-/// How a seed is run.
+/// The options of a run of a seed.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// The deliberate break, if any.
     pub sabotage: Option<Sabotage>,
-    /// The most actions of the workload that are done.
+    /// The most actions of the workload that are executed. Shrinking lowers it.
     pub most_actions: usize,
-    /// The most faults that are injected.
+    /// The most faults that are injected. Shrinking lowers it.
     pub most_faults: u64,
     /// Whether the history is kept as text, for [`Outcome::trace`].
     pub keep_trace: bool,
@@ -147,13 +145,13 @@ impl Default for Options {
 pub struct Outcome {
     /// The first violation of a property; `None` if every property held.
     pub violation: Option<Violation>,
-    /// How many actions were done.
+    /// The number of actions that were executed.
     pub actions: usize,
-    /// How many faults of each kind were injected.
+    /// The number of injected faults of each kind.
     pub faults: BTreeMap<Fault, u64>,
-    /// How often each action was done, by its name.
+    /// The counts of actions and their effects, by name.
     pub tally: Tally,
-    /// A hash of the history: equal histories have equal hashes.
+    /// A hash of the history. Equal histories have equal hashes.
     pub hash: u64,
     /// The history, if [`Options::keep_trace`] is set; otherwise empty.
     pub trace: Vec<String>,
@@ -198,7 +196,7 @@ async fn run(scenario: &Arc<dyn Simulated>, seed: u64, options: Options) -> Outc
 
     let mut rng = rng.fork();
     let sim = Sim::new(world(scenario, &mut rng, options));
-    // The CDK app's limits; in a few seeds, lower ones, so that batches are discarded.
+    // The CDK app's limits. A few seeds have lower ones, so that batches are discarded.
     let limits = match rng.u8(0..40) {
         0 => Limits {
             retries: 2,
@@ -312,8 +310,8 @@ fn map<F: functions::Function>(sim: &Arc<Sim>, rng: &mut Rng, lanes: u32, limits
     let mapping = Mapping::<F> {
         batch_size: [1, 3, 10, 100][rng.usize(0..4)],
         window: [1, 50, 1_000][rng.usize(0..3)],
-        // The CDK app sets a minute; with less, more invocations run out of time. What they keep in
-        // reserve at the end is part of it.
+        // The CDK app sets a minute. With less time, more invocations reach their deadline. The time includes
+        // the reserve that functions keep before the deadline.
         time: Duration::from_secs([6, 10, 60][rng.usize(0..3)]),
         lanes,
         limits,
@@ -378,7 +376,7 @@ async fn until_quiescent(sim: &Arc<Sim>) -> bool {
             return is_quiescent;
         }
         if now > deadline {
-            world.violated("4", "it never becomes quiescent");
+            world.violated("4", "the simulation doesn't become quiescent");
             return false;
         }
     }
@@ -403,7 +401,7 @@ async fn append_further_events(sim: &Arc<Sim>) {
         };
         let answers = send(sim, &request, 1).await;
         if !is_in_trouble && !matches!(answers[0], Answer::Definite { status: 200, .. }) {
-            let what = format!("{id}: a sound aggregate can't be continued: {answers:?}");
+            let what = format!("{id}: an aggregate without damage refuses a command: {answers:?}");
             sim.world().violated("W", what);
         }
     }
@@ -415,7 +413,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_seed_is_the_same_history() {
+    fn the_same_seed_produces_the_same_history() {
         for seed in 0..5 {
             let run = || {
                 Simulation::new(Shelves).run(
@@ -434,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn every_property_holds_for_a_domain_with_commands_of_no_event_and_of_two() {
+    fn every_property_holds_for_commands_with_no_event_and_with_two() {
         let simulation = Simulation::new(Shelves);
         for seed in 0..20 {
             let outcome = simulation.run(seed, Options::default());
@@ -464,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damage_that_leaves_a_row_readable_is_an_error_of_the_scenario() {
+    fn a_damage_that_leaves_a_row_readable_violates_property_e() {
         let simulation = Simulation::new(Shelves);
         let mut rng = Rng::with_seed(0);
         let mut world = world(&simulation.scenario, &mut rng, Options::default());
@@ -481,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn every_named_history_goes_well_for_any_domain() {
+    fn every_named_history_passes_for_any_domain() {
         let simulation = Simulation::new(Shelves);
         for history in histories::HISTORIES {
             assert_eq!(history.run(&simulation), Ok(()), "{}", history.name);

@@ -1,26 +1,26 @@
-//! A sharded log: what a DynamoDB stream and a Kinesis stream have in common. Records are ordered
-//! within a shard; shards are split and merged, and a child's records come after its parents'.
+//! A sharded log, which simulates DynamoDB streams and Kinesis streams. Records are ordered within a shard. Shards
+//! are split and merged, and a child's records come after those of its parents.
 
 use fastrand::Rng;
 
 /// A shard.
 #[derive(Debug)]
 pub(crate) struct Shard<R> {
-    /// The hashes that it takes, both ends included.
+    /// The range of hashes whose records go to the shard, including both ends.
     range: (u32, u32),
-    /// The parent shards: a reader that keeps the order reads them to their end first.
+    /// The parent shards. A reader that keeps the order reads them to their end first.
     pub(crate) parents: Vec<usize>,
     pub(crate) is_open: bool,
-    /// How many of its first records are no longer there for a reader.
+    /// The number of the shard's first records that were trimmed.
     pub(crate) trimmed: usize,
     pub(crate) records: Vec<Stored<R>>,
 }
 
-/// A record with its sequence number, which rises throughout the log.
+/// A record with its sequence number, which increases throughout the log.
 #[derive(Debug, Clone)]
 pub(crate) struct Stored<R> {
     pub(crate) number: u64,
-    /// When it came, in milliseconds from the start.
+    /// The time of its arrival, in milliseconds from the start.
     pub(crate) at: u64,
     pub(crate) record: R,
 }
@@ -57,13 +57,13 @@ impl<R> Log<R> {
         }
     }
 
-    /// The open shard that takes this key.
+    /// The open shard whose range contains this key's hash.
     pub(crate) fn shard_of(&self, key: &str) -> usize {
         let hash = hash(key);
         self.shards
             .iter()
             .position(|shard| shard.is_open && shard.range.0 <= hash && hash <= shard.range.1)
-            .expect("open shards take every hash")
+            .expect("open shards cover every hash")
     }
 
     pub(crate) fn append(&mut self, key: &str, at: u64, record: R) {
@@ -75,7 +75,7 @@ impl<R> Log<R> {
             .push(Stored { number, at, record });
     }
 
-    /// Everything in the order in which it came.
+    /// All records in the order of their arrival.
     pub(crate) fn in_order(&self) -> Vec<&Stored<R>> {
         let mut all: Vec<_> = self
             .shards
@@ -86,7 +86,7 @@ impl<R> Log<R> {
         all
     }
 
-    /// The number that the next record gets.
+    /// The sequence number of the next record.
     pub(crate) const fn next_number(&self) -> u64 {
         self.next_number
     }
@@ -144,7 +144,7 @@ impl<R> Log<R> {
     }
 }
 
-/// FNV-1a, its bits mixed so that short keys spread over the whole range.
+/// An FNV-1a hash whose bits are mixed, so that short keys are spread over the whole range.
 pub(crate) fn hash(key: &str) -> u32 {
     let hash = key.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
         (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_key_has_one_open_shard_whatever_was_split_and_merged() {
+    fn every_key_has_one_open_shard_after_splits_and_merges() {
         let mut rng = Rng::with_seed(1);
         let mut log = Log::new(3);
         for n in 0..200 {

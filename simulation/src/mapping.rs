@@ -1,12 +1,13 @@
 //! An event source mapping: how Lambda reads a log and invokes a function with batches of it.
 //!
-//! * A shard is read after all its parents are read to their end. A failing batch delays only its own lane.
-//!   On Kinesis a shard has several lanes, and a partition key is always in the same one; on a DynamoDB
-//!   stream a shard has one lane.
-//! * If the response reports a sequence number, the batch is delivered again from that record on
+//! * A shard is read after all its parents have been read to their end. A failing batch delays only its own
+//!   lane. On Kinesis a shard has several lanes, and all records of a partition key are in one lane; on a
+//!   DynamoDB stream a shard has one lane.
+//! * If the response reports a sequence number, the batch is delivered again, starting with that record
 //!   ([partial batch responses](https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html)).
 //!   If there is no response, the batch is bisected.
-//! * A batch whose retries are exhausted goes to the failure destination, and the mapping continues after it.
+//! * A batch whose retries are exhausted is written to the failure destination, and the mapping continues after
+//!   it.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -26,17 +27,17 @@ use super::sabotage::Sabotage;
 use super::sim::Sim;
 use super::world::{Discarded, World};
 
-/// The longest wait between two attempts of a batch, in milliseconds.
+/// The longest backoff between two attempts of a batch, in milliseconds.
 const LONGEST_WAIT: u64 = 20_000;
 
-/// Why a mapping doesn't deliver, for a while.
+/// The reason why a mapping temporarily doesn't deliver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Outage {
     /// The mapping is disabled.
     Disabled,
     /// The function's role may not read the stream.
     NoPermission,
-    /// The function throws an error when it starts. Each call counts as an attempt.
+    /// The function fails at start. Each invocation counts as an attempt.
     FailsAtStart,
 }
 
@@ -48,11 +49,11 @@ pub(crate) const OUTAGES: [Outage; 3] =
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) retries: u32,
-    /// How old a record may become, in milliseconds.
+    /// The maximum age of a record, in milliseconds.
     pub(crate) age: u64,
 }
 
-/// What the CDK app sets.
+/// The limits that the CDK app sets.
 pub(crate) const LIMITS: Limits = Limits {
     retries: 100,
     age: 12 * 60 * 60 * 1_000,
@@ -61,9 +62,9 @@ pub(crate) const LIMITS: Limits = Limits {
 /// A mapping's settings.
 pub(crate) struct Mapping<F> {
     pub(crate) batch_size: usize,
-    /// How long to gather records for a batch, in milliseconds.
+    /// The batching window, in milliseconds.
     pub(crate) window: u64,
-    /// How long an invocation may take.
+    /// The function's timeout.
     pub(crate) time: Duration,
     pub(crate) lanes: u32,
     pub(crate) limits: Limits,
@@ -83,11 +84,11 @@ struct Lane {
     lane: usize,
 }
 
-/// A part of a batch, and how often it was tried.
+/// A part of a batch, and the number of its attempts.
 struct Part<R> {
     records: Vec<Stored<R>>,
     attempts: u32,
-    /// Whether it went well once already.
+    /// Whether the function has completed it before, so that this is a redelivery.
     is_repeat: bool,
 }
 
@@ -100,7 +101,7 @@ impl<F: Function> Mapping<F> {
             for shard in ready {
                 for lane in 0..usize::try_from(self.lanes).expect("few") {
                     let lane = Lane { shard, lane };
-                    // Boxed, because readers are started from here for every kind of function.
+                    // Boxed, because the readers of all functions start here.
                     let reader: Pin<Box<dyn Future<Output = ()> + Send>> =
                         Box::pin(self.clone().read(Arc::clone(&sim), lane));
                     tokio::spawn(reader);
@@ -110,7 +111,7 @@ impl<F: Function> Mapping<F> {
         }
     }
 
-    /// The shards that have no reader yet and whose parents are read to their end.
+    /// The shards that have no reader yet and whose parents have been read to their end.
     fn ready(&self, world: &mut World) -> Vec<usize> {
         let log = F::log(world);
         let is_through = |parent: &usize| {
@@ -141,7 +142,7 @@ impl<F: Function> Mapping<F> {
             let (any, is_open) = self.gathered(&mut sim.world(), lane);
             if !any {
                 if !is_open {
-                    // The shards that came of it may be read now.
+                    // The shard's children may be read now.
                     sim.changed.notify_waiters();
                     return;
                 }
@@ -155,8 +156,8 @@ impl<F: Function> Mapping<F> {
         }
     }
 
-    /// Advances the lane's reader to its next record, past records of other lanes. Returns whether there is
-    /// such a record, and whether the shard is still open.
+    /// Advances the lane's reader over records of other lanes to its next record. Returns whether there is such
+    /// a record, and whether the shard is still open.
     fn gathered(&self, world: &mut World, lane: Lane) -> (bool, bool) {
         let shard = &F::log(world).shards[lane.shard];
         let (end, is_open) = (shard.records.len(), shard.is_open);
@@ -191,7 +192,7 @@ impl<F: Function> Mapping<F> {
 
     fn advance(world: &mut World, lane: Lane, to: usize) {
         let lanes = world.progress.get_mut(&(F::NAME, lane.shard));
-        lanes.expect("it is being read")[lane.lane] = to;
+        lanes.expect("the shard has a reader")[lane.lane] = to;
     }
 
     /// Delivers a batch until every record of it is completed or discarded.
@@ -202,7 +203,7 @@ impl<F: Function> Mapping<F> {
             is_repeat: false,
         }]);
         while let Some(mut part) = parts.pop_front() {
-            // A record beyond the age limit isn't sent to the function any more.
+            // The function doesn't receive a record that exceeds the maximum age.
             let oldest = sim.elapsed().saturating_sub(self.limits.age);
             let fresh = part.records.iter().position(|it| it.at >= oldest);
             let too_old = part.records.drain(..fresh.unwrap_or(part.records.len()));
@@ -283,12 +284,12 @@ impl<F: Function> Mapping<F> {
     }
 }
 
-/// Whether the function throws an error when it starts.
+/// Whether the function fails at start.
 pub(crate) fn fails_at_start<F: Function>(world: &World) -> bool {
     world.outages.get(F::NAME) == Some(&Outage::FailsAtStart)
 }
 
-/// The lane of a shard that a key's records always take.
+/// The lane of all records of a key.
 fn lane_of(key: &str, lanes: u32) -> usize {
     let lane = hash(key).rotate_right(16) % lanes;
     usize::try_from(lane).expect("few")
@@ -316,16 +317,16 @@ impl World {
         self.failed_calls.remove(function);
     }
 
-    /// Notes that a function will never see these records.
+    /// Records that a function will never receive these records.
     fn miss<F: Function>(&mut self, records: impl Iterator<Item = F::Record>) {
         for record in records {
-            self.count("records that were gone before they were read", 1);
+            self.count("records trimmed or too old before they were read", 1);
             self.missed.insert((F::NAME, F::key(&record).to_owned()));
             self.lose(F::NAME, F::key(&record));
         }
     }
 
-    /// Records which records of a function's log were trimmed before the function read them.
+    /// Records the trimmed records that a function hasn't read.
     pub(crate) fn miss_trimmed<F: Function>(&mut self) {
         let mut missed = Vec::new();
         for (index, shard) in F::log(self).shards.iter().enumerate() {
@@ -344,8 +345,8 @@ impl World {
     }
 }
 
-/// The position from which the batch is delivered again: that of the lowest reported sequence number. A
-/// number that isn't in the batch, such as an empty one, reports the whole batch.
+/// The position from which the batch is delivered again: that of the lowest reported sequence number. A number
+/// that isn't in the batch, such as an empty one, counts as the first record.
 fn lowest<R>(reported: &[String], batch: &[Stored<R>]) -> Option<usize> {
     reported
         .iter()
@@ -374,7 +375,7 @@ fn discard<F: Function>(world: &mut World, records: &[Stored<F::Record>], now: u
     }
 }
 
-/// Whether a function's mapping has read everything.
+/// Whether a function's mapping has read all records of its log.
 pub(crate) fn is_through<F: Function>(world: &World) -> bool {
     F::log(world)
         .shards

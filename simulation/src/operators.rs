@@ -1,8 +1,8 @@
-//! Operators: they run the commands of `millrace` next to the live functions. The commands' own code
-//! runs over the simulated services, with their faults, and ends between any two calls.
+//! Operators, who run the commands of `millrace` next to the live functions. The commands' code runs over the
+//! simulated services, with their faults, and may be killed between any two calls.
 //!
-//! What a command reports has to be true, and it changes nothing that it wasn't asked to change. The
-//! aggregates that it completes are complete for every consumer that reads the stream from then on.
+//! A command's report must be true, and the command must change nothing but what its arguments name. Consumers
+//! that read the stream from the command's start on must receive all events of the aggregates that it completes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -21,12 +21,12 @@ use super::sabotage::Sabotage;
 use super::sim::Sim;
 use super::world::World;
 
-/// How long an operator lets a command run.
+/// The time after which an operator ends a command.
 const TIME: Duration = Duration::from_hours(1);
-/// How often a command is run again where a service failed.
+/// The most attempts of a command.
 const ATTEMPTS: usize = 5;
 
-/// What an operator does.
+/// A command that an operator runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operation {
     /// `millrace redrive` of all aggregates that aren't caught up, or of one.
@@ -34,13 +34,13 @@ pub(crate) enum Operation {
         aggregate: Option<usize>,
         reset_cursor: bool,
     },
-    /// `millrace republish --id`, from this sequence on, and `--resume` of a run before.
+    /// `millrace republish --id` from this sequence on, or `--resume` of an earlier run.
     Republish {
         aggregate: usize,
         from: u64,
         is_resumed: bool,
     },
-    /// `millrace rebuild` of one read model, here of one aggregate.
+    /// `millrace rebuild` of one read model, for one aggregate.
     Rebuild { aggregate: usize, model: ReadModel },
 }
 
@@ -51,35 +51,35 @@ pub(crate) enum ReadModel {
     History,
 }
 
-/// How a cursor gets damaged.
+/// The damage of a cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CursorDamage {
-    /// Its position isn't a number any more.
+    /// Its position is no longer a number.
     Unreadable,
-    /// The item is gone.
+    /// The item was removed.
     Lost,
-    /// It is far ahead of the events, as where the table was restored to an earlier state.
+    /// It is far ahead of the events, as if the events table had been restored to an earlier state.
     ///
-    /// If it were ahead by fewer events than are appended before the next check, it couldn't be
+    /// If the cursor were ahead by fewer events than are appended before the next check, it could not be
     /// distinguished from a correct one.
     Ahead,
 }
 
-/// The kinds of damage.
+/// All kinds of damage.
 pub(crate) const CURSOR_DAMAGES: [CursorDamage; 3] = [
     CursorDamage::Unreadable,
     CursorDamage::Lost,
     CursorDamage::Ahead,
 ];
 
-/// How far a cursor is put ahead.
+/// The number of events by which a damaged cursor is ahead.
 const FAR: u64 = 1_000_000;
 
-/// A run of `republish` for one aggregate, and those that resumed it.
+/// A run of `republish` for one aggregate, and the runs that resumed it.
 #[derive(Debug, Clone)]
 pub(crate) struct Run {
-    /// The number that the domain stream's next record had when it began: a new consumer reads from
-    /// there.
+    /// The sequence number of the domain stream's next record when the run began. A new consumer reads from this
+    /// number on.
     begin: u64,
     reached: Arc<Mutex<Option<Sequence>>>,
 }
@@ -119,9 +119,9 @@ pub(crate) fn damage_cursor(world: &mut World, id: &str, damage: CursorDamage) {
     world.damaged_cursors.insert(id.to_owned(), damage);
 }
 
-/// Whether an aggregate's damaged cursor explains why events aren't published. After a further event of the
-/// aggregate, a block in the cursor reports that it is unreadable or ahead. Before that, only `redrive`
-/// notices it.
+/// Whether an aggregate's damaged cursor explains that events aren't published. After another event of the
+/// aggregate, a block in the cursor reports that it is unreadable or ahead. Before, only `redrive` finds the
+/// damage.
 pub(crate) fn is_excused(world: &World, id: &str, has_no_further_event: bool) -> bool {
     match world.damaged_cursors.get(id) {
         None => false,
@@ -136,7 +136,7 @@ pub(crate) fn is_excused(world: &World, id: &str, has_no_further_event: bool) ->
     }
 }
 
-/// Runs a command; `id` is its aggregate, where it names one.
+/// Runs a command. `id` is the command's aggregate, if it names one.
 pub(crate) async fn operate(sim: &Arc<Sim>, operation: Operation, id: Option<String>) {
     match (operation, id) {
         (Operation::Redrive { reset_cursor, .. }, id) => {
@@ -155,7 +155,7 @@ pub(crate) async fn operate(sim: &Arc<Sim>, operation: Operation, id: Option<Str
     }
 }
 
-/// Runs `redrive`; returns what it reports of each aggregate, unless it ended before.
+/// Runs `redrive`, and returns its report of each aggregate; `None` if it ended before.
 async fn redrive(
     sim: &Arc<Sim>,
     id: Option<String>,
@@ -171,7 +171,7 @@ async fn redrive(
     let mut world = sim.world();
     for (id, redriven) in &redriven {
         if redriven.reset.is_some() && !reset_cursor {
-            let what = format!("{id}: its cursor was reset without the option for it");
+            let what = format!("{id}: its cursor was reset without `--reset-cursor`");
             world.violated("O", what);
         }
         is_true(&mut world, id, &redriven.outcome, committed.get(id));
@@ -242,7 +242,7 @@ async fn rebuild(sim: &Arc<Sim>, id: &str, model: ReadModel) -> Option<Rebuilt> 
     Some(outcome)
 }
 
-/// How many events each aggregate has that can be published now.
+/// The number of events of each aggregate that can be published now.
 fn committed(world: &World) -> BTreeMap<String, u64> {
     let ids = world.events.ids().into_iter();
     ids.map(|id| {
@@ -252,8 +252,8 @@ fn committed(world: &World) -> BTreeMap<String, u64> {
     .collect()
 }
 
-/// The last event that a consumer applies if it reads the stream from `begin` on and has applied the events
-/// up to `last`.
+/// The sequence of the last event that a consumer applies if it has applied the events up to `last` and reads the
+/// stream from `begin` on.
 fn received(world: &World, id: &str, begin: u64, mut last: u64) -> u64 {
     for stored in world.domain_stream.in_order() {
         let event = &stored.record;
@@ -283,13 +283,14 @@ fn is_true(world: &mut World, id: &str, outcome: &Outcome, committed: Option<&u6
         Outcome::TooFewEvents(_) | Outcome::Incomplete(_) => false,
     };
     if wrong {
-        let what = format!("{id}: {outcome:?} was reported, of {committed:?} events before");
+        let what =
+            format!("{id}: {outcome:?} was reported; the command began with {committed:?} events");
         world.violated("O", what);
     }
 }
 
-/// Lets an operator repair everything when the world is quiescent: a read-only command reports the problems,
-/// and the commands that it names repair them.
+/// Lets an operator repair everything when the simulation is quiescent: `redrive` without an option reports the
+/// faulty cursors, and `redrive --reset-cursor` and `republish` repair all aggregates.
 pub(crate) async fn repair_everything(sim: &Arc<Sim>) {
     let Some(reported) = again(sim, async || redrive(sim, None, false).await).await else {
         return;
@@ -304,15 +305,15 @@ pub(crate) async fn repair_everything(sim: &Arc<Sim>) {
                 Some(Outcome::CursorFault(CursorFault::Ahead { .. })) => {
                     damage == CursorDamage::Ahead
                 }
-                // A newest row whose version can't be read hides how many events there are. The
-                // aggregate is reported all the same.
+                // If the newest row's version is unreadable, the number of events is unknown. `redrive` then
+                // reports the aggregate as blocked.
                 Some(Outcome::Blocked(_)) if damage == CursorDamage::Ahead => {
                     expected::aggregate(&world, &id).is_in_trouble
                 }
                 _ => damage == CursorDamage::Lost,
             };
             if !is_reported {
-                let what = format!("{id}: {damage:?}, and `redrive` doesn't say so");
+                let what = format!("{id}: `redrive` doesn't report the cursor's damage {damage:?}");
                 world.violated("O", what);
             }
         }
@@ -322,12 +323,12 @@ pub(crate) async fn repair_everything(sim: &Arc<Sim>) {
     };
     for (id, redriven) in redriven {
         if let Outcome::CursorFault(_) | Outcome::Incomplete(_) = redriven.outcome {
-            let what = format!("{id}: isn't repaired: {redriven:?}");
+            let what = format!("{id}: `redrive` doesn't repair it: {redriven:?}");
             sim.world().violated("O", what);
         }
     }
-    // What consumers missed comes to them once more; of a blocked aggregate nothing does, which
-    // `republish` reports.
+    // `republish` delivers the events that consumers missed again. It reports blocked aggregates, whose events it
+    // doesn't deliver.
     let mut missed: BTreeSet<String> = {
         let world = sim.world();
         let discarded = world.discarded.iter().map(|it| it.aggregate.clone());
@@ -355,7 +356,7 @@ async fn again<T>(sim: &Arc<Sim>, command: impl AsyncFn() -> Option<T>) -> Optio
             return Some(done);
         }
     }
-    let what = "a command doesn't end, and no service fails";
+    let what = "a command doesn't complete, although no service fails";
     sim.world().violated("O", what);
     None
 }

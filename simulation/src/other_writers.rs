@@ -1,5 +1,5 @@
-//! Writes that the functions don't make: a writer other than Millrace's, damage and repair of rows, and
-//! foreign records on the domain stream.
+//! Writes that don't come from the functions: rows of another writer, damage and repair of rows, and foreign
+//! records on the domain stream.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::scenario::Scenario;
 use super::workload::Damage;
 use super::world::{Event, World};
 
-/// Another writer's row: the domain's columns, and no metadata.
+/// Another writer's row: the domain's columns without metadata.
 pub(crate) fn other_row(id: &str, version: u64, mut row: Attributes) -> Attributes {
     let columns = [
         (row::ID, Attribute::text(id)),
@@ -50,7 +50,7 @@ fn next_version(world: &World, id: &str) -> u64 {
         .map_or(1, |(halves, _)| halves / 2 + 1)
 }
 
-/// Appends one event to the aggregate, after the snapshot that is due before it.
+/// Appends one event to the aggregate, and before it a snapshot if its version is due.
 pub(crate) fn append_other(world: &mut World, id: &str, now: u64) {
     let scenario = Arc::clone(&world.scenario);
     let aggregate = expected::aggregate(world, id);
@@ -69,8 +69,8 @@ pub(crate) fn append_other(world: &mut World, id: &str, now: u64) {
     world.put_row(event(&*scenario, id, version), now);
 }
 
-/// Writes an aggregate of so many events that was there before the table had a stream. Its last row
-/// may be the first that the stream shows.
+/// Writes an aggregate with this number of events, as if they were older than the table's stream. If
+/// `is_notified`, the stream contains the last row.
 pub(crate) fn write_legacy(world: &mut World, id: &str, events: u64, is_notified: bool, now: u64) {
     world.count("long aggregates", 1);
     let scenario = Arc::clone(&world.scenario);
@@ -94,16 +94,16 @@ pub(crate) fn write_legacy(world: &mut World, id: &str, events: u64, is_notified
         }
     }
     if !is_notified {
-        // Nothing reports it until a further event of the aggregate is announced.
+        // Nothing reports the aggregate until another event of it is announced.
         world
             .missed
             .insert((TranslatorFunction::NAME, id.to_owned()));
     }
 }
 
-/// Opens so many aggregates at once.
+/// Opens this number of aggregates at the same time.
 pub(crate) fn open_crowd(world: &mut World, aggregates: usize, now: u64) {
-    world.count("aggregates opened in a crowd", aggregates);
+    world.count("aggregates opened at the same time", aggregates);
     let scenario = Arc::clone(&world.scenario);
     for aggregate in 0..aggregates {
         let id = format!("crowd-{aggregate}");
@@ -113,9 +113,9 @@ pub(crate) fn open_crowd(world: &mut World, aggregates: usize, now: u64) {
     }
 }
 
-/// Damages an aggregate after its last row.
+/// Damages an aggregate with an undecodable or missing row after its last row.
 pub(crate) fn poison(world: &mut World, id: &str, damage: Damage, now: u64) {
-    // An aggregate has one damage at a time, and none at the version of a snapshot.
+    // An aggregate has at most one damage at a time, and none at the version of a snapshot.
     let version = next_version(world, id);
     if version == 1 || is_snapshot(version) || expected::aggregate(world, id).is_in_trouble {
         return;
@@ -148,7 +148,7 @@ pub(crate) fn poison(world: &mut World, id: &str, damage: Damage, now: u64) {
         }
     }
     if !matches!(damage, Damage::Hole) && world.is_readable(&row) {
-        let what = format!("{id}: {damage:?} leaves a row that the scenario can read");
+        let what = format!("{id}: the scenario can read a row with {damage:?}");
         world.violated("E", what);
     }
     world.count("damaged rows", 1);
@@ -156,7 +156,7 @@ pub(crate) fn poison(world: &mut World, id: &str, damage: Damage, now: u64) {
     world.put_row(row, now);
 }
 
-/// Puts an event's row far ahead of the others, and removes it. The translator is notified of it.
+/// Writes an event's row far ahead of the others, and removes it. The translator is notified of both changes.
 fn appear_far_ahead(world: &mut World, id: &str, version: u64, now: u64) {
     let mut far = version + 2 * millrace_translator::MAX_PENDING;
     if is_snapshot(far) {
@@ -171,9 +171,9 @@ fn appear_far_ahead(world: &mut World, id: &str, version: u64, now: u64) {
     }
 }
 
-/// Damages an aggregate's view without a change of its sequence; returns whether there was a view. The
-/// previous version can't distinguish a damaged view from its replacement, so views aren't damaged in runs
-/// with functions of that version.
+/// Damages an aggregate's view without changing its sequence. Returns whether there was a view. The previous
+/// version can't distinguish a damaged view from its replacement, so views aren't damaged in runs with functions
+/// of that version.
 pub(crate) fn damage_view(world: &mut World, id: &str) -> bool {
     if world.upgrade.is_part_of_the_run() || !world.damaged_views.insert(id.to_owned()) {
         return false;
@@ -190,8 +190,8 @@ pub(crate) fn damage_view(world: &mut World, id: &str) -> bool {
     true
 }
 
-/// Puts a view in place of a damaged one, at the same sequence, as an operator's rebuild does that
-/// was overtaken by new events.
+/// Replaces a damaged view by the fold of the events up to the same sequence, as an operator's rebuild does if new
+/// events were appended meanwhile.
 pub(crate) fn replace_view(world: &mut World, id: &str) {
     let revision = Attribute::text(format!("operator-{:016x}", world.rng.u64(..)));
     let aggregate = expected::aggregate(world, id);
@@ -210,8 +210,8 @@ pub(crate) fn replace_view(world: &mut World, id: &str) {
     view.insert("Revision".to_owned(), revision);
 }
 
-/// Fixes an aggregate: damaged rows become what they should have been, missing ones are put there, and
-/// what can't belong there is removed.
+/// Repairs an aggregate: replaces damaged rows by correct ones, adds missing rows, and removes rows between two
+/// versions.
 pub(crate) fn repair(world: &mut World, id: &str, now: u64) {
     if !expected::aggregate(world, id).is_in_trouble {
         return;
@@ -241,7 +241,7 @@ pub(crate) fn repair(world: &mut World, id: &str, now: u64) {
     }
 }
 
-/// Puts an unreadable record, or another aggregate's event, on the domain stream with an aggregate's key.
+/// Puts an unreadable record or another aggregate's event on the domain stream, with an aggregate's key.
 pub(crate) fn intrude(world: &mut World, key: &str, foreign: bool, now: u64) {
     let others: Vec<Vec<u8>> = world
         .domain_stream
@@ -259,7 +259,7 @@ pub(crate) fn intrude(world: &mut World, key: &str, foreign: bool, now: u64) {
         world.rng.fill(&mut noise);
         noise
     };
-    world.count("strange records", 1);
+    world.count("foreign records", 1);
     world.disturbed.insert(key.to_owned());
     let event = Event {
         partition_key: key.to_owned(),

@@ -1,9 +1,7 @@
-//! The domain's code that panics: at rows that make it panic whenever they are decoded, and anywhere as a
-//! fault.
+//! Panics of the domain's code: whenever it decodes certain rows, and anywhere as a fault.
 //!
-//! Functions run with [`Panicking`] around the scenario's domain. It panics in the functions that isolate
-//! panics, and nowhere else: for the writer, the reader and the operators' commands such a row is
-//! undecodable.
+//! Functions run with [`Panicking`] around the scenario's domain. It panics only in the functions that isolate
+//! panics. For the writer, the reader and the operators' commands, such a row is undecodable.
 
 use std::sync::Arc;
 
@@ -19,9 +17,9 @@ use super::reconciler::RECONCILER;
 use super::sabotage::Sabotage;
 use super::sim::Sim;
 
-/// The column of a row that makes the domain's code panic.
+/// The column that makes the domain's code panic when it decodes the row.
 const COLUMN: &str = "Panics";
-/// The functions in which the domain's code panics.
+/// The functions that isolate panics, and in which the domain's code panics.
 const ISOLATING: [&str; 3] = [
     TranslatorFunction::NAME,
     ProjectorFunction::NAME,
@@ -33,7 +31,7 @@ tokio::task_local! {
     pub(crate) static RUNNING: Running;
 }
 
-/// An invocation, for the domain's code that runs in it.
+/// The invocation in which the domain's code runs.
 #[derive(Clone)]
 pub(crate) struct Running {
     pub(crate) sim: Arc<Sim>,
@@ -44,12 +42,12 @@ pub(crate) struct Running {
 #[derive(Debug, Clone)]
 pub(crate) struct Panicking<D>(pub(crate) D);
 
-/// Makes a row one for which the domain's code panics.
+/// Changes a row so that the domain's code panics when it decodes the row.
 pub(crate) fn damage(row: &mut Attributes) {
     row.insert(COLUMN.to_owned(), Attribute::Bool(true));
 }
 
-/// Whether the domain's code panics for this row.
+/// Whether the domain's code panics when it decodes this row.
 pub(crate) fn is_damaged(row: &Attributes) -> bool {
     row.contains_key(COLUMN)
 }
@@ -67,12 +65,12 @@ impl Running {
                 self.invocation.end();
             }
         }
-        // Without the process's hook, which would write each of them to the standard error.
-        std::panic::resume_unwind(Box::new("the simulation lets the code panic"))
+        // Without the process's panic hook, which would print each panic to standard error.
+        std::panic::resume_unwind(Box::new("an injected panic"))
     }
 }
 
-/// Panics if the invocation that runs is one whose code panics, and the condition says so.
+/// Panics if the current invocation is of a function in [`ISOLATING`] and meets the condition.
 fn panic_if(condition: impl FnOnce(&Running) -> bool) {
     let running = RUNNING.try_with(Clone::clone).ok();
     let running = running.filter(|it| ISOLATING.contains(&it.invocation.function()));
@@ -81,7 +79,7 @@ fn panic_if(condition: impl FnOnce(&Running) -> bool) {
     }
 }
 
-/// Panics if the fault happens here.
+/// Panics if the plan injects the fault now.
 fn panic_as_fault() {
     panic_if(|running| {
         let now = running.sim.elapsed();

@@ -1,9 +1,9 @@
-//! The writer, the translator, the projector, the archiver and the reader over services in memory: what a
-//! command leads to, from its request to a query's response, without AWS, without an emulator and without
-//! faults.
+//! The writer, the translator, the projector, the archiver and the reader over services in memory, without AWS,
+//! without an emulator and without faults. A domain's tests can follow a command from its request to a query's
+//! response.
 //!
-//! Each function's crate has its own test double (feature `testing`). [`Pipeline::deliver`] carries rows and
-//! events from one double to the next, as the streams do.
+//! Each function's crate has its own test double (feature `testing`). [`Pipeline::deliver`] copies rows and events
+//! from one double to the next, in place of the streams.
 //!
 //! ```
 //! # use millrace_simulation::pipeline::Pipeline;
@@ -40,7 +40,7 @@ use millrace_writer::service::Writer;
 use millrace_writer::testing::InMemoryEventStore;
 use serde_json::Value;
 
-/// Far more than a test's invocation takes.
+/// The deadline of an invocation, far longer than any invocation takes.
 const TIME: Duration = Duration::from_secs(10);
 
 /// The functions over services in memory.
@@ -71,7 +71,7 @@ impl<D: Project + Clone> Pipeline<D> {
         }
     }
 
-    /// Sends a command; returns the status and the body.
+    /// Sends a command, and returns the response's status and body.
     pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
         let json = ("content-type".to_owned(), "application/json".to_owned());
         let request = Request {
@@ -89,7 +89,7 @@ impl<D: Project + Clone> Pipeline<D> {
         shown(&writer.answer(&request, Budget::lasting(TIME)).await.0)
     }
 
-    /// Sends a query; returns the status and the body.
+    /// Sends a query, and returns the response's status and body.
     ///
     /// # Panics
     /// If an item of the read models has no key.
@@ -108,7 +108,7 @@ impl<D: Project + Clone> Pipeline<D> {
         shown(&reader.answer(&request, Budget::lasting(TIME)).await)
     }
 
-    /// Carries every new row to the translator, and every new event to the projector and the archiver.
+    /// Delivers all new rows to the translator, and all new events to the projector and the archiver.
     ///
     /// # Panics
     /// If a function doesn't complete its batch.
@@ -157,7 +157,7 @@ impl<D: Project + Clone> Pipeline<D> {
             .collect()
     }
 
-    /// The events that the translator hasn't seen yet. The table's stream doesn't pass snapshots on.
+    /// The event rows that the translator hasn't received yet. The mapping's filter refuses snapshots.
     fn new_rows(&self) -> Vec<Attributes> {
         let mut world = self.translator.world();
         let mut new = Vec::new();
@@ -174,7 +174,7 @@ impl<D: Project + Clone> Pipeline<D> {
         new
     }
 
-    /// The projector's items in the reader's double.
+    /// Copies the projector's items to the reader's double.
     fn read_model(&self) -> InMemoryReadModel {
         let model = InMemoryReadModel::default();
         let items = self.model.items();

@@ -1,5 +1,5 @@
-//! Clients' queries to the reader while the functions run. Each response has to be the fold of an
-//! aggregate's events at one sequence that the view had between the request and the response.
+//! Clients' queries to the reader while the functions run. Each response must be the fold of an aggregate's events
+//! up to a sequence that the view had between the request and the response.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,17 +17,17 @@ use super::scenario::members;
 use super::sim::Sim;
 use super::world::World;
 
-/// What the CDK app gives the reader.
+/// The reader's timeout in the CDK app.
 const TIME: Duration = Duration::from_secs(15);
 
-/// What a client asks.
+/// A query of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Question {
-    /// The aggregate's view, once it has reached a sequence: so many above the one it has now.
+    /// The aggregate's view, with a `minSequence` of this number above the view's current sequence.
     View { at_least: Option<u64> },
-    /// The whole history, in pages of so many.
+    /// The whole history, in pages of at most `limit` entries.
     History { limit: u64 },
-    /// The view so many milliseconds ago, where the domain has that.
+    /// The view this number of milliseconds ago, if the domain has [`millrace_core::Project::VIEW_AT`].
     ViewAt { ago: i64 },
 }
 
@@ -48,7 +48,7 @@ pub(crate) async fn query(sim: &Arc<Sim>, id: &str, question: Question) {
         Question::ViewAt { ago } => view_at(sim, id, ago).await,
     };
     if let Err(what) = asked {
-        // The damage of a view is its time of opening, which this question alone depends on.
+        // A damaged view has another time of opening, on which only this query depends.
         let is_of_time = matches!(question, Question::ViewAt { .. });
         if is_of_time && sim.world().ever_damaged_views.contains(id) {
             return;
@@ -91,7 +91,7 @@ async fn history(sim: &Arc<Sim>, id: &str, limit: u64) -> Result<(), String> {
             match next {
                 None => answer.contains(sequence)?,
                 Some(next) if next == sequence => {}
-                Some(next) => return Err(format!("{sequence} in place of {next}")),
+                Some(next) => return Err(format!("sequence {sequence} instead of {next}")),
             }
             next = sequence.checked_sub(1);
             let world = sim.world();
@@ -125,7 +125,7 @@ async fn view_at(sim: &Arc<Sim>, id: &str, ago: i64) -> Result<(), String> {
     let at = Timestamp::parse(at).map_err(|error| error.to_string())?;
     let world = sim.world();
     let events = &expected::aggregate(&world, id).events;
-    // An event takes effect no earlier than those before it.
+    // An event takes effect no earlier than the events before it.
     let effective = |sequence: u64| {
         let through = usize::try_from(sequence).expect("few");
         events
@@ -178,8 +178,8 @@ fn projected(world: &World, id: &str) -> u64 {
     u64::try_from(sequence.unwrap_or_default()).expect("never negative")
 }
 
-/// Queries the reader. `None` if there is no response, or none with a view: the aggregate has no
-/// view yet, or a service failed.
+/// Queries the reader. `None` if there is no response, or a response without a view, because the aggregate has no
+/// view yet or a service failed.
 async fn ask(sim: &Arc<Sim>, path: &str, id: &str, query: Value) -> Result<Option<Answer>, String> {
     let before = projected(&sim.world(), id);
     let is_at = query.get("at").is_some();
@@ -221,7 +221,7 @@ async fn ask(sim: &Arc<Sim>, path: &str, id: &str, query: Value) -> Result<Optio
     match answer.status {
         200 => Ok(Some(answer)),
         503 => Ok(None),
-        // Nothing had happened by then, or there is no view yet.
+        // The aggregate had no event at that time, or there is no view yet.
         404 if before == 0 || is_at => Ok(None),
         status => Err(format!("{status} {}", answer.body)),
     }

@@ -1,8 +1,8 @@
-//! The reconciler: a schedule invokes it, at times twice at once, next to the live functions. Its own code
-//! runs over the simulated services, with their faults, and ends between any two calls.
+//! The reconciler: a schedule invokes it next to the live functions, sometimes twice at the same time. Its code
+//! runs over the simulated services, with their faults, and may be killed between any two calls.
 //!
-//! After the faults, its last report names everything that is not complete. No discarded batch counts as
-//! reported before.
+//! After the faults, its last report must name everything that is incomplete. A discarded batch that only an
+//! earlier report named counts as not reported.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -39,20 +39,20 @@ use super::world::World;
 
 /// The function's name.
 pub(crate) const RECONCILER: &str = "reconciler";
-/// How long the CDK app lets a run take.
+/// The reconciler's timeout in the CDK app.
 const TIME: Duration = Duration::from_mins(5);
-/// How long the CDK app lets the other functions take.
+/// The other functions' timeout in the CDK app.
 const FUNCTION_TIME: Duration = Duration::from_mins(1);
-/// How often runs are repeated at most until nothing changes any more.
+/// The most runs after the faults until a run changes nothing.
 const MAX_RUNS: u32 = 60;
-/// Between the runs after the faults: after five minutes the reconciler no longer waits for an event's
+/// The pause between two runs after the faults. After five minutes, the reconciler no longer waits for an event's
 /// delivery.
 const PAUSE: Duration = Duration::from_mins(6);
 
-/// What the reconciler's services contain.
+/// The state of the reconciler's services, and values for the checks.
 #[derive(Debug, Default)]
 pub(crate) struct State {
-    /// How often the schedule invokes it, in milliseconds.
+    /// The schedule's interval, in milliseconds.
     pub(crate) interval: u64,
     /// The most aggregates of one run's pass.
     pub(crate) pass_aggregates: u32,
@@ -61,11 +61,11 @@ pub(crate) struct State {
     /// The reconciler table.
     items: BTreeMap<(String, String), Attributes>,
     lease: Option<(String, Timestamp)>,
-    /// In how many runs in a row a function's mapping didn't deliver.
+    /// The number of consecutive runs in which a function's mapping didn't deliver.
     outage_runs: BTreeMap<(&'static str, Outage), u32>,
     /// The report of the last run that ended.
     report: Option<Report>,
-    /// The invocation that has begun to write last, and those that wrote before it.
+    /// The last invocation that began to write to the reconciler table, and the invocations that wrote before it.
     writer: Option<u64>,
     earlier_writers: BTreeSet<u64>,
 }
@@ -122,7 +122,7 @@ pub(crate) fn discard<F: Function>(
     world.reconciler.objects.insert(key, object);
 }
 
-/// What Lambda says of a mapping's last poll or call.
+/// The `LastProcessingResult` that Lambda reports for a mapping.
 fn last_result(world: &World, function: &str) -> &'static str {
     if world.outages.get(function) == Some(&Outage::NoPermission) {
         "PROBLEM: Cannot access stream. Please ensure the role can perform the GetRecords, \
@@ -134,7 +134,7 @@ fn last_result(world: &World, function: &str) -> &'static str {
     }
 }
 
-/// The functions whose mapping doesn't deliver, and shows it.
+/// The functions whose mapping doesn't deliver, if the Lambda API already shows it.
 fn outages(world: &World) -> BTreeSet<(&'static str, Outage)> {
     let outages = world.outages.iter();
     let shown = outages.filter(|(function, outage)| {
@@ -145,8 +145,8 @@ fn outages(world: &World) -> BTreeSet<(&'static str, Outage)> {
         .collect()
 }
 
-/// Property 4: the third run in a row that meets an outage names the mapping, if the runs could read all
-/// that they read.
+/// Property 4: the third consecutive run during an outage reports the mapping, unless a run could not read one of
+/// its sources.
 fn outages_are_reported(
     world: &mut World,
     begin: &BTreeSet<(&'static str, Outage)>,
@@ -169,7 +169,7 @@ fn outages_are_reported(
     let silent = long.find(|((function, _), _)| !is_named(function));
     if let Some(((function, _), _)) = silent {
         let what =
-            format!("the {function}'s mapping doesn't deliver, and the report doesn't say so");
+            format!("the {function}'s mapping doesn't deliver, and the report doesn't name it");
         world.violated("4", what);
     }
 }
@@ -189,7 +189,7 @@ pub(crate) async fn schedule(sim: Arc<Sim>) {
     }
 }
 
-/// Runs it once; `None` if the run has no report.
+/// Runs the reconciler once; `None` if the run has no report.
 async fn run(sim: &Arc<Sim>) -> Option<Report> {
     let begin = outages(&sim.world());
     let report = report(sim).await;
@@ -213,7 +213,7 @@ async fn report(sim: &Arc<Sim>) -> Option<Report> {
     Some(report)
 }
 
-/// Runs the reconciler after the faults until it has gone through all aggregates and repairs nothing more.
+/// Runs the reconciler after the faults until it has examined all aggregates and repairs nothing more.
 pub(crate) async fn settle(sim: &Arc<Sim>) {
     if sim.world().is_sabotaged(Sabotage::ReconcilerOff) {
         return;
@@ -225,7 +225,10 @@ pub(crate) async fn settle(sim: &Arc<Sim>) {
             continue;
         };
         if !report.not_read.is_empty() {
-            let what = format!("no service fails, and was not read: {:?}", report.not_read);
+            let what = format!(
+                "sources were not read, although no service fails: {:?}",
+                report.not_read
+            );
             sim.world().violated("4", what);
             return;
         }
@@ -239,10 +242,10 @@ pub(crate) async fn settle(sim: &Arc<Sim>) {
     }
 }
 
-/// Property 4: what isn't complete is named by the last report.
+/// Property 4: the last report names every incomplete aggregate and every unresolved batch.
 pub(crate) fn nothing_is_silent(world: &mut World) {
     let Some(report) = world.reconciler.report.clone() else {
-        return world.violated("4", "the reconciler has reported nothing");
+        return world.violated("4", "the reconciler has no report");
     };
     if report.findings_omitted > 0 {
         return;
@@ -255,7 +258,7 @@ pub(crate) fn nothing_is_silent(world: &mut World) {
     let mut objects = world.reconciler.objects.keys();
     let silent = objects.find(|object| !is_ended(object) && !is_batch_named(&report, object));
     if let Some(object) = silent {
-        let what = format!("the discarded batch {object} isn't resolved, and not reported");
+        let what = format!("the discarded batch {object} is neither resolved nor reported");
         return world.violated("4", what);
     }
     for id in world.events.ids() {
@@ -273,7 +276,7 @@ pub(crate) fn nothing_is_silent(world: &mut World) {
         if published != events || cursor.blocked().is_some() || shown < events || is_stale {
             let what = format!(
                 "{id}: {events} events, published through {published}, {shown} in the view, stale \
-                 {is_stale}, and the reconciler says nothing: {report:?}"
+                 {is_stale}, but the reconciler doesn't report it: {report:?}"
             );
             return world.violated("4", what);
         }
@@ -346,7 +349,7 @@ impl Tables for Services {
                 }
             };
             if is_stale {
-                // Some markers don't show yet, and some are removed that still show.
+                // The index lacks some new markers, and still lists some removed ones.
                 let World { cursors, rng, .. } = world;
                 ids.retain(|_| rng.bool());
                 ids.extend(cursors.keys().filter(|_| rng.u8(0..4) == 0).cloned());
@@ -461,7 +464,8 @@ impl Services {
             .ok()
     }
 
-    /// Notes who writes to the reconciler table: once another run has written, a run doesn't write again.
+    /// Records the run that writes to the reconciler table. A run must not write again after another run has
+    /// written.
     fn note_writer(&self) {
         let number = self.invocation.number();
         let mut world = self.sim.world();
@@ -472,7 +476,7 @@ impl Services {
         let earlier = state.writer.replace(number);
         state.earlier_writers.extend(earlier);
         if state.earlier_writers.contains(&number) {
-            world.violated("R", "two runs of the reconciler work at once");
+            world.violated("R", "two runs of the reconciler write at the same time");
         }
     }
 }
@@ -595,7 +599,7 @@ impl Store for Services {
     }
 }
 
-/// The record of a Kinesis event as the domain stream has it.
+/// A record of the domain stream in the format of a Kinesis event.
 pub(crate) fn kinesis_payload(batch: &[Stored<super::world::Event>]) -> Value {
     let records: Vec<Value> = batch
         .iter()

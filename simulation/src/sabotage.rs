@@ -4,13 +4,13 @@
 /// A deliberate break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sabotage {
-    /// A record that Kinesis did not store is treated as stored.
+    /// A record that Kinesis rejected is treated as stored.
     RejectedRecordsIgnored,
-    /// A record is treated as stored before it is.
+    /// A record is acknowledged before it is stored.
     AcknowledgedTooEarly,
     /// The cursor is saved one event ahead of the acknowledgement.
     CursorAhead,
-    /// An undecodable row is treated as a failure of the service, which is retried again and again.
+    /// An undecodable row is treated as a failure of the service and retried until the retries are exhausted.
     PoisonTriedAgain,
     /// A block is left out of the cursor.
     BlockForgotten,
@@ -18,25 +18,25 @@ pub enum Sabotage {
     BlockWiped,
     /// A response that reports a failed record is treated as success.
     PartialFailuresIgnored,
-    /// Every event is applied, without a comparison with the view's sequence.
+    /// Every event is applied without comparing it with the view's sequence.
     GateForgotten,
     /// The view is saved if its sequence is the one that was read, even if its revision is another.
     RevisionIgnored,
     /// The view is saved without any condition.
     ViewConditionForgotten,
-    /// A record that Firehose did not accept is treated as accepted.
+    /// A record that Firehose rejected is treated as accepted.
     RejectedDeliveriesIgnored,
     /// The writer's rows replace existing rows of their versions.
     RowConditionForgotten,
     /// The outcome of a command isn't stored for its duplicates.
     OutcomeForgotten,
-    /// A command is refused without reading the key's record again, which a duplicate may have stored.
+    /// A command is refused without reading again the key's record, which a duplicate may have stored.
     RecordNotReadAgain,
-    /// A command doesn't recognise its own event when it reads the history again.
+    /// The writer doesn't recognise a command's own event when it reads the history again.
     OwnCommandIdIgnored,
     /// A key's record of the previous version isn't read.
     PreviousKeysIgnored,
-    /// `redrive` resets a cursor that is ahead of the events table without the option for it.
+    /// `redrive` resets a cursor that is ahead of the events table without `--reset-cursor`.
     CursorResetUnasked,
     /// The reconciler never runs.
     ReconcilerOff,
@@ -44,13 +44,13 @@ pub enum Sabotage {
     LeaseIgnored,
     /// The reconciler treats discarded batches as resolved, and doesn't examine them.
     BatchResolvedUnseen,
-    /// The marker of a parked aggregate contains the cursor's sequence, and not the highest announced one.
+    /// The marker of a parked aggregate contains the cursor's sequence instead of the highest announced one.
     ParkedWithoutAnnounced,
     /// A panic of the domain's code at one aggregate ends the whole invocation.
     PanicNotIsolated,
 }
 
-/// All breaks, each with the properties of which one has to be violated ([list](crate)).
+/// All breaks, each with the properties of which it must violate one ([list](crate)).
 pub const SABOTAGES: [(Sabotage, &[&str]); 21] = [
     // A gap (1), or, if the record is the aggregate's last event, a missing event (4).
     (Sabotage::RejectedRecordsIgnored, &["1", "4"]),
@@ -59,14 +59,14 @@ pub const SABOTAGES: [(Sabotage, &[&str]); 21] = [
     (Sabotage::GateForgotten, &["3"]),
     (Sabotage::ViewConditionForgotten, &["3"]),
     (Sabotage::RevisionIgnored, &["3"]),
-    // 5 if it is a damaged cursor's block, in a history in which rows of other aggregates are damaged.
+    // 5 if the block is that of a damaged cursor, and rows of other aggregates are damaged.
     (Sabotage::BlockForgotten, &["4", "5"]),
     // The aggregate is never completed.
     (Sabotage::PartialFailuresIgnored, &["4", "5"]),
     (Sabotage::RejectedDeliveriesIgnored, &["4"]),
     // O if an operator can't repair the aggregate.
     (Sabotage::PoisonTriedAgain, &["5", "O"]),
-    // An event's row has changed when it is read again; the first check that reads it fails.
+    // An event's row differs when it is read again. The first check that reads it fails.
     (Sabotage::RowConditionForgotten, &["1", "3", "W"]),
     (Sabotage::OutcomeForgotten, &["W"]),
     (Sabotage::RecordNotReadAgain, &["W"]),
@@ -75,13 +75,13 @@ pub const SABOTAGES: [(Sabotage, &[&str]); 21] = [
     (Sabotage::CursorResetUnasked, &["O"]),
     (Sabotage::ReconcilerOff, &["4"]),
     (Sabotage::LeaseIgnored, &["R"]),
-    // A batch of the archiver; the pass finds the events of other functions' batches.
+    // Only a batch of the archiver; the pass finds the events of the other functions' batches.
     (Sabotage::BatchResolvedUnseen, &["4"]),
     (Sabotage::ParkedWithoutAnnounced, &["4"]),
     // The batch is discarded, or other aggregates of it are never completed.
     (Sabotage::PanicNotIsolated, &["4", "5"]),
 ];
 
-/// Defects that the simulation has found, each as a break that restores it, with the violated property. Few
-/// histories show them, so more seeds are run.
+/// Breaks that restore defects which the simulation has found, with the violated property. Few histories show
+/// them, so more seeds are run.
 pub const REGRESSIONS: [(Sabotage, &str); 1] = [(Sabotage::BlockWiped, "4")];

@@ -45,13 +45,12 @@ pub trait Scenario: Send + Sync + 'static {
     type Domain: Project + Clone
     where
         Self: Sized;
-    /// How the expected values are computed: [`FoldByDomain`], or code that is independent of the
-    /// domain's own.
+    /// Computes the expected values: [`FoldByDomain`], or code that is independent of the domain's.
     type Expectation: Expectation
     where
         Self: Sized;
 
-    /// The domain's value, with which every function is built.
+    /// The domain, with which every function is built.
     fn domain(&self) -> Self::Domain
     where
         Self: Sized;
@@ -75,8 +74,8 @@ pub trait Scenario: Send + Sync + 'static {
     /// each time.
     fn accepted_command(&self) -> Command;
 
-    /// Whether an aggregate in this state accepts [`Scenario::accepted_command`]. In a state that is final,
-    /// it doesn't; then only other writers continue the aggregate.
+    /// Whether an aggregate in this state accepts [`Scenario::accepted_command`]. An aggregate in a final state
+    /// doesn't; then only other writers append events to it.
     fn is_continued(&self, state: &Attributes) -> bool {
         let _ = state;
         true
@@ -116,7 +115,7 @@ pub trait Scenario: Send + Sync + 'static {
             .all(|(name, value)| row.get(name) == Some(value))
     }
 
-    /// Checks a condition that has to hold for every state that the writer's commands lead to.
+    /// Checks a condition that must hold for every state that the writer's commands lead to.
     ///
     /// # Errors
     /// The violated condition, in words.
@@ -126,13 +125,13 @@ pub trait Scenario: Send + Sync + 'static {
     }
 }
 
-/// Computes the values that are expected from one aggregate's events.
+/// Computes the expected values of one aggregate's events, in order.
 pub trait Expectation: Clone + Send + Sync + 'static {
-    /// Returns the values that are expected from the next event. Its row can be read.
+    /// Returns the expected values of the aggregate's next event, whose row is decodable.
     fn apply(&mut self, row: &Attributes) -> Expected;
 }
 
-/// The values that are expected from an event: the domain's own columns and members.
+/// The expected values of an event: the domain's own columns and members.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expected {
     /// The public event's type.
@@ -146,13 +145,12 @@ pub struct Expected {
     pub view: Attributes,
     /// The event's history entry, as columns.
     pub entry: Attributes,
-    /// The members that the response to the event's command contains besides id and sequence.
+    /// The members of the response to the event's command next to id and sequence.
     pub accepted: Attributes,
 }
 
-/// An expectation that the domain's own functions compute. With it the simulation checks what Millrace
-/// does with the domain, but not the domain itself: the domain's rules and its public bytes need tests
-/// of their own.
+/// An expectation that the domain's own functions compute. With it, the simulation checks Millrace but not the
+/// domain: the domain's rules and the bytes of its public events need their own tests.
 pub struct FoldByDomain<D: Project> {
     domain: D,
     state: Option<D::State>,
@@ -188,9 +186,9 @@ impl<D: Project + Clone> Expectation for FoldByDomain<D> {
     fn apply(&mut self, row: &Attributes) -> Expected {
         let StoredRow::Event(recorded) = StoredRow::read(&self.domain, row).expect("readable")
         else {
-            panic!("a snapshot is no event");
+            panic!("a snapshot is not an event");
         };
-        let state = D::evolve(self.state.take(), &recorded.event).expect("it has begun");
+        let state = D::evolve(self.state.take(), &recorded.event).expect("a state after an event");
         let envelope = Envelope::publish::<D>(&mut self.context, &recorded)
             .expect("the context contains what events repeat");
         let (view, entry) = D::project(self.view.as_ref(), &envelope.event);
@@ -203,7 +201,7 @@ impl<D: Project + Clone> Expectation for FoldByDomain<D> {
             state: encode::encode_struct(&state).expect("a state is a struct"),
             view: encode::encode_struct(&view).expect("a view is a struct"),
             entry: encode::encode_struct(&entry).expect("an entry is a struct"),
-            accepted: encode::encode_struct(&D::accepted(&state)).expect("an answer is a struct"),
+            accepted: encode::encode_struct(&D::accepted(&state)).expect("a response is a struct"),
         };
         self.state = Some(state);
         self.view = Some(view);
@@ -214,7 +212,9 @@ impl<D: Project + Clone> Expectation for FoldByDomain<D> {
 /// The domain's members of `data`.
 fn own_data(envelope: &[u8], sequence: u64) -> String {
     let json = std::str::from_utf8(envelope).expect("JSON is UTF-8");
-    let (_, data) = json.split_once(r#""data":{"#).expect("it has data");
+    let (_, data) = json
+        .split_once(r#""data":{"#)
+        .expect("an envelope has data");
     let before = format!(r#""sequence":{sequence}"#);
     let (_, own) = data.split_once(&before).expect("data has a sequence");
     let own = own.strip_suffix("}}").expect("data ends the envelope");
@@ -244,7 +244,7 @@ impl std::fmt::Debug for RowDamage {
     }
 }
 
-/// These columns as members of a response: a member's name is the column's, with a small first letter.
+/// These columns as members of a response. A member's name is the column's with a lower-case first letter.
 pub(crate) fn members(columns: &Attributes) -> Map<String, Value> {
     let members = columns.iter();
     members
@@ -272,6 +272,6 @@ fn shown(value: &Attribute) -> Value {
                     .collect(),
             )
         }
-        Attribute::Other(name) => panic!("{name} is no type that a domain has"),
+        Attribute::Other(name) => panic!("a domain's column can't have the type {name}"),
     }
 }

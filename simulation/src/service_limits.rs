@@ -1,6 +1,6 @@
 //! The limits of one call of each service, according to AWS's documentation. They are defined and checked
-//! independently of the code under test. A simulated service refuses a call over a limit, and the call is a
-//! violation, because the function has to keep to the limit.
+//! independently of the code under test. A simulated service refuses a call over a limit and records a violation,
+//! because the functions must not exceed limits.
 
 use millrace_archiver::ports::Packed;
 use millrace_core::{Attribute, Attributes};
@@ -8,8 +8,8 @@ use millrace_translator::ports::Record;
 use millrace_writer::ports::Append;
 use serde_json::{Map, Value, json};
 
-/// 500 records, 1 MiB for a record of a stream whose setting is the default, 10 MiB together; data and
-/// partition keys
+/// 500 records, 1 MiB for a record with the stream's default setting, 10 MiB for the request; data and partition
+/// keys count
 /// ([PutRecords](https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html),
 /// [large records](https://docs.aws.amazon.com/streams/latest/dev/large-records.html)).
 pub(crate) fn put_records(records: &[Record]) -> Result<(), String> {
@@ -20,7 +20,7 @@ pub(crate) fn put_records(records: &[Record]) -> Result<(), String> {
     check("PutRecords", &sizes, 500, 1_048_576, 10_485_760)
 }
 
-/// 500 records, 1,000 KiB for a record, 4 MiB together
+/// 500 records, 1,000 KiB for a record, 4 MiB for the request
 /// ([Record](https://docs.aws.amazon.com/firehose/latest/APIReference/API_Record.html),
 /// [quota](https://docs.aws.amazon.com/firehose/latest/dev/limits.html)).
 pub(crate) fn put_record_batch(records: &[Packed]) -> Result<(), String> {
@@ -45,7 +45,7 @@ pub(crate) fn put_item(item: &Attributes) -> Result<(), String> {
     check("PutItem", &[item_size(item)], 1, 409_600, 409_600)
 }
 
-/// 100 items, 400 KB for an item, 4 MB together
+/// 100 items, 400 KB for an item, 4 MB for the request
 /// ([TransactWriteItems](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html)).
 pub(crate) fn append(append: &Append) -> Result<(), String> {
     let rows = append.rows.iter().map(|(_, row)| row);
@@ -74,7 +74,7 @@ fn check(
     Ok(())
 }
 
-/// Names and values; a number has a byte for two significant digits, and one
+/// The bytes of an item's names and values. A number has one byte for two significant digits, and one more
 /// ([item sizes](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html)).
 fn item_size(item: &Attributes) -> usize {
     item.iter()

@@ -1,5 +1,5 @@
-//! One invocation's access to the services. Every call takes virtual time and may fail in every way in
-//! which a network call can fail, and the invocation may end before it.
+//! One invocation's access to the services. Every call takes virtual time and may fail as a network call can
+//! fail, and the invocation may be killed before the call.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,13 +20,13 @@ pub(crate) struct Services {
     pub(crate) sim: Arc<Sim>,
     pub(crate) invocation: Arc<Invocation>,
     pub(crate) sabotage: Option<Sabotage>,
-    /// Whether the function is the one of the previous version.
+    /// Whether the function is of the previous version.
     pub(crate) is_previous: bool,
-    /// The first sequence that the batch contains of each aggregate; for a sabotage alone.
+    /// The first sequence of each aggregate in the batch. Only a deliberate break reads it.
     pub(crate) first: Arc<BTreeMap<String, u64>>,
 }
 
-/// What happens to a call.
+/// The outcome that is drawn for a call.
 enum Fate {
     Fine,
     Lost,
@@ -35,7 +35,7 @@ enum Fate {
 }
 
 impl Services {
-    /// A call that only reads.
+    /// Makes a call that only reads.
     pub(crate) async fn read<T>(
         &self,
         action: &'static str,
@@ -56,7 +56,7 @@ impl Services {
         }
     }
 
-    /// A call that has an effect.
+    /// Makes a call that has an effect.
     pub(crate) async fn write<T: Send + 'static>(
         &self,
         action: &'static str,
@@ -83,7 +83,7 @@ impl Services {
         }
     }
 
-    /// The way there.
+    /// The part of a call before it reaches the service: it may end the invocation, and draws the call's outcome.
     async fn set_out(&self, action: &'static str) -> Fate {
         self.invocation.step().await;
         self.sim.pause(1, 12).await;
@@ -105,7 +105,7 @@ impl Services {
             let shown = match &fate {
                 Fate::Fine => "",
                 Fate::Lost => ": lost",
-                Fate::AnswerLost => ": its answer lost",
+                Fate::AnswerLost => ": response lost",
                 Fate::Late(_) => ": late",
             };
             let of = &self.invocation;
@@ -134,7 +134,7 @@ impl Services {
 }
 
 fn lost(action: &'static str) -> ServiceError {
-    ServiceError::new(action, "the simulation let it fail")
+    ServiceError::new(action, "a fault was injected")
 }
 
 impl Ambient for Services {

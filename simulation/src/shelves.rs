@@ -1,5 +1,5 @@
-//! A small domain, for the engine's own tests: a shelf of one article, with a command that has no
-//! event or two.
+//! A small domain for the engine's own tests: a shelf of one article, with a command that leads to no event or to
+//! two.
 
 use millrace_core::{Attribute, Attributes, Domain, Project, Refusal, StoredRow};
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ pub(crate) enum Command {
     Take {
         articles: u32,
     },
-    /// Takes all, and counts: no event of an empty shelf, two of any other.
+    /// Takes all articles and counts: no event for an empty shelf, otherwise two events.
     Clear {},
 }
 

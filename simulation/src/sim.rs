@@ -1,7 +1,7 @@
-//! Virtual time, and the world that changes in it.
+//! Virtual time, and the simulation's state.
 //!
-//! Everything runs on one thread, in Tokio's paused time: when all wait, time jumps to the earliest
-//! deadline. Who is woken first follows from the deadlines, and those from the seed.
+//! Everything runs on one thread with Tokio's paused time: when all tasks wait, time advances to the earliest
+//! deadline. The deadlines determine the order in which tasks run, and the seed determines the deadlines.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -13,16 +13,16 @@ use tokio::time::Instant;
 use super::functions::Simulated;
 use super::world::World;
 
-/// When every simulation begins: 2026-11-20T21:00:00Z.
+/// The time at which every simulation begins, in Unix milliseconds: 2026-11-20T21:00:00Z.
 const BEGINNING: i64 = 1_795_208_400_000;
 
-/// The simulation.
+/// One run of the simulation.
 pub(crate) struct Sim {
     me: std::sync::Weak<Self>,
     pub(crate) scenario: Arc<dyn Simulated>,
     world: Mutex<World>,
     began: Instant,
-    /// Something has changed that a reader may wait for.
+    /// Notifies tasks that wait for a change of the world.
     pub(crate) changed: Notify,
 }
 
@@ -51,13 +51,13 @@ impl Sim {
         Timestamp::from_unix_millis(BEGINNING + elapsed).expect("within this century")
     }
 
-    /// Waits for so many milliseconds, drawn evenly.
+    /// Waits for a number of milliseconds, drawn uniformly from `from` to `to`.
     pub(crate) async fn pause(&self, from: u64, to: u64) {
         let wait = self.world().rng.u64(from..=to);
         tokio::time::sleep(Duration::from_millis(wait)).await;
     }
 
-    /// Lets an effect happen now.
+    /// Applies an effect now, and wakes the tasks that wait for a change.
     pub(crate) fn apply<T>(&self, effect: impl FnOnce(&mut World, u64) -> T) -> T {
         let now = self.elapsed();
         let done = {
@@ -69,18 +69,20 @@ impl Sim {
         done
     }
 
-    /// Lets an effect happen after so many milliseconds, even if the invocation that caused it has ended.
+    /// Applies an effect after this number of milliseconds, even if the invocation that caused it has ended.
     pub(crate) fn land_later(
         &self,
         after: u64,
         effect: impl FnOnce(&mut World, u64) + Send + 'static,
     ) {
-        let sim = self.me.upgrade().expect("it is at work");
+        let sim = self.me.upgrade().expect("the simulation is running");
         self.world().in_flight += 1;
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(after)).await;
             sim.apply(|world, now| {
-                world.trace.note(now, format_args!("a late call lands"));
+                world
+                    .trace
+                    .note(now, format_args!("a late call takes effect"));
                 effect(world, now);
                 world.in_flight -= 1;
             });

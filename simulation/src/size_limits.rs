@@ -1,5 +1,4 @@
-//! A named history of sizes that few aggregates reach: commands, events and records at the services'
-//! limits and over them, through the real functions.
+//! A named history with commands, events and records at the services' size limits and above them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,9 +28,9 @@ use super::{Options, Simulation, carry, in_virtual_time, map_as_deployed, until_
 /// A record at the stream's limit, in bytes.
 const RECORD: usize = 1024 * 1024;
 
-/// What is too large affects only its own aggregate and is reported. Everything else arrives, in calls that
-/// the services accept.
-pub(super) fn whatever_is_too_large_stops_itself_alone(
+/// A command, event or record that is too large affects only its own aggregate and is reported. All others are
+/// processed, in calls that the services accept.
+pub(super) fn oversized_data_affects_only_its_own_aggregate(
     simulation: &Simulation,
 ) -> Result<(), String> {
     in_virtual_time(run(simulation))
@@ -47,7 +46,7 @@ async fn run(simulation: &Simulation) -> Result<(), String> {
         ..world(&simulation.scenario, &mut Rng::with_seed(0), options)
     });
     let outcome = steps(&sim).await;
-    // A call over a limit is the cause of all other violations.
+    // A call over a limit is reported first, because it may cause the other violations.
     let violation = sim.world().violation.take();
     violation.map_or(outcome, |violation| Err(violation.to_string()))
 }
@@ -58,7 +57,7 @@ async fn steps(sim: &Arc<Sim>) -> Result<(), String> {
     for (aggregate, sequence, quotes) in events_of_other_producers() {
         put(sim, aggregate, event(sim, aggregate, sequence, quotes));
     }
-    // What a stream takes whose limit was raised, and a Firehose record doesn't.
+    // Records that fit a stream with a raised limit, but not a Firehose record.
     put(sim, "noise", vec![b'x'; 1_500_000]);
     tokio::spawn(carry(Arc::clone(sim)));
     map_as_deployed(sim, 2_000);
@@ -67,7 +66,7 @@ async fn steps(sim: &Arc<Sim>) -> Result<(), String> {
     lake(sim)
 }
 
-/// A command that is too large is refused, with and without a key, and leaves nothing.
+/// A command that is too large is refused, with and without a key, and appends no row.
 async fn command(sim: &Arc<Sim>) -> Result<(), String> {
     let names = sim.scenario.names();
     let opening = sim.scenario.draw_opening(&mut Rng::with_seed(0));
@@ -112,7 +111,8 @@ async fn command(sim: &Arc<Sim>) -> Result<(), String> {
     Ok(())
 }
 
-/// Twelve aggregates with an event at the stream's limit, and one with another that is over it.
+/// Publishes thirteen aggregates with an event at the stream's limit. The last one has a second event, which is
+/// over the limit.
 async fn publish_full_puts(sim: &Arc<Sim>) -> Result<(), String> {
     let sequence = |n: u64| Sequence::new(n).expect("valid");
     let mut queues: Vec<Queue> = (0..13)
@@ -167,7 +167,7 @@ async fn publish_full_puts(sim: &Arc<Sim>) -> Result<(), String> {
             return Err(format!("{key}: {first_bytes:?}"));
         }
     }
-    // The records contain no events. They are removed, so that no consumer reads them.
+    // The records aren't events. They are removed, so that no consumer reads them.
     world.domain_stream = Log::new(2);
     Ok(())
 }
@@ -177,7 +177,7 @@ async fn publish_full_puts(sim: &Arc<Sim>) -> Result<(), String> {
 fn events_of_other_producers() -> Vec<(&'static str, u64, usize)> {
     let mut events = Vec::new();
     for sequence in 1..=22 {
-        // The items of one call, were they counted alone, would have 17 MB.
+        // If the call were split by the number of items alone, its items would have 17 MB.
         events.push(("large", sequence, 400_000));
         if sequence <= 3 {
             events.push(("small", sequence, 10));
@@ -189,12 +189,12 @@ fn events_of_other_producers() -> Vec<(&'static str, u64, usize)> {
     events
 }
 
-/// The public event of an aggregate that another writer has filled.
+/// A public event of an aggregate whose rows another writer wrote.
 fn event(sim: &Sim, aggregate: &str, sequence: u64, quotes: usize) -> Vec<u8> {
     let mut fold = sim.scenario.fold();
     let mut own = fold.apply(&other_row(aggregate, 1, sim.scenario.other_opening()));
     for event in 2..=sequence {
-        // The second event's row is the third: the second is a snapshot.
+        // The second event has version 3, because version 2 is a snapshot.
         let version = event + (event + 7) / 9;
         own = fold.apply(&other_row(
             aggregate,
@@ -211,7 +211,7 @@ fn event(sim: &Sim, aggregate: &str, sequence: u64, quotes: usize) -> Vec<u8> {
 
 fn put(sim: &Sim, key: &str, data: Vec<u8>) {
     sim.apply(|world, now| {
-        // No row says what its view should be.
+        // The events have no rows, so no view is expected.
         world.damaged_views.insert(key.to_owned());
         let record = Event {
             partition_key: key.to_owned(),
@@ -249,7 +249,7 @@ fn views(sim: &Sim) -> Result<(), String> {
     Ok(())
 }
 
-/// The lake contains each record of the stream as it is, or in parts that add up to it.
+/// Checks that the lake contains each record of the stream, unchanged or in parts that add up to it.
 fn lake(sim: &Sim) -> Result<(), String> {
     let world = sim.world();
     let mut whole: Vec<&[u8]> = Vec::new();
@@ -288,7 +288,7 @@ fn lake(sim: &Sim) -> Result<(), String> {
         .into_iter()
         .any(|event| !whole.contains(&&event.data[..]))
     {
-        return Err("an event that fits isn't in the lake as it is".to_owned());
+        return Err("an event that fits isn't in the lake unchanged".to_owned());
     }
     Ok(())
 }
@@ -305,7 +305,7 @@ mod tests {
     use crate::services::Services;
     use crate::shelves::Shelves;
 
-    /// Makes a call; whether it was refused, and what was violated.
+    /// Makes a call. Returns whether it was refused, and the violation.
     fn call<F: Future<Output = bool> + Send + 'static>(
         call: impl FnOnce(Services) -> F,
     ) -> (bool, Option<String>) {
@@ -413,7 +413,7 @@ mod tests {
         .into()
     }
 
-    /// What is left of an item for its filler: all but three names, an id and a number.
+    /// The size of an item's filler: the limit without three names, an id and a number.
     const FILLER: usize = 409_600 - (2 + 1) - (8 + 2) - 6;
 
     fn history(items: Vec<Attributes>) -> (bool, Option<String>) {
@@ -462,7 +462,7 @@ mod tests {
 
     #[test]
     fn dynamodb_refuses_an_append_over_a_limit() {
-        // `Version` is a letter shorter than `Sequence`.
+        // `Version` is one letter shorter than `Sequence`.
         let largest = FILLER + 1;
         for (rows, filler, what) in [
             (

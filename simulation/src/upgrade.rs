@@ -1,6 +1,6 @@
-//! The deployment of this version over the previous one. Before it, all invocations are of the previous
-//! version; during it, invocations of both versions run concurrently; after it, all are of this version, and
-//! read what both have stored.
+//! The upgrade from the previous version to this one. Before it, all invocations are of the previous version;
+//! during it, invocations of both versions run concurrently; after it, all invocations are of this version and
+//! read the items of both.
 //!
 //! The previous version is simulated with this version's code: the items that it stores are converted, and
 //! attributes that the previous version didn't know are removed from the items that it reads.
@@ -12,7 +12,7 @@ use millrace_writer::ports::Append;
 
 use super::dynamodb::events::text;
 
-/// When functions are replaced, in milliseconds from the start.
+/// The time of the upgrade, in milliseconds from the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Upgrade {
     begins: u64,
@@ -23,7 +23,7 @@ impl Upgrade {
     /// All functions are of this version from the start.
     pub(crate) const NONE: Self = Self { begins: 0, ends: 0 };
 
-    /// In some seeds there is none: all functions are of this version from the start.
+    /// Draws the time of the upgrade. Some seeds have none: all functions are of this version from the start.
     pub(crate) fn draw(rng: &mut Rng) -> Self {
         let begins = if rng.u8(0..3) == 0 {
             rng.u64(0..40_000)
@@ -37,19 +37,18 @@ impl Upgrade {
         }
     }
 
-    /// Whether functions of the previous version run at all.
+    /// Whether the run has functions of the previous version.
     pub(crate) const fn is_part_of_the_run(self) -> bool {
         self.ends > 0
     }
 
-    /// Whether an invocation that begins now is one of the previous version.
+    /// Draws whether an invocation that begins now is of the previous version.
     pub(crate) fn is_previous(self, now: u64, rng: &mut Rng) -> bool {
         now < self.begins || now < self.ends && rng.bool()
     }
 }
 
-/// The append as the previous version would have made it: no `Actor`, and all callers' keys in one
-/// namespace.
+/// The append that the previous version makes: without `Actor`, and with the keys of all callers in one namespace.
 pub(crate) fn previous_append(mut append: Append) -> Append {
     for (_, row) in &mut append.rows {
         row.remove("Actor");
@@ -62,14 +61,14 @@ pub(crate) fn previous_append(mut append: Append) -> Append {
     append
 }
 
-/// A view's item without what the previous version didn't know.
+/// A view's item without the attributes that the previous version doesn't know.
 pub(crate) fn previous_view(mut item: Attributes) -> Attributes {
     item.remove("Revision");
     item.remove("StaleIn");
     item
 }
 
-/// Whether the previous version has records of this key: its keys are as clients sent them.
+/// Whether the previous version has records of this key. Its keys are those that clients sent, without the caller.
 pub(crate) fn is_previous_key(key: &str) -> bool {
     !key.contains('\n')
 }

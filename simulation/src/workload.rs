@@ -1,5 +1,5 @@
-//! The actions of a seed's clients and other writers. They are drawn before the run begins, so that a prefix
-//! of them is a shorter history of the same kind.
+//! The actions of a seed's clients, operators and other writers. They are drawn before the run begins, so that a
+//! prefix of them is a shorter history of the same kind.
 
 use fastrand::Rng;
 
@@ -17,7 +17,7 @@ pub(crate) enum Action {
         aggregate: usize,
         command: Command,
         has_key: bool,
-        /// Who sends it, where the API authenticates its callers.
+        /// The caller, if the API authenticates its callers.
         caller: Option<u8>,
     },
     /// Send any other command.
@@ -25,18 +25,18 @@ pub(crate) enum Action {
         aggregate: usize,
         command: Command,
         has_key: bool,
-        /// Whether it is to count for the state that the client saw last.
+        /// Whether it has an `If-Match` of the state that the client may have read last.
         is_conditional: bool,
-        /// Whether it says what has caused it.
+        /// Whether it has a causation id.
         has_cause: bool,
-        /// Who sends it, where the API authenticates its callers.
+        /// The caller, if the API authenticates its callers.
         caller: Option<u8>,
         /// Whether another caller uses the same key at the same time for another command.
         is_key_shared: bool,
-        /// How often it is sent at once.
+        /// The number of copies that are sent concurrently.
         copies: usize,
     },
-    /// A writer other than Millrace's continues an aggregate of its own.
+    /// A writer other than Millrace's appends events to an aggregate of its own.
     Other { aggregate: usize, events: usize },
     /// A row of an aggregate is damaged, and another writer appends some rows after it.
     Poison {
@@ -44,52 +44,52 @@ pub(crate) enum Action {
         damage: Damage,
         further_rows: usize,
     },
-    /// A view is damaged, and an operator replaces it soon after.
+    /// A view is damaged, and an operator replaces it a short time later.
     DamageView { aggregate: usize },
-    /// An aggregate's damaged rows are fixed.
+    /// An aggregate's damaged rows are repaired.
     Repair { aggregate: usize },
-    /// Another producer puts a record on the domain stream that isn't an event of the aggregate.
+    /// Another producer puts a record that isn't an event of the aggregate on the domain stream.
     Intrude { aggregate: usize, foreign: bool },
-    /// A stream's shards change.
+    /// A shard of a stream is split, or two are merged.
     Reshard { table: bool, split: bool },
-    /// A long aggregate of another writer is there before the stream.
+    /// A long aggregate of another writer exists before the stream.
     Legacy {
         aggregate: usize,
         events: u64,
         is_notified: bool,
     },
-    /// Another writer opens many aggregates at once.
+    /// Another writer opens many aggregates at the same time.
     Crowd { aggregates: usize },
-    /// A client asks the reader.
+    /// A client sends a query to the reader.
     Query {
         aggregate: usize,
         question: Question,
     },
     /// An operator runs a command.
     Operate(Operation),
-    /// An aggregate's cursor gets damaged.
+    /// An aggregate's cursor is damaged.
     DamageCursor {
         aggregate: usize,
         damage: CursorDamage,
     },
-    /// A mapping doesn't deliver any more, until days have passed or all is done.
+    /// A mapping stops delivering until days have passed or all actions are executed.
     Break { mapping: usize, outage: Outage },
-    /// A mapping doesn't deliver for so many milliseconds.
+    /// A mapping doesn't deliver for this number of milliseconds.
     Suffer {
         mapping: usize,
         outage: Outage,
         lasts: u64,
     },
-    /// So many days pass.
+    /// This number of days passes.
     Days(u64),
-    /// The client waits for so many milliseconds.
+    /// The client waits for this number of milliseconds.
     Pause(u64),
 }
 
-/// How a row is damaged.
+/// The damage of a row.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Damage {
-    /// In the domain's columns.
+    /// A damage of the domain's columns.
     Own(RowDamage),
     NoType,
     NumberType,
@@ -100,14 +100,14 @@ pub(crate) enum Damage {
     FractionalVersion,
     /// The domain's code panics when it decodes the row.
     Panics,
-    /// A row whose version is far ahead of the others, which is removed at once. Its notification announces
-    /// more events than one invocation publishes.
+    /// A row whose version is far ahead of the others is added and removed. Its notification announces more
+    /// events than one invocation publishes.
     FarAhead,
-    /// The row is missing, and the next one exists.
+    /// The row is missing, but the next one exists.
     Hole,
 }
 
-/// What can be wrong with a row of any domain.
+/// The damages of rows of any domain.
 const DAMAGES: [Damage; 10] = [
     Damage::NoType,
     Damage::NumberType,
@@ -121,10 +121,10 @@ const DAMAGES: [Damage; 10] = [
     Damage::Hole,
 ];
 
-/// How many callers there are, where the API authenticates them.
+/// The number of callers, if the API authenticates them.
 pub(crate) const CALLERS: u8 = 3;
 
-/// How many aggregates another writer may have. They come after the others.
+/// The number of another writer's aggregates. Their numbers come after those of the other aggregates.
 const OTHERS: usize = 3;
 
 /// A seed's workload.
@@ -133,7 +133,7 @@ pub(crate) struct Workload {
     pub(crate) actions: Vec<Action>,
     /// The number of clients that execute actions concurrently.
     pub(crate) clients: usize,
-    /// Whether there is more of something than fits one page, call or batch.
+    /// Whether the workload exceeds one page, call or batch.
     pub(crate) is_large: bool,
 }
 
@@ -156,7 +156,7 @@ impl Workload {
             };
             actions.push(Self::action(scenario, rng, aggregate, aggregates, is_open));
         }
-        // What is damaged is fixed sooner or later, more often than not.
+        // Two thirds of the damaged rows are repaired later.
         for index in (0..actions.len()).rev() {
             if let Action::Poison { aggregate, .. } = actions[index]
                 && rng.u8(0..3) > 0
@@ -192,7 +192,7 @@ impl Workload {
             actions.insert(days, Action::Days(rng.u64(1..9)));
             if rng.u8(0..3) > 0 {
                 let mapping = rng.usize(0..MAPPINGS.len());
-                // Days of attempts would show no more than those of an hour.
+                // Without `FailsAtStart`, because days of failed attempts show no more than an hour of them.
                 let outage = [Outage::Disabled, Outage::NoPermission][rng.usize(0..2)];
                 actions.insert(rng.usize(0..=days), Action::Break { mapping, outage });
             }

@@ -1,8 +1,7 @@
-//! Everything that outlives an invocation: the tables, the streams, the lake, and what the checks need to
-//! know about the history.
+//! The state that outlives an invocation: the tables, the streams, the lake, and the facts about the history that
+//! the checks need.
 //!
-//! Only effects change it, each at one point in time. `Sim` determines the time between
-//! two effects.
+//! Only effects change it, each at one point in virtual time. `Sim` determines the time between two effects.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -32,7 +31,7 @@ pub(crate) struct Change {
     pub(crate) aggregate: String,
     pub(crate) item: String,
     pub(crate) row: Attributes,
-    /// Whether the filter of the translator's mapping passes it on.
+    /// Whether the filter of the translator's mapping passes it.
     pub(crate) passes_filter: bool,
 }
 
@@ -41,7 +40,7 @@ pub(crate) struct Change {
 pub(crate) struct Event {
     pub(crate) partition_key: String,
     pub(crate) data: Vec<u8>,
-    /// Whether another producer than the translator has put it.
+    /// Whether a producer other than the translator has put it.
     pub(crate) is_from_other_producer: bool,
 }
 
@@ -50,16 +49,16 @@ pub(crate) struct Event {
 pub(crate) struct Discarded {
     pub(crate) function: &'static str,
     pub(crate) aggregate: String,
-    /// When, in milliseconds from the start.
+    /// The time at which it was discarded, in milliseconds from the start.
     pub(crate) at: u64,
 }
 
-/// A property that doesn't hold.
+/// A violation of a property.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// The design's number for it, `W` for the writer's promises, `E` for the simulation's own end.
+    /// The property's number or letter in the [list](crate).
     pub property: &'static str,
-    /// What was seen.
+    /// The observed values that contradict the property.
     pub what: String,
 }
 
@@ -72,17 +71,17 @@ impl fmt::Display for Violation {
 /// The response to a client's command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// A response from which the command's outcome is known.
+    /// A response that gives the command's outcome.
     Definite {
         status: u16,
         body: String,
         etag: Option<String>,
         location: Option<String>,
-        /// When the invocation had its last response from the events table. A refusal comes after
-        /// another look at the key's record.
+        /// The time of the invocation's last response from the events table, in milliseconds from the start. A
+        /// refusal comes after another read of the key's record.
         looked_at: u64,
     },
-    /// No response, or one from which the outcome isn't known.
+    /// No response, or a response that doesn't give the outcome.
     Unknown,
 }
 
@@ -90,14 +89,14 @@ pub(crate) enum Answer {
 #[derive(Debug)]
 pub(crate) struct Sent {
     pub(crate) request: Request,
-    /// When it was sent first, in milliseconds from the start.
+    /// The time of its first attempt, in milliseconds from the start.
     pub(crate) at: u64,
-    /// Whether the previous version has executed it, which doesn't store who sent it.
+    /// Whether the previous version executed it, which doesn't store the caller.
     pub(crate) is_previous: bool,
     pub(crate) answers: Vec<Answer>,
 }
 
-/// The history of the run, in order: always as a hash, and as text on demand.
+/// The history of the run, in order: a hash, and optionally the text.
 pub(crate) struct Trace {
     hash: std::hash::DefaultHasher,
     lines: Option<Vec<String>>,
@@ -124,7 +123,7 @@ impl Trace {
     }
 }
 
-/// The world.
+/// The state of the simulated services, and the facts that the checks need.
 pub(crate) struct World {
     pub(crate) scenario: Arc<dyn Simulated>,
     pub(crate) names: Names,
@@ -136,15 +135,16 @@ pub(crate) struct World {
     pub(crate) trace: Trace,
 
     pub(crate) events: EventsTable,
-    /// Changes on their way to the table's stream, by when they arrive.
+    /// Changes that haven't arrived on the table's stream, by the time of their arrival.
     pub(crate) outbox: BTreeMap<(u64, u64), Change>,
     pub(crate) table_stream: Log<Change>,
     pub(crate) outcomes: BTreeMap<String, Attributes>,
     /// Transactions by their token.
     pub(crate) transactions: BTreeMap<String, Transaction>,
-    /// What a committed transaction has written and plain reads don't show yet, and until when.
+    /// Items that a committed transaction has written and plain reads don't return yet, with the time at which they
+    /// become visible.
     pub(crate) pending: BTreeMap<Item, u64>,
-    /// When the first event of each command was committed, by correlation id.
+    /// The time at which the first event of each command was committed, by correlation id.
     pub(crate) committed: BTreeMap<String, u64>,
     pub(crate) cursors: BTreeMap<String, Cursor>,
     pub(crate) domain_stream: Log<Event>,
@@ -159,42 +159,41 @@ pub(crate) struct World {
     pub(crate) lake: Vec<Vec<u8>>,
     pub(crate) discarded: Vec<Discarded>,
     pub(crate) reconciler: reconciler::State,
-    /// By function, the aggregates of which a record was trimmed, or became too old, before it was
-    /// read.
+    /// By function, the aggregates of which a record was trimmed or became too old before the function read it.
     pub(crate) missed: BTreeSet<(&'static str, String)>,
-    /// Whether every aggregate that can be continued has a further event.
+    /// Whether every aggregate that accepts commands has another event after the faults.
     pub(crate) are_further_events_appended: bool,
-    /// The functions to which even a record of such an event, or one after it, was never delivered, by
-    /// aggregate.
+    /// By function, the aggregates of which a record of such an event, or of a later one, was never delivered.
     pub(crate) missed_further_events: BTreeSet<(&'static str, String)>,
     /// The aggregates whose cursor's position isn't a number.
     pub(crate) unreadable_cursors: BTreeSet<String>,
-    /// The aggregates whose cursor is damaged and not repaired, and those where it ever was.
+    /// The aggregates whose cursor is damaged and not repaired.
     pub(crate) damaged_cursors: BTreeMap<String, CursorDamage>,
+    /// The aggregates whose cursor was ever damaged.
     pub(crate) ever_damaged_cursors: BTreeSet<String>,
-    /// The aggregates of which the archiver missed a record, and whose events were republished. What
-    /// was no event can't be.
+    /// The aggregates of which the archiver missed a record, and whose events were republished. Records that aren't
+    /// events can't be republished.
     pub(crate) republished_to_lake: BTreeSet<String>,
     /// The runs of `republish`, by aggregate and first sequence.
     pub(crate) republished: BTreeMap<(String, u64), Run>,
-    /// Why mappings don't deliver, by function.
+    /// The reason why a function's mapping doesn't deliver, by function.
     pub(crate) outages: BTreeMap<&'static str, Outage>,
     /// The functions whose last invocation by their mapping failed.
     pub(crate) failed_calls: BTreeSet<&'static str>,
 
-    /// Which events Kinesis has acknowledged to the one who put them.
+    /// The events that Kinesis has acknowledged to their producer.
     pub(crate) acknowledged: BTreeSet<(String, u64)>,
-    /// The aggregates by the number that the workload knows them by.
+    /// The ids of aggregates, by their number in the workload.
     pub(crate) aggregates: BTreeMap<usize, String>,
-    /// Aggregates of which a row was ever damaged or left out.
+    /// The aggregates of which a row was ever damaged or missing.
     pub(crate) damaged: BTreeSet<String>,
-    /// Aggregates with whose key another producer has put a record.
+    /// The aggregates with whose key another producer has put a record.
     pub(crate) disturbed: BTreeSet<String>,
     pub(crate) commands: Vec<Sent>,
-    /// How far each reader is: by function and shard, the next record of each lane.
+    /// The position of each reader: by function and shard, the next record of each lane.
     pub(crate) progress: BTreeMap<(&'static str, usize), Vec<usize>>,
     pub(crate) invocations: u64,
-    /// Invocations, zombies and late effects that are under way.
+    /// The number of running invocations, including those whose response is lost, and of late effects.
     pub(crate) in_flight: usize,
     pub(crate) violation: Option<Violation>,
 }
@@ -223,21 +222,21 @@ impl World {
         self.violation.get_or_insert(Violation { property, what });
     }
 
-    /// Whether the function may never have seen a record of this aggregate: it is in the failure
-    /// destination, or was gone before it was read. Nothing reports the latter as long as no
-    /// further event of the aggregate arrives.
+    /// Whether the function may never have processed a record of this aggregate, because the record is in the
+    /// failure destination, or was trimmed or too old before it was read. Nothing reports the second case until
+    /// another event of the aggregate arrives.
     pub(crate) fn is_discarded(&self, function: &'static str, aggregate: &str) -> bool {
         let is_discarded = |it: &Discarded| it.function == function && it.aggregate == aggregate;
         self.discarded.iter().any(is_discarded)
             || self.missed.contains(&(function, aggregate.to_owned()))
     }
 
-    /// Whether a record of an aggregate was gone before the function's mapping read it.
+    /// Whether a record of an aggregate was trimmed or too old before the function's mapping read it.
     pub(crate) fn is_missed(&self, function: &'static str, aggregate: &str) -> bool {
         self.missed.contains(&(function, aggregate.to_owned()))
     }
 
-    /// Notes that a function will never see a record of an aggregate.
+    /// Records that a function will never process a record of an aggregate.
     pub(crate) fn lose(&mut self, function: &'static str, aggregate: &str) {
         if self.are_further_events_appended {
             self.missed_further_events
@@ -245,14 +244,14 @@ impl World {
         }
     }
 
-    /// Whether a record of an aggregate's further event was never delivered to the function, so that it can't
-    /// notice a gap.
+    /// Whether the record of the aggregate's event after the faults was never delivered to the function, so that the
+    /// function can't find a gap.
     pub(crate) fn is_further_event_missed(&self, function: &'static str, aggregate: &str) -> bool {
         self.missed_further_events
             .contains(&(function, aggregate.to_owned()))
     }
 
-    /// Shows what transactions have written by now.
+    /// Makes the items of transactions visible whose time has come.
     pub(crate) fn reveal(&mut self, now: u64) {
         self.pending.retain(|_, visible_at| *visible_at > now);
     }
@@ -261,7 +260,7 @@ impl World {
         self.pending.contains_key(item)
     }
 
-    /// An aggregate's rows as a plain read shows them, oldest first.
+    /// An aggregate's rows that a plain read returns, oldest first.
     pub(crate) fn visible_rows<'a>(
         &'a self,
         id: &'a str,
@@ -271,14 +270,14 @@ impl World {
         })
     }
 
-    /// Puts a row, and its change onto the way to the stream.
+    /// Stores a row, and schedules its change for the table's stream.
     pub(crate) fn put_row(&mut self, row: Attributes, now: u64) {
         let change = self.events.put(row);
         self.emit(change, now);
     }
 
     pub(crate) fn emit(&mut self, change: Change, now: u64) {
-        // The order of one item's changes is kept, and no other.
+        // Only the order of one item's changes is kept.
         let mut arrives = now + 20;
         if self.strikes(Fault::ChangeOvertaken, now) {
             arrives += self.rng.u64(1..400);
@@ -286,7 +285,7 @@ impl World {
         let latest = self.events.last_arrival.entry(change.item.clone());
         let latest = latest.or_default();
         *latest = arrives.max(*latest);
-        // Two changes of one item that arrive at once stay in order.
+        // Two changes of one item that arrive at the same time stay in order.
         let mut same = self.outbox.range((*latest, 0)..=(*latest, u64::MAX));
         let before = same.rfind(|(_, other)| other.item == change.item);
         let place =
@@ -295,8 +294,8 @@ impl World {
         self.outbox.insert(key, change);
     }
 
-    /// Brings what has arrived onto the table's stream; says whether anything has, and when the next
-    /// will.
+    /// Appends the changes that have arrived to the table's stream. Returns whether there were any, and the time at
+    /// which the next one arrives.
     pub(crate) fn carry(&mut self, now: u64) -> (bool, Option<u64>) {
         let mut any = false;
         while let Some(entry) = self.outbox.first_entry() {

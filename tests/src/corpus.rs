@@ -1,8 +1,8 @@
-//! The golden corpus: stored rows, and the exact bytes that they are published as.
+//! The golden corpus: stored rows, and the exact bytes of their public events.
 //!
 //! A case is a folder below `tests/corpus`: `rows.json` contains an aggregate's rows, oldest first, in
-//! DynamoDB's JSON; `events.jsonl` contains its domain events, one per line. An event's published bytes
-//! never change, so cases are added and never changed.
+//! DynamoDB's JSON; `events.jsonl` contains its public events, one per line. An event's published bytes
+//! never change. Add cases, but don't change any.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub struct Case {
 /// All cases.
 ///
 /// # Errors
-/// If one can't be read.
+/// If a case can't be read.
 pub fn read() -> Result<Vec<Case>> {
     let mut folders: Vec<PathBuf> = fs::read_dir(folder())?
         .map(|entry| Ok(entry?.path()))
@@ -37,7 +37,7 @@ pub fn read() -> Result<Vec<Case>> {
 /// One case, by its name.
 ///
 /// # Errors
-/// If it can't be read.
+/// If the case can't be read.
 pub fn named(name: &str) -> Result<Case> {
     case(&folder().join(name))
 }
@@ -45,7 +45,7 @@ pub fn named(name: &str) -> Result<Case> {
 /// The items of one kind that previous versions have stored (`tests/stored/items.json`).
 ///
 /// # Errors
-/// If they can't be read.
+/// If the file can't be read, or has no items of this kind.
 pub fn stored(kind: &str) -> Result<Vec<Attributes>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("stored/items.json");
     let all: Value = serde_json::from_slice(&fs::read(path)?)?;
@@ -63,7 +63,7 @@ fn case(folder: &Path) -> Result<Case> {
         fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))
     };
     let rows: Vec<Value> = serde_json::from_str(&read("rows.json")?)
-        .with_context(|| format!("{} holds no rows", folder.display()))?;
+        .with_context(|| format!("{} contains no rows", folder.display()))?;
     Ok(Case {
         name: folder
             .file_name()

@@ -1,13 +1,13 @@
-//! Code that the tests of several crates share. Tests of one crate are in that crate. This crate contains
-//! the others: the wire contracts (`tests/wire.rs`, with the golden corpus in `corpus/`), facts that are
-//! stated in Rust and in another file (`tests/agreement.rs`), the CDK app's checks (`tests/infra.rs`), the
-//! whole pipeline on the local stack (`tests/pipeline`), and the account in the deterministic simulation
-//! ([`scenario`], run by `tests/simulation.rs`).
+//! Tests that concern several crates, and the code that they share. The tests of a single crate are in that
+//! crate. This crate tests the wire contracts (`tests/wire.rs`, with the golden corpus in `corpus/`), facts that
+//! are stated in Rust and in another file (`tests/agreement.rs`), the documentation (`tests/docs.rs`), the CDK
+//! app (`tests/infra.rs`), the whole pipeline on the local stack (`tests/pipeline`), and the account in the
+//! deterministic simulation ([`scenario`], run by `tests/simulation.rs`).
 
 pub mod corpus;
 pub mod scenario;
 
-/// The accounts of the local stack and of the corpus, whose default currency is EUR.
+/// The domain of the local stack and of the corpus, with the default currency EUR.
 ///
 /// # Panics
 /// Never: EUR is listed.

@@ -1,6 +1,6 @@
-//! The account in the deterministic simulation. The values that are expected from its rows are computed here
-//! independently of the domain's code: the balances are added up, and columns and members are defined a
-//! second time, according to the layout and the contract.
+//! The account in the deterministic simulation. The expected values are computed independently of the domain's
+//! code: this module sums up the amounts, and defines columns and members a second time, according to their
+//! documentation.
 
 use millrace_core::{Attribute, Attributes};
 use millrace_domain::Accounts;
@@ -17,7 +17,7 @@ pub struct AccountScenario;
 /// The currency of an account whose rows don't name one.
 const DEFAULT_CURRENCY: &str = "EUR";
 
-/// The currencies that clients ask for. Most name none and get the default.
+/// The currencies in clients' commands. Half of the commands have none and get the default.
 const CURRENCIES: [Option<&str>; 6] = [None, None, None, Some("EUR"), Some("USD"), Some("JPY")];
 
 impl Scenario for AccountScenario {
@@ -149,13 +149,13 @@ impl Scenario for AccountScenario {
     fn invariant(&self, state: &Attributes) -> Result<(), String> {
         let balance = state.get("Balance").and_then(Attribute::as_integer);
         if balance.is_some_and(|balance| balance < 0) {
-            return Err("below zero".to_owned());
+            return Err("the balance is below zero".to_owned());
         }
         Ok(())
     }
 }
 
-/// The values that are expected from an account's events.
+/// The account after the rows so far, from which the expected values are computed.
 #[derive(Debug, Clone, Default)]
 pub struct Account {
     currency: String,

@@ -1,4 +1,4 @@
-//! Facts that the Rust code and another file of the repository both state have to agree.
+//! Checks that facts which the Rust code and another file of the repository both state agree.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +15,7 @@ fn file(path: &str) -> String {
 }
 
 #[test]
-fn the_documented_breaks_are_those_of_the_simulation() {
+fn the_documentation_lists_the_deliberate_breaks_of_the_simulation() {
     let text = file("docs/testing.md");
     let (_, section) = text.split_once("### Deliberate breaks").expect("a section");
     let section = section.split("\n#").next().unwrap_or_default();
@@ -32,7 +32,7 @@ fn the_documented_breaks_are_those_of_the_simulation() {
     assert_eq!(documented, made);
 }
 
-/// The serde names of the account's commands.
+/// The serde names of the account's commands, from the error for an unknown variant.
 fn commands() -> Vec<String> {
     let none: Result<Command, _> = serde_json::from_str("\"\"");
     let error = none.expect_err("no command has this name").to_string();
@@ -46,7 +46,7 @@ fn commands() -> Vec<String> {
 }
 
 #[test]
-fn the_app_describes_the_account_as_its_domain_does() {
+fn the_cdk_app_describes_the_domain_of_accounts() {
     let text = file("infra/domain/accounts.ts");
     let (_, description) = text.split_once("  return {\n").expect("the description");
     let (description, _) = description.split_once("    environment:").expect("its end");
@@ -62,7 +62,7 @@ fn the_app_describes_the_account_as_its_domain_does() {
             let column = match column {
                 Column::Text => "string",
                 Column::Bigint => "bigint",
-                Column::Data | Column::Partition => panic!("{name} is no member of data"),
+                Column::Data | Column::Partition => panic!("{name} is not a member of data"),
             };
             format!("      {{ name: '{name}', type: '{column}' }},\n")
         })

@@ -1,4 +1,4 @@
-//! The rules of docs/ARCHITECTURE.md that a compiler doesn't check.
+//! Checks the rules of docs/ARCHITECTURE.md that the compiler doesn't check.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,7 +16,7 @@ const FUNCTIONS: [&str; 6] = [
     "reconciler",
 ];
 
-/// Crates that know no domain. Tests of theirs may use accounts.
+/// Crates that are generic over the domain. Their tests may use accounts.
 const NEUTRAL: [&str; 11] = [
     "core",
     "runtime",
@@ -31,7 +31,7 @@ const NEUTRAL: [&str; 11] = [
     "simulation",
 ];
 
-/// Which crates each library may use, as docs/ARCHITECTURE.md says.
+/// For each library, the crates that it depends on, as docs/ARCHITECTURE.md states them.
 const ARROWS: [(&str, &[&str]); 12] = [
     ("core", &[]),
     ("domain", &["core"]),
@@ -41,7 +41,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("projector", &["core", "runtime"]),
     ("archiver", &["core", "runtime"]),
     ("reader", &["core", "runtime"]),
-    // It publishes with the translator's code, and reads the stale attributes of the projector.
+    // The reconciler publishes with the translator's code and reads the projector's stale attributes.
     (
         "reconciler",
         &["core", "projector", "runtime", "translator"],
@@ -80,7 +80,7 @@ fn root() -> PathBuf {
     tests.parent().expect("the workspace").to_owned()
 }
 
-/// Every source file below `folder`, with its path from there and its text up to its tests.
+/// Every source file below `folder`: its path relative to `folder`, and its text without its unit tests.
 fn sources(folder: &Path) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -91,7 +91,7 @@ fn sources(folder: &Path) -> Vec<(String, String)> {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = fs::read_to_string(&path).expect("a source file");
-                let name = path.strip_prefix(folder).expect("below it");
+                let name = path.strip_prefix(folder).expect("a path below the folder");
                 let code = text.split("#[cfg(test)]").next().unwrap_or_default();
                 found.push((name.to_string_lossy().into_owned(), code.to_owned()));
             }
@@ -101,7 +101,7 @@ fn sources(folder: &Path) -> Vec<(String, String)> {
     found
 }
 
-/// The code without the examples of its documentation, which need a domain.
+/// The code without the examples in its doc comments. Examples need a domain.
 fn without_examples(code: &str) -> String {
     let mut is_example = false;
     let lines = code.lines().filter(|line| {
@@ -157,7 +157,7 @@ fn aws_types_are_in_adapters_and_lambda_types_in_handlers() {
 }
 
 #[test]
-fn only_the_domain_and_its_application_know_accounts() {
+fn only_the_domain_and_its_application_mention_accounts() {
     let words = [
         "accounts",
         "balance",
@@ -165,7 +165,7 @@ fn only_the_domain_and_its_application_know_accounts() {
         "millrace_domain",
         "orders_domain",
     ];
-    // The previous names of the read models' tables, in deployment files that are still read.
+    // The previous names of the read models' tables. Deployment files with these names are still read.
     let aliases = [
         "accountsTable",
         "transactionsTable",
@@ -174,7 +174,7 @@ fn only_the_domain_and_its_application_know_accounts() {
     ];
     for folder in NEUTRAL {
         for (file, code) in sources(&root().join(folder).join("src")) {
-            // Test doubles that a module declares for its own tests.
+            // `memory.rs` contains test doubles that a module declares for its own tests.
             if file.ends_with("memory.rs") {
                 continue;
             }
@@ -190,8 +190,8 @@ fn only_the_domain_and_its_application_know_accounts() {
     }
 }
 
-/// For each crate of the workspace, by its folder, the crates of the workspace that it depends on: what cargo says,
-/// without dev-dependencies.
+/// For each crate of the workspace, by its folder, the crates of the workspace that it depends on, according to
+/// `cargo metadata`. Dev-dependencies aren't included.
 fn arrows() -> BTreeMap<String, BTreeSet<String>> {
     let cargo = Command::new(env!("CARGO"))
         .args([
@@ -218,13 +218,13 @@ fn arrows() -> BTreeMap<String, BTreeSet<String>> {
             .filter(|dependency| dependency["kind"] != "dev")
             .filter_map(|dependency| folder(&dependency["name"]))
             .collect();
-        (folder(&package["name"]).expect("a crate of ours"), used)
+        (folder(&package["name"]).expect("a crate of Millrace"), used)
     });
     packages.collect()
 }
 
 #[test]
-fn crates_use_those_that_the_architecture_names() {
+fn crates_depend_on_those_that_the_architecture_names() {
     let arrows = arrows();
     for (folder, allowed) in ARROWS {
         let used: Vec<&str> = arrows[folder].iter().map(String::as_str).collect();
@@ -239,9 +239,9 @@ fn crates_use_those_that_the_architecture_names() {
 }
 
 #[test]
-fn a_panic_unwinds_in_every_profile() {
+fn panics_unwind_in_every_profile() {
     for file in ["Cargo.toml", ".cargo/config.toml"] {
-        let text = fs::read_to_string(root().join(file)).expect("there");
+        let text = fs::read_to_string(root().join(file)).expect(file);
         let settings = text
             .lines()
             .map(|line| line.split('#').next().unwrap_or_default());

@@ -1,4 +1,5 @@
-//! Code blocks of the documentation that show a file have to be equal to that file.
+//! Checks the documentation: code blocks that show a file are equal to the file, links lead to a page and a
+//! heading, every page is in the book, and no text contains a retired word.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,8 +9,8 @@ fn root() -> PathBuf {
     tests.parent().expect("the workspace").to_owned()
 }
 
-/// The files that a page shows: each path in a line of its own, such as `` `domain/Cargo.toml`: ``, with the
-/// block of code that follows.
+/// The files that a page shows: a path in a line of its own, such as `` `domain/Cargo.toml`: ``, and the code
+/// block after it.
 fn shown_files(page: &str) -> Vec<(&str, String)> {
     let (mut found, mut lines) = (Vec::new(), page.lines());
     while let Some(line) = lines.next() {
@@ -24,7 +25,8 @@ fn shown_files(page: &str) -> Vec<(&str, String)> {
     found
 }
 
-/// A file without its unit tests, which a page doesn't show, and with the version that is published.
+/// The text of a file as a page shows it: without its unit tests, and with the published version of the
+/// constructs instead of the packed file.
 fn as_shown(file: &Path) -> String {
     let text =
         fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
@@ -38,11 +40,11 @@ fn as_shown(file: &Path) -> String {
 
 #[test]
 fn the_tutorial_shows_the_files_of_the_example() {
-    let page = fs::read_to_string(root().join("docs/your-own-domain.md")).expect("there");
+    let page = fs::read_to_string(root().join("docs/your-own-domain.md")).expect("the tutorial");
     let example = root().join("examples/orders");
     let shown = shown_files(&page);
     for (path, code) in &shown {
-        // In the checkout, this file has other crates to build from.
+        // In the checkout, this file makes the example use the crates of the checkout.
         if *path != ".cargo/config.toml" {
             assert_eq!(*code, as_shown(&example.join(path)), "{path}");
         }
@@ -65,12 +67,12 @@ fn the_tutorial_shows_the_files_of_the_example() {
     }
 }
 
-/// The pages: every Markdown file of the repository that isn't made or installed.
+/// The pages: every Markdown file below the folder that isn't generated or installed.
 fn pages(folder: &Path, found: &mut Vec<PathBuf>) {
     sources(folder, &["md"], found);
 }
 
-/// The files with these extensions, without those that are made or installed.
+/// The files with these extensions, without generated and installed ones.
 fn sources(folder: &Path, extensions: &[&str], found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("a folder") {
         let entry = entry.expect("an entry");
@@ -90,7 +92,7 @@ fn sources(folder: &Path, extensions: &[&str], found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The lines of a page that aren't in a block of code.
+/// The lines of a page that aren't in a code block.
 fn prose(page: &str) -> impl Iterator<Item = &str> {
     let mut is_code = false;
     page.lines().filter(move |line| {
@@ -119,7 +121,7 @@ fn anchors(page: &str) -> Vec<String> {
     headings.map(anchor).collect()
 }
 
-/// What is wrong with a page's links.
+/// The links of a page whose file or heading doesn't exist.
 fn broken_links(file: &Path, page: &str) -> Vec<String> {
     let mut broken = Vec::new();
     for link in links(page) {
@@ -164,13 +166,13 @@ fn every_link_leads_to_a_file_and_a_heading() {
 #[test]
 fn the_book_has_every_page() {
     let docs = root().join("docs");
-    let summary = fs::read_to_string(docs.join("SUMMARY.md")).expect("there");
+    let summary = fs::read_to_string(docs.join("SUMMARY.md")).expect("the summary");
     let mut files = Vec::new();
     pages(&docs, &mut files);
     for file in files {
         let path = file
             .strip_prefix(&docs)
-            .expect("below it")
+            .expect("a path below docs")
             .to_string_lossy();
         assert!(
             path == "SUMMARY.md" || summary.contains(&format!("]({path})")),
@@ -179,7 +181,7 @@ fn the_book_has_every_page() {
     }
 }
 
-/// The retired words in a text, in the order of the list. A word isn't part of a longer one.
+/// The retired words that a text contains, in the order of the list. Words inside longer words don't count.
 fn retired_words<'a>(text: &str, words: &'a str) -> Vec<&'a str> {
     let text = text.to_lowercase().replace('\n', " ");
     let is_letter = |it: Option<char>| it.is_some_and(|it| it.is_alphanumeric() || it == '_');
@@ -192,9 +194,9 @@ fn retired_words<'a>(text: &str, words: &'a str) -> Vec<&'a str> {
     words.lines().filter(is_used).collect()
 }
 
-/// docs/glossary.md has the terms to use.
+/// docs/glossary.md lists the terms to use instead.
 #[test]
-fn retired_words_do_not_come_back() {
+fn no_file_contains_a_retired_word() {
     let words = include_str!("../retired-words.txt");
     let mut files = Vec::new();
     sources(&root(), &["md", "rs", "ts", "py"], &mut files);
@@ -212,7 +214,7 @@ fn retired_words_do_not_come_back() {
 }
 
 #[test]
-fn a_retired_word_is_found_as_a_word_only() {
+fn retired_words_inside_longer_words_do_not_count() {
     let words = "mend\nanew\n";
     assert_eq!(retired_words("It is made Anew.", words), ["anew"]);
     assert!(retired_words("amend, recommended, renewed", words).is_empty());

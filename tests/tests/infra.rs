@@ -19,7 +19,9 @@ use tokio::sync::OnceCell;
 
 fn workspace() -> Result<Workspace> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
-    Ok(Workspace::at(root.context("the tests lie inside it")?))
+    Ok(Workspace::at(
+        root.context("the tests are in the workspace")?,
+    ))
 }
 
 fn run(command: &mut Command) -> Result<Output> {
@@ -51,7 +53,7 @@ fn synthesise(infra: &Path, folder: &Path, stage: &str) -> Result<PathBuf> {
         .arg(&assembly)
         .args(["--context", &format!("stage={stage}"), "--context"])
         .arg(format!("artifacts={}", artifacts.display()))
-        // Nothing is asked there; the stage `local` is refused without it.
+        // The app refuses the stage `local` without this variable. Synthesising sends no request to it.
         .env("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
         .env("CDK_DISABLE_CLI_TELEMETRY", "true")
         .env("AWS_EC2_METADATA_DISABLED", "true")
@@ -81,7 +83,7 @@ fn properties<'a>(template: &'a Value, of: &'a str) -> impl Iterator<Item = &'a 
         .map(|(_, resource)| &resource["Properties"])
 }
 
-/// The text that a template puts together from parts; what it refers to is left out.
+/// The string that a template joins from parts, without references.
 fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -94,7 +96,7 @@ fn text(value: &Value) -> String {
     }
 }
 
-/// The names that follow `"Millrace","` in a dashboard's body.
+/// The names of Millrace's metrics in a dashboard's body, where each follows `"Millrace","`.
 fn own_metrics(dashboard: &str) -> BTreeSet<String> {
     let ours = format!("\"{NAMESPACE}\",\"");
     let parts = dashboard.split(&ours).skip(1);
@@ -105,7 +107,7 @@ fn own_metrics(dashboard: &str) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn each_alarm_and_metric_is_in_the_runbook_and_is_emitted() -> Result<()> {
+async fn the_runbook_and_the_dashboard_cover_all_alarms_and_metrics() -> Result<()> {
     let template = aws_template().await?;
     let of_type = |of| properties(template, of);
     let runbook = std::fs::read_to_string(workspace()?.root().join("docs/runbook.md"))?;
@@ -154,12 +156,12 @@ async fn each_alarm_and_metric_is_in_the_runbook_and_is_emitted() -> Result<()> 
     Ok(())
 }
 
-/// API Gateway returns its own 500 after 30 seconds
-/// ([quotas](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html)), and
-/// Lambda's 10 seconds for starting a function come on top of its timeout
+/// The functions respond before API Gateway returns its own 500 after 30 seconds
+/// ([quotas](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html)). Lambda
+/// adds up to 10 seconds for starting a function to the function's timeout
 /// ([lifecycle](https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html)).
 #[tokio::test]
-async fn a_client_gets_the_functions_answer_although_services_time_out() -> Result<()> {
+async fn functions_respond_before_their_own_and_api_gateways_timeout() -> Result<()> {
     const API_GATEWAY: Duration = Duration::from_secs(30);
     const START: Duration = Duration::from_secs(10);
     /// The part of their time that the functions reserve for the response.
@@ -190,7 +192,7 @@ async fn a_client_gets_the_functions_answer_although_services_time_out() -> Resu
 }
 
 #[tokio::test]
-async fn the_reconciler_waits_for_a_function_as_long_as_that_may_run() -> Result<()> {
+async fn the_reconciler_waits_longer_than_the_timeout_of_the_functions() -> Result<()> {
     let mut invoked = 0;
     for function in properties(aws_template().await?, "AWS::Lambda::Function") {
         let variables = &function["Environment"]["Variables"];
@@ -206,9 +208,9 @@ async fn the_reconciler_waits_for_a_function_as_long_as_that_may_run() -> Result
     Ok(())
 }
 
-/// With a default currency that the functions don't accept, they fail at start.
+/// Functions with a default currency that they don't accept fail at start.
 #[test]
-fn the_app_accepts_the_currencies_that_the_functions_accept() -> Result<()> {
+fn the_cdk_app_accepts_the_same_currencies_as_the_functions() -> Result<()> {
     let letters = || b'A'..=b'Z';
     let codes = letters().flat_map(|a| {
         letters().flat_map(move |b| letters().map(move |c| [a, b, c].map(char::from)))
@@ -229,7 +231,7 @@ fn the_app_accepts_the_currencies_that_the_functions_accept() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_app_passes_its_tests() -> Result<()> {
+async fn the_tests_of_the_cdk_app_pass() -> Result<()> {
     let workspace = workspace()?;
     node::set_up(&workspace, &Progress::Silent).await?;
     run(Command::new("npm")
@@ -249,8 +251,8 @@ async fn the_templates_of_both_stages_pass_the_linter() -> Result<()> {
     for stage in ["aws", "local"] {
         let template = synthesise(&workspace.infra(), folder.path(), stage)?;
         run(Command::new(&linter)
-            // W3005: the CDK writes down each dependency, also those that follow from a reference.
-            // W7001: its Firehose construct adds a mapping that a delivery to S3 has no use for.
+            // W3005: the CDK states each dependency, also those that a reference implies.
+            // W7001: its Firehose construct adds a mapping that a delivery to S3 doesn't use.
             .args(["--ignore-checks", "W3005", "W7001", "--"])
             .arg(&template))?;
     }

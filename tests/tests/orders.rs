@@ -1,5 +1,5 @@
-//! `examples/orders/` as a repository of its own: copied out of this one, built with the packed crates and the
-//! packed constructs, and tested with its own tests, which deploy it to a local stack.
+//! Tests `examples/orders/` as a repository of its own: copies it out of this one, builds it with the packed
+//! crates and constructs, and runs its tests, which deploy it to a local stack.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -12,7 +12,7 @@ use millrace_local_stack::Workspace;
 use millrace_local_stack::progress::Progress;
 use millrace_local_stack::setup::node;
 
-/// What cargo, npm and the local stack write into the example's folder, and what belongs to this checkout.
+/// The files that aren't copied: cargo, npm and the local stack write them, or they belong to this checkout.
 const MADE: [&str; 5] = [
     ".cargo",
     ".millrace",
@@ -26,7 +26,7 @@ fn root() -> Result<PathBuf> {
     Ok(root.context("the tests are in the workspace")?.to_owned())
 }
 
-/// Runs a program that has to succeed; its output is shown if it doesn't.
+/// Runs a program that must succeed, and returns its output. The error contains the output.
 fn run(command: &mut Command) -> Result<String> {
     let output = command
         .output()
@@ -41,7 +41,7 @@ fn run(command: &mut Command) -> Result<String> {
     Ok(shown)
 }
 
-/// The files below a folder, as paths from it, without what is made there.
+/// Adds the paths of the files below `folder` to `found`, relative to `folder`, without those in [`MADE`].
 fn files(folder: &Path, below: &Path, found: &mut BTreeSet<PathBuf>) -> Result<()> {
     for entry in fs::read_dir(folder.join(below))? {
         let entry = entry?;
@@ -58,8 +58,8 @@ fn files(folder: &Path, below: &Path, found: &mut BTreeSet<PathBuf>) -> Result<(
     Ok(())
 }
 
-/// Makes `copy` contain the files of `original`. A file that is the same stays untouched, so that cargo doesn't
-/// compile it again.
+/// Makes `copy` contain the files of `original`. Unchanged files aren't written, so that cargo doesn't compile
+/// them again.
 fn copy_files(original: &Path, copy: &Path) -> Result<()> {
     let (mut wanted, mut present) = (BTreeSet::new(), BTreeSet::new());
     files(original, Path::new(""), &mut wanted)?;
@@ -81,14 +81,14 @@ fn write(file: &Path, content: &[u8]) -> Result<()> {
     fs::write(file, content).with_context(|| format!("could not write {}", file.display()))
 }
 
-/// A repository outside of this one, which another run of this test doesn't use at the same time.
+/// A folder outside this repository, locked against concurrent runs of this test.
 struct Outside {
     folder: PathBuf,
     _lock: File,
 }
 
 impl Outside {
-    /// The copy of this checkout. It stays, so that the next run compiles less.
+    /// Locks the folder that belongs to this checkout. It isn't removed, so that the next run compiles less.
     fn take(root: &Path) -> Result<Self> {
         let mut hash = DefaultHasher::new();
         root.hash(&mut hash);
@@ -134,7 +134,7 @@ async fn orders_pass_their_tests_with_the_packed_crates_and_constructs() -> Resu
         .current_dir(&outside.folder))?;
     for test in [
         "orders_pass_through_every_function_and_every_command ... ok",
-        "the_last_parcel_completes_the_order_everywhere ... ok",
+        "every_function_processes_the_completion_of_an_order ... ok",
         "every_property_holds_under_every_fault",
     ] {
         ensure!(shown.contains(test), "no {test} in\n{shown}");
@@ -153,7 +153,7 @@ fn use_constructs(folder: &Path, packed: &Path) -> Result<()> {
     write(&manifest, text.as_bytes())
 }
 
-/// Otherwise the example would be built with other versions than the ones that are tested here.
+/// With other packages, the example would be built with versions that this repository's tests don't use.
 #[test]
 fn the_example_locks_the_same_packages() -> Result<()> {
     let root = root()?;

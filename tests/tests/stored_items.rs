@@ -1,6 +1,6 @@
-//! Items that previous versions have stored are read: `tests/stored/items.json` was written by the code before
-//! the functions became generic over the domain. It only grows. The writer's own tests have the idempotency
-//! records.
+//! Checks that items which previous versions stored are still read. The code before the functions became
+//! generic over the domain wrote `tests/stored/items.json`. Add items to it, but don't change any. The
+//! writer's tests check stored idempotency records.
 
 use millrace_core::row::StoredRow;
 use millrace_core::settings;
@@ -37,7 +37,7 @@ fn rows_are_read_with_their_metadata_and_written_to_the_same_attributes() {
     for (row, expected) in rows.iter().zip(expected) {
         let StoredRow::Event(read) = StoredRow::read(&accounts("EUR"), row).expect("readable")
         else {
-            panic!("an event");
+            panic!("the row is a snapshot");
         };
         assert_eq!(read.event, expected);
         assert_eq!(read.metadata.correlation_id.as_deref(), Some("corr"));
@@ -54,7 +54,7 @@ fn settings_are_compared() {
 }
 
 #[test]
-fn views_and_their_stale_marks_are_read_and_written_to_the_same_attributes() {
+fn views_and_their_stale_attributes_are_read_and_written_unchanged() {
     let views = items("views");
     for (item, balance) in views.iter().zip([0, 1250, 1000, 1000]) {
         let view = ViewOf::<Accounts>::read(item).expect("readable");

@@ -1,4 +1,4 @@
-//! The public contract's bytes, over the golden corpus.
+//! Checks the bytes of public events against the golden corpus.
 
 use anyhow::{Context as _, Result};
 use millrace_core::row::StoredRow;
@@ -8,7 +8,7 @@ use millrace_tests::accounts_in_euro;
 use millrace_tests::corpus::{self, Case};
 
 fn published(case: &Case) -> Result<Vec<String>> {
-    // The corpus was stored where EUR is the default currency.
+    // The rows of the corpus were written with the default currency EUR.
     let accounts = accounts_in_euro();
     let mut context = <Accounts as Domain>::Context::default();
     let mut events = Vec::new();
@@ -17,14 +17,14 @@ fn published(case: &Case) -> Result<Vec<String>> {
             continue;
         };
         let envelope = Envelope::publish::<Accounts>(&mut context, &event);
-        let envelope = envelope.context("an opening comes first")?;
+        let envelope = envelope.context("the first event isn't an opening")?;
         events.push(String::from_utf8(envelope.to_bytes::<Accounts>()?)?);
     }
     Ok(events)
 }
 
 #[test]
-fn every_stored_row_is_published_as_it_always_was() {
+fn every_stored_row_is_published_with_unchanged_bytes() {
     for case in corpus::read().expect("the corpus") {
         let published = published(&case).expect("every row of the corpus can be read");
         assert_eq!(published, case.events, "{}", case.name);
@@ -43,7 +43,7 @@ fn every_published_event_is_read_back_to_the_same_bytes() {
 }
 
 #[test]
-fn the_corpus_holds_every_type_and_layout() {
+fn the_corpus_contains_every_type_and_layout() {
     let all: String = corpus::read()
         .expect("the corpus")
         .iter()
@@ -55,12 +55,12 @@ fn the_corpus_holds_every_type_and_layout() {
         "BalanceWithdrawn",
         "\"correlationid\"",
         "\"causationid\"",
-        // 2^53 - 1, the largest amount that JSON keeps exactly everywhere.
+        // 2^53 - 1, the largest amount.
         "9007199254740991",
     ] {
         assert!(all.contains(part), "{part}");
     }
-    let older = corpus::named("older-layout").expect("there");
+    let older = corpus::named("older-layout").expect("the case");
     assert!(older.rows.iter().all(|row| !row.contains_key("Sequence")));
-    assert!(older.rows.len() > 12, "over a second snapshot");
+    assert!(older.rows.len() > 12, "there is no second snapshot");
 }

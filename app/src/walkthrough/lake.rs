@@ -27,7 +27,7 @@ pub(super) async fn line(
             let object = client.get_object().bucket(bucket).key(&key).send().await?;
             let content = object.body.collect().await?.into_bytes();
             for line in String::from_utf8_lossy(&content).lines() {
-                // The bucket may contain other objects, such as the results of earlier queries.
+                // The bucket may contain other objects, such as results of earlier queries. They are skipped.
                 let line: Value = serde_json::from_str(line).unwrap_or_default();
                 if line["id"] == record.event_id() {
                     return Ok(Some((key, line)));

@@ -11,9 +11,9 @@ use serde_json::{Map, Value};
 use super::api::Api;
 use super::record::{Found, Record};
 
-/// The deadline of a stage, far more than it takes even on a busy machine.
+/// The deadline of a stage, far longer than a stage takes even on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// The polling interval. It is short, because it is the error of a stage's measured time.
+/// The polling interval. It is short, because it limits the precision of the measured times.
 const POLL: Duration = Duration::from_millis(20);
 /// The number of the account's newest rows among which the record is searched.
 const NEWEST: i32 = 10;

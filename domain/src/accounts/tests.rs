@@ -54,14 +54,14 @@ fn withdrawn(minor_units: i64) -> Event {
 }
 
 #[test]
-fn the_account_conforms() {
+fn the_account_meets_the_requirements_of_the_traits() {
     let history = [opened(), credited(5), withdrawn(2)];
     assert_conforms(&accounts(), &history);
     assert_projects::<Accounts>(&history);
 }
 
 #[test]
-fn opens_once_in_the_currency_that_is_asked_for_or_the_default() {
+fn opens_once_in_the_requested_or_the_default_currency() {
     let in_euro = Command::Open {
         currency: ListedCurrency::new("EUR").ok(),
     };
@@ -77,7 +77,7 @@ fn opens_once_in_the_currency_that_is_asked_for_or_the_default() {
 }
 
 #[test]
-fn credits_and_withdraws_from_an_open_account_only() {
+fn refuses_movements_of_an_account_that_is_not_open() {
     given(accounts(), [opened()])
         .when(credit(5))
         .then([credited(5)]);
@@ -93,7 +93,7 @@ fn credits_and_withdraws_from_an_open_account_only() {
 }
 
 #[test]
-fn refuses_overdraft_and_a_credit_past_the_limit() {
+fn refuses_overdraft_and_credit_above_the_limit() {
     given(accounts(), [opened(), credited(5), withdrawn(2)])
         .when(withdraw(4))
         .then_refused("insufficient-funds");
@@ -106,7 +106,7 @@ fn refuses_overdraft_and_a_credit_past_the_limit() {
 }
 
 #[test]
-fn an_event_of_other_rules_is_folded_as_it_is() {
+fn evolve_applies_events_that_the_rules_refuse() {
     let overdrawn = [opened(), withdrawn(7)].iter().fold(None, Accounts::evolve);
     assert_eq!(overdrawn, Some(Account::new(currency("SEK")).moved(-7)));
     assert_eq!(Accounts::evolve(None, &credited(1)), None);
@@ -128,7 +128,7 @@ fn a_movement_without_a_known_currency_is_not_published() {
 }
 
 #[test]
-fn a_command_is_its_name_and_the_members_of_its_body() {
+fn reads_commands_from_their_name_and_body() {
     let read = |name: &str, body: &str| {
         let members = json::object(body.as_bytes()).expect("JSON");
         decode_variant::<Command>(name, &Columns::from(&members), |_| false)
@@ -163,7 +163,7 @@ fn a_command_is_its_name_and_the_members_of_its_body() {
 }
 
 #[test]
-fn schemas_say_what_is_read() {
+fn json_schemas_match_what_is_read() {
     let schema = |schema: schemars::Schema| schema.to_value();
     let row = schema(schemars::schema_for!(Event));
     assert_eq!(row["oneOf"][1]["required"], serde_json::json!(["CREDIT"]));
@@ -191,7 +191,7 @@ fn any_command() -> impl Strategy<Value = Command> {
 
 proptest! {
     #[test]
-    fn every_decided_event_changes_the_account_and_keeps_its_balance_within_the_limits(
+    fn every_decided_event_changes_the_account_within_the_balance_limits(
         commands in prop::collection::vec(any_command(), 0..60),
     ) {
         let mut account = None;
@@ -208,7 +208,7 @@ proptest! {
 }
 
 #[test]
-fn names_the_setting_that_is_missing_or_wrong() {
+fn names_a_missing_or_invalid_setting() {
     let missing = Accounts::read(|_| None).expect_err("missing");
     assert_eq!(missing.to_string(), "DEFAULT_CURRENCY is not set");
     let wrong = Accounts::read(|_| Some("euro".into())).expect_err("wrong");
@@ -222,7 +222,7 @@ fn names_the_setting_that_is_missing_or_wrong() {
 
 proptest! {
     #[test]
-    fn no_setting_panics_and_only_a_currency_is_taken(value in "(\\PC{0,8}|[A-Z]{3})") {
+    fn no_setting_panics_and_only_currencies_are_accepted(value in "(\\PC{0,8}|[A-Z]{3})") {
         match Accounts::read(|_| Some(value.clone())) {
             Ok(accounts) => prop_assert_eq!(accounts.default_currency.as_str(), value),
             Err(error) => prop_assert!(error.to_string().starts_with(DEFAULT_CURRENCY)),

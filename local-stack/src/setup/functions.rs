@@ -99,9 +99,9 @@ fn executables(messages: &str) -> Vec<Built> {
         .collect()
 }
 
-/// Writes the stripped executable to `<folder>/bootstrap`, unless it is there already: the CDK identifies an
-/// asset by its bytes, and would upload a changed one again. Returns a hash of the executable's path, size
-/// and modification time. The content isn't read, because debug builds are large.
+/// Writes the stripped executable to `<folder>/bootstrap`, unless an earlier run has written it. The CDK
+/// identifies an asset by its bytes, and uploads a changed asset again. Returns a hash of the executable's path,
+/// size and modification time. The content isn't read, because debug builds are large.
 async fn write_bootstrap(executable: &Path, folder: &Path, step: &Step) -> Result<String> {
     let found = std::fs::metadata(executable)
         .with_context(|| format!("could not find {}", executable.display()))?;
@@ -111,7 +111,7 @@ async fn write_bootstrap(executable: &Path, folder: &Path, step: &Step) -> Resul
         .value(found.len().to_be_bytes())
         .value(modified.as_nanos().to_be_bytes())
         .hash();
-    // Next to the folder and not inside: every file in the folder is part of the asset.
+    // Next to the folder, because every file in the folder is part of the asset.
     let stamp = Stamp::at(folder.with_extension("stamp"));
     let bootstrap = folder.join("bootstrap");
     if stamp.matches(&inputs)? && bootstrap.exists() {
@@ -120,7 +120,7 @@ async fn write_bootstrap(executable: &Path, folder: &Path, step: &Step) -> Resul
     stamp.clear()?;
     let copy = || -> std::io::Result<tempfile::TempPath> {
         std::fs::create_dir_all(folder)?;
-        // Next to the folder too: a rename needs the same file system.
+        // Also next to the folder, because a rename needs the same file system.
         let parent = folder.parent().unwrap_or(folder);
         let copy = tempfile::NamedTempFile::new_in(parent)?.into_temp_path();
         std::fs::copy(executable, &copy)?;

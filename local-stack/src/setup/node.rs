@@ -36,9 +36,9 @@ impl Package {
     }
 }
 
-/// The stamp of the installed packages: its content changes when other packages are installed.
+/// The stamp of the installed packages. Its content changes when other packages are installed.
 pub(crate) fn stamp(infra: &Path) -> PathBuf {
-    // In the packages' folder, so that it is removed with them.
+    // In the packages' folder, so that removing the packages also removes the stamp.
     infra.join("node_modules/.millrace.stamp")
 }
 
@@ -68,7 +68,7 @@ pub async fn set_up(workspace: &Workspace, progress: &Progress) -> Result<()> {
     Ok(())
 }
 
-/// The hash of what determines which packages are installed.
+/// The hash of the files that determine the packages to install.
 fn inputs(infra: &Path) -> Result<String> {
     let manifest = infra.join("package.json");
     let lock_file = infra.join(LOCK_FILE);

@@ -44,7 +44,7 @@ impl Environment {
     }
 }
 
-/// Sets up `environment` if it isn't yet, and returns the folder of its programs.
+/// Sets up `environment`, unless it is set up, and returns the folder of its programs.
 ///
 /// # Errors
 /// If a prerequisite is missing or a package can't be installed.
@@ -77,7 +77,7 @@ pub(crate) async fn set_up_with(
         .hash();
     let stamp = Stamp::at(folder.join("millrace.stamp"));
     let programs = folder.join("bin");
-    // The interpreter, to which this is a link, may have been uninstalled since.
+    // This file is a link to the interpreter, which may have been uninstalled since the set-up.
     if stamp.matches(&inputs)? && programs.join("python").exists() {
         progress.already_done(name);
         return Ok(programs);

@@ -24,7 +24,7 @@ pub struct Local {
     pub api_url: String,
     /// The events table, the source of truth.
     pub events_table: String,
-    /// The outcomes of commands that carried an `Idempotency-Key`.
+    /// The table of the outcomes of commands with an `Idempotency-Key`.
     pub idempotency_table: String,
     /// The table of the publication cursors.
     pub cursor_table: String,
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn every_output_of_the_app_is_read_and_the_others_are_the_domains() {
+    fn all_other_outputs_of_the_app_are_settings_of_the_domain() {
         let mut expected = crate::names::outputs();
         expected.push("DefaultCurrency".to_owned());
         expected.sort();

@@ -19,24 +19,24 @@ use super::record::Record;
 use crate::files;
 use crate::progress::{Progress, Step};
 
-/// How long the emulator may take until it answers: 0.3 s on an idle machine, and 5 s have been measured on a
+/// The time within which the emulator must respond. It needs 0.3 s on an idle machine; up to 5 s were measured on a
 /// busy one.
 const START_DEADLINE: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(50);
 const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
-/// How many free ports are tried, if another process takes the port before the emulator opens it.
+/// The most free ports that are tried, because another process may take a port before the emulator opens it.
 const ATTEMPTS: usize = 5;
 const REPORTED_LOG_LINES: usize = 20;
-/// The access key id and the secret access key for the emulator: its default, and it accepts any.
+/// The access key id and the secret access key for the emulator. It accepts any; this is its default.
 pub const CREDENTIAL: &str = "test";
 
 /// The script that runs the emulator.
 const LAUNCHER: &str = include_str!("../../python/emulator.py");
 
-/// Whether the emulator outlives the process that starts it.
+/// Determines when the emulator ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lifetime {
-    /// It ends when the process that started it ends, even if that is killed.
+    /// It ends when the process that started it ends, even if that process is killed.
     Starter,
     /// It runs until it is stopped.
     Own,
@@ -48,7 +48,7 @@ pub(super) struct Settings {
     pub(super) programs: PathBuf,
     /// The folder of its files.
     pub(super) state: PathBuf,
-    /// Its port; `None` for any free one.
+    /// Its port; `None` for any free port.
     pub(super) port: Option<u16>,
     /// Whether it outlives this process.
     pub(super) lifetime: Lifetime,
@@ -73,13 +73,15 @@ pub(super) struct Emulator {
 }
 
 impl Emulator {
-    /// Starts the emulator and waits until it answers.
+    /// Starts the emulator, and waits until it responds.
     pub(super) async fn start(settings: &Settings, progress: &Progress) -> Result<Self> {
         let step = progress.start("Emulator");
         if let Some(port) = settings.port
             && is_taken(port)?
         {
-            bail!("port {port} on 127.0.0.1 is taken; name another with --port, or none");
+            bail!(
+                "port {port} on 127.0.0.1 is in use; choose another one with --port, or omit --port"
+            );
         }
         for _ in 0..ATTEMPTS {
             let port = settings.port.map_or_else(free_port, Ok)?;
@@ -88,7 +90,7 @@ impl Emulator {
                 return Ok(emulator);
             }
         }
-        bail!("every port that was free was taken before the emulator could open it")
+        bail!("other processes took each free port before the emulator could open it")
     }
 
     /// Starts the emulator on `port`; `None` if another process has taken the port.
@@ -125,7 +127,7 @@ impl Emulator {
             if Instant::now() > deadline {
                 let log = log_tail(&settings.state);
                 let seconds = START_DEADLINE.as_secs();
-                bail!("the emulator did not answer within {seconds} s:\n{log}");
+                bail!("the emulator did not respond within {seconds} s:\n{log}");
             }
             sleep(POLL).await;
         }
@@ -219,10 +221,10 @@ fn spawn(settings: &Settings, endpoint_url: &str, port: u16, instance: &str) -> 
         .env("AWS_SECRET_ACCESS_KEY", CREDENTIAL)
         .env("S3_DATA_DIR", temporary.join("s3"))
         .env("STATE_DIR", temporary.join("state"))
-        // The health endpoint returns this version. It shows that this instance answers on the port, and not
-        // another emulator.
+        // The health endpoint returns this version, which distinguishes this instance from another emulator on
+        // the port.
         .env("MINISTACK_VERSION", instance)
-        // Both servers would listen on every interface.
+        // Both servers would listen on all interfaces.
         .env("SFTP_ENABLED", "0")
         .env("IOT_MTLS_ENABLED", "0");
     command.spawn().context("could not start the emulator")
@@ -278,7 +280,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_is_taken_while_someone_listens_on_it() {
+    fn a_port_is_taken_while_a_process_listens_on_it() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let port = listener.local_addr().expect("bound").port();
         assert!(is_taken(port).expect("known"));

@@ -1,5 +1,5 @@
-//! The reconciler's first run. The schedule invokes it a minute after the deployment for the first time;
-//! until then, `millrace verify` would find that there is no report.
+//! The reconciler's first run. The schedule invokes the reconciler for the first time a minute after the
+//! deployment. Until then, `millrace verify` would report a missing report.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::addresses::Local;
 use crate::progress::Progress;
 
-/// The function's own timeout is 5 minutes; without events it needs a second.
+/// The time to wait for the report. The function's own timeout is 5 minutes; without events it needs a second.
 const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Invokes the reconciler and waits for its report.

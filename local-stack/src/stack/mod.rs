@@ -44,7 +44,7 @@ pub struct Options {
     pub workspace: Workspace,
     /// The folder of its files. Stacks with different folders can run at the same time.
     pub state: PathBuf,
-    /// The emulator's port on 127.0.0.1; `None` for any free one.
+    /// The emulator's port on 127.0.0.1; `None` for any free port.
     pub port: Option<u16>,
     /// The packages that cargo selects when it builds the functions.
     pub packages: Packages,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
-/// How long a process may take to end after SIGTERM, before it is killed.
+/// The time that a process has to end after SIGTERM. After it, the process is killed.
 pub(super) const GRACE: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(20);
 
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_group_that_ignores_the_request_is_killed_with_its_children() {
+    fn a_group_that_ignores_sigterm_is_killed_with_its_children() {
         // The grandchild prints its own id, so that it has certainly started: during the start of a process,
         // its command line is empty for a moment.
         let grandchild = r#"sh -c "echo \$\$; while :; do sleep 1000; done""#;

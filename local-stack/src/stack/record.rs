@@ -1,5 +1,5 @@
-//! `emulator.json`: records which emulator runs with a state folder, so that another process can find and
-//! stop it.
+//! `emulator.json`: the record of the emulator that runs with a state folder. With it, another process can find and
+//! stop the emulator.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,8 +19,8 @@ const POLL: Duration = Duration::from_millis(50);
 pub(super) struct Record {
     /// Its process id, which is also the id of its process group.
     pub(super) pid: i32,
-    /// A unique id of this run. The process's command line contains it, because the system assigns process
-    /// ids again.
+    /// A unique id of this run, which the process's command line contains. The process id alone doesn't identify the
+    /// process, because the system reuses process ids.
     pub(super) instance: String,
     /// Its URL.
     pub(super) endpoint_url: String,
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn is_read_back_until_it_is_removed() {
+    fn a_record_is_read_back_until_it_is_removed() {
         let folder = tempfile::tempdir().expect("a folder");
         assert_eq!(Record::read(folder.path()).expect("readable"), None);
         let record = record("x");
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn another_process_of_the_same_id_is_not_the_one_recorded() {
+    fn another_process_with_the_same_id_is_not_the_recorded_one() {
         let program = std::env::args().next().expect("a command line");
         assert!(record(&program).is_running());
         assert!(!record("millrace-of-another-time").is_running());

@@ -12,8 +12,8 @@ use crate::expected::Aggregate;
 use crate::functions::table_record;
 use crate::world::Change;
 
-/// The events table. Its stream shards by aggregate or, as where a hot aggregate is spread over several
-/// partitions, by item.
+/// The events table. Its stream is sharded by aggregate, or by item, as if DynamoDB had spread a hot aggregate over
+/// several partitions.
 pub(crate) struct EventsTable {
     rows: BTreeMap<(String, u64), Attributes>,
     /// The fold of each aggregate's rows, cached for the checks.
@@ -21,14 +21,14 @@ pub(crate) struct EventsTable {
     is_sharded_by_item: bool,
     /// The filter of the translator's event source mapping.
     filter: EventFilter,
-    /// When the last change of each item comes onto the stream.
+    /// The time at which the last change of each item arrives on the stream.
     pub(crate) last_arrival: BTreeMap<String, u64>,
 }
 
-/// The reserved id of the item that contains the deployment's settings; no aggregate can have it.
+/// The reserved id of the item that contains the deployment's settings. No aggregate can have this id.
 const SETTINGS_ID: &str = "\u{1}millrace";
 
-/// The string of a row's attribute; an attribute of another type shows its type's name.
+/// The string or number of a row's attribute as text; for another type, the type's name.
 pub(crate) fn text(row: &Attributes, name: &str) -> String {
     match row.get(name) {
         Some(Attribute::Text(text) | Attribute::Number(text)) => text.clone(),
@@ -37,12 +37,12 @@ pub(crate) fn text(row: &Attributes, name: &str) -> String {
     }
 }
 
-/// A version as a sort key, in halves, because another writer may have put a row between two others.
+/// A version as a sort key, in halves, because another writer may write a row between two versions.
 pub(crate) fn halves(version: &str) -> u64 {
     let (whole, half) = version
         .strip_suffix(".5")
         .map_or((version, 0), |whole| (whole, 1));
-    2 * whole.parse::<u64>().expect("versions here are halves") + half
+    2 * whole.parse::<u64>().expect("a version in halves") + half
 }
 
 impl EventsTable {
@@ -101,7 +101,7 @@ impl EventsTable {
             .map(|((_, halves), row)| (*halves, row))
     }
 
-    /// Drops the aggregate's cached fold if it includes this row, because the row changes.
+    /// Drops the aggregate's cached fold if it includes this row, which is about to change.
     fn forget(&mut self, id: &str, halves: u64) {
         let folds = self.folds.get_mut();
         if folds.get(id).is_some_and(|fold| fold.through >= halves) {
@@ -109,7 +109,7 @@ impl EventsTable {
         }
     }
 
-    /// An aggregate's fold, after `fold` has added the rows that it doesn't include yet.
+    /// An aggregate's fold, to which `fold` has added the rows that the cached one didn't include.
     pub(crate) fn folded(
         &self,
         id: &str,
@@ -142,7 +142,7 @@ impl EventsTable {
         ids
     }
 
-    /// The ids that follow `after`, each once, in order.
+    /// The ids after `after`, each once, in order.
     pub(crate) fn ids_after(&self, after: Option<&str>) -> impl Iterator<Item = &String> {
         let mut from = after.map(|id| (id.to_owned(), u64::MAX));
         std::iter::from_fn(move || {

@@ -1,4 +1,4 @@
-//! The events table and the cursor table as the operators' commands see them.
+//! The operators' commands' access to the events table and the cursor table.
 
 use millrace_cli::operate::ports::{
     AggregateIds, CursorRepair, EventLog, IdPage, Reset, Segment, StoredCursor,
@@ -18,18 +18,18 @@ use crate::world::World;
 /// A table that is scanned for its aggregates.
 pub(crate) enum Scanned {
     Events(Services),
-    /// The cursor table, where a filter passes those that are blocked.
+    /// The cursor table, with a filter for blocked cursors.
     Blocked(Services),
 }
 
-/// A cursor's item as it is stored.
+/// A stored cursor's item.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct CursorItem {
     cursor: Cursor,
     is_unreadable: bool,
 }
 
-/// What a cursor whose position isn't a number is read as.
+/// The error for a cursor whose position isn't a number.
 pub(crate) fn unreadable() -> DecodeError {
     DecodeError::new("PublishedThrough", "is not a whole number from 0 to 2^53-1")
 }
@@ -63,8 +63,8 @@ impl AggregateIds for Scanned {
                 keys.retain(|(id, halves, _)| {
                     is_own(id) && after.is_none_or(|after| key(after) < (id.clone(), *halves))
                 });
-                // A page ends after so many items, whether the filter passes them or not; the last
-                // one may be empty.
+                // A page ends after a number of items, including those that the filter refuses. The last page
+                // may be empty.
                 let most = world.rng.usize(1..40);
                 let is_last = keys.len() < most;
                 keys.truncate(most);
@@ -92,7 +92,9 @@ fn item_key(id: &str, halves: u64) -> Attributes {
 }
 
 fn key(of: &Attributes) -> (String, u64) {
-    let halves = text(of, row::VERSION).parse().expect("a key from before");
+    let halves = text(of, row::VERSION)
+        .parse()
+        .expect("the key of a previous page");
     (text(of, row::ID), halves)
 }
 

@@ -1,4 +1,4 @@
-//! The view table and the history table.
+//! The projector's access to the view table and the history table.
 
 use millrace_core::{Attribute, Attributes, view};
 use millrace_projector::ports::{REVISION, ReadModel, Saved};
@@ -91,7 +91,7 @@ impl ReadModel for Services {
         let (aggregate, read) = (aggregate.to_owned(), read.clone());
         let is_previous = self.is_previous;
         self.write("UpdateItem of a stale view", move |world, _| {
-            // The previous version set it without a condition, and no revision.
+            // The previous version sets the stale attributes without a condition and without a revision.
             if !is_previous && !is_same(world.views.get(&aggregate), Some(&read)) {
                 return Saved::Moved;
             }
@@ -130,7 +130,7 @@ fn save(
     }
     let sequence = |item: &Attributes| item[view::SEQUENCE].as_integer();
     if stored.is_some_and(|stored| sequence(stored) > sequence(&item)) {
-        world.violated("3", format!("{id}: the view went back in sequence"));
+        world.violated("3", format!("{id}: the view's sequence decreased"));
     }
     let item = if is_previous {
         previous_view(item)
@@ -142,20 +142,20 @@ fn save(
     Saved::Stored
 }
 
-/// Puts a view's item. Every write of this version gives it a revision that none had before.
+/// Stores a view's item. Every write of this version gives the item a new, unique revision.
 fn put(world: &mut World, id: &str, item: Attributes, is_previous: bool) {
     let revision = text(&item, REVISION);
     if !is_previous && (revision.is_empty() || !world.revisions.insert(revision)) {
         world.violated(
             "3",
-            format!("{id}: a view was written without a revision of its own"),
+            format!("{id}: a view was written without a new revision"),
         );
     }
     world.views.insert(id.to_owned(), item);
 }
 
-/// `Condition::unchanged` of the adapter: the revision that was read; where none was read, no
-/// revision, and the same sequence and mark.
+/// `Condition::unchanged` of the adapter: the stored revision is the one that was read. If none was read, none is
+/// stored, and the sequence and the stale attributes are those that were read.
 pub(super) fn is_same(stored: Option<&Attributes>, read: Option<&Attributes>) -> bool {
     let Some(read) = read else {
         return stored.is_none();
@@ -164,7 +164,8 @@ pub(super) fn is_same(stored: Option<&Attributes>, read: Option<&Attributes>) ->
     same(REVISION) && (read.contains_key(REVISION) || is_same_sequence(stored, Some(read)))
 }
 
-/// The previous version's condition: whether there is an item, its sequence, its mark.
+/// The previous version's condition: the existence of the item, its sequence and its stale attributes are as they
+/// were read.
 fn is_same_sequence(stored: Option<&Attributes>, read: Option<&Attributes>) -> bool {
     let of = |item: Option<&Attributes>, name| item.and_then(|item| item.get(name)).cloned();
     stored.is_some() == read.is_some()

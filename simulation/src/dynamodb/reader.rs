@@ -1,4 +1,4 @@
-//! The view table and the history table as the reader sees them.
+//! The reader's access to the view table and the history table.
 
 use millrace_core::{AggregateId, Attributes, Sequence};
 use millrace_reader::ports::ReadModel;

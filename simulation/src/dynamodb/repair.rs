@@ -1,4 +1,4 @@
-//! The view table and the history table as `rebuild` sees them.
+//! The access of `rebuild` to the view table and the history table.
 
 use millrace_cli::operate::ports::{HistoryPage, ReadModelRepair};
 use millrace_core::{Attributes, view};

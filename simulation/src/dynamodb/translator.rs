@@ -1,4 +1,4 @@
-//! The events table and the cursor table as the translator sees them.
+//! The translator's access to the events table and the cursor table.
 
 use millrace_core::{Attributes, Sequence, Version};
 use millrace_runtime::ServiceError;
@@ -22,7 +22,7 @@ impl EventRows for Services {
     ) -> Result<Page, ServiceError> {
         let page = self
             .read("Query of a range of rows", |world| {
-                // A page ends when it has 1 MB, which may be at any row.
+                // A page ends at 1 MB, which may be after any row.
                 let most = world.rng.usize(1..30).min(limit);
                 let after = after.map_or(0, |after| 2 * after.get());
                 let before = before.map_or(u64::MAX, |before| 2 * before.get());
@@ -76,7 +76,7 @@ impl CursorStore for Services {
         let is_cut_short = self.strikes(Fault::BatchCutShort);
         self.read("BatchGetItem of cursors", |world| {
             if aggregates.len() > MAX_LOADED {
-                world.violated("4", "a BatchGetItem is beyond its limit");
+                world.violated("4", "a BatchGetItem exceeds its limit");
             }
             let mut loaded = Loaded::default();
             for id in aggregates {
@@ -125,7 +125,7 @@ impl CursorStore for Services {
             let line = format_args!("  {aggregate}: through {through}, suspended {suspended:?}");
             world.trace.note(now, line);
             let is_as_far = stored.published_through >= through;
-            // The marker stays as it is stored: another invocation may have raised it.
+            // The stored marker is kept, because another invocation may have raised it.
             let keeps_parked = cursor.parked().is_some() && cursor.suspended == read;
             let is_as_read = if keeps_parked {
                 cursor.suspended.clone_from(&stored.suspended);
@@ -163,7 +163,7 @@ impl CursorStore for Services {
     }
 }
 
-/// Property 2, at the moment at which it could be broken.
+/// Checks property 2 at a save of a cursor.
 fn check(world: &mut World, aggregate: &str, through: Sequence) {
     let missing = (1..=through.get()).find(|sequence| {
         !world

@@ -1,4 +1,4 @@
-//! The events table and the idempotency table as the writer sees them.
+//! The writer's access to the events table and the idempotency table.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,11 +18,12 @@ use crate::services::Services;
 use crate::upgrade::{is_previous_key, previous_append};
 use crate::world::World;
 
-/// How long DynamoDB honours a transaction's token after it has succeeded, in milliseconds
+/// The time for which DynamoDB honours a transaction's token after its success, in milliseconds
 /// ([`ClientRequestToken`](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html)).
 const TOKEN_HONOURED: u64 = 10 * 60 * 1_000;
 
-/// How far two writers' clocks may be apart before one of them counts as wrong, in milliseconds.
+/// The largest accepted difference between two writers' clocks, in milliseconds. A clock further off counts as
+/// wrong.
 const CLOCK_TOLERANCE: i64 = 5 * 60 * 1_000;
 
 /// An item that a transaction writes.
@@ -30,15 +31,15 @@ const CLOCK_TOLERANCE: i64 = 5 * 60 * 1_000;
 pub(crate) enum Item {
     /// A row, by its aggregate and version in halves.
     Row(String, u64),
-    /// A record, by its key.
+    /// An idempotency record, by its key.
     Record(String),
 }
 
-/// A transaction as its token is remembered.
+/// A transaction that DynamoDB remembers by its token.
 #[derive(Debug)]
 pub(crate) struct Transaction {
     append: Append,
-    /// When it succeeded; `None` while it is in progress.
+    /// The time of its success, in milliseconds from the start; `None` while it is in progress.
     succeeded_at: Option<u64>,
 }
 
@@ -109,8 +110,8 @@ impl EventStore for Services {
         if !is_single && self.strikes(Fault::TransactionInProgress) {
             return self.leave_in_progress(append).await;
         }
-        // The SDK's retry of a transaction has its token, so it has no effect; a retry of a single put
-        // finds the row that it has put itself.
+        // The SDK's retry of a transaction has the same token and therefore no effect. The retry of a single
+        // put finds the row that the first attempt wrote.
         let is_repeated = is_single && self.strikes(Fault::CallRepeated);
         let items = items(&append);
         let invocation = Arc::clone(&self.invocation);
@@ -123,7 +124,7 @@ impl EventStore for Services {
                 } else {
                     first
                 };
-                // The response to a transaction comes after all its items can be read.
+                // The response to a transaction arrives after all its items have become visible.
                 let visible_at = items.iter().filter_map(|item| world.pending.get(item));
                 let wait = visible_at.max().map_or(0, |visible_at| visible_at - now);
                 (appended, wait)
@@ -135,7 +136,7 @@ impl EventStore for Services {
 }
 
 impl Services {
-    /// Whether the function's version looks for records of this key.
+    /// Whether the function's version reads records of this key.
     fn knows(&self, key: &str) -> bool {
         if self.is_previous {
             return is_previous_key(key);
@@ -143,7 +144,8 @@ impl Services {
         !is_previous_key(key) || !self.is_sabotaged(Sabotage::PreviousKeysIgnored)
     }
 
-    /// The SDK's first attempt of a put is stored, now or later, and its second gets a transaction conflict.
+    /// The SDK's first attempt of a put is stored, immediately or later, and its second attempt gets a transaction
+    /// conflict.
     async fn conflict_after(&self, append: Append) -> Result<Appended, ServiceError> {
         const ACTION: &str = "an append, and its retry that conflicts";
         let delay = {
@@ -167,8 +169,8 @@ impl Services {
         Ok(appended)
     }
 
-    /// The SDK's first attempt of a transaction is still being processed when its second arrives. The first
-    /// ends later, in some cases without any effect.
+    /// The SDK's first attempt of a transaction is still in progress when the second arrives. The first one ends
+    /// later, in some cases without any effect.
     async fn leave_in_progress(&self, append: Append) -> Result<Appended, ServiceError> {
         let begun = append.clone();
         let appended = self
@@ -220,7 +222,7 @@ fn item(row: &Attributes) -> Item {
     Item::Row(text(row, row::ID), halves(&text(row, row::VERSION)))
 }
 
-/// What an append writes.
+/// The items that an append writes.
 fn items(append: &Append) -> Vec<Item> {
     let rows = append.rows.iter().map(|(_, row)| item(row));
     let record = append.record.iter();
@@ -228,7 +230,7 @@ fn items(append: &Append) -> Vec<Item> {
     rows.chain(record).collect()
 }
 
-/// What a transaction's token says of it, where it is known.
+/// The result of a repeated transaction according to its token; `None` if the token is unknown or expired.
 fn honoured(world: &mut World, append: &Append, now: u64) -> Option<Appended> {
     let transaction = world.transactions.get(&append.token)?;
     let is_another = transaction.append != *append;
@@ -243,7 +245,7 @@ fn honoured(world: &mut World, append: &Append, now: u64) -> Option<Appended> {
     Some(answer)
 }
 
-/// Stores the whole append or nothing. If several conditions fail, that of the key's record is reported.
+/// Stores the whole append or nothing. If several conditions fail, the result is that of the key's record.
 fn store(world: &mut World, append: Append, now: u64) -> Appended {
     let is_single = append.record.is_none() && append.rows.len() == 1;
     if !is_single && let Some(answer) = honoured(world, &append, now) {
@@ -285,7 +287,7 @@ fn store(world: &mut World, append: Append, now: u64) -> Appended {
         return Appended::VersionConflict { by };
     }
     for (_, row) in &rows {
-        // A clock that is further ahead than this isn't followed.
+        // The writer doesn't follow the time of an event that is further ahead than this.
         let stamped = Timestamp::parse(&text(row, "Timestamp"));
         let stamped = stamped.map_or(i64::MAX, Timestamp::unix_millis);
         if stamped > time.unix_millis() + CLOCK_TOLERANCE {
@@ -309,7 +311,7 @@ fn store(world: &mut World, append: Append, now: u64) -> Appended {
             }
         }
     }
-    // A transaction's items come onto the stream in any order, and not before they can be read.
+    // A transaction's items arrive on the stream in any order, but not before they are visible.
     world.rng.shuffle(&mut rows);
     for (_, row) in rows {
         let visible_at = world.pending.get(&item(&row)).copied();

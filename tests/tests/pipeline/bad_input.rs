@@ -1,4 +1,4 @@
-//! Bad input of every kind, through the real HTTP API.
+//! Invalid requests to the HTTP API: each gets its problem response and appends nothing.
 
 use anyhow::{Context as _, Result, ensure};
 use millrace_domain::testing::INVALID_AMOUNTS;
@@ -8,7 +8,7 @@ use crate::pipeline::Pipeline;
 use crate::verify;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
-/// Many more bytes than a command's body may have.
+/// A body size far above the limit for commands.
 const A_MEGABYTE: usize = 1 << 20;
 
 struct Case {
@@ -85,7 +85,7 @@ fn commands(id: &str) -> Vec<Case> {
             &credit,
             r#"{"amount":5,"currency":"EUR"}"#,
         ),
-        Case::post("no currency", "/accounts", r#"{"currency":"EURO"}"#).at("#/currency"),
+        Case::post("an invalid currency", "/accounts", r#"{"currency":"EURO"}"#).at("#/currency"),
         Case::post("a number as currency", "/accounts", r#"{"currency":978}"#).at("#/currency"),
         Case::post("an opening with an amount", "/accounts", r#"{"amount":5}"#),
         Case::post("a megabyte", &credit, vec![b' '; A_MEGABYTE]).gets(413, "content-too-large"),
@@ -117,11 +117,15 @@ fn commands(id: &str) -> Vec<Case> {
             ..Case::post("a replacement", &credit, r#"{"amount":5}"#)
         }
         .gets(405, "method-not-allowed"),
-        Case::get("a command asked for", &credit).gets(405, "method-not-allowed"),
-        Case::post("more than there is", &withdraw, r#"{"amount":501}"#)
+        Case::get("a GET of a command's path", &credit).gets(405, "method-not-allowed"),
+        Case::post("more than the balance", &withdraw, r#"{"amount":501}"#)
             .gets(422, "insufficient-funds"),
-        Case::post("more than fits", &credit, r#"{"amount":9007199254740991}"#)
-            .gets(422, "balance-limit"),
+        Case::post(
+            "more than the balance limit",
+            &credit,
+            r#"{"amount":9007199254740991}"#,
+        )
+        .gets(422, "balance-limit"),
         Case::post("an outdated state", &credit, r#"{"amount":5}"#)
             .with("if-match", "\"1\"")
             .gets(412, "precondition-failed"),
@@ -133,12 +137,12 @@ fn commands(id: &str) -> Vec<Case> {
     ];
     for amount in INVALID_AMOUNTS.into_iter().chain(["1e400"]) {
         let body = format!(r#"{{"amount":{amount}}}"#);
-        // A number beyond all floats isn't JSON to every reader, so there is nothing to point at.
+        // A number that exceeds all floats isn't JSON for some parsers, so the response has no pointer.
         let pointer = (amount != "1e400").then_some("#/amount");
         for path in [&credit, &withdraw] {
             cases.push(Case {
                 pointer,
-                ..Case::post("an amount that is none", path, body.as_str())
+                ..Case::post("an invalid amount", path, body.as_str())
             });
         }
     }
@@ -149,30 +153,32 @@ fn queries(id: &str) -> Vec<Case> {
     let account = format!("/accounts/{id}");
     vec![
         Case::get("an unknown account", "/accounts/unknown").gets(404, "account-not-found"),
-        Case::get(
-            "a sequence that is none",
-            &format!("{account}?minSequence=x"),
-        ),
+        Case::get("an invalid sequence", &format!("{account}?minSequence=x")),
         Case::get("an unknown parameter", &format!("{account}?min=1")),
-        Case::get("a page of none", &format!("{account}/transactions?limit=0")),
+        Case::get("an empty page", &format!("{account}/transactions?limit=0")),
         Case::get(
             "a page too long",
             &format!("{account}/transactions?limit=101"),
         ),
         Case::get(
-            "a made-up cursor",
+            "an invalid cursor",
             &format!("{account}/transactions?before=abc"),
         ),
-        Case::get("no time", &format!("{account}/balance?at=yesterday")),
         Case::get(
-            "a time before",
+            "an invalid time",
+            &format!("{account}/balance?at=yesterday"),
+        ),
+        Case::get(
+            "a time before the opening",
             &format!("{account}/balance?at=2001-01-01T00:00:00Z"),
         )
         .gets(404, "account-not-open-yet"),
     ]
 }
 
-pub(crate) async fn bad_input_is_answered_and_appends_nothing(pipeline: &Pipeline) -> Result<()> {
+pub(crate) async fn invalid_requests_get_a_problem_and_append_nothing(
+    pipeline: &Pipeline,
+) -> Result<()> {
     let id = pipeline.open().await?;
     pipeline.accepted(&id, "credit", 500).await?;
     verify::has_exactly(pipeline, &id, 2).await?;
@@ -184,7 +190,7 @@ pub(crate) async fn bad_input_is_answered_and_appends_nothing(pipeline: &Pipelin
     }
     ensure!(
         pipeline.rows(&id).await? == before,
-        "something was appended"
+        "an invalid request appended a row"
     );
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! One `Idempotency-Key`, many requests.
+//! Concurrent requests with one `Idempotency-Key`.
 
 use anyhow::{Result, ensure};
 use futures_util::future::try_join_all;
@@ -12,7 +12,9 @@ const AT_ONCE: usize = 20;
 const ROUNDS: usize = 25;
 const COPIES: usize = 12;
 
-pub(crate) async fn one_key_at_once_appends_one_event(pipeline: &Pipeline) -> Result<()> {
+pub(crate) async fn concurrent_commands_with_one_key_append_one_event(
+    pipeline: &Pipeline,
+) -> Result<()> {
     let id = pipeline.open().await?;
     pipeline.accepted(&id, "credit", 500).await?;
     let path = format!("/accounts/{id}/withdraw");
@@ -48,9 +50,11 @@ pub(crate) async fn one_key_at_once_appends_one_event(pipeline: &Pipeline) -> Re
     verify::has_exactly(pipeline, &id, 3).await
 }
 
-/// A duplicate that reads the history after the first one was executed finds another state than its client
-/// named. It still gets the first one's outcome.
-pub(crate) async fn copies_with_a_precondition_get_one_outcome(pipeline: &Pipeline) -> Result<()> {
+/// A duplicate that reads the rows after the first request appended its event finds another sequence than its
+/// `If-Match`. It still gets the outcome of the first request.
+pub(crate) async fn duplicates_with_a_precondition_get_one_outcome(
+    pipeline: &Pipeline,
+) -> Result<()> {
     let id = pipeline.open().await?;
     let path = format!("/accounts/{id}/credit");
     let body = json!({ "amount": 1 });

@@ -1,4 +1,4 @@
-//! All that was ever put on the domain stream, in the order it was read.
+//! All records of the domain stream, in the order in which they were read.
 
 use anyhow::{Context as _, Result, bail};
 use millrace_cli::clients::Clients;
@@ -23,13 +23,13 @@ struct Read {
     failure: Option<String>,
 }
 
-/// What was read so far.
+/// The records that were read so far. A background task adds to them.
 pub(crate) struct Journal {
     read: watch::Receiver<Read>,
 }
 
 impl Journal {
-    /// Reads the stream from its start, in the background, as long as the runtime lives.
+    /// Starts a background task that reads the stream from its start, until the journal is dropped.
     pub(crate) fn follow(clients: &Clients, local: &Local) -> Self {
         let (sender, read) = watch::channel(Read::default());
         let mut follower = Follower::new(clients.kinesis.clone(), &local.stream_name);
@@ -52,7 +52,8 @@ impl Journal {
         Self { read }
     }
 
-    /// An account's records, once there are so many different ones.
+    /// Waits until the stream has this number of an account's events, and returns the account's records,
+    /// including duplicates.
     pub(crate) async fn records_of(&self, subject: &str, events: usize) -> Result<Vec<Record>> {
         let of = |read: &Read| -> Vec<Record> {
             let records = read.records.iter();
@@ -67,9 +68,9 @@ impl Journal {
         });
         let Ok(read) = tokio::time::timeout(DEADLINE, enough).await else {
             let there = first_occurrences(&of(&self.read.borrow())).len();
-            bail!("only {there} of {events} events came on the stream");
+            bail!("only {there} of {events} events are in the stream");
         };
-        let read = read.context("the stream is read no longer")?;
+        let read = read.context("the task that reads the stream has ended")?;
         if let Some(failure) = &read.failure {
             bail!("the stream could not be read: {failure}");
         }

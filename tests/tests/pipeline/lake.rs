@@ -1,4 +1,4 @@
-//! The lake, read object by object.
+//! A reader of the lake's objects.
 
 use std::collections::HashSet;
 
@@ -13,7 +13,7 @@ use crate::pipeline::wait;
 /// The prefix of the events' objects.
 const PREFIX: &str = "events/dt=";
 
-/// The lake, and what was read of it.
+/// The lake, with the objects and lines that were read so far.
 pub(crate) struct Lake {
     client: Client,
     bucket: String,

@@ -1,11 +1,11 @@
-//! The writer under contention: the responses to 32 clients of one account have to be linearizable, that is,
-//! consistent with one order of the commands that respects real time.
+//! The writer under contention: the responses to 32 concurrent clients of one account must be linearizable,
+//! that is, consistent with one order of the commands that respects real time.
 //!
-//! The response to an accepted command contains its sequence, which is its position in that order, so no
-//! order has to be searched for. The sequences must be 1, 2, 3, …, each balance must follow from the one
-//! before, and a command whose response arrived before another was sent must have the lower sequence. For a
-//! command that was refused for lack of money, there must have been a state that refuses it between its
-//! request and its response.
+//! The response to an accepted command contains its sequence, which is its position in that order. The checker
+//! therefore doesn't have to search for an order. It checks that the sequences have no gap, that each balance
+//! follows from the previous one, and that a command whose response arrived before another command was sent has
+//! the lower sequence. For a command that was refused because of insufficient funds, a state that refuses it
+//! must have existed between its request and its response.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -21,12 +21,12 @@ use crate::verify;
 const CLIENTS: usize = 32;
 const COMMANDS: usize = 2_000;
 
-/// A command, with its response and their times, as its client saw them.
+/// A command and its response, with the times at which the client sent and received them.
 #[derive(Debug, Clone)]
 struct Call {
     sent: Instant,
     answered: Instant,
-    /// How much the command moves.
+    /// The change of the balance, in minor units; negative for a withdrawal.
     moves: i64,
     answer: Answer,
 }
@@ -42,7 +42,9 @@ enum Answer {
     Conflict,
 }
 
-pub(crate) async fn what_many_clients_saw_fits_one_order(pipeline: &Pipeline) -> Result<()> {
+pub(crate) async fn responses_to_concurrent_clients_are_linearizable(
+    pipeline: &Pipeline,
+) -> Result<()> {
     let id = pipeline.open().await?;
     let calls: Vec<Call> = stream::iter(0..COMMANDS)
         .map(async |number| command(pipeline, &id, number).await)
@@ -91,7 +93,7 @@ async fn command(pipeline: &Pipeline, id: &str, number: usize) -> Result<Call> {
     })
 }
 
-/// Checks that the calls fit one order, and returns how many were accepted.
+/// Checks that the calls are linearizable, and returns the number of accepted ones.
 fn check(calls: &[Call]) -> Result<usize> {
     let mut order: BTreeMap<u64, (&Call, i64)> = BTreeMap::new();
     for call in calls {
@@ -120,8 +122,8 @@ fn check(calls: &[Call]) -> Result<usize> {
         last_sent = last_sent.max(Some(call.sent));
     }
     for call in calls.iter().filter(|call| call.answer == Answer::Refused) {
-        // The states that it may have met: after all that was answered when it was sent, and before
-        // all that was sent when it was answered.
+        // The states that the writer may have read: none before a command that was answered before this
+        // one was sent, and none after a command that was sent after this one was answered.
         let from = order
             .iter()
             .filter(|(_, (other, _))| other.answered < call.sent)
@@ -146,8 +148,8 @@ fn check(calls: &[Call]) -> Result<usize> {
     Ok(order.len())
 }
 
-/// The checker itself, on histories that are right and wrong.
-pub(crate) fn the_checker_finds_what_is_wrong() -> Result<()> {
+/// Runs the checker on a linearizable history and on histories that aren't.
+pub(crate) fn the_checker_refuses_wrong_histories() -> Result<()> {
     let start = Instant::now();
     let at = |millis: u64| start + std::time::Duration::from_millis(millis);
     let call = |sent, answered, moves, answer| Call {
@@ -171,8 +173,8 @@ pub(crate) fn the_checker_finds_what_is_wrong() -> Result<()> {
         change(&mut calls);
         check(&calls).is_err()
     };
-    // A sequence twice, one missing, a balance that doesn't follow, an order against real time, a
-    // refusal that no state explains.
+    // A duplicate sequence, a missing sequence, a wrong balance, an order against real time, and a refusal
+    // that no state explains.
     ensure!(wrong(&|calls| calls[2].answer = accepted(2, 10)));
     ensure!(wrong(&|calls| calls[1].answer = accepted(5, 7)));
     ensure!(wrong(&|calls| calls[1].answer = accepted(4, 8)));

@@ -1,4 +1,4 @@
-//! Many commands at once.
+//! Many concurrent commands.
 
 use std::collections::BTreeSet;
 
@@ -10,15 +10,16 @@ use serde_json::{Value, json};
 use crate::pipeline::{Answer, Pipeline};
 use crate::verify;
 
-/// Commands to one account, all at once.
+/// The number of concurrent commands to the hot account.
 const HOT: usize = 50;
+/// The number of quiet accounts.
 const ACCOUNTS: usize = 50;
-/// Commands to each of the others.
+/// The number of commands to each quiet account, one after another.
 const COMMANDS: usize = 20;
-/// Commands under way, over all of the others.
+/// The most concurrent commands to all quiet accounts together.
 const AT_ONCE: usize = 16;
 
-pub(crate) async fn every_accepted_command_is_one_event_everywhere(
+pub(crate) async fn every_accepted_command_has_one_event_at_every_stage(
     pipeline: &Pipeline,
 ) -> Result<()> {
     let hot = pipeline.open().await?;
@@ -33,7 +34,7 @@ pub(crate) async fn every_accepted_command_is_one_event_everywhere(
     Ok(())
 }
 
-/// Opens the other accounts and sends them their commands; returns the number of each one's events.
+/// Opens the quiet accounts and sends commands to them. Returns each account's id and number of events.
 async fn quiet_accounts(pipeline: &Pipeline) -> Result<Vec<(String, usize)>> {
     let accounts: Vec<String> = stream::iter(0..ACCOUNTS)
         .map(async |_| pipeline.open().await)
@@ -50,8 +51,8 @@ async fn quiet_accounts(pipeline: &Pipeline) -> Result<Vec<(String, usize)>> {
         .await
 }
 
-/// Sends commands of which some are refused, so many at once, and returns how many events the account has to
-/// have.
+/// Sends commands, some of which are refused, at most `at_once` concurrently. Returns the number of events
+/// that the account must have.
 async fn move_money(
     pipeline: &Pipeline,
     id: &str,

@@ -1,8 +1,8 @@
-//! The whole pipeline on the local stack: the real functions, deployed by the real CDK app.
+//! Tests the whole pipeline on the local stack. The CDK app deploys the functions as it does to AWS.
 //!
-//! The stack has its own port and state folder. The first scenario that runs starts it, and it is stopped
-//! after all have ended, also if they fail. The scenarios share it, run concurrently, and use only their
-//! own accounts.
+//! The stack has its own port and state folder. The first scenario starts it, and it is stopped after the last
+//! one, also if scenarios fail. The scenarios share the stack, run concurrently, and use only their own
+//! accounts.
 //!
 //! Retries, partial batches, failure destinations and throttling are not covered, because the emulator
 //! differs from AWS in them. The deterministic simulation covers them.
@@ -32,7 +32,7 @@ use tokio::sync::OnceCell;
 
 use pipeline::Pipeline;
 
-/// What the scenarios share.
+/// The runtime and the stack, which all scenarios share.
 struct Shared {
     runtime: Runtime,
     stack: OnceCell<(LocalStack, Pipeline)>,
@@ -76,31 +76,31 @@ fn main() -> ExitCode {
         };
     }
     let mut trials = trials![
-        load::every_accepted_command_is_one_event_everywhere,
-        idempotency::one_key_at_once_appends_one_event,
-        idempotency::copies_with_a_precondition_get_one_outcome,
+        load::every_accepted_command_has_one_event_at_every_stage,
+        idempotency::concurrent_commands_with_one_key_append_one_event,
+        idempotency::duplicates_with_a_precondition_get_one_outcome,
         conditions::writer::one_of_two_appends_takes_a_version,
         conditions::writer::one_of_two_appends_takes_a_key,
         conditions::writer::settings_are_those_of_the_first_start,
-        older_layout::rows_of_an_older_producer_flow_and_are_continued,
+        older_layout::legacy_rows_are_published_and_new_events_appended,
         poison::a_malformed_row_blocks_its_account_alone,
-        bad_input::bad_input_is_answered_and_appends_nothing,
-        queries::queries_show_what_was_accepted,
-        queries::athena_answers_from_the_lake,
+        bad_input::invalid_requests_get_a_problem_and_append_nothing,
+        queries::queries_return_the_accepted_state,
+        queries::athena_returns_the_events_of_the_lake,
         queries::athena_returns_times,
         tables::a_tag_on_each_table_contains_its_role,
-        conditions::cursor::saves_that_race_leave_the_later_cursor_and_no_lost_block,
+        conditions::cursor::concurrent_saves_keep_the_later_cursor_and_every_block,
         conditions::cursor::a_reset_changes_only_the_cursor_that_was_read,
         conditions::view::one_of_two_writers_of_a_view_succeeds,
-        conditions::view::a_view_that_is_another_is_not_written_over,
-        conditions::view::a_history_item_that_is_another_is_not_removed,
+        conditions::view::a_view_that_has_changed_is_not_overwritten,
+        conditions::view::a_history_item_that_has_changed_is_not_removed,
         conditions::lease::one_of_several_runs_has_the_lease,
-        linearizable::what_many_clients_saw_fits_one_order,
+        linearizable::responses_to_concurrent_clients_are_linearizable,
     ];
     trials.push(Trial::test(
-        "linearizable::the_checker_finds_what_is_wrong",
+        "linearizable::the_checker_refuses_wrong_histories",
         || {
-            linearizable::the_checker_finds_what_is_wrong()
+            linearizable::the_checker_refuses_wrong_histories()
                 .map_err(|error| Failed::from(format!("{error:?}")))
         },
     ));

@@ -1,4 +1,4 @@
-//! A table that an older producer began.
+//! An account with rows in the legacy layout.
 
 use anyhow::{Result, ensure};
 use millrace_tests::corpus;
@@ -7,7 +7,7 @@ use crate::journal::first_occurrences;
 use crate::pipeline::Pipeline;
 use crate::verify;
 
-pub(crate) async fn rows_of_an_older_producer_flow_and_are_continued(
+pub(crate) async fn legacy_rows_are_published_and_new_events_appended(
     pipeline: &Pipeline,
 ) -> Result<()> {
     let case = corpus::named("older-layout")?;
@@ -22,9 +22,12 @@ pub(crate) async fn rows_of_an_older_producer_flow_and_are_continued(
         .map(|record| record.bytes.as_slice())
         .collect();
     let expected: Vec<&[u8]> = case.events.iter().map(String::as_bytes).collect();
-    ensure!(published == expected, "not published as the corpus says");
+    ensure!(
+        published == expected,
+        "the published events differ from the corpus"
+    );
 
-    // Over the next snapshot, which the writer has to add.
+    // Enough commands for the writer to write another snapshot.
     for more in 1..=12 {
         let answer = pipeline.accepted(id, "credit", 1).await?;
         ensure!(answer.body["sequence"] == events + more, "{answer:?}");

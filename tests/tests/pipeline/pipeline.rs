@@ -1,4 +1,4 @@
-//! The running stack as the scenarios see it.
+//! The running stack: its addresses, its clients, and operations that several scenarios use.
 
 use std::path::Path;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(90);
 /// The pause between two reads while waiting.
 pub(crate) const PAUSE: Duration = Duration::from_millis(100);
 
-/// Addresses and clients of the stack, and what is read of it on behalf of all scenarios.
+/// The stack's addresses and clients, and the records and lake lines that were read for all scenarios.
 pub(crate) struct Pipeline {
     pub(crate) local: Local,
     pub(crate) clients: Clients,
@@ -42,7 +42,7 @@ pub(crate) struct Answer {
 pub(crate) async fn start() -> Result<(LocalStack, Pipeline)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
-        .context("the tests lie inside the workspace")?;
+        .context("the tests are in the workspace")?;
     let workspace = Workspace::at(root);
     let state = workspace.local_folder().join("tests");
     let stack = LocalStack::start(Options::new(workspace, state)).await?;
@@ -120,7 +120,7 @@ impl Pipeline {
             .context("an opening names its account")
     }
 
-    /// A command that has to be accepted.
+    /// Sends a command that must be accepted.
     pub(crate) async fn accepted(&self, id: &str, command: &str, amount: i64) -> Result<Answer> {
         let path = format!("/accounts/{id}/{command}");
         let answer = self.post(&path, &[], &json!({ "amount": amount })).await?;
@@ -148,7 +148,7 @@ impl Pipeline {
         Ok(rows)
     }
 
-    /// Puts a row without any check, as another writer or an operator would.
+    /// Writes a row without a condition, as another writer or an operator may do.
     pub(crate) async fn put_row(&self, row: &Attributes) -> Result<()> {
         self.clients
             .dynamodb
@@ -160,7 +160,7 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Waits for an account's publication cursor that meets a condition.
+    /// Waits until an account's publication cursor meets a condition.
     pub(crate) async fn cursor(
         &self,
         id: &str,
@@ -183,13 +183,13 @@ impl Pipeline {
 }
 
 impl Answer {
-    /// Whether it has this status.
+    /// Fails unless the response has this status.
     pub(crate) fn expect(&self, status: StatusCode) -> Result<()> {
         ensure!(self.status == status, "expected {status}, got {self:?}");
         Ok(())
     }
 
-    /// A header's value.
+    /// A header's value; empty if the header is missing or isn't ASCII.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers
             .get(name)
@@ -203,7 +203,7 @@ pub(crate) fn text(value: &str) -> Attribute {
     Attribute::text(value)
 }
 
-/// Repeats an operation until it has a result.
+/// Repeats an operation until it returns a result, at most until [`DEADLINE`].
 pub(crate) async fn wait<T>(
     what: &str,
     mut look: impl AsyncFnMut() -> Result<Option<T>>,
@@ -214,7 +214,7 @@ pub(crate) async fn wait<T>(
             return Ok(found);
         }
         if started.elapsed() > DEADLINE {
-            bail!("{what} did not come within {} s", DEADLINE.as_secs());
+            bail!("{what}: no result within {} s", DEADLINE.as_secs());
         }
         tokio::time::sleep(PAUSE).await;
     }

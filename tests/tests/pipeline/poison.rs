@@ -11,7 +11,7 @@ pub(crate) async fn a_malformed_row_blocks_its_account_alone(pipeline: &Pipeline
     pipeline.accepted(&id, "credit", 10).await?;
     verify::has_exactly(pipeline, &id, 2).await?;
 
-    // An undecodable row that is added by hand as the next row.
+    // The next row is undecodable. No writer wrote it.
     let mut row = pipeline.rows(&id).await?.pop().context("a row")?;
     row.insert("Version".to_owned(), Attribute::number(4));
     row.insert("Sequence".to_owned(), Attribute::number(3));

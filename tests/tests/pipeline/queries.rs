@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 use crate::pipeline::{DEADLINE, Pipeline};
 use crate::verify;
 
-pub(crate) async fn queries_show_what_was_accepted(pipeline: &Pipeline) -> Result<()> {
+pub(crate) async fn queries_return_the_accepted_state(pipeline: &Pipeline) -> Result<()> {
     let id = pipeline.open().await?;
     pipeline.accepted(&id, "credit", 700).await?;
     let withdrawn = pipeline.accepted(&id, "withdraw", 50).await?;
@@ -47,7 +47,7 @@ pub(crate) async fn queries_show_what_was_accepted(pipeline: &Pipeline) -> Resul
     Ok(())
 }
 
-pub(crate) async fn athena_answers_from_the_lake(pipeline: &Pipeline) -> Result<()> {
+pub(crate) async fn athena_returns_the_events_of_the_lake(pipeline: &Pipeline) -> Result<()> {
     let id = pipeline.open().await?;
     pipeline.accepted(&id, "credit", 900).await?;
     pipeline.accepted(&id, "withdraw", 1).await?;
@@ -63,12 +63,12 @@ pub(crate) async fn athena_answers_from_the_lake(pipeline: &Pipeline) -> Result<
         ["BalanceCredited", "2", "900"],
         ["BalanceWithdrawn", "3", "1"],
     ];
-    ensure!(rows == expected, "Athena answered {rows:?}");
+    ensure!(rows == expected, "Athena returned {rows:?}");
     Ok(())
 }
 
-/// The local Athena makes a timestamp of `time`, where AWS returns it as the line has it; either
-/// begins with the day.
+/// The local Athena returns `time` as a timestamp, AWS as the string of the lake record. Both begin with the
+/// day.
 pub(crate) async fn athena_returns_times(pipeline: &Pipeline) -> Result<()> {
     let id = pipeline.open().await?;
     let view = verify::shows(pipeline, &id, 1).await?;

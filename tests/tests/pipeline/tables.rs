@@ -6,7 +6,7 @@ use crate::pipeline::Pipeline;
 
 const ROLE_TAG: &str = "millrace:role";
 
-/// Operators' commands check the tag before they write.
+/// The operators' commands check the tag before they write to a table.
 pub(crate) async fn a_tag_on_each_table_contains_its_role(pipeline: &Pipeline) -> Result<()> {
     let (client, local) = (&pipeline.clients.dynamodb, &pipeline.local);
     for (table, role) in [

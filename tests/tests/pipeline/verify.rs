@@ -11,8 +11,8 @@ use serde_json::Value;
 use crate::journal::first_occurrences;
 use crate::pipeline::{Pipeline, wait};
 
-/// Makes sure that an account has exactly so many events: in the table, on the stream in order and
-/// byte by byte, in the view, in the history, and in the lake.
+/// Checks that an account has exactly this number of events in the events table, in the view, in the history,
+/// in the lake, and in the stream, there in order and with the expected bytes.
 pub(crate) async fn has_exactly(pipeline: &Pipeline, id: &str, events: usize) -> Result<()> {
     let mut context = <Accounts as Domain>::Context::default();
     let mut account = None;
@@ -20,14 +20,14 @@ pub(crate) async fn has_exactly(pipeline: &Pipeline, id: &str, events: usize) ->
     for row in pipeline.rows(id).await? {
         if let StoredRow::Event(event) = StoredRow::read(&accounts_in_euro(), &row)? {
             let envelope = Envelope::publish::<Accounts>(&mut context, &event);
-            let envelope = envelope.context("an opening comes first")?;
+            let envelope = envelope.context("the first event isn't an opening")?;
             expected.push(envelope.to_bytes::<Accounts>()?);
             account = Accounts::evolve(account, &event.event);
         }
     }
     ensure!(
         expected.len() == events,
-        "the table holds {} events, not {events}",
+        "the table has {} events, not {events}",
         expected.len()
     );
 
@@ -35,13 +35,13 @@ pub(crate) async fn has_exactly(pipeline: &Pipeline, id: &str, events: usize) ->
     let first = first_occurrences(&records);
     ensure!(
         first.iter().map(|record| &record.bytes).eq(&expected),
-        "the stream does not hold the account's events in order"
+        "the stream does not have the account's events in order"
     );
     ensure!(
         records
             .iter()
             .all(|record| expected.contains(&record.bytes)),
-        "a repeat has other bytes"
+        "a duplicate has other bytes"
     );
 
     let Account { currency, balance } = account.context("the account is not open")?;
@@ -56,7 +56,7 @@ pub(crate) async fn has_exactly(pipeline: &Pipeline, id: &str, events: usize) ->
     pipeline.lake.holds(&expected).await
 }
 
-/// Waits for the view of this sequence.
+/// Waits until the view contains the event of this sequence.
 pub(crate) async fn shows(pipeline: &Pipeline, id: &str, sequence: usize) -> Result<Value> {
     let path = format!("/accounts/{id}?minSequence={sequence}");
     wait("the view", async || {
@@ -87,6 +87,6 @@ async fn has_history(pipeline: &Pipeline, id: &str, events: usize) -> Result<()>
         path = format!("/accounts/{id}/transactions?limit=7&before={next}");
     }
     let expected: Vec<Value> = (1..=events).rev().map(Value::from).collect();
-    ensure!(sequences == expected, "the history holds {sequences:?}");
+    ensure!(sequences == expected, "the history has {sequences:?}");
     Ok(())
 }

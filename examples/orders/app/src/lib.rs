@@ -1,8 +1,8 @@
 //! The programs of the example domain: the functions and the command `orders`, instantiated with orders.
 //!
 //! The binaries `writer`, `translator`, `projector`, `archiver`, `reader` and `reconciler` are the Lambda
-//! functions. Each binary is one call of its library. Orders have no settings, so a function's only variables
-//! are those of Millrace.
+//! functions. Each binary is one call of its library. Orders have no settings, so the functions' only
+//! environment variables are those of Millrace.
 
 mod walkthrough;
 
@@ -37,7 +37,7 @@ impl Application for OrdersApp {
     }
 }
 
-const FIRST_COMMANDS: &str = r#"Place an order, ship it, look at it (paste as it is):
+const FIRST_COMMANDS: &str = r#"Place an order, ship it and query it (copy and paste):
 
   ID=$(curl -s -X POST $API/orders -H 'content-type: application/json' -d '{"recipient":"Ada, 1 Main Street","lines":[{"sku":"A-1","quantity":2}]}' | sed 's/.*"orderId":"\([^"]*\)".*/\1/'); echo $ID
   curl -s -X POST $API/orders/$ID/ship -H 'content-type: application/json' -d '{"lines":[{"sku":"A-1","quantity":1}]}'
@@ -53,9 +53,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_speaks_of_orders() {
+    fn the_command_line_uses_the_words_of_orders() {
         let mut command = args::command(Words::of::<OrdersApp>());
-        let verify = command.find_subcommand("verify").expect("there");
+        let verify = command.find_subcommand("verify").expect("verify");
         let help = verify.get_after_help().expect("an example").to_string();
         assert!(help.starts_with("Example: orders verify "), "{help}");
         for line in [
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_no_setting_to_miss() {
+    fn orders_need_no_setting() {
         let Ok(domain) = OrdersApp::domain(|_| None);
         assert_eq!(domain, Orders);
     }

@@ -1,5 +1,5 @@
-//! What the `demo` command shows: an order is placed, shipped and looked at. Nothing is shown that wasn't
-//! checked.
+//! The end-to-end walkthrough of the `demo` command: it places an order, ships it and queries it. It checks
+//! every response before it shows it.
 
 use std::time::Duration;
 
@@ -9,16 +9,17 @@ use millrace_local_stack::stack::Local;
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
-/// A call takes as long as a function's cold start on a busy machine.
+/// The timeout of a call. A function's cold start takes seconds on a busy machine.
 const CALL_DEADLINE: Duration = Duration::from_secs(30);
-/// How often a query is repeated whose view isn't up to date yet, and the pause before each repetition.
+/// The most attempts of a query whose view isn't up to date yet.
 const QUERIES: u32 = 150;
+/// The pause after an attempt.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Runs the walkthrough on a stack that is up.
+/// Runs the walkthrough on a running stack.
 ///
 /// # Errors
-/// When something is wrong or missing; the error names it.
+/// If a response is wrong or missing. The error names it.
 pub(crate) async fn run(local: &Local, output: Output) -> Result<()> {
     let client = Client::builder()
         .no_proxy()
@@ -40,18 +41,18 @@ pub(crate) async fn run(local: &Local, output: Output) -> Result<()> {
     let shipped = client.post(&ship).json(&json!({ "lines": lines }));
     let shipped = call(shipped, StatusCode::OK).await?;
     expect(&shipped, "status", "completed")?;
-    // A parcel and the end of the order: two events.
+    // The command appends two events: `ParcelShipped` and `OrderCompleted`.
     expect(&shipped, "sequence", 3)?;
     show(output, "ship all of it: the order is completed", &shipped)?;
 
     let view = up_to_date(&client, &format!("{orders}/{id}?minSequence=3")).await?;
     expect(&view, "status", "completed")?;
-    show(output, "look at it", &view)?;
+    show(output, "query the order", &view)?;
     let history = call(client.get(format!("{orders}/{id}/history")), StatusCode::OK).await?;
-    show(output, "look at its history", &history)
+    show(output, "query its history", &history)
 }
 
-/// Sends a query until the projector has applied the events that it asks for.
+/// Repeats a query until the view contains the events up to its `minSequence`.
 async fn up_to_date(client: &Client, url: &str) -> Result<Value> {
     for _ in 0..QUERIES {
         let response = client.get(url).send().await?;
@@ -60,7 +61,7 @@ async fn up_to_date(client: &Client, url: &str) -> Result<Value> {
             StatusCode::NOT_FOUND | StatusCode::SERVICE_UNAVAILABLE => {
                 tokio::time::sleep(PAUSE).await;
             }
-            status => bail!("the query was answered with {status}"),
+            status => bail!("the query returned {status}"),
         }
     }
     bail!("the view was not up to date in time")

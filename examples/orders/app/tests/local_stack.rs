@@ -1,4 +1,4 @@
-//! Orders on a local stack: commands, stream, views, lake, and the operators' commands, as on AWS.
+//! Orders on a local stack: the API, the stream, the read models, the lake, and the operators' commands.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use millrace_local_stack::Workspace;
 use millrace_local_stack::stack::{Local, LocalStack, Options};
 use serde_json::{Value, json};
 
-/// Much longer than anything takes that a test waits for, on a busy machine too.
+/// The most time that the test waits for a result. Every result takes much less, even on a busy machine.
 const DEADLINE: Duration = Duration::from_mins(3);
 
 struct Shop {
@@ -21,13 +21,14 @@ struct Shop {
     clients: Clients,
     http: reqwest::Client,
     state: PathBuf,
-    /// Where the commands run: what one records of its progress is not found by the next test.
+    /// The folder in which the commands run. It is temporary, so that no run finds the recorded progress of
+    /// an earlier one.
     folder: tempfile::TempDir,
 }
 
 impl Shop {
-    /// Runs the command `orders`, which has to end with this code; returns what it printed, a JSON object per
-    /// line.
+    /// Runs the command `orders`, which must exit with this code, and returns the JSON objects that it
+    /// printed.
     async fn orders(&self, arguments: &[&str], code: i32) -> Result<Vec<Value>> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_orders"));
         command
@@ -71,7 +72,7 @@ impl Shop {
         Ok((response.status().as_u16(), response.json().await?))
     }
 
-    /// Places an order of so many A-1; returns its id.
+    /// Places an order of this quantity of A-1, and returns its id.
     async fn place(&self, quantity: u32) -> Result<String> {
         let lines = json!([{ "sku": "A-1", "quantity": quantity }]);
         let order = json!({ "recipient": "Ada", "lines": lines });
@@ -87,7 +88,7 @@ impl Shop {
         Ok(body)
     }
 
-    /// Puts a row into the events table, as another program does.
+    /// Writes a row into the events table without the writer. The row is of schema version 1.
     async fn put_row(&self, id: &str, version: u32, columns: Columns) -> Result<()> {
         let mut row: Columns = HashMap::from([
             ("Id".to_owned(), text(id)),
@@ -101,7 +102,7 @@ impl Shop {
         Ok(())
     }
 
-    /// The public events of an order, in the order of the stream, as soon as there are so many.
+    /// Waits until the stream contains `count` events of an order, and returns them in the stream's order.
     async fn events_of(&self, id: &str, count: usize) -> Result<Vec<Value>> {
         let client = self.clients.kinesis.clone();
         let mut follower = Follower::new(client, &self.local.stream_name);
@@ -153,7 +154,7 @@ async fn orders_pass_through_every_function_and_every_command() -> Result<()> {
         state,
         folder: tempfile::tempdir()?,
     };
-    // Without any order, nothing is wrong.
+    // An empty deployment has no findings.
     shop.settled().await?;
     let id = an_order_is_published_projected_and_archived(&shop).await?;
     rows_of_schema_version_1_are_published(&shop).await?;
@@ -167,7 +168,7 @@ async fn an_order_is_published_projected_and_archived(shop: &Shop) -> Result<Str
     let id = shop.place(5).await?;
     let parcel = shop.ship(&id, 2).await?;
     ensure!(parcel["outstanding"] == 3, "{parcel}");
-    // The last parcel is two events.
+    // Shipping the last parcel appends two events.
     let last = shop.ship(&id, 3).await?;
     ensure!(
         last["status"] == "completed" && last["sequence"] == 4,
@@ -257,7 +258,7 @@ async fn a_row_that_cannot_be_read_blocks_its_order_until_it_is_repaired(
     shop.events_of(&other, 3).await?;
 
     shop.put_row(&id, 3, cancelled("out-of-stock")).await?;
-    // The reconciler may be quicker.
+    // The reconciler may redrive the order first.
     shop.orders(&["redrive", "--blocked"], 0).await?;
     let events = shop.events_of(&id, 2).await?;
     ensure!(events[1]["data"]["reason"] == "out-of-stock", "{events:?}");
@@ -279,7 +280,7 @@ async fn read_models_are_rebuilt(shop: &Shop, id: &str) -> Result<()> {
     }
     ensure!(
         shop.get(&format!("/orders/{id}")).await?.0 == 404,
-        "it was deleted"
+        "the deleted view is returned"
     );
     shop.orders(&["rebuild", "orders"], 0).await?;
     shop.orders(&["rebuild", "history"], 0).await?;

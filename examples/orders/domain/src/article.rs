@@ -1,4 +1,4 @@
-//! Articles and how many of them, in commands, rows and public events.
+//! Articles and quantities, in commands, rows and public events.
 
 use std::fmt;
 
@@ -15,26 +15,26 @@ pub const MAX_QUANTITY: u32 = 1_000_000;
 #[schemars(transparent)]
 pub struct Sku(#[schemars(regex(pattern = "^[A-Z0-9-]{1,40}$"))] String);
 
-/// How many units of an article: 1 to [`MAX_QUANTITY`].
+/// A number of units of one article: 1 to [`MAX_QUANTITY`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "u32")]
 #[schemars(extend("minimum" = 1, "maximum" = MAX_QUANTITY))]
 pub struct Quantity(u32);
 
-/// Some units of one article.
+/// An article and its quantity.
 ///
-/// A member that isn't known is refused, because in a command it is a misspelling. A further member
-/// therefore needs a further schema version.
+/// An unknown member is refused, because in a command it is a misspelling. A row with a new member therefore
+/// needs a new schema version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Line {
     /// The article.
     pub sku: Sku,
-    /// How many units.
+    /// The number of units.
     pub quantity: Quantity,
 }
 
-/// At least one line, and at most one line per article.
+/// One or more lines, at most one for each article.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Vec<Line>")]
 #[schemars(extend("minItems" = 1))]
@@ -88,12 +88,12 @@ impl TryFrom<u32> for Quantity {
 }
 
 impl Lines {
-    /// The lines, in the order in which they were given.
+    /// The lines, in the order of the command.
     pub fn iter(&self) -> impl Iterator<Item = &Line> {
         self.0.iter()
     }
 
-    /// The units of all lines.
+    /// The sum of the quantities.
     #[must_use]
     pub fn units(&self) -> u64 {
         let units = self.iter().map(|line| u64::from(line.quantity.units()));
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_articles_number_is_capital_letters_digits_and_hyphens() {
+    fn an_sku_is_1_to_40_capital_letters_digits_and_hyphens() {
         let longest = "A".repeat(40);
         for sku in ["A", "0", "A-1", &*longest] {
             assert_eq!(Sku::new(sku).map(|sku| sku.to_string()), Ok(sku.to_owned()));
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quantity_is_1_to_a_million() {
+    fn refuses_quantities_outside_the_range() {
         for units in [1, MAX_QUANTITY] {
             assert_eq!(Quantity::try_from(units).map(Quantity::units), Ok(units));
         }
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn an_article_is_in_one_line_only() {
+    fn refuses_two_lines_of_one_article() {
         let line = |sku| Line {
             sku: Sku::new(sku).expect("valid"),
             quantity: Quantity(2),

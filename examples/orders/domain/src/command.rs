@@ -1,4 +1,4 @@
-//! What a client asks for.
+//! The commands that clients send.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -7,31 +7,31 @@ use crate::article::Lines;
 use crate::reason::Reason;
 use crate::recipient::Recipient;
 
-/// What a client asks for. A variant's name is the last segment of its path: `POST /orders/{orderId}/ship`. The
+/// A command. A variant's serde name is the last segment of its path: `POST /orders/{orderId}/ship`. The
 /// exception is `place`, the first command of an order: `POST /orders`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Command {
     /// Place an order.
     Place {
-        /// Who gets the parcels.
+        /// The name and the address that the parcels are sent to.
         recipient: Recipient,
-        /// What is ordered.
+        /// The ordered articles.
         lines: Lines,
     },
-    /// Order more. Further units of an article that was ordered before are added to its line.
+    /// Order more. Units of an article that the order already contains are added to its line.
     AddLines {
-        /// What is ordered in addition.
+        /// The additional articles.
         lines: Lines,
     },
     /// Ship a parcel.
     Ship {
-        /// What is in the parcel.
+        /// The articles in the parcel.
         lines: Lines,
     },
-    /// Cancel the order, of which nothing was shipped.
+    /// Cancel the order. It is refused after the first parcel.
     Cancel {
-        /// Why.
+        /// The reason, which becomes public.
         reason: Reason,
     },
 }

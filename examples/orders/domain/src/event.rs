@@ -1,4 +1,4 @@
-//! What has happened to an order, as its rows contain it.
+//! The events of an order, as rows of the events table contain them.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,32 +7,32 @@ use crate::article::Lines;
 use crate::reason::Reason;
 use crate::recipient::Recipient;
 
-/// What has happened to an order. A variant's name is its row's `Type`, its fields are columns.
+/// An event of an order. A variant's name is the row's `Type`, its fields are the row's columns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all_fields = "PascalCase")]
 pub enum Event {
     /// The order was placed.
     OrderPlaced {
-        /// Who gets the parcels: the only row that says it.
+        /// The name and the address that the parcels are sent to. No other event contains them.
         recipient: Recipient,
-        /// What was ordered.
+        /// The ordered articles.
         lines: Lines,
     },
-    /// More was ordered.
+    /// Lines were added.
     LinesAdded {
-        /// What was ordered in addition.
+        /// The additional articles.
         lines: Lines,
     },
     /// A parcel was shipped.
     ParcelShipped {
-        /// What was in it.
+        /// The articles in the parcel.
         lines: Lines,
     },
-    /// The last unit was shipped.
+    /// The last outstanding unit was shipped.
     OrderCompleted {},
     /// The order was cancelled.
     OrderCancelled {
-        /// Why.
+        /// The reason, which is public.
         reason: Reason,
     },
 }

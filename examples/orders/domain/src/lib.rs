@@ -7,11 +7,11 @@
 //! # Personal data
 //!
 //! An order has one personal attribute, its [`Recipient`]. Only the row of
-//! [`OrderPlaced`](Event::OrderPlaced) contains it, so there is one place to protect and to delete from:
+//! [`OrderPlaced`](Event::OrderPlaced) contains it, so only that row needs protection and deletion:
 //!
-//! * no rule depends on it, so [`Order`], and with it every snapshot, doesn't contain it;
+//! * no rule depends on it, so neither [`Order`] nor a snapshot contains it;
 //! * [`PublicEvent`] doesn't contain it, so it is neither in the stream nor in read models or the lake;
-//! * its `Debug` hides it, and an error never quotes it, so it isn't logged.
+//! * `Debug` hides it, and errors don't quote it, so it isn't logged.
 
 mod article;
 mod command;

@@ -1,41 +1,41 @@
-//! An order: what of it is shipped, and whether it goes on.
+//! An order: its status, and the ordered and shipped units of each article.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::article::{Lines, Sku};
 
-/// An order, as its snapshots and its view contain it. It has no recipient: no rule asks for it.
+/// An order, as its snapshots and its view contain it. It has no recipient, because no rule depends on it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct Order {
-    /// Whether it goes on.
+    /// Open, completed or cancelled.
     pub status: Status,
-    /// What was ordered and shipped, a line per article.
+    /// The ordered and shipped units, one line for each article.
     pub lines: Vec<OrderLine>,
 }
 
-/// Whether an order goes on.
+/// The status of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
-    /// It does.
+    /// The order accepts commands.
     Open,
-    /// All of it was shipped. This is final.
+    /// All units were shipped. This is final.
     Completed,
-    /// It was cancelled. This is final.
+    /// The order was cancelled. This is final.
     Cancelled,
 }
 
-/// The units of one article.
+/// The ordered and shipped units of one article.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OrderLine {
     /// The article.
     pub sku: Sku,
-    /// The units that were ordered.
+    /// The number of ordered units.
     pub ordered: u64,
-    /// The units that were shipped.
+    /// The number of shipped units.
     pub shipped: u64,
 }
 
@@ -64,8 +64,7 @@ impl Order {
         self
     }
 
-    /// The order after a parcel. An article that wasn't ordered, which `decide` refuses to ship, changes
-    /// nothing.
+    /// The order after a parcel. Articles that weren't ordered are ignored; `decide` refuses to ship them.
     pub(crate) fn with_shipped(mut self, shipped: &Lines) -> Self {
         for line in shipped.iter() {
             if let Some(ordered) = self.line_mut(&line.sku) {
@@ -80,7 +79,7 @@ impl Order {
         Self { status, ..self }
     }
 
-    /// The line of an article.
+    /// The line of an article; `None` if it wasn't ordered.
     #[must_use]
     pub fn line(&self, sku: &Sku) -> Option<&OrderLine> {
         self.lines.iter().find(|line| line.sku == *sku)
@@ -90,7 +89,7 @@ impl Order {
         self.lines.iter_mut().find(|line| line.sku == *sku)
     }
 
-    /// The units that were ordered and not shipped.
+    /// The number of units that were ordered and not shipped, of all articles.
     #[must_use]
     pub fn outstanding(&self) -> u64 {
         let lines = self.lines.iter().map(OrderLine::outstanding);
@@ -99,8 +98,8 @@ impl Order {
 }
 
 impl OrderLine {
-    /// The units that were ordered and not shipped; 0 if more were shipped, as a history of other rules may
-    /// say.
+    /// The number of units that were ordered and not shipped. It is 0 if more were shipped than ordered;
+    /// only a history that other rules decided can contain that.
     #[must_use]
     pub const fn outstanding(&self) -> u64 {
         self.ordered.saturating_sub(self.shipped)

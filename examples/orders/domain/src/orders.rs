@@ -1,4 +1,4 @@
-//! The orders as a [`Domain`]: their rules, and which of its types is what.
+//! The orders as a [`Domain`] and a [`Project`]: their rules, schema versions and read models.
 //!
 //! `decide` validates and may refuse; `evolve` never refuses and never panics, so that a stricter rule
 //! never makes an old history unreadable.
@@ -16,29 +16,29 @@ use crate::order::{Order, OrderLine, Status};
 use crate::public::PublicEvent;
 use crate::reason::Reason;
 
-/// The most lines of an order. It keeps a snapshot far below DynamoDB's 400 KB per item.
+/// The most lines of an order. The limit keeps a snapshot far below DynamoDB's 400 KB per item.
 pub const MAX_LINES: usize = 100;
 
-/// Orders. They have no settings.
+/// The orders' domain. It has no settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Orders;
 
-/// What the answer to a command shows of the order.
+/// What the response to a command contains next to the order's id and sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Accepted {
-    /// Whether the order goes on.
+    /// The order's status after the command.
     pub status: Status,
-    /// The units that were ordered and not shipped.
+    /// The number of units that were ordered and not shipped.
     pub outstanding: u64,
 }
 
-/// What the history shows of an event.
+/// An entry of the history: what it contains next to the event's type, sequence and time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct Entry {
-    /// What was ordered or shipped.
+    /// The ordered or shipped articles; `None` if the event has none.
     pub lines: Option<Lines>,
-    /// Why the order was cancelled.
+    /// The reason of a cancellation; `None` for other events.
     pub reason: Option<Reason>,
 }
 
@@ -78,7 +78,8 @@ impl Domain for Orders {
         let Some(order) = order else {
             return match event {
                 Event::OrderPlaced { lines, .. } => Some(Order::placed(lines)),
-                // No other event is an order's first: neither `decide` nor the rows have one.
+                // An order's first event is `OrderPlaced`: `decide` returns no other, and rows with another
+                // one are refused.
                 Event::LinesAdded { .. }
                 | Event::ParcelShipped { .. }
                 | Event::OrderCompleted {}
@@ -105,8 +106,9 @@ impl Domain for Orders {
         }
     }
 
-    /// In version 1, an order had one article: `Sku` and `Quantity` in the rows of `OrderPlaced` and
-    /// `ParcelShipped`, and `Shipped` next to them in a snapshot. Version 2 has `Lines`.
+    /// Changes rows of schema version 1, in which an order had one article, to version 2, which has `Lines`.
+    /// In version 1, the rows of `OrderPlaced` and `ParcelShipped` had `Sku` and `Quantity`, and snapshots
+    /// also `Shipped`.
     fn upcast(&self, schema: u32, row: &mut Columns<'_>) {
         if schema > 1 {
             return;
@@ -134,7 +136,8 @@ impl Project for Orders {
     const HISTORY: &'static str = "history";
 
     fn project(before: Option<&Order>, event: &PublicEvent) -> (Order, Entry) {
-        // Every history begins with `OrderPlaced`; whatever began otherwise would be without lines.
+        // A history begins with `OrderPlaced`. `project` can't refuse another first event, so it begins with
+        // an order without lines.
         let order = before.cloned().unwrap_or(Order {
             status: Status::Open,
             lines: Vec::new(),
@@ -175,7 +178,7 @@ fn add_lines(order: &Order, lines: Lines) -> Result<Vec<Event>, Refusal> {
     Ok(vec![Event::LinesAdded { lines }])
 }
 
-/// A parcel, and with the last unit the end of the order.
+/// Ships a parcel. The parcel with the last outstanding units also completes the order.
 fn ship(order: &Order, lines: Lines) -> Result<Vec<Event>, Refusal> {
     check_open(order)?;
     for line in lines.iter() {
@@ -242,7 +245,7 @@ fn not_outstanding(line: &Line, outstanding: u64) -> Refusal {
     )
 }
 
-/// Moves columns of version 1 into the only element of `Lines`.
+/// Moves columns of version 1 into one line, the only element of `Lines`.
 fn to_lines(row: &mut Columns<'_>, columns: &[(&str, &str)]) {
     let members = columns.iter().filter_map(|(column, member)| {
         let value = row.remove(column)?;

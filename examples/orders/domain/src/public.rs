@@ -1,4 +1,4 @@
-//! What has happened to an order, as everyone outside sees it.
+//! The public events of an order.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,39 +7,39 @@ use crate::article::Lines;
 use crate::event::Event;
 use crate::reason::Reason;
 
-/// A public event: the envelope's `type`, and the members of its `data` next to the order's id and the
-/// sequence. It never contains the recipient.
+/// A public event. A variant's name is the envelope's `type`; its fields are the members of `data` next to
+/// the order's id and the sequence. No public event contains the recipient.
 ///
-/// The lake has columns for strings and integers, and none for lists, so events with lines also contain
+/// The lake has columns for strings and integers but not for lists. Events with lines therefore also contain
 /// the number of units.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum PublicEvent {
     /// The order was placed.
     OrderPlaced {
-        /// What was ordered.
+        /// The ordered articles.
         lines: Lines,
-        /// The units of all lines.
+        /// The sum of the lines' quantities.
         units: u64,
     },
-    /// More was ordered.
+    /// Lines were added.
     LinesAdded {
-        /// What was ordered in addition.
+        /// The additional articles.
         lines: Lines,
-        /// The units of all lines.
+        /// The sum of the added lines' quantities.
         units: u64,
     },
     /// A parcel was shipped.
     ParcelShipped {
-        /// What was in it.
+        /// The articles in the parcel.
         lines: Lines,
-        /// The units of all lines.
+        /// The sum of the lines' quantities.
         units: u64,
     },
-    /// The last unit was shipped.
+    /// The last outstanding unit was shipped.
     OrderCompleted {},
     /// The order was cancelled.
     OrderCancelled {
-        /// Why.
+        /// The reason, one of a few codes.
         reason: Reason,
     },
 }

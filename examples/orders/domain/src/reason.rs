@@ -1,16 +1,16 @@
-//! Why an order is cancelled.
+//! The reason of a cancellation.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Why an order is cancelled. It is public, so it is one of a few codes: a free text would end up
-/// containing personal data.
+/// The reason of a cancellation. It is a code and no free text, because it is public and users would write
+/// personal data into a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
-    /// The customer asked for it.
+    /// The customer asked for the cancellation.
     CustomerRequest,
-    /// An article can't be had.
+    /// An article isn't available.
     OutOfStock,
     /// The customer didn't pay.
     NotPaid,

@@ -1,4 +1,4 @@
-//! Who gets the parcels: the domain's only personal data.
+//! The recipient of an order: the domain's only personal data.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use millrace_core::decode::from_text;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// Name and address of whoever gets the parcels: 1 to 200 printable characters. `Debug` hides them, and
+/// The name and the address that parcels are sent to: 1 to 200 printable characters. `Debug` hides them, and
 /// there is no `Display`.
 #[derive(Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(transparent)]
@@ -17,7 +17,7 @@ impl Recipient {
     /// Reads a recipient.
     ///
     /// # Errors
-    /// [`InvalidValue`], which doesn't quote the text, unless it is 1 to 200 printable characters.
+    /// [`InvalidValue`] unless the text is 1 to 200 printable characters. The error doesn't quote the text.
     pub fn new(text: &str) -> Result<Self, InvalidValue> {
         let is_printable = !text.contains(char::is_control);
         if is_printable && (1..=200).contains(&text.chars().count()) {
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_debug_nor_an_error_shows_it() {
+    fn neither_debug_nor_an_error_contains_the_recipient() {
         let recipient = Recipient::new("Ada").expect("valid");
         assert_eq!(format!("{recipient:?}"), "Recipient(hidden)");
         let error = Recipient::new("Ada\n").expect_err("refused");

@@ -1,4 +1,4 @@
-//! The public events' bytes, which never change, and what of them the lake has columns for.
+//! The bytes of public events, which never change, and the lake records that they become.
 
 use millrace_core::lake;
 use millrace_core::row::{ID, SCHEMA_VERSION, TIMESTAMP, TYPE, VERSION};
@@ -7,8 +7,8 @@ use orders_domain::{Orders, PublicEvent};
 
 /// An order's rows, one per line, without `Id` and `Timestamp`. The first two are of schema version 1.
 const ROWS: &str = include_str!("rows.jsonl");
-/// The events of these rows, one per line. What was published once is published so for ever: lines are
-/// added, and none is changed.
+/// The public events of these rows, one per line. Consumers depend on the published bytes: add lines, but
+/// don't change any.
 const EVENTS: &str = include_str!("published.jsonl");
 
 fn row(line: &str) -> Attributes {
@@ -24,11 +24,11 @@ fn row(line: &str) -> Attributes {
 }
 
 #[test]
-fn rows_are_published_as_they_always_were() {
+fn rows_are_published_with_unchanged_bytes() {
     let mut published = String::new();
     for line in ROWS.lines() {
         let StoredRow::Event(recorded) = StoredRow::read(&Orders, &row(line)).expect(line) else {
-            panic!("{line} is an event");
+            panic!("{line} should be an event");
         };
         let envelope = Envelope::publish::<Orders>(&mut (), &recorded).expect("published");
         let bytes = envelope.to_bytes::<Orders>().expect("JSON");
@@ -50,7 +50,7 @@ fn published_events_are_read_back_to_the_same_bytes() {
 }
 
 #[test]
-fn every_type_and_every_schema_version_is_published() {
+fn the_files_cover_every_type_and_every_schema_version() {
     for row_type in [
         "OrderPlaced",
         "LinesAdded",
@@ -70,7 +70,7 @@ fn every_type_and_every_schema_version_is_published() {
 }
 
 #[test]
-fn a_count_that_is_a_string_is_no_row_of_the_lake() {
+fn the_lake_refuses_a_string_as_number_of_units() {
     let line = EVENTS.lines().next().expect("an event");
     let wrong = line.replace(r#""units":3"#, r#""units":"3""#);
     assert_ne!(wrong, line);

@@ -1,4 +1,4 @@
-//! The rows of orders: of this schema version and of version 1.
+//! The rows of orders in the events table, of the current schema version and of version 1.
 
 use millrace_core::row::{ID, SCHEMA_VERSION, SNAPSHOT, TIMESTAMP, TYPE, VERSION};
 use millrace_core::{
@@ -33,18 +33,18 @@ fn read(row: &Attributes) -> Result<StoredRowOf<Orders>, DecodeError> {
 fn event(row: &Attributes) -> Result<Event, DecodeError> {
     match read(row)? {
         StoredRow::Event(recorded) => Ok(recorded.event),
-        StoredRow::Snapshot(_) => panic!("a snapshot"),
+        StoredRow::Snapshot(_) => panic!("the row is a snapshot"),
     }
 }
 
 fn order(row: &Attributes) -> Result<Order, DecodeError> {
     match read(row)? {
         StoredRow::Snapshot(snapshot) => Ok(snapshot.state),
-        StoredRow::Event(_) => panic!("an event"),
+        StoredRow::Event(_) => panic!("the row is an event"),
     }
 }
 
-/// A row as version 1 has written it.
+/// A row of schema version 1. Its rows have no `SchemaVersion`.
 fn version_1(version: u64, row_type: &str, own: &[(&str, Attribute)]) -> Attributes {
     let core = [
         (ID, Attribute::text("o-1")),
@@ -109,7 +109,7 @@ fn a_snapshot_contains_the_order_without_its_recipient() {
 }
 
 #[test]
-fn rows_of_version_1_have_one_article() {
+fn reads_rows_of_version_1_as_one_line() {
     assert_eq!(event(&placed_in_version_1()), Ok(placed(3)));
     let own = [
         ("Sku", Attribute::text("A-1")),
@@ -126,7 +126,7 @@ fn rows_of_version_1_have_one_article() {
 }
 
 #[test]
-fn a_snapshot_of_version_1_has_one_article() {
+fn reads_snapshots_of_version_1_as_one_line() {
     let own = [
         ("Status", Attribute::text("open")),
         ("Sku", Attribute::text("A-1")),
@@ -159,7 +159,7 @@ fn a_row_of_version_2_needs_lines() {
 }
 
 #[test]
-fn what_is_wrong_with_a_row_of_version_1_is_named_where_version_2_has_it() {
+fn errors_in_rows_of_version_1_name_the_path_in_version_2() {
     for (column, value, path) in [
         ("Sku", Attribute::number(1), "Lines[0].sku"),
         ("Sku", Attribute::text("a-1"), "Lines[0].sku"),

@@ -1,4 +1,4 @@
-//! The rules of orders, as given/when/then, and what every domain has to fulfil.
+//! The rules of orders as given/when/then, and the requirements of the traits.
 
 use millrace_core::testing::{assert_conforms, assert_projects, given};
 use orders_domain::{Command, Event, Line, Lines, Orders, Quantity, Reason, Recipient, Sku};
@@ -32,14 +32,14 @@ fn the_last_parcel_completes_the_order() {
 }
 
 #[test]
-fn more_than_is_outstanding_is_not_shipped() {
+fn refuses_to_ship_more_than_is_outstanding() {
     given(Orders, [placed(3), shipped(1)])
         .when(Command::Ship { lines: lines(3) })
         .then_refused("not-outstanding");
 }
 
 #[test]
-fn an_order_of_which_a_part_was_shipped_is_not_cancelled() {
+fn refuses_cancellation_after_the_first_parcel() {
     let cancel = || Command::Cancel {
         reason: Reason::OutOfStock,
     };
@@ -53,7 +53,7 @@ fn an_order_of_which_a_part_was_shipped_is_not_cancelled() {
 }
 
 #[test]
-fn orders_conform() {
+fn orders_meet_the_requirements_of_the_traits() {
     let added = Event::LinesAdded { lines: lines(1) };
     for last in [
         Event::OrderCompleted {},

@@ -1,3 +1,3 @@
-//! The orders' part in the fault simulation ([`scenario`], which `tests/orders_simulation.rs` runs).
+//! The [`scenario`] of orders for the fault simulation. `tests/orders_simulation.rs` runs it.
 
 pub mod scenario;

@@ -1,5 +1,5 @@
-//! Orders in the fault simulation. The domain's own functions compute the values that are expected from its
-//! rows; its rules and its public bytes have tests of their own in `orders-domain`.
+//! Orders in the fault simulation. The domain's own functions compute the expected values from its rows. The
+//! tests of `orders-domain` check its rules and the bytes of its public events.
 
 use millrace_core::{Attribute, Attributes, StoredRow, encode, json as attributes};
 use millrace_simulation::Rng;
@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 #[derive(Debug, Clone, Copy)]
 pub struct OrdersScenario;
 
-/// What clients order.
+/// The articles that clients order.
 const SKUS: [&str; 3] = ["A-1", "B-2", "C-3"];
-/// What the writer of schema version 1 knows, whose orders have one article.
+/// The only article of orders in schema version 1.
 const OLD_SKU: &str = "OLD-1";
 const REASONS: [&str; 3] = ["customer-request", "out-of-stock", "not-paid"];
 
@@ -83,7 +83,7 @@ impl Scenario for OrdersScenario {
             }
             "ship" => (&["ParcelShipped"], &[("Lines", "lines")]),
             "cancel" => (&["OrderCancelled"], &[("Reason", "reason")]),
-            name => return Err(format!("{name} is no command")),
+            name => return Err(format!("{name} is not a command")),
         };
         let are_types = rows.len() == expected.len()
             && rows
@@ -91,12 +91,12 @@ impl Scenario for OrdersScenario {
                 .zip(expected)
                 .all(|(row, expected)| is_text(row, "Type", expected));
         if !are_types {
-            return Err("they are another command's events".to_owned());
+            return Err("the rows are events of another command".to_owned());
         }
         let is_as_asked =
             |(column, member): &(&str, &str)| rows[0].get(*column) == asked.get(*member);
         if !columns.iter().all(is_as_asked) {
-            return Err("they say something else than the command".to_owned());
+            return Err("a column differs from the command".to_owned());
         }
         Ok(())
     }
@@ -126,7 +126,7 @@ impl Scenario for OrdersScenario {
         ]
     }
 
-    /// In schema version 1, as [`Scenario::other_event`] too.
+    /// In schema version 1, like [`Scenario::other_event`].
     fn other_opening(&self) -> Attributes {
         item([
             ("Type", Attribute::text("OrderPlaced")),
@@ -144,7 +144,7 @@ impl Scenario for OrdersScenario {
         ])
     }
 
-    /// In schema version 1 if the order has one article, as every order had then.
+    /// In schema version 1 if the order has one article; version 1 can't contain more.
     fn other_snapshot(&self, order: &Attributes) -> Attributes {
         if let Some(Attribute::List(lines)) = order.get("Lines")
             && let [Attribute::Map(line)] = &lines[..]
@@ -177,21 +177,21 @@ impl Scenario for OrdersScenario {
         let is_completed = is_text(order, "Status", "completed");
         for line in lines {
             let Attribute::Map(line) = line else {
-                return Err("a line is no map".to_owned());
+                return Err("a line is not a map".to_owned());
             };
             let (ordered, shipped) = (line["ordered"].as_integer(), line["shipped"].as_integer());
             if shipped > ordered {
                 return Err("more was shipped than ordered".to_owned());
             }
             if is_completed && shipped < ordered {
-                return Err("it is completed, and not all of it was shipped".to_owned());
+                return Err("the order is completed before all units were shipped".to_owned());
             }
         }
         Ok(())
     }
 }
 
-/// One or two lines, each of less than `most` units.
+/// One or two lines, each of 1 to `most` - 1 units.
 fn draw_lines(rng: &mut Rng, most: u32) -> Value {
     let first = rng.usize(0..SKUS.len());
     let count = 1 + rng.usize(0..SKUS.len()) / 2;

@@ -1,4 +1,4 @@
-//! What the Rust domain and the CDK app both state about orders is the same in both.
+//! The description of orders in the CDK app agrees with the Rust domain.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use millrace_core::lake::Column;
 use millrace_core::{Domain, Project};
 use orders_domain::{Command, Orders};
 
-/// The serde names of the commands.
+/// The serde names of the commands, from the error for an unknown variant.
 fn commands() -> Vec<String> {
     let none: Result<Command, _> = serde_json::from_str("\"\"");
     let error = none.expect_err("no command has this name").to_string();
@@ -17,9 +17,9 @@ fn commands() -> Vec<String> {
 }
 
 #[test]
-fn the_app_describes_orders_as_their_domain_does() {
+fn the_cdk_app_describes_the_domain_of_orders() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra/domain/orders.ts");
-    let text = fs::read_to_string(path).expect("there");
+    let text = fs::read_to_string(path).expect("orders.ts");
     let (_, description) = text.split_once("Domain = {\n").expect("the description");
     let others: Vec<String> = commands()
         .into_iter()
@@ -31,7 +31,7 @@ fn the_app_describes_orders_as_their_domain_does() {
         let column = match column {
             Column::Text => "string",
             Column::Bigint => "bigint",
-            Column::Data | Column::Partition => panic!("{name} is no member of data"),
+            Column::Data | Column::Partition => panic!("{name} is not a member of data"),
         };
         format!("    {{ name: '{name}', type: '{column}' }},\n")
     });

@@ -1,11 +1,11 @@
-//! What a command leads to, through all functions, over services in memory.
+//! Commands through all functions except the reconciler, over services in memory.
 
 use millrace_core::{Attribute, lake};
 use millrace_simulation::pipeline::Pipeline;
 use orders_domain::Orders;
 use serde_json::{Value, json};
 
-/// Places an order of two A-1 and one B-2; returns its id.
+/// Places an order of two A-1 and one B-2, and returns its id.
 async fn place(pipeline: &Pipeline<Orders>) -> String {
     let lines = json!([{ "sku": "A-1", "quantity": 2 }, { "sku": "B-2", "quantity": 1 }]);
     let order = json!({ "recipient": "Ada", "lines": lines });
@@ -26,7 +26,7 @@ fn types(events: &[Value]) -> Vec<&str> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_parcel_completes_the_order_everywhere() {
+async fn every_function_processes_the_completion_of_an_order() {
     let pipeline = Pipeline::new(Orders);
     let id = place(&pipeline).await;
     assert_eq!(ship(&pipeline, &id, "A-1", 2).await.0, 200);
@@ -92,7 +92,7 @@ async fn the_last_parcel_completes_the_order_everywhere() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_order_of_many_parcels_is_continued_from_its_snapshot() {
+async fn an_order_of_many_parcels_is_loaded_from_its_snapshot() {
     let pipeline = Pipeline::new(Orders);
     let order = json!({ "recipient": "Ada", "lines": [{ "sku": "A-1", "quantity": 25 }] });
     let (_, body) = pipeline.post("/orders", &order).await;
@@ -113,7 +113,7 @@ async fn an_order_of_many_parcels_is_continued_from_its_snapshot() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_command_leaves_nothing_and_says_why() {
+async fn a_refused_command_appends_no_row_and_returns_the_reason() {
     let pipeline = Pipeline::new(Orders);
     let id = place(&pipeline).await;
     let rows = pipeline.store.row_count();

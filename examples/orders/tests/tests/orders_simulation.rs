@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use orders_tests::scenario::OrdersScenario;
 
-/// As many as take less than a minute in a debug build. `SIMULATION_SEEDS=2000` runs more.
+/// The number of seeds. They take less than a minute in a debug build. `SIMULATION_SEEDS=2000` runs more.
 const SEEDS: u64 = 40;
 
 fn main() -> ExitCode {

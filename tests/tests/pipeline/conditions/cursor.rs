@@ -1,4 +1,4 @@
-//! The conditions on a cursor: of saving it, and of resetting it.
+//! The conditions under which a cursor is saved or reset.
 
 use std::collections::HashMap;
 
@@ -12,10 +12,10 @@ use millrace_translator::ports::{CursorStore as _, Saved};
 
 use crate::pipeline::Pipeline;
 
-/// How often each race is run, since either writer may be the first.
+/// How often each pair of concurrent writes is repeated, because either writer may be the first.
 const ROUNDS: usize = 10;
 
-/// An item of the cursor table that no account has, gone when its scenario ends.
+/// An item of the cursor table that belongs to no account. Its scenario removes it at the end.
 struct Item<'a> {
     pipeline: &'a Pipeline,
     id: &'static str,
@@ -33,7 +33,7 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// Replaces the item with this one, or removes it.
+    /// Replaces the stored item with one of these attributes; removes it if there are none.
     async fn begin(&self, attributes: Option<&[(&str, AttributeValue)]>) -> Result<()> {
         let client = &self.pipeline.clients.dynamodb;
         let (table, id) = (&self.pipeline.local.cursor_table, self.id.to_owned());
@@ -76,9 +76,9 @@ fn block(reason: &str) -> Block {
     }
 }
 
-/// The cursor never goes back. A save that depends on a block, or on its absence, succeeds only if the
-/// stored cursor is unchanged in that.
-pub(crate) async fn saves_that_race_leave_the_later_cursor_and_no_lost_block(
+/// A cursor's sequence never decreases. A save succeeds only if the stored block, or its absence, is what the
+/// writer has read.
+pub(crate) async fn concurrent_saves_keep_the_later_cursor_and_every_block(
     pipeline: &Pipeline,
 ) -> Result<()> {
     let item = Item::new(pipeline, "conditions-of-saving");
@@ -122,7 +122,8 @@ pub(crate) async fn saves_that_race_leave_the_later_cursor_and_no_lost_block(
             done.await.is_ok_and(|done| done == Reset::Done)
         });
         one_of(&item, saved, [found.clone(), reset]).await?;
-        // Once everything is published again, there is no block any more.
+        // After everything has been published again, the cursor has no block, and the earlier finding can't
+        // be saved.
         item.begin(None).await?;
         ensure!(save(&cursor(3, None), None).await);
         ensure!(!save(&found, None).await);
@@ -139,7 +140,7 @@ pub(crate) async fn saves_that_race_leave_the_later_cursor_and_no_lost_block(
     item.begin(None).await
 }
 
-/// Exactly one was saved, and is stored.
+/// Checks that exactly one of two saves succeeded, and that its cursor is stored.
 async fn one_of(item: &Item<'_>, saved: (bool, bool), cursors: [Cursor; 2]) -> Result<()> {
     let [first, second] = cursors;
     let expected = match saved {
@@ -152,7 +153,7 @@ async fn one_of(item: &Item<'_>, saved: (bool, bool), cursors: [Cursor; 2]) -> R
     Ok(())
 }
 
-/// A reset replaces or removes what was read and nothing else, with attributes of all types.
+/// A reset replaces or removes a cursor only if it is the one that was read, with attributes of all types.
 pub(crate) async fn a_reset_changes_only_the_cursor_that_was_read(
     pipeline: &Pipeline,
 ) -> Result<()> {
@@ -189,7 +190,7 @@ pub(crate) async fn a_reset_changes_only_the_cursor_that_was_read(
             ensure!(item.cursor().await? == expected);
         }
     }
-    // Another writer repairs the cursor, or marks it, meanwhile.
+    // Another writer repairs or blocks the cursor between the read and the reset.
     for changed in [
         &[("PublishedThrough", number("11"))][..],
         &[("PublishedThrough", number("999")), ("Blocked", nested)],

@@ -1,5 +1,5 @@
-//! The conditions of the reconciler's lease, in a table of this scenario's own: the deployed reconciler
-//! takes the lease of its table as it runs.
+//! The conditions of the reconciler's lease, in a table of the scenario's own, because the deployed reconciler
+//! acquires the lease in its table while the scenario runs.
 
 use anyhow::{Context as _, Result, ensure};
 use aws_sdk_dynamodb::types::{
@@ -15,7 +15,7 @@ use crate::pipeline::Pipeline;
 
 const TABLE: &str = "conditions-of-the-lease";
 const ROUNDS: i64 = 10;
-/// How long a lease lasts, in milliseconds.
+/// The duration of a lease, in milliseconds.
 const LEASE: i64 = 1_000;
 
 async fn create(pipeline: &Pipeline) -> Result<()> {
@@ -53,7 +53,7 @@ fn services(pipeline: &Pipeline) -> Result<AwsServices> {
     ))
 }
 
-/// The owners to whom the lease was given, of several that ask for it at the same time.
+/// Tries to acquire the lease for each owner concurrently, and returns the owners that got it.
 async fn acquire(services: &AwsServices, now: i64, owners: &[&str]) -> Result<Vec<String>> {
     let at = |millis| Timestamp::from_unix_millis(millis).context("a time");
     let (now, until) = (at(now)?, at(now + LEASE)?);
@@ -73,7 +73,7 @@ pub(crate) async fn one_of_several_runs_has_the_lease(pipeline: &Pipeline) -> Re
     create(pipeline).await?;
     let services = services(pipeline)?;
     for round in 0..ROUNDS {
-        // Every second round the lease of the round before has expired; in the others it was released.
+        // In even rounds the lease of the previous round has expired; in odd rounds it was released.
         let now = 1_800_000_000_000 + round * LEASE;
         let given = acquire(&services, now, &OWNERS).await?;
         ensure!(given.len() == 1, "round {round}: {given:?}");
@@ -95,14 +95,17 @@ pub(crate) async fn one_of_several_runs_has_the_lease(pipeline: &Pipeline) -> Re
             "another run has released the lease of {owner}"
         );
 
-        // An attempt of the SDK whose response was lost is repeated.
+        // The owner acquires the lease again, as the SDK does if the response to an attempt was lost.
         let given = acquire(&services, now, &[owner]).await?;
-        ensure!(given == [owner.clone()], "{owner} does not keep its lease");
+        ensure!(
+            given == [owner.clone()],
+            "{owner} could not acquire its own lease again"
+        );
         if round % 2 == 0 {
             services.release(owner).await?;
             services.release(owner).await?;
             let given = acquire(&services, now, &others[..1]).await?;
-            ensure!(given.len() == 1, "the lease was released");
+            ensure!(given.len() == 1, "the lease was not released");
             services.release(others[0]).await?;
         }
     }

@@ -1,4 +1,4 @@
-//! The condition on a view item: of saving it, of marking it, and of removing it.
+//! The conditions under which a view is saved, marked as stale or removed, and a history item is removed.
 
 use anyhow::{Result, ensure};
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::pipeline::Pipeline;
 
-/// How often each race is run, since either writer may be the first.
+/// How often each pair of concurrent writes is repeated, because either writer may be the first.
 const ROUNDS: usize = 10;
 
 struct Item {
@@ -29,7 +29,8 @@ impl Item {
         }
     }
 
-    /// An item at sequence 5, as the previous version writes it, with these attributes besides.
+    /// An item at sequence 5 with these additional attributes. Without a `Revision`, it is an item as the
+    /// previous version writes it.
     fn item(&self, more: &[(&str, Attribute)]) -> Attributes {
         let mut item: Attributes = [
             ("Id".to_owned(), Attribute::text(&self.id)),
@@ -47,7 +48,7 @@ impl Item {
         self.item(&[("Revision", Attribute::text(Uuid::new_v4()))])
     }
 
-    /// Replaces the stored item with this one, without a condition.
+    /// Stores this item without a condition.
     async fn begin(&self, item: &Attributes) -> Result<()> {
         let put = self.tables.client().put_item();
         let put = put.table_name(self.tables.views());
@@ -79,7 +80,7 @@ impl Item {
     }
 }
 
-/// Of two writers that have read the same item, exactly one writes, for each form of the item.
+/// Of two writers that have read the same item, exactly one succeeds, for each combination of attributes.
 pub(crate) async fn one_of_two_writers_of_a_view_succeeds(pipeline: &Pipeline) -> Result<()> {
     let item = Item::new(pipeline);
     let stale = ("StaleSequence", Attribute::number(7));
@@ -95,7 +96,7 @@ pub(crate) async fn one_of_two_writers_of_a_view_succeeds(pipeline: &Pipeline) -
             let Some(read) = &read else {
                 item.remove().await?;
                 let both = tokio::try_join!(item.save(None), item.save(None))?;
-                ensure!(is_one(both), "two saves where nothing was: {both:?}");
+                ensure!(is_one(both), "two saves without a stored item: {both:?}");
                 continue;
             };
             item.begin(read).await?;
@@ -120,7 +121,7 @@ fn is_one(both: (Saved, Saved)) -> bool {
 }
 
 /// An item is replaced only if it is the one that was read, with attributes of all types.
-pub(crate) async fn a_view_that_is_another_is_not_written_over(pipeline: &Pipeline) -> Result<()> {
+pub(crate) async fn a_view_that_has_changed_is_not_overwritten(pipeline: &Pipeline) -> Result<()> {
     let item = Item::new(pipeline);
     let revision = |revision| item.item(&[("Revision", Attribute::text(revision))]);
     let stale = |until| item.item(&[("StaleSequence", Attribute::number(until))]);
@@ -147,7 +148,7 @@ pub(crate) async fn a_view_that_is_another_is_not_written_over(pipeline: &Pipeli
             "{stored:?}, read as {read:?}: {outcomes:?}"
         );
     }
-    // A sequence of another type: rebuild has to be able to replace it.
+    // `rebuild` must be able to replace an item whose sequence has another type.
     item.begin(&text).await?;
     ensure!(item.save(Some(&text)).await? == Saved::Stored, "{text:?}");
     let put = item.tables.client().put_item();
@@ -161,11 +162,11 @@ pub(crate) async fn a_view_that_is_another_is_not_written_over(pipeline: &Pipeli
     item.remove().await
 }
 
-/// A history item is removed only if it is the one that was read.
 /// The account's columns of a history item.
 const COLUMNS: [&str; 3] = ["Amount", "Balance", "Currency"];
 
-pub(crate) async fn a_history_item_that_is_another_is_not_removed(
+/// A history item is removed only if it is the one that was read.
+pub(crate) async fn a_history_item_that_has_changed_is_not_removed(
     pipeline: &Pipeline,
 ) -> Result<()> {
     let item = Item::new(pipeline);

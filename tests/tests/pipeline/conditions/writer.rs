@@ -1,4 +1,5 @@
-//! The writer's conditions: one row per version, one outcome per key, the settings once.
+//! The writer's conditions: a version has one row, an idempotency key has one outcome, and settings are stored
+//! once.
 
 use anyhow::{Context as _, Result, ensure};
 use millrace_core::Metadata;
@@ -24,7 +25,7 @@ fn time(millis: i64) -> Timestamp {
     Timestamp::from_unix_millis(1_800_000_000_000 + millis).expect("within this century")
 }
 
-/// The opening of an account by this command: an event and a snapshot.
+/// The append of an account's opening by this command: an event and a snapshot.
 fn opening(id: &str, command: &str, record: Option<Attributes>) -> Result<Append> {
     let opened = Event::AccountCreated {
         currency: Currency::stored("EUR")?,
@@ -43,7 +44,7 @@ fn opening(id: &str, command: &str, record: Option<Attributes>) -> Result<Append
     })
 }
 
-/// A record that expires so many milliseconds after the appends' own time.
+/// An idempotency record that expires this number of milliseconds after the time of the appends.
 fn record(key: &str, lasting: i64) -> Attributes {
     [
         (KEY, Attribute::text(key)),
@@ -53,16 +54,16 @@ fn record(key: &str, lasting: i64) -> Attributes {
     .into()
 }
 
-/// The one that was stored, and the answer that the other got.
+/// The index of the append that was stored, and the result of the other append.
 fn one_stored(answers: [Appended; 2]) -> Result<(usize, Appended)> {
     match answers {
         [Appended::Stored, other] if other != Appended::Stored => Ok((0, other)),
         [other, Appended::Stored] if other != Appended::Stored => Ok((1, other)),
-        answers => anyhow::bail!("one is stored, but the answers are {answers:?}"),
+        answers => anyhow::bail!("one append should be stored, but the results are {answers:?}"),
     }
 }
 
-/// An append of a single row, and a transaction of an event and a snapshot.
+/// Covers an append of a single row, and a transaction of an event and a snapshot.
 pub(crate) async fn one_of_two_appends_takes_a_version(pipeline: &Pipeline) -> Result<()> {
     let tables = tables(pipeline);
     for (id, is_single) in [("racing rows", true), ("racing transactions", false)] {
@@ -93,7 +94,7 @@ async fn row_of(tables: &Tables, id: &str) -> Result<Attributes> {
     row.context("a row was stored")
 }
 
-/// The record decides, also for another aggregate; one that has expired doesn't count.
+/// A key's record refuses other appends with the key, also to another aggregate. An expired record doesn't.
 pub(crate) async fn one_of_two_appends_takes_a_key(pipeline: &Pipeline) -> Result<()> {
     let tables = tables(pipeline);
     let append = |id: &str, lasting| opening(id, id, Some(record("a raced key", lasting)));
@@ -115,7 +116,7 @@ pub(crate) async fn one_of_two_appends_takes_a_key(pipeline: &Pipeline) -> Resul
     Ok(())
 }
 
-/// The deployed writer has stored them when it started.
+/// The deployed writer stored its settings when it started.
 pub(crate) async fn settings_are_those_of_the_first_start(pipeline: &Pipeline) -> Result<()> {
     pipeline.open().await?;
     let tables = tables(pipeline);

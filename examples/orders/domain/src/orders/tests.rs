@@ -104,7 +104,7 @@ fn lines_are_added_to_an_open_order() {
 }
 
 #[test]
-fn a_parcel_contains_what_is_outstanding_and_the_last_one_completes_the_order() {
+fn ships_outstanding_units_only_and_completes_the_order_with_the_last() {
     let order = || [placed(&[("A", 2), ("B", 1)]), shipped(&[("A", 1)])];
     given(Orders, order())
         .when(ship(&[("A", 1)]))
@@ -120,7 +120,7 @@ fn a_parcel_contains_what_is_outstanding_and_the_last_one_completes_the_order() 
 }
 
 #[test]
-fn an_order_is_cancelled_before_its_first_parcel() {
+fn refuses_cancellation_after_the_first_parcel() {
     given(Orders, [placed(&[("A", 2)])])
         .when(CANCEL)
         .then([CANCELLED]);
@@ -130,7 +130,7 @@ fn an_order_is_cancelled_before_its_first_parcel() {
 }
 
 #[test]
-fn a_completed_or_cancelled_order_accepts_nothing() {
+fn a_completed_or_cancelled_order_refuses_every_command() {
     for (last, code) in [
         (vec![shipped(&[("A", 2)]), COMPLETED], "order-completed"),
         (vec![CANCELLED], "order-cancelled"),
@@ -163,7 +163,7 @@ fn the_lines_and_the_units_of_an_order_are_limited() {
 }
 
 #[test]
-fn an_event_of_other_rules_is_folded_as_it_is() {
+fn evolve_applies_events_that_the_rules_refuse() {
     let history = [
         CANCELLED,
         placed(&[("A", 1)]),
@@ -178,7 +178,7 @@ fn an_event_of_other_rules_is_folded_as_it_is() {
 }
 
 #[test]
-fn a_command_is_its_name_and_the_members_of_its_body() {
+fn reads_commands_from_their_name_and_body() {
     let read = |name: &str, body: &str| command::read::<Orders>(name, body.as_bytes());
     let a = r#"[{"sku":"A","quantity":2}]"#;
     for (name, body, command) in [
@@ -218,7 +218,7 @@ fn a_command_is_its_name_and_the_members_of_its_body() {
         ("cancel", r#"{"reason":"not-paid","to":"Ada"}"#, "/to"),
     ] {
         let Err(CommandError::Body { pointer, detail }) = read(name, body) else {
-            panic!("{body} is no command");
+            panic!("{body} should be refused");
         };
         assert_eq!(pointer, expected, "{body}: {detail}");
         assert!(!detail.contains("Ada"), "{detail}");
@@ -226,7 +226,7 @@ fn a_command_is_its_name_and_the_members_of_its_body() {
 }
 
 #[test]
-fn nothing_but_the_row_of_the_placed_order_contains_the_recipient() {
+fn no_state_view_or_public_event_contains_the_recipient() {
     let placed = placed(&[("A", 1)]);
     let order = Orders::evolve(None, &placed).expect("placed");
     let public = PublicEvent::from(&placed);
@@ -245,7 +245,7 @@ fn nothing_but_the_row_of_the_placed_order_contains_the_recipient() {
 }
 
 #[test]
-fn schemas_say_what_is_read() {
+fn json_schemas_match_what_is_read() {
     let row = schemars::schema_for!(Event).to_value();
     let definitions = &row["$defs"];
     assert_eq!(definitions["Lines"]["type"], "array");
@@ -302,7 +302,7 @@ proptest! {
     }
 
     #[test]
-    fn the_view_is_the_order(commands in prop::collection::vec(any_command(), 0..30)) {
+    fn the_view_equals_the_state(commands in prop::collection::vec(any_command(), 0..30)) {
         let (mut order, mut view) = (None, None);
         for command in commands {
             let events = Orders.decide(order.as_ref(), command);
