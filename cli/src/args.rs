@@ -394,7 +394,6 @@ mod tests {
             "millrace reconcile --dismiss",
             "millrace reconcile now",
             "millrace redrive --account a --blocked",
-            "millrace redrive --behind",
             "millrace republish",
             "millrace republish --all --account a",
             "millrace republish --all --from 0",

@@ -1,7 +1,7 @@
 //! Errors of services, and how an error is shown with its causes.
 
 use std::error::Error;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// A service call failed: usually for a reason that may pass, so that the call is retried.
 #[derive(Debug, thiserror::Error)]
@@ -40,19 +40,47 @@ impl ServiceError {
 }
 
 /// Shows an error with all its causes, joined by `: `, for a log line.
+///
+/// The messages of AWS services contain AWS account ids, in ARNs and in "under account 111122223333"
+/// ([PutRecords](https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html)). They are shown as
+/// [`ACCOUNT`].
 #[derive(Debug)]
 pub struct Chain<'a>(pub &'a dyn Error);
 
+/// What is shown in place of an AWS account id.
+const ACCOUNT: &str = "(account)";
+/// The number of digits of an AWS account id
+/// ([account identifiers](https://docs.aws.amazon.com/accounts/latest/reference/manage-acct-identifiers.html)).
+const ACCOUNT_DIGITS: usize = 12;
+
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
+        let mut text = self.0.to_string();
         let mut cause = self.0.source();
         while let Some(error) = cause {
-            write!(f, ": {error}")?;
+            write!(text, ": {error}")?;
             cause = error.source();
         }
-        Ok(())
+        f.write_str(&without_accounts(&text))
     }
+}
+
+/// Replaces each number of twelve digits that isn't a part of a longer number, word or UUID.
+fn without_accounts(text: &str) -> String {
+    let is_part = |character: char| character.is_alphanumeric() || character == '-';
+    let pieces = text.split_inclusive(|character| !is_part(character));
+    pieces
+        .map(|piece| {
+            let end = piece.trim_end_matches(|character| !is_part(character));
+            let is_account =
+                end.len() == ACCOUNT_DIGITS && end.bytes().all(|byte| byte.is_ascii_digit());
+            if is_account {
+                piece.replacen(end, ACCOUNT, 1)
+            } else {
+                piece.to_owned()
+            }
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -69,5 +97,25 @@ mod tests {
             Chain(&error).to_string(),
             "Query on the events table failed: connecting failed: refused"
         );
+    }
+
+    #[test]
+    fn a_chain_shows_no_account_id() {
+        let refused = "User: arn:aws:sts::123456789012:assumed-role/translator/f isn't authorized";
+        let limited = "Rate exceeded for shard shardId-000000000001 under account 111122223333.";
+        let error = ServiceError::new(refused, limited);
+        assert_eq!(
+            Chain(&error).to_string(),
+            "User: arn:aws:sts::(account):assumed-role/translator/f isn't authorized failed: Rate exceeded for \
+             shard shardId-000000000001 under account (account)."
+        );
+        for unchanged in [
+            "ä 12345678901 1234567890123 a123456789012 0e5bab83-270a-48ba-8eb6-123456789012",
+            "",
+            "…",
+        ] {
+            assert_eq!(without_accounts(unchanged), unchanged);
+        }
+        assert_eq!(without_accounts("123456789012"), "(account)");
     }
 }

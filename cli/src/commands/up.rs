@@ -39,11 +39,11 @@ pub(super) async fn run<A: Application>(up: Up, output: Output) -> Result<ExitCo
     };
     if up.detach {
         let local = stack.detach();
-        output.result(welcome::<A>(&local), &local)?;
+        output.result(welcome::<A>(&local, output), &local)?;
         output.text(format_args!("\n`{} down` stops it.", A::COMMAND))?;
         return Ok(ExitCode::SUCCESS);
     }
-    output.result(welcome::<A>(stack.local()), stack.local())?;
+    output.result(welcome::<A>(stack.local(), output), stack.local())?;
     output.text("\nDomain events as they are published (Ctrl-C stops everything):")?;
     follow(stack, stop_signal, output).await
 }
@@ -97,23 +97,29 @@ async fn print_events(
     }
 }
 
-fn welcome<A: Application>(local: &Local) -> String {
+fn welcome<A: Application>(local: &Local, output: Output) -> String {
     let Local {
         api_url,
         endpoint_url,
         ..
     } = local;
+    let noun = A::NOUN;
     format!(
         "The local stack is ready. The AWS emulator listens at {endpoint_url}, the API at
 
   API={api_url}
 
 {}
+Then {} shows the {noun}'s rows, events, cursor and view, and
+{} compares events, cursors, read models and lake.
+
 Differences from AWS:
 
 {}
 {}",
         A::FIRST_COMMANDS,
+        output.command(format_args!("inspect --{noun} ID")),
+        output.command("verify"),
         stack::ATHENA_LIMITS,
         stack::NODE_LIMITS,
     )
