@@ -9,10 +9,13 @@ import { RustFunction } from './rust-function.ts';
 import type { Settings } from './settings.ts';
 
 export interface CommandsProps {
+  /** The stack's settings. The writer's code, its architecture and its log group depend on them. */
   readonly settings: Settings;
   /** The domain. Its commands are the routes, and the writer's environment contains its settings. */
   readonly domain: Domain;
+  /** The tables that the writer uses: it appends events to one and stores outcomes in the other. */
   readonly eventLog: EventLog;
+  /** The API that gets the routes of the commands. */
   readonly http: HttpApi;
 }
 

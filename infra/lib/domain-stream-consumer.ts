@@ -8,12 +8,16 @@ import type { RustFunction } from './rust-function.ts';
 import type { Settings } from './settings.ts';
 
 export interface ConsumerOptions {
+  /** The stack's settings. `retentionHours` and `retryAttempts` bound the retries of a batch. */
   readonly settings: Settings;
-  /** The maximum number of records in one invocation: up to 10,000. Lambda also limits them to 6 MB. */
+  /** The maximum number of records in one invocation, 1 to 10,000. Lambda also limits them to 6 MB. */
   readonly batchSize: number;
   /** The number of batches of one shard that are processed concurrently, 1 to 10. */
   readonly parallelizationFactor: number;
-  /** The batching window: how long Lambda gathers records for a batch, at most 5 minutes. */
+  /**
+   * The batching window: how long Lambda gathers records for a batch, 0 to 5 minutes.
+   * @default - 0: Lambda invokes the function as soon as there are records
+   */
   readonly window?: Duration;
 }
 

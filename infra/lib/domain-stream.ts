@@ -19,10 +19,13 @@ import { Table } from './table.ts';
 import filter from './translator-filter.json' with { type: 'json' };
 
 export interface DomainStreamProps {
+  /** The stack's settings. They determine the stream's capacity and retention, and the retries of the mapping. */
   readonly settings: Settings;
   /** The domain. The translator's environment contains its settings. */
   readonly domain: Domain;
+  /** The event log. The translator reads the stream of its events table, and repairs gaps from the table. */
   readonly eventLog: EventLog;
+  /** The failure destination of the mapping that invokes the translator. */
   readonly discarded: DiscardedBatches;
 }
 

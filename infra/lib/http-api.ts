@@ -22,6 +22,7 @@ import type { Settings } from './settings.ts';
 const THROTTLE: apigatewayv2.ThrottleSettings = { rateLimit: 2000, burstLimit: 1000 };
 
 export interface HttpApiProps {
+  /** The stack's settings. `authorization` decides who may call the API. */
   readonly settings: Settings;
   /** The domain. The API's name contains its collection. */
   readonly domain: Domain;

@@ -37,11 +37,15 @@ const SCAN_LIMIT = 100 * 1024 ** 3;
 const RESULT_DAYS = 30;
 
 export interface LakeProps {
+  /** The stack's settings. They decide whether the lake outlives the stack, and bound the archiver's retries. */
   readonly settings: Settings;
   /** The domain. The lake's table has columns for its members of public data. */
   readonly domain: Domain;
+  /** The stream that the archiver reads. */
   readonly domainStream: DomainStream;
+  /** The failure destination of the mapping that invokes the archiver. */
   readonly discarded: DiscardedBatches;
+  /** The bucket to which S3 writes the access log of the lake's bucket. */
   readonly accessLogs: s3.IBucket;
 }
 

@@ -23,6 +23,7 @@ import { STAGES } from './stage.ts';
 const ACCESS_LOG_DAYS = 90;
 
 export interface MillraceStackProps extends StackProps {
+  /** What `readSettings` returned. The constructs read neither CDK context nor the environment. */
   readonly settings: Settings;
   /** The domain whose functions `settings.artifacts` contains. */
   readonly domain: Domain;

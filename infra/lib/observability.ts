@@ -38,13 +38,21 @@ const PARKING_PATIENCE = Duration.minutes(30);
 const MAX_LAKE_AGE = Duration.minutes(30);
 
 export interface ObservabilityProps {
+  /** The stack's settings: whom alarms notify, and the address of the runbook. */
   readonly settings: Settings;
+  /** The API, for requests, errors and latency. */
   readonly http: HttpApi;
+  /** The command side, for the writer. */
   readonly commands: Commands;
+  /** The domain stream, for the translator and its mapping. */
   readonly domainStream: DomainStream;
+  /** The read models, for the projector and its mapping. */
   readonly projection: Projection;
+  /** The query side, for the reader. */
   readonly queries: Queries;
+  /** The lake, for the archiver, its mapping and the delivery stream. */
   readonly lake: Lake;
+  /** The reconciler, for its gauges and its own function. */
   readonly reconciler: Reconciler;
 }
 
@@ -53,17 +61,24 @@ export interface ObservabilityProps {
  * return to zero before the problem is resolved, so neither does the alarm to OK.
  */
 interface GaugeAlarmOptions extends Omit<AlarmOptions, 'metric' | 'periods'> {
-  /** How long the level may last. */
+  /**
+   * How long the level may last before it is a problem.
+   * @default - no time
+   */
   readonly patience?: Duration;
 }
 
 interface AlarmOptions {
+  /** What is compared with the threshold, once per period of the metric. */
   readonly metric: cloudwatch.IMetric;
-  /** The lowest value that is a problem. */
+  /** The lowest value that is a problem, in the metric's unit. */
   readonly threshold: number;
   /** The meaning of the alarm, in one sentence. */
   readonly means: string;
-  /** The number of consecutive periods at or above the threshold. */
+  /**
+   * The number of consecutive periods at or above the threshold, from 1.
+   * @default 1
+   */
   readonly periods?: number;
   /**
    * What a period without data means.

@@ -5,9 +5,14 @@ import type { Construct, IConstruct } from 'constructs';
 import type { Settings } from './settings.ts';
 
 export interface PrivateBucketProps {
+  /** The stack's settings. `removalPolicy` decides whether the bucket outlives the stack. */
   readonly settings: Settings;
+  /** When objects expire. Each bucket also has a rule that drops unfinished uploads after 7 days. */
   readonly lifecycleRules: s3.LifecycleRule[];
-  /** The bucket of the access logs. That bucket itself has none. */
+  /**
+   * The bucket to which S3 writes the access log of this one.
+   * @default - no access log, which is right only for the bucket of the access logs
+   */
   readonly accessLogs?: s3.IBucket;
 }
 

@@ -12,8 +12,11 @@ import { STAGES } from './stage.ts';
 import { Table } from './table.ts';
 
 export interface ProjectionProps {
+  /** The stack's settings. They decide whether the tables outlive the stack, and bound the projector's retries. */
   readonly settings: Settings;
+  /** The stream that the projector reads. */
   readonly domainStream: DomainStream;
+  /** The failure destination of the mapping that invokes the projector. */
   readonly discarded: DiscardedBatches;
 }
 

@@ -9,10 +9,13 @@ import { RustFunction } from './rust-function.ts';
 import type { Settings } from './settings.ts';
 
 export interface QueriesProps {
+  /** The stack's settings. The reader's code, its architecture and its log group depend on them. */
   readonly settings: Settings;
   /** The domain. Its queries are the routes. */
   readonly domain: Domain;
+  /** The read models, of which the reader returns views and histories. */
   readonly projection: Projection;
+  /** The API that gets the routes of the queries. */
   readonly http: HttpApi;
 }
 

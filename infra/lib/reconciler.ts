@@ -19,13 +19,19 @@ import type { Settings } from './settings.ts';
 import { Table } from './table.ts';
 
 export interface ReconcilerProps {
+  /** The stack's settings. `reconcilerMinutes` is the interval of the schedule. */
   readonly settings: Settings;
   /** The domain. The reconciler needs its settings, because it publishes with the translator's code. */
   readonly domain: Domain;
+  /** The event log. The reconciler scans its events table for unpublished events. */
   readonly eventLog: EventLog;
+  /** The stream, the cursors and the translator: what the reconciler compares with the events and repairs. */
   readonly domainStream: DomainStream;
+  /** The read models. The reconciler finds stale views, and invokes the projector with the missing events. */
   readonly projection: Projection;
+  /** The lake. The reconciler checks the archiver's mapping, and invokes the archiver with discarded batches. */
   readonly lake: Lake;
+  /** The failure destination that the reconciler lists to find discarded batches. */
   readonly discarded: DiscardedBatches;
 }
 

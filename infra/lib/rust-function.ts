@@ -13,14 +13,16 @@ import { FUNCTIONS, type FunctionName } from './names.ts';
 import type { Settings } from './settings.ts';
 
 export interface RustFunctionProps {
+  /** The stack's settings. They determine the folder of the code, the architecture and the log retention. */
   readonly settings: Settings;
   /** The function's name, which is also the name of the artifact folder that contains its bootstrap. */
   readonly name: FunctionName;
   /** All variables that the function reads from its environment, except those that Lambda sets. */
   readonly environment: Readonly<Record<string, string>>;
+  /** How long one invocation may run, up to 15 minutes. The function's own deadlines are derived from it. */
   readonly timeout: Duration;
   /**
-   * Memory in MB. It determines the share of CPU, one core at 1,769 MB, which TLS handshakes and encoding
+   * Memory in MB, 128 to 10,240. It determines the share of CPU, one core at 1,769 MB, which TLS handshakes and encoding
    * need. The binaries themselves need about 30 MB.
    * https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
    */
