@@ -2,6 +2,7 @@
 import { Duration } from 'aws-cdk-lib';
 import { HttpMethod, HttpRouteKey } from 'aws-cdk-lib/aws-apigatewayv2';
 import { Construct } from 'constructs';
+import type { MillraceAlarms } from './alarms.ts';
 import { aggregatePath, collectionPath, type Domain } from './domain.ts';
 import type { EventLog } from './event-log.ts';
 import type { HttpApi } from './http-api.ts';
@@ -9,21 +10,27 @@ import { RustFunction } from './rust-function.ts';
 import type { Settings } from './settings.ts';
 
 export interface CommandsProps {
+  /** The stack's settings. The writer's code, its architecture and its log group depend on them. */
   readonly settings: Settings;
+  /** The registry that gets the alarms on the writer. */
+  readonly alarms: MillraceAlarms;
   /** The domain. Its commands are the routes, and the writer's environment contains its settings. */
   readonly domain: Domain;
+  /** The tables that the writer uses: it appends events to one and stores outcomes in the other. */
   readonly eventLog: EventLog;
+  /** The API that gets the routes of the commands. */
   readonly http: HttpApi;
 }
 
 export class Commands extends Construct {
   readonly writer: RustFunction;
 
-  constructor(scope: Construct, id: string, { settings, domain, eventLog, http }: CommandsProps) {
+  constructor(scope: Construct, id: string, { settings, alarms, domain, eventLog, http }: CommandsProps) {
     super(scope, id);
 
     this.writer = new RustFunction(this, 'Writer', {
       settings,
+      alarms,
       name: 'writer',
       environment: {
         ...domain.environment,

@@ -17,7 +17,9 @@ import { PrivateBucket } from './private-bucket.ts';
 import type { Settings } from './settings.ts';
 
 export interface DiscardedBatchesProps {
+  /** The stack's settings. `failureRetentionDays` is how long the bucket retains a batch. */
   readonly settings: Settings;
+  /** The bucket to which S3 writes the access log of the failure destination. */
   readonly accessLogs: s3.IBucket;
 }
 

@@ -1,26 +1,33 @@
 /** The event source mapping with which a function reads the domain stream. */
 import { Duration } from 'aws-cdk-lib';
 import { KinesisEventSource } from 'aws-cdk-lib/aws-lambda-event-sources';
+import type { MillraceAlarms } from './alarms.ts';
 import type { DiscardedBatches } from './discarded-batches.ts';
 import type { DomainStream } from './domain-stream.ts';
-import { mappingDefaults } from './mapping.ts';
+import { addMapping, mappingDefaults } from './mapping.ts';
 import type { RustFunction } from './rust-function.ts';
 import type { Settings } from './settings.ts';
 
 export interface ConsumerOptions {
+  /** The stack's settings. `retentionHours` and `retryAttempts` bound the retries of a batch. */
   readonly settings: Settings;
-  /** The maximum number of records in one invocation: up to 10,000. Lambda also limits them to 6 MB. */
+  /** The registry that gets the alarms on the mapping. */
+  readonly alarms: MillraceAlarms;
+  /** The maximum number of records in one invocation, 1 to 10,000. Lambda also limits them to 6 MB. */
   readonly batchSize: number;
   /** The number of batches of one shard that are processed concurrently, 1 to 10. */
   readonly parallelizationFactor: number;
-  /** The batching window: how long Lambda gathers records for a batch, at most 5 minutes. */
+  /**
+   * The batching window: how long Lambda gathers records for a batch, 0 to 5 minutes.
+   * @default - 0: Lambda invokes the function as soon as there are records
+   */
   readonly window?: Duration;
 }
 
 /** Adds a mapping that reads the domain stream from its beginning, and whose retries are bounded. */
 export function consume(
   { stream }: DomainStream,
-  { handler }: RustFunction,
+  reader: RustFunction,
   discarded: DiscardedBatches,
   options: ConsumerOptions,
 ): KinesisEventSource {
@@ -30,6 +37,6 @@ export function consume(
     parallelizationFactor: options.parallelizationFactor,
     ...(options.window && { maxBatchingWindow: options.window }),
   });
-  handler.addEventSource(mapping);
+  addMapping(reader, mapping, options.alarms);
   return mapping;
 }

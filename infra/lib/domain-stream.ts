@@ -8,10 +8,11 @@ import * as kinesis from 'aws-cdk-lib/aws-kinesis';
 import * as lambda from 'aws-cdk-lib/aws-lambda';
 import { DynamoEventSource } from 'aws-cdk-lib/aws-lambda-event-sources';
 import { Construct } from 'constructs';
+import type { MillraceAlarms } from './alarms.ts';
 import type { DiscardedBatches } from './discarded-batches.ts';
 import type { Domain } from './domain.ts';
 import type { EventLog } from './event-log.ts';
-import { DYNAMODB_STREAM_RETENTION, mappingDefaults } from './mapping.ts';
+import { addMapping, DYNAMODB_STREAM_RETENTION, mappingDefaults } from './mapping.ts';
 import { RustFunction } from './rust-function.ts';
 import type { Settings } from './settings.ts';
 import { STAGES } from './stage.ts';
@@ -19,10 +20,15 @@ import { Table } from './table.ts';
 import filter from './translator-filter.json' with { type: 'json' };
 
 export interface DomainStreamProps {
+  /** The stack's settings. They determine the stream's capacity and retention, and the retries of the mapping. */
   readonly settings: Settings;
+  /** The registry that gets the alarms on the translator and its mapping. */
+  readonly alarms: MillraceAlarms;
   /** The domain. The translator's environment contains its settings. */
   readonly domain: Domain;
+  /** The event log. The translator reads the stream of its events table, and repairs gaps from the table. */
   readonly eventLog: EventLog;
+  /** The failure destination of the mapping that invokes the translator. */
   readonly discarded: DiscardedBatches;
 }
 
@@ -35,8 +41,9 @@ export class DomainStream extends Construct {
   /** The event source mapping that invokes the translator with rows. */
   readonly mapping: DynamoEventSource;
 
-  constructor(scope: Construct, id: string, { settings, domain, eventLog, discarded }: DomainStreamProps) {
+  constructor(scope: Construct, id: string, props: DomainStreamProps) {
     super(scope, id);
+    const { settings, alarms, domain, eventLog, discarded } = props;
 
     this.stream = domainStream(this, settings);
 
@@ -50,6 +57,7 @@ export class DomainStream extends Construct {
 
     this.translator = new RustFunction(this, 'Translator', {
       settings,
+      alarms,
       name: 'translator',
       environment: {
         ...domain.environment,
@@ -80,7 +88,7 @@ export class DomainStream extends Construct {
       // https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
       batchSize: 1000,
     });
-    handler.addEventSource(this.mapping);
+    addMapping(this.translator, this.mapping, alarms);
   }
 }
 

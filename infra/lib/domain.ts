@@ -46,13 +46,17 @@ export interface Domain {
 
 /** A field of the lake's column `data`. */
 export interface LakeColumn {
+  /** The member's name in public data: `itemCount`. Athena compares names in lower case. */
   readonly name: string;
-  /** In Hive's types; `bigint` is an integer of 64 bits. */
+  /** The type in Hive; `bigint` is a signed integer of 64 bits. */
   readonly type: 'string' | 'bigint';
 }
 
+/** An output of the CloudFormation stack. */
 export interface DomainOutput {
+  /** What `aws cloudformation describe-stacks` and `--outputs-file` show; it may be a token. */
   readonly value: string;
+  /** What the value is for, at most 1,024 bytes. The CloudFormation console shows it. */
   readonly description: string;
 }
 

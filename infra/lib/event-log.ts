@@ -8,6 +8,7 @@ import type { Settings } from './settings.ts';
 import { Table } from './table.ts';
 
 export interface EventLogProps {
+  /** The stack's settings. `removalPolicy` decides whether the tables outlive the stack. */
   readonly settings: Settings;
 }
 

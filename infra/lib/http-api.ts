@@ -10,6 +10,7 @@ import { HttpIamAuthorizer } from 'aws-cdk-lib/aws-apigatewayv2-authorizers';
 import { HttpLambdaIntegration } from 'aws-cdk-lib/aws-apigatewayv2-integrations';
 import * as logs from 'aws-cdk-lib/aws-logs';
 import { Construct } from 'constructs';
+import type { MillraceAlarms } from './alarms.ts';
 import type { Domain } from './domain.ts';
 import type { RustFunction } from './rust-function.ts';
 import type { Settings } from './settings.ts';
@@ -22,7 +23,10 @@ import type { Settings } from './settings.ts';
 const THROTTLE: apigatewayv2.ThrottleSettings = { rateLimit: 2000, burstLimit: 1000 };
 
 export interface HttpApiProps {
+  /** The stack's settings. `authorization` decides who may call the API. */
   readonly settings: Settings;
+  /** The registry that gets the alarm on failed requests. */
+  readonly alarms: MillraceAlarms;
   /** The domain. The API's name contains its collection. */
   readonly domain: Domain;
 }
@@ -33,7 +37,7 @@ export class HttpApi extends Construct {
   readonly accessLog: logs.LogGroup;
   private readonly authorizer: apigatewayv2.IHttpRouteAuthorizer;
 
-  constructor(scope: Construct, id: string, { settings, domain }: HttpApiProps) {
+  constructor(scope: Construct, id: string, { settings, alarms, domain }: HttpApiProps) {
     super(scope, id);
 
     this.authorizer =
@@ -75,6 +79,12 @@ export class HttpApi extends Construct {
           }),
         ),
       },
+    });
+
+    alarms.add(this, 'ApiFails', {
+      metric: this.api.metricServerError({ statistic: 'Sum' }),
+      threshold: 5,
+      means: 'The HTTP API returns 5xx responses.',
     });
   }
 

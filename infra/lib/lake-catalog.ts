@@ -28,9 +28,11 @@ const ENVELOPE = [
 const PRESTO = { string: 'varchar', bigint: 'bigint' } as const;
 
 export interface LakeCatalogProps {
+  /** The stack's settings. The stage `local` has no view. */
   readonly settings: Settings;
   /** The domain. Each member of its public data has a column, next to the aggregate's id and the sequence. */
   readonly domain: Domain;
+  /** The bucket with the lake records, below `events/`. */
   readonly bucket: s3.IBucket;
 }
 

@@ -13,6 +13,7 @@ import type { KinesisEventSource } from 'aws-cdk-lib/aws-lambda-event-sources';
 import * as logs from 'aws-cdk-lib/aws-logs';
 import type * as s3 from 'aws-cdk-lib/aws-s3';
 import { Construct } from 'constructs';
+import type { MillraceAlarms } from './alarms.ts';
 import type { DiscardedBatches } from './discarded-batches.ts';
 import type { Domain } from './domain.ts';
 import type { DomainStream } from './domain-stream.ts';
@@ -36,12 +37,21 @@ const SCAN_LIMIT = 100 * 1024 ** 3;
 /** How long the result of a query is kept. */
 const RESULT_DAYS = 30;
 
+/** The maximum age of events that are not in the lake yet. Firehose buffers them for minutes. */
+const MAX_LAKE_AGE = Duration.minutes(30);
+
 export interface LakeProps {
+  /** The stack's settings. They decide whether the lake outlives the stack, and bound the archiver's retries. */
   readonly settings: Settings;
+  /** The registry that gets the alarms on the archiver, its mapping and the delivery stream. */
+  readonly alarms: MillraceAlarms;
   /** The domain. The lake's table has columns for its members of public data. */
   readonly domain: Domain;
+  /** The stream that the archiver reads. */
   readonly domainStream: DomainStream;
+  /** The failure destination of the mapping that invokes the archiver. */
   readonly discarded: DiscardedBatches;
+  /** The bucket to which S3 writes the access log of the lake's bucket. */
   readonly accessLogs: s3.IBucket;
 }
 
@@ -56,7 +66,7 @@ export class Lake extends Construct {
 
   constructor(scope: Construct, id: string, props: LakeProps) {
     super(scope, id);
-    const { settings } = props;
+    const { settings, alarms } = props;
 
     this.bucket = new PrivateBucket(this, 'Bucket', {
       settings,
@@ -70,6 +80,7 @@ export class Lake extends Construct {
 
     this.archiver = new RustFunction(this, 'Archiver', {
       settings,
+      alarms,
       name: 'archiver',
       environment: { DELIVERY_STREAM: this.deliveryStream.deliveryStreamName },
       timeout: Duration.seconds(60),
@@ -80,12 +91,25 @@ export class Lake extends Construct {
     const window = STAGES[settings.stage].archiverWindowSeconds;
     this.mapping = consume(props.domainStream, this.archiver, props.discarded, {
       settings,
+      alarms,
       // Lambda's maximum. Firehose bills each of its records rounded up to 5 KB, and with more events per
       // invocation, the archiver fills these records better.
       // https://aws.amazon.com/firehose/pricing/
       batchSize: 10_000,
       parallelizationFactor: 1,
       ...(window > 0 && { window: Duration.seconds(window) }),
+    });
+
+    alarms.add(this, 'ArchiveFails', {
+      metric: this.archiver.metric('ArchiveFailures'),
+      threshold: 1,
+      periods: 3,
+      means: 'The archiver could not send events to Firehose in time.',
+    });
+    alarms.add(this, 'LakeIsOld', {
+      metric: this.deliveryStream.metric('DeliveryToS3.DataFreshness', { statistic: 'Maximum' }),
+      threshold: MAX_LAKE_AGE.toSeconds(),
+      means: 'Events that Firehose has accepted do not reach the lake.',
     });
   }
 

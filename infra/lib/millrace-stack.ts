@@ -3,6 +3,7 @@
  */
 import { CfnOutput, Duration, Stack, type StackProps, Validations } from 'aws-cdk-lib';
 import type { Construct } from 'constructs';
+import { MillraceAlarms } from './alarms.ts';
 import { Commands } from './commands.ts';
 import { DiscardedBatches } from './discarded-batches.ts';
 import type { Domain } from './domain.ts';
@@ -23,12 +24,16 @@ import { STAGES } from './stage.ts';
 const ACCESS_LOG_DAYS = 90;
 
 export interface MillraceStackProps extends StackProps {
+  /** What `readSettings` returned. The constructs read neither CDK context nor the environment. */
   readonly settings: Settings;
   /** The domain whose functions `settings.artifacts` contains. */
   readonly domain: Domain;
 }
 
 export class MillraceStack extends Stack {
+  /** The alarms of all constructs. `alarms.notify(topic)` also reaches alarms that are added later. */
+  readonly alarms: MillraceAlarms;
+
   constructor(scope: Construct, id: string, { settings, domain, ...props }: MillraceStackProps) {
     const { account } = STAGES[settings.stage];
     super(scope, id, {
@@ -36,6 +41,8 @@ export class MillraceStack extends Stack {
       ...(account && { env: { account } }),
       ...props,
     });
+    this.alarms = new MillraceAlarms(settings.runbook);
+    const { alarms } = this;
 
     const accessLogs = new PrivateBucket(this, 'AccessLogs', {
       settings,
@@ -43,15 +50,16 @@ export class MillraceStack extends Stack {
     });
     const discarded = new DiscardedBatches(this, 'DiscardedBatches', { settings, accessLogs });
 
-    const http = new HttpApi(this, 'HttpApi', { settings, domain });
+    const http = new HttpApi(this, 'HttpApi', { settings, alarms, domain });
     const eventLog = new EventLog(this, 'EventLog', { settings });
-    const commands = new Commands(this, 'Commands', { settings, domain, eventLog, http });
-    const domainStream = new DomainStream(this, 'DomainStream', { settings, domain, eventLog, discarded });
-    const projection = new Projection(this, 'Projection', { settings, domainStream, discarded });
-    const queries = new Queries(this, 'Queries', { settings, domain, projection, http });
-    const lake = new Lake(this, 'Lake', { settings, domain, domainStream, discarded, accessLogs });
+    const commands = new Commands(this, 'Commands', { settings, alarms, domain, eventLog, http });
+    const domainStream = new DomainStream(this, 'DomainStream', { settings, alarms, domain, eventLog, discarded });
+    const projection = new Projection(this, 'Projection', { settings, alarms, domainStream, discarded });
+    const queries = new Queries(this, 'Queries', { settings, alarms, domain, projection, http });
+    const lake = new Lake(this, 'Lake', { settings, alarms, domain, domainStream, discarded, accessLogs });
     const reconciler = new Reconciler(this, 'Reconciler', {
       settings,
+      alarms,
       domain,
       eventLog,
       domainStream,
@@ -62,6 +70,7 @@ export class MillraceStack extends Stack {
 
     new Observability(this, 'Observability', {
       settings,
+      alarms,
       http,
       commands,
       domainStream,

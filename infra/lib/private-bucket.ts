@@ -1,13 +1,19 @@
 /** The properties that all of Millrace's buckets share. */
 import { Duration, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
+import * as iam from 'aws-cdk-lib/aws-iam';
 import * as s3 from 'aws-cdk-lib/aws-s3';
 import type { Construct, IConstruct } from 'constructs';
 import type { Settings } from './settings.ts';
 
 export interface PrivateBucketProps {
+  /** The stack's settings. `removalPolicy` decides whether the bucket outlives the stack. */
   readonly settings: Settings;
+  /** When objects expire. Each bucket also has a rule that drops unfinished uploads after 7 days. */
   readonly lifecycleRules: s3.LifecycleRule[];
-  /** The bucket of the access logs. That bucket itself has none. */
+  /**
+   * The bucket to which S3 writes the access log of this one.
+   * @default - no access log, which is right only for the bucket of the access logs
+   */
   readonly accessLogs?: s3.IBucket;
 }
 
@@ -30,8 +36,30 @@ export class PrivateBucket extends s3.Bucket {
         ...lifecycleRules,
         { id: 'drop-unfinished-uploads', abortIncompleteMultipartUploadAfter: Duration.days(7) },
       ],
-      ...(accessLogs && { serverAccessLogsBucket: accessLogs }),
     });
+    if (accessLogs) this.writeAccessLog(accessLogs);
+  }
+
+  /**
+   * Lets S3 write the access log to `target`. `serverAccessLogsBucket` does the same only in apps with CDK's
+   * feature flag `@aws-cdk/aws-s3:serverAccessLogsUseBucketPolicy`. In others it needs an ACL on the target, and
+   * buckets whose owner owns all objects have no ACLs.
+   * https://docs.aws.amazon.com/AmazonS3/latest/userguide/enable-server-access-logging.html
+   */
+  private writeAccessLog(target: s3.IBucket): void {
+    const resource = this.node.defaultChild as s3.CfnBucket;
+    resource.loggingConfiguration = { destinationBucketName: target.bucketName };
+    target.addToResourcePolicy(
+      new iam.PolicyStatement({
+        principals: [new iam.ServicePrincipal('logging.s3.amazonaws.com')],
+        actions: ['s3:PutObject'],
+        resources: [target.arnForObjects('*')],
+        conditions: {
+          ArnLike: { 'aws:SourceArn': this.bucketArn },
+          StringEquals: { 'aws:SourceAccount': Stack.of(this).account },
+        },
+      }),
+    );
   }
 
   /**

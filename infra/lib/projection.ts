@@ -3,6 +3,7 @@ import { Duration } from 'aws-cdk-lib';
 import * as dynamodb from 'aws-cdk-lib/aws-dynamodb';
 import type { KinesisEventSource } from 'aws-cdk-lib/aws-lambda-event-sources';
 import { Construct } from 'constructs';
+import type { MillraceAlarms } from './alarms.ts';
 import type { DiscardedBatches } from './discarded-batches.ts';
 import type { DomainStream } from './domain-stream.ts';
 import { consume } from './domain-stream-consumer.ts';
@@ -12,8 +13,13 @@ import { STAGES } from './stage.ts';
 import { Table } from './table.ts';
 
 export interface ProjectionProps {
+  /** The stack's settings. They decide whether the tables outlive the stack, and bound the projector's retries. */
   readonly settings: Settings;
+  /** The registry that gets the alarms on the projector and its mapping. */
+  readonly alarms: MillraceAlarms;
+  /** The stream that the projector reads. */
   readonly domainStream: DomainStream;
+  /** The failure destination of the mapping that invokes the projector. */
   readonly discarded: DiscardedBatches;
 }
 
@@ -26,7 +32,7 @@ export class Projection extends Construct {
   /** The event source mapping that invokes the projector with events. */
   readonly mapping: KinesisEventSource;
 
-  constructor(scope: Construct, id: string, { settings, domainStream, discarded }: ProjectionProps) {
+  constructor(scope: Construct, id: string, { settings, alarms, domainStream, discarded }: ProjectionProps) {
     super(scope, id);
 
     // The ids of these two are older than the names: with another id, CloudFormation would create a
@@ -47,6 +53,7 @@ export class Projection extends Construct {
 
     this.projector = new RustFunction(this, 'Projector', {
       settings,
+      alarms,
       name: 'projector',
       environment: {
         VIEW_TABLE: this.views.tableName,
@@ -60,6 +67,7 @@ export class Projection extends Construct {
 
     this.mapping = consume(domainStream, this.projector, discarded, {
       settings,
+      alarms,
       batchSize: 1000,
       // Above 1, Lambda still keeps the order per partition key, which is the aggregate's id.
       // https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html

@@ -2,6 +2,7 @@
 import { Duration } from 'aws-cdk-lib';
 import { HttpMethod, HttpRouteKey } from 'aws-cdk-lib/aws-apigatewayv2';
 import { Construct } from 'constructs';
+import type { MillraceAlarms } from './alarms.ts';
 import { aggregatePath, type Domain } from './domain.ts';
 import type { HttpApi } from './http-api.ts';
 import type { Projection } from './projection.ts';
@@ -9,21 +10,27 @@ import { RustFunction } from './rust-function.ts';
 import type { Settings } from './settings.ts';
 
 export interface QueriesProps {
+  /** The stack's settings. The reader's code, its architecture and its log group depend on them. */
   readonly settings: Settings;
+  /** The registry that gets the alarms on the reader. */
+  readonly alarms: MillraceAlarms;
   /** The domain. Its queries are the routes. */
   readonly domain: Domain;
+  /** The read models, of which the reader returns views and histories. */
   readonly projection: Projection;
+  /** The API that gets the routes of the queries. */
   readonly http: HttpApi;
 }
 
 export class Queries extends Construct {
   readonly reader: RustFunction;
 
-  constructor(scope: Construct, id: string, { settings, domain, projection, http }: QueriesProps) {
+  constructor(scope: Construct, id: string, { settings, alarms, domain, projection, http }: QueriesProps) {
     super(scope, id);
 
     this.reader = new RustFunction(this, 'Reader', {
       settings,
+      alarms,
       name: 'reader',
       environment: {
         VIEW_TABLE: projection.views.tableName,

@@ -8,10 +8,12 @@ import * as events from 'aws-cdk-lib/aws-events';
 import { LambdaFunction } from 'aws-cdk-lib/aws-events-targets';
 import * as iam from 'aws-cdk-lib/aws-iam';
 import { Construct } from 'constructs';
+import type { MillraceAlarms } from './alarms.ts';
 import type { DiscardedBatches } from './discarded-batches.ts';
 import type { Domain } from './domain.ts';
 import type { DomainStream } from './domain-stream.ts';
 import type { EventLog } from './event-log.ts';
+import { Gauges } from './gauges.ts';
 import type { Lake } from './lake.ts';
 import type { Projection } from './projection.ts';
 import { RustFunction } from './rust-function.ts';
@@ -19,13 +21,21 @@ import type { Settings } from './settings.ts';
 import { Table } from './table.ts';
 
 export interface ReconcilerProps {
+  /** The stack's settings. `reconcilerMinutes` is the interval of the schedule. */
   readonly settings: Settings;
+  /** The registry that gets the alarms on the reconciler and its gauges. */
+  readonly alarms: MillraceAlarms;
   /** The domain. The reconciler needs its settings, because it publishes with the translator's code. */
   readonly domain: Domain;
+  /** The event log. The reconciler scans its events table for unpublished events. */
   readonly eventLog: EventLog;
+  /** The stream, the cursors and the translator: what the reconciler compares with the events and repairs. */
   readonly domainStream: DomainStream;
+  /** The read models. The reconciler finds stale views, and invokes the projector with the missing events. */
   readonly projection: Projection;
+  /** The lake. The reconciler checks the archiver's mapping, and invokes the archiver with discarded batches. */
   readonly lake: Lake;
+  /** The failure destination that the reconciler lists to find discarded batches. */
   readonly discarded: DiscardedBatches;
 }
 
@@ -36,15 +46,11 @@ export class Reconciler extends Construct {
    */
   readonly state: Table;
   readonly reconciler: RustFunction;
-  /**
-   * The longest time between two reports of a reconciler that works: a run ends before its timeout, and
-   * the next one begins at most one interval later. Runs that don't get the lease don't report.
-   */
-  readonly reportsWithin: Duration;
+  readonly gauges: Gauges;
 
   constructor(scope: Construct, id: string, props: ReconcilerProps) {
     super(scope, id);
-    const { settings, domain, eventLog, domainStream, projection, lake, discarded } = props;
+    const { settings, alarms, domain, eventLog, domainStream, projection, lake, discarded } = props;
 
     this.state = new Table(this, 'State', {
       settings,
@@ -56,9 +62,9 @@ export class Reconciler extends Construct {
 
     const timeout = Duration.minutes(5);
     const interval = Duration.minutes(settings.reconcilerMinutes);
-    this.reportsWithin = timeout.plus(interval);
     this.reconciler = new RustFunction(this, 'Reconciler', {
       settings,
+      alarms,
       name: 'reconciler',
       environment: {
         ...domain.environment,
@@ -91,6 +97,14 @@ export class Reconciler extends Construct {
       description: 'Invokes the reconciler',
       schedule: events.Schedule.rate(interval),
       targets: [new LambdaFunction(handler)],
+    });
+
+    this.gauges = new Gauges(this, 'Gauges', {
+      alarms,
+      reconciler: this.reconciler,
+      // A run ends before its timeout, and the next one begins at most one interval later. Runs that don't get
+      // the lease don't report.
+      reportsWithin: timeout.plus(interval),
     });
   }
 

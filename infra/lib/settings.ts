@@ -21,77 +21,96 @@ export type StreamCapacity =
   /** A fixed number of shards, each for writes of 1 MB/s or 1,000 records/s. */
   | { readonly mode: 'provisioned'; readonly shards: number };
 
+/**
+ * The settings, with a value for each. A comment begins with the setting's name in CDK context, and `@default`
+ * is the value of a setting that isn't set.
+ */
 export interface Settings {
   /**
-   * `stage`: `aws` (default) or `local`. The latter is an open API over tables that are deleted with
-   * the stack, so it is refused unless the AWS endpoint in the environment is a loopback address.
+   * `stage`: `aws` or `local`. The latter is an open API over tables that are deleted with the stack, so it is
+   * refused unless the AWS endpoint in the environment is a loopback address.
+   * @default 'aws'
    */
   readonly stage: Stage;
 
   /**
-   * `artifacts`: the folder that contains `<function>/bootstrap` for each function.
-   * Absolute, or relative to `infra/`; default `../target/lambda`, where `cargo lambda build`
-   * writes them. The value here is always absolute.
+   * `artifacts`: the folder that contains `<function>/bootstrap` for each function. The setting is absolute, or
+   * relative to the folder of cdk.json; the value here is always absolute.
+   * @default - `../target/lambda`, to which `cargo lambda build` writes
    */
   readonly artifacts: string;
 
-  /** `architecture`: the processor architecture of the bootstraps, `arm64` (default) or `x86_64`. */
+  /**
+   * `architecture`: the processor architecture of the bootstraps, `arm64` or `x86_64`.
+   * @default 'arm64'
+   */
   readonly architecture: 'arm64' | 'x86_64';
 
   /**
    * `removalPolicy`: what happens to tables, buckets, stream and logs that are removed from the stack.
-   * `retain` (default on AWS) keeps them and protects the tables from deletion; `destroy`
-   * (default on local) deletes them. A bucket that contains objects isn't emptied: the deletion
-   * of the stack fails at it.
+   * `retain` keeps them and protects the tables from deletion; `destroy` deletes them. A bucket that contains
+   * objects isn't emptied: the deletion of the stack fails at it.
+   * @default - `retain` on the stage `aws`, `destroy` on `local`
    */
   readonly removalPolicy: 'retain' | 'destroy';
 
   /**
-   * `retentionHours`: how long the domain stream retains an event, 24 to 8760, default 168.
-   * A consumer that is down for longer needs a republish.
+   * `retentionHours`: how many hours the domain stream retains an event, 24 to 8760. A consumer that is down for
+   * longer needs a republish.
+   * @default 168
    */
   readonly retentionHours: number;
 
   /**
-   * `shardMode`: `on-demand` (default) or `provisioned`; the latter needs `shards`, and the
-   * former refuses it.
+   * `shardMode`: `on-demand` or `provisioned`. `provisioned` needs `shards`, 1 to 10000, and `on-demand`
+   * refuses it.
+   * @default - on-demand
    */
   readonly capacity: StreamCapacity;
 
   /**
-   * `authorization`: who may call the HTTP API. `iam` (default on AWS): requests signed by a
-   * principal with `execute-api:Invoke`. `none` (default on local): everyone who can reach it.
+   * `authorization`: who may call the HTTP API. `iam`: requests signed by a principal with
+   * `execute-api:Invoke`. `none`: everyone who can reach it.
+   * @default - `iam` on the stage `aws`, `none` on `local`
    */
   readonly authorization: 'iam' | 'none';
 
-  /** `logRetentionDays`: how long log groups retain a line: a value that CloudWatch allows, default 30. */
+  /**
+   * `logRetentionDays`: how many days log groups retain a line: a value that CloudWatch allows, 1 to 3653.
+   * @default 30
+   */
   readonly logRetentionDays: RetentionDays;
 
   /**
-   * `alarmTopic`: ARN of the SNS topic that alarms notify. None by default: then alarms are visible
-   * only in CloudWatch.
+   * `alarmTopic`: ARN of the SNS topic that alarms notify.
+   * @default - none: alarms are visible only in CloudWatch
    */
   readonly alarmTopic: string | undefined;
 
   /**
-   * `runbook`: the URL of docs/runbook.md. Each alarm's description links to its section. Default: the file's
-   * path in the repository.
+   * `runbook`: the URL of docs/runbook.md. Each alarm's description links to its section.
+   * @default 'docs/runbook.md'
    */
   readonly runbook: string;
 
   /**
-   * `retryAttempts`: how often each mapping retries a failed batch before it is discarded, -1 to 10000.
-   * Default -1: without limit, until the batch's records reach the mapping's age limit.
+   * `retryAttempts`: how often each mapping retries a failed batch before it is discarded, -1 to 10000. -1 is
+   * without limit, until the batch's records reach the mapping's age limit.
+   * @default -1
    */
   readonly retryAttempts: number;
 
-  /** `failureRetentionDays`: how long a discarded batch is retained, 1 to 3650, default 90. */
+  /**
+   * `failureRetentionDays`: how many days a discarded batch is retained, 1 to 3650.
+   * @default 90
+   */
   readonly failureRetentionDays: number;
 
   /**
-   * `reconcilerMinutes`: how many minutes are between two runs of the reconciler, 1 to 60, default 1. With a
-   * longer interval, problems of mappings, blocked, parked or stale aggregates and discarded batches are
-   * reported later, and the alarms on the gauges wait longer for missing data.
+   * `reconcilerMinutes`: how many minutes are between two runs of the reconciler, 1 to 60. With a longer
+   * interval, problems of mappings, blocked, parked or stale aggregates and discarded batches are reported
+   * later, and the alarms on the gauges wait longer for missing data.
+   * @default 1
    */
   readonly reconcilerMinutes: number;
 }

@@ -15,13 +15,31 @@ export type TableRole = 'events' | 'idempotency' | 'cursors' | 'views' | 'histor
 /** The tag with the table's role. The operators' commands read it: `cli/src/operate/`. */
 export const ROLE_TAG = 'millrace:role';
 
-export interface TableProps
-  extends Pick<dynamodb.TablePropsV2, 'partitionKey' | 'sortKey' | 'dynamoStream' | 'timeToLiveAttribute'> {
+export interface TableProps {
+  /** The stack's settings. `removalPolicy` decides whether the table outlives the stack. */
   readonly settings: Settings;
+  /** The value of the tag `millrace:role`, unique within the stack. */
   readonly role: TableRole;
+  /** The attribute that determines the partition. It can't be changed without replacing the table. */
+  readonly partitionKey: dynamodb.Attribute;
+  /**
+   * The attribute that orders the items of a partition. It can't be changed without replacing the table.
+   * @default - none: the partition key identifies an item
+   */
+  readonly sortKey?: dynamodb.Attribute;
+  /**
+   * The images of an item that the records of the table's stream contain.
+   * @default - the table has no stream
+   */
+  readonly dynamoStream?: dynamodb.StreamViewType;
+  /**
+   * The attribute with the time, in Unix seconds, after which DynamoDB deletes the item.
+   * @default - items don't expire
+   */
+  readonly timeToLiveAttribute?: string;
   /**
    * A sparse index that finds the marked items of the table without a scan.
-   * @default - none
+   * @default - the table has no index
    */
   readonly markedItems?: MarkedItems;
 }
@@ -36,6 +54,7 @@ export interface TableProps
  * https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/gsi-throttling.html
  */
 export interface MarkedItems {
+  /** The name by which the functions query the index, 3 to 255 characters, unique within the table. */
   readonly indexName: string;
   /** The attribute with the kind of the mark and one of eight partitions, such as `blocked/3`. */
   readonly partitionKey: string;

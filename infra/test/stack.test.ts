@@ -177,6 +177,31 @@ describe.each([
     });
   });
 
+  test('one bucket contains the access logs of the others, and S3 may write them', () => {
+    const isTarget = (id: string) => id.startsWith('AccessLogs');
+    const buckets = Object.entries(of().findResources('AWS::S3::Bucket'));
+    const [[target]] = buckets.filter(([id]) => isTarget(id)) as [[string, Resource]];
+    const others = buckets.filter(([id]) => !isTarget(id));
+    expect(others).toHaveLength(2);
+    for (const [, { Properties }] of others) {
+      expect(Properties.LoggingConfiguration).toEqual({ DestinationBucketName: { Ref: target } });
+    }
+    const policies = all(of(), 'AWS::S3::BucketPolicy').filter(({ Properties }) => Properties.Bucket.Ref === target);
+    const allowed = policies[0]!.Properties.PolicyDocument.Statement.filter((it: any) => it.Effect === 'Allow');
+    expect(allowed).toEqual(
+      others.map(([id]) => ({
+        Effect: 'Allow',
+        Principal: { Service: 'logging.s3.amazonaws.com' },
+        Action: 's3:PutObject',
+        Resource: { 'Fn::Join': ['', [{ 'Fn::GetAtt': [target, 'Arn'] }, '/*']] },
+        Condition: {
+          ArnLike: { 'aws:SourceArn': { 'Fn::GetAtt': [id, 'Arn'] } },
+          StringEquals: { 'aws:SourceAccount': stage === 'local' ? '000000000000' : { Ref: 'AWS::AccountId' } },
+        },
+      })),
+    );
+  });
+
   test('no name is fixed, so that several stacks can coexist', () => {
     for (const [type, name] of [
       ['AWS::DynamoDB::GlobalTable', 'TableName'],

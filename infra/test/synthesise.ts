@@ -1,4 +1,4 @@
-/** Synthesises the app for tests: with the feature flags of cdk.json, and functions that are no programs. */
+/** Synthesises the app for tests: with functions that are no programs. */
 import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -28,13 +28,15 @@ export function fakeArtifacts(): string {
 }
 
 /**
- * The app with these settings, given as on the command line, and with the accounts or another domain.
+ * The app with these settings, given as on the command line, with the accounts or another domain, and with the
+ * feature flags of cdk.json or others.
  */
 export function app(
   settings: Record<string, unknown> = {},
   domain: (lookup: Lookup) => Domain = accounts,
+  flags: object = FLAGS,
 ): { app: App; stack: MillraceStack } {
-  const app = new App({ context: { ...FLAGS, artifacts: fakeArtifacts(), ...settings } });
+  const app = new App({ context: { ...flags, artifacts: fakeArtifacts(), ...settings } });
   const lookup: Lookup = (name) => app.node.tryGetContext(name);
   const stack = new MillraceStack(app, 'Millrace', {
     settings: readSettings(lookup, EMULATOR),
