@@ -67,7 +67,7 @@ export class HttpApi extends Construct {
             requestId: '$context.requestId',
             time: '$context.requestTime',
             sourceIp: '$context.identity.sourceIp',
-            caller: '$context.identity.userArn',
+            caller: '$context.identity.caller',
             method: '$context.httpMethod',
             // Not the path, because it contains the aggregate's id, which must not be in a log. The route
             // shows the command or the query.

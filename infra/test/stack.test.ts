@@ -351,7 +351,7 @@ describe.each([
     expect(Object.values(format).sort()).toEqual([
       '$context.httpMethod',
       '$context.identity.sourceIp',
-      '$context.identity.userArn',
+      '$context.identity.caller',
       '$context.integrationErrorMessage',
       '$context.requestId',
       '$context.requestTime',

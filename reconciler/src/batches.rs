@@ -46,7 +46,7 @@ enum StaysOpen {
     NotCompleted(String),
     #[error("{count} aggregates of the batch have events that are not {outcome}")]
     NotIncluded { count: usize, outcome: Outcome },
-    #[error("the run's time was spent before the batch was examined")]
+    #[error("the run's time was used up before the batch was examined")]
     OutOfTime,
 }
 

@@ -1,5 +1,5 @@
-//! The reconciler finds and repairs what no further event will reveal, and reports it until it is
-//! resolved.
+//! The reconciler finds and repairs problems without waiting for another event of the aggregate, and reports them
+//! until they are resolved.
 //!
 //! The translator and the consumers work when a stream delivers a record. An aggregate that is blocked,
 //! an aggregate whose notification was lost, a view that is stale, a batch that Lambda has discarded, and

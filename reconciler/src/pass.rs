@@ -362,7 +362,7 @@ impl<T: Publishes, S: Services> Reconciler<T, S> {
         if standing.verdict(self.now()) != Verdict::Ahead {
             return Ok(());
         }
-        tracing::error!("a cursor is ahead of the events table");
+        tracing::error!("a cursor is ahead of the events table; its aggregate is blocked");
         let block = Block::cursor_ahead(cursor.published_through, self.now());
         let blocked = Cursor {
             suspended: Some(Suspension::Blocked(block)),
@@ -380,7 +380,7 @@ impl<T: Publishes, S: Services> Reconciler<T, S> {
         }
         let repaired = self.repair_view(id, standing.view.as_ref(), budget).await;
         if let Err(error) = repaired {
-            tracing::warn!(error = %Chain(&error), "a view could not be repaired");
+            tracing::warn!(error = %Chain(&error), "a view could not be repaired; the next run retries it");
         }
         Ok(())
     }

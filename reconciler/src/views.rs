@@ -36,7 +36,7 @@ pub(crate) enum NotRepaired {
         "the view can't be read, or an event that it needs is missing or can't be read or encoded"
     )]
     Unreadable,
-    #[error("the run's time was spent")]
+    #[error("the run's time was used up")]
     OutOfTime,
 }
 
@@ -193,7 +193,7 @@ impl<T: Publishes, S: Services> Reconciler<T, S> {
         if permitted.project
             && let Err(error) = self.repair_view(id, item.as_ref(), budget).await
         {
-            tracing::warn!(error = %Chain(&error), "a view could not be repaired");
+            tracing::warn!(error = %Chain(&error), "a view could not be repaired; the next run retries it");
         }
         let item = self.services.view(id).await?;
         let Some(stale) = item.as_ref().and_then(Stale::read) else {

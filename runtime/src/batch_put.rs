@@ -44,7 +44,7 @@ pub fn stored(sent: usize, outcomes: &[RecordOutcome]) -> Vec<bool> {
             failed,
             sent,
             reason,
-            "records were not stored and will be retried"
+            "a put did not store all records; the others will be put again"
         );
     }
     stored

@@ -36,7 +36,7 @@ pub async fn retry<T, F: Future<Output = Result<T, ServiceError>>>(
         if !budget.allows(wait) {
             return Err(error);
         }
-        tracing::warn!(retry, error = %Chain(&error), "a service call failed and will be retried");
+        tracing::warn!(retry, error = %Chain(&error), "an attempt failed and will be repeated after a backoff");
         tokio::time::sleep(wait).await;
         retry = retry.saturating_add(1);
     }

@@ -125,7 +125,7 @@ fn read(position: usize, record: &EventRecord) -> Result<Option<InsertedRow>, No
     let Some(AttributeValue::S(aggregate)) = record.change.keys.get(row::ID) else {
         tracing::error!(
             event_id = record.event_id,
-            "a stream record holds no {}",
+            "a stream record has no key {}; the batch will be retried",
             row::ID
         );
         return Err(NoKey);

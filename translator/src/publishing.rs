@@ -108,7 +108,7 @@ impl Queue {
     }
 
     fn refuse(&mut self, refusal: Refusal) {
-        tracing::error!(%refusal, "an event can't be published");
+        tracing::error!(%refusal, "an event can't be published; its aggregate is blocked");
         if let Some((sequence, _)) = self.events.front() {
             self.refused = Some(Refused {
                 sequence: *sequence,
@@ -266,14 +266,14 @@ async fn put_heads(
                 if let [head] = heads[..] {
                     queues[head].refuse(Refusal::Service(code));
                 } else {
-                    tracing::warn!(records = records.len(), code, "a put was refused");
+                    tracing::warn!(records = records.len(), code, "a put was refused; its records are put in two halves");
                     let (first, second) = heads.split_at(heads.len() / 2);
                     calls.extend([second.to_vec(), first.to_vec()]);
                 }
                 continue;
             }
             Ok(Err(PutError::Service(error))) => {
-                tracing::warn!(records = records.len(), error = %Chain(&error), "put failed");
+                tracing::warn!(records = records.len(), error = %Chain(&error), "a put failed; its records will be put again");
                 vec![false; records.len()]
             }
             Err(_elapsed) => return Progress::OutOfTime,

@@ -425,7 +425,7 @@ where
                 }
             }
             Err(error) => {
-                tracing::error!(error = %Chain(&error), "cursors could not be read; the batch will be retried");
+                tracing::error!(error = %Chain(&error), "cursors could not be read; their aggregates will be retried");
                 let ids = notifications.into_iter();
                 Worked::NotLoaded {
                     aggregates: ids.map(|(id, it)| (id, it.first_position)).collect(),
@@ -482,7 +482,7 @@ where
             let problem = "the rows can't be read";
             attempt.publication.block_at_error(problem, error, now);
         } else {
-            tracing::error!(error = %Chain(error), "rows could not be read; the batch will be retried");
+            tracing::error!(error = %Chain(error), "rows could not be read; the aggregate will be retried");
             attempt.state = State::Failed(Chain(error).to_string());
         }
     }
@@ -497,11 +497,17 @@ where
             let (id, read) = (publication.aggregate(), publication.stored_cursor());
             let cursors = &self.translator.cursors;
             match self.write(|| cursors.save(id, &cursor, read)).await {
-                Ok(Saved::Stored) => attempt.publication.cursor_saved(cursor),
+                Ok(Saved::Stored) => {
+                    if let Some(block) = cursor.blocked().filter(|it| read.blocked() != Some(*it)) {
+                        let (sequence, reason) = (block.sequence.get(), &block.reason);
+                        tracing::error!(sequence, reason, "an aggregate is blocked");
+                    }
+                    attempt.publication.cursor_saved(cursor);
+                }
                 Ok(Saved::Changed) => self.restart(attempt).await,
                 Err(error) if error.is_permanent() => self.mark_unsaved(attempt, &error).await,
                 Err(error) => {
-                    tracing::error!(error = %Chain(&error), "a cursor could not be saved; the batch will be retried");
+                    tracing::error!(error = %Chain(&error), "a cursor could not be saved; the aggregate will be retried");
                     attempt.state = State::Failed(Chain(&error).to_string());
                 }
             }
@@ -528,7 +534,7 @@ where
         let is_drained = publication.queue().pending() == 0;
         let is_endless = self.mode == Mode::Notified && attempt.restarts > MAX_RESTARTS;
         if !is_drained || is_endless {
-            tracing::warn!("another invocation has changed the cursor; the batch will be retried");
+            tracing::warn!("another invocation has changed the cursor; the aggregate will be retried");
             let reason = "another invocation has changed the cursor";
             attempt.state = State::Failed(reason.to_owned());
             return;
@@ -548,7 +554,7 @@ where
             Err(error) => {
                 tracing::error!(
                     error,
-                    "a cursor could not be read again; the batch will be retried"
+                    "a cursor could not be read again; the aggregate will be retried"
                 );
                 attempt.state = State::Failed(error);
             }
@@ -586,11 +592,11 @@ where
 
     /// Stores a block alone. Returns whether it is stored.
     async fn mark(&self, aggregate: &str, block: &Block) -> bool {
-        tracing::error!(reason = block.reason, "an aggregate is blocked");
+        tracing::error!(reason = block.reason, "a cursor can't be read or saved; its aggregate is blocked");
         let cursors = &self.translator.cursors;
         let marked = self.write(|| cursors.mark(aggregate, block)).await;
         if let Err(error) = &marked {
-            tracing::error!(error = %Chain(error), "a block could not be recorded; the batch will be retried");
+            tracing::error!(error = %Chain(error), "a block could not be recorded; the aggregate will be retried");
         }
         marked.is_ok()
     }

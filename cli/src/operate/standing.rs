@@ -147,7 +147,7 @@ impl Kind {
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::Blocked => {
-                "publication is suspended at a row that can't be decoded or is missing"
+                "publication is suspended, usually at a row that can't be decoded or is missing"
             }
             Self::Parked => "more events are pending than one invocation publishes",
             Self::Row => {
@@ -167,7 +167,7 @@ impl Kind {
             Self::Lake => "events are missing in the lake",
             Self::MappingDisabled => "an event source mapping isn't enabled",
             Self::MappingMissing => "a function has no mapping on its stream",
-            Self::MappingFailing => "a mapping has reported an error in two runs of the reconciler",
+            Self::MappingFailing => "a mapping has reported an error in two consecutive runs of the reconciler",
             Self::Batch => "a batch that Lambda discarded is not repaired yet",
             Self::Reconciler => "there is no recent report of the reconciler",
         }

@@ -781,7 +781,7 @@ mod tests {
         );
         assert_eq!(
             lines(Kind::Blocked, 22, &["a", "b\u{1b}c"]),
-            "✗ blocked (22): publication is suspended at a row that can't be decoded or is missing\n    \
+            "✗ blocked (22): publication is suspended, usually at a row that can't be decoded or is missing\n    \
              a         of a\n    b\\u{1b}c  of b\\u{1b}c\n    … and 20 more; --json prints all\n\
              Next: repair the row as the runbook describes, then `millrace redrive --blocked`\n"
         );
@@ -868,7 +868,7 @@ mod tests {
             assert_eq!(serde_json::json!(kind), kind.name());
             let command = format!("`{}`", kind.command(Words::ACCOUNT));
             assert!(cell.ends_with(&command), "{name}: {cell}");
-            let is_row_first = cell.starts_with("the row's repair");
+            let is_row_first = cell.starts_with("repair the row");
             let is_expected = kind.beforehand() == Beforehand::RepairRow;
             assert_eq!(is_row_first, is_expected, "{name}: {cell}");
         }
