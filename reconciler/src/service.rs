@@ -80,8 +80,14 @@ impl Found {
 
     /// Reports that the run had no time for all of a source.
     pub(crate) fn out_of_time(&mut self, source: &str, examined: usize, of: usize) {
-        tracing::warn!(source, examined, of, "the run's time for a source is used up; a later run examines the rest");
-        let reason = format!("{examined} of {of} were examined before the run's time for them was used up");
+        tracing::warn!(
+            source,
+            examined,
+            of,
+            "the run's time for a source is used up; a later run examines the rest"
+        );
+        let reason =
+            format!("{examined} of {of} were examined before the run's time for them was used up");
         self.not_read(source, reason);
     }
 

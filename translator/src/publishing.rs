@@ -266,7 +266,11 @@ async fn put_heads(
                 if let [head] = heads[..] {
                     queues[head].refuse(Refusal::Service(code));
                 } else {
-                    tracing::warn!(records = records.len(), code, "a put was refused; its records are put in two halves");
+                    tracing::warn!(
+                        records = records.len(),
+                        code,
+                        "a put was refused; its records are put in two halves"
+                    );
                     let (first, second) = heads.split_at(heads.len() / 2);
                     calls.extend([second.to_vec(), first.to_vec()]);
                 }

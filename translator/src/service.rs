@@ -534,7 +534,9 @@ where
         let is_drained = publication.queue().pending() == 0;
         let is_endless = self.mode == Mode::Notified && attempt.restarts > MAX_RESTARTS;
         if !is_drained || is_endless {
-            tracing::warn!("another invocation has changed the cursor; the aggregate will be retried");
+            tracing::warn!(
+                "another invocation has changed the cursor; the aggregate will be retried"
+            );
             let reason = "another invocation has changed the cursor";
             attempt.state = State::Failed(reason.to_owned());
             return;
@@ -592,7 +594,10 @@ where
 
     /// Stores a block alone. Returns whether it is stored.
     async fn mark(&self, aggregate: &str, block: &Block) -> bool {
-        tracing::error!(reason = block.reason, "a cursor can't be read or saved; its aggregate is blocked");
+        tracing::error!(
+            reason = block.reason,
+            "a cursor can't be read or saved; its aggregate is blocked"
+        );
         let cursors = &self.translator.cursors;
         let marked = self.write(|| cursors.mark(aggregate, block)).await;
         if let Err(error) = &marked {

@@ -196,7 +196,9 @@ impl<D: Domain, S: EventStore, A: Ambient> Execution<'_, D, S, A> {
             }
             races.lost += 1;
         }
-        tracing::warn!("every attempt of the command ended in a conflict; it is not attempted again");
+        tracing::warn!(
+            "every attempt of the command ended in a conflict; it is not attempted again"
+        );
         if self.unresolved.is_some()
             && let Loaded::Stored(response) = self.load().await?
         {
@@ -263,7 +265,9 @@ impl<D: Domain, S: EventStore, A: Ambient> Execution<'_, D, S, A> {
         match self.append(append).await {
             Ok(Appended::Stored) => Ok(Some(response)),
             Ok(Appended::VersionConflict { by: Some(by) }) if by == self.command.id() => {
-                tracing::info!("an earlier append of this command was stored; its response is returned");
+                tracing::info!(
+                    "an earlier append of this command was stored; its response is returned"
+                );
                 Ok(Some(response))
             }
             Ok(Appended::VersionConflict { by: Some(_) }) => {
@@ -395,7 +399,9 @@ impl<D: Domain, S: EventStore, A: Ambient> Execution<'_, D, S, A> {
             if let Some(attempt) = self.unresolved.take() {
                 match self.fate(&attempt, &rows).await? {
                     Fate::Stored => {
-                        tracing::info!("an earlier append of this command was stored; its response is returned");
+                        tracing::info!(
+                            "an earlier append of this command was stored; its response is returned"
+                        );
                         return Ok(Loaded::Stored(attempt.response));
                     }
                     Fate::Excluded => {}

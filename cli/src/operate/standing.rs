@@ -167,7 +167,9 @@ impl Kind {
             Self::Lake => "events are missing in the lake",
             Self::MappingDisabled => "an event source mapping isn't enabled",
             Self::MappingMissing => "a function has no mapping on its stream",
-            Self::MappingFailing => "a mapping has reported an error in two consecutive runs of the reconciler",
+            Self::MappingFailing => {
+                "a mapping has reported an error in two consecutive runs of the reconciler"
+            }
             Self::Batch => "a batch that Lambda discarded is not repaired yet",
             Self::Reconciler => "there is no recent report of the reconciler",
         }
