@@ -102,7 +102,7 @@ impl Words {
         }
     }
 
-    /// A number of aggregates, such as `1 account` or `2 accounts`.
+    /// A number of aggregates, such as `1 order` or `2 orders`.
     #[must_use]
     pub(crate) fn count(self, number: usize) -> String {
         plural(number, self.noun, self.collection)

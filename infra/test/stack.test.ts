@@ -350,8 +350,8 @@ describe.each([
     const format = JSON.parse(stage!.Properties.AccessLogSettings.Format) as Record<string, string>;
     expect(Object.values(format).sort()).toEqual([
       '$context.httpMethod',
-      '$context.identity.sourceIp',
       '$context.identity.caller',
+      '$context.identity.sourceIp',
       '$context.integrationErrorMessage',
       '$context.requestId',
       '$context.requestTime',

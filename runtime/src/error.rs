@@ -50,7 +50,7 @@ pub struct Chain<'a>(pub &'a dyn Error);
 /// What is shown in place of an AWS account id.
 const ACCOUNT: &str = "(account)";
 /// The number of digits of an AWS account id
-/// ([account identifiers](https://docs.aws.amazon.com/accounts/latest/reference/manage-acct-identifiers.html)).
+/// ([account identifiers](https://docs.aws.amazon.com/IAM/latest/UserGuide/console-account-alias.html)).
 const ACCOUNT_DIGITS: usize = 12;
 
 impl fmt::Display for Chain<'_> {
@@ -61,12 +61,12 @@ impl fmt::Display for Chain<'_> {
             write!(text, ": {error}")?;
             cause = error.source();
         }
-        f.write_str(&without_accounts(&text))
+        f.write_str(&without_account_ids(&text))
     }
 }
 
 /// Replaces each number of twelve digits that isn't a part of a longer number, word or UUID.
-fn without_accounts(text: &str) -> String {
+fn without_account_ids(text: &str) -> String {
     let is_part = |character: char| character.is_alphanumeric() || character == '-';
     let pieces = text.split_inclusive(|character| !is_part(character));
     pieces
@@ -114,8 +114,8 @@ mod tests {
             "",
             "…",
         ] {
-            assert_eq!(without_accounts(unchanged), unchanged);
+            assert_eq!(without_account_ids(unchanged), unchanged);
         }
-        assert_eq!(without_accounts("123456789012"), "(account)");
+        assert_eq!(without_account_ids("123456789012"), "(account)");
     }
 }
