@@ -1,4 +1,4 @@
-//! The responses in docs/api.md are those of the code.
+//! The event in the README and the responses in docs/api.md are those of the code.
 
 use millrace_core::{
     Aggregate, AggregateId, Envelope, HistoryEntryOf, Metadata, Sequence, Timestamp, ViewOf,
@@ -12,14 +12,20 @@ const OPENED: &str = "2026-11-21T03:32:59.155Z";
 const CREDITED: &str = "2026-11-21T03:32:59.271Z";
 const WITHDRAWN: &str = "2026-11-21T03:33:10.271Z";
 
-/// The JSON object after `request` in the documentation, up to the end of the block.
-fn documented(request: &str) -> Value {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/api.md");
-    let page = std::fs::read_to_string(path).expect("docs/api.md");
-    let (_, after) = page.split_once(request).expect(request);
+/// The text of the first JSON object after `before` in a page, up to the end of the block of code.
+fn object_after(page: &str, before: &str) -> String {
+    let path = format!("{}/../{page}", env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(&path).expect(&path);
+    let (_, after) = page.split_once(before).expect(before);
     let object = after.find("\n{").expect("an object");
     let (object, _) = after[object..].split_once("```").expect("the block's end");
-    serde_json::from_str(object).unwrap_or_else(|error| panic!("{request}: {error}"))
+    object.trim().to_owned()
+}
+
+/// The JSON object after `request` in the documentation of the API.
+fn documented(request: &str) -> Value {
+    let object = object_after("docs/api.md", request);
+    serde_json::from_str(&object).unwrap_or_else(|error| panic!("{request}: {error}"))
 }
 
 fn time(text: &str) -> Timestamp {
@@ -118,4 +124,14 @@ fn the_responses_to_queries_are_the_documented_ones() {
     let (then, _) = then.expect("the credit");
     let answered = answer::view_at::<Accounts>(&then.id, then.sequence, then.view, at);
     assert_eq!(json!(answered), documented(request));
+}
+
+#[test]
+fn the_event_in_the_readme_has_the_published_bytes() {
+    let shown = object_after("README.md", "## Subscribe to the events");
+    // Each line but the first is indented by one space.
+    let bytes = shown.replace("\n ", "");
+    let envelope = Envelope::<PublicEvent>::parse::<Accounts>(bytes.as_bytes());
+    let published = envelope.expect("an event").to_bytes::<Accounts>();
+    assert_eq!(published.expect("bytes"), bytes.into_bytes());
 }

@@ -1,6 +1,6 @@
 //! Checks that facts which the Rust code and another file of the repository both state agree.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -90,4 +90,66 @@ fn the_cdk_app_describes_the_domain_of_accounts() {
     assert_eq!(all.len(), others.len() + 1, "{all:?}");
     let environment = format!("environment: {{ {DEFAULT_CURRENCY}: defaultCurrency }}");
     assert!(text.contains(&environment), "{environment}");
+}
+
+/// The sources of the functions that answer HTTP requests, without their tests.
+fn http_sources() -> String {
+    fn read(folder: &Path, text: &mut String) {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            let is_test = path.ends_with("tests.rs") || path.ends_with("testing.rs");
+            if path.is_dir() {
+                read(&path, text);
+            } else if !is_test {
+                let code = fs::read_to_string(&path).expect("a source");
+                text.push_str(
+                    code.split("#[cfg(test)]\nmod tests")
+                        .next()
+                        .unwrap_or_default(),
+                );
+            }
+        }
+    }
+    let mut text = String::new();
+    for folder in ["writer", "reader", "runtime", "domain"] {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        read(&root.join(folder).join("src"), &mut text);
+    }
+    text
+}
+
+#[test]
+fn the_api_documentation_lists_the_codes_of_all_problems() {
+    /// No request leads to it: the writer generates the id of a new account.
+    const UNREACHABLE: &str = "account-already-open";
+    let is_code = |text: &str| {
+        text.contains('-') && text.chars().all(|it| it.is_ascii_lowercase() || it == '-')
+    };
+    let page = file("docs/api.md");
+    let documented: BTreeSet<&str> = page
+        .lines()
+        .filter_map(|line| line.split(" | `").nth(1)?.split('`').next())
+        .filter(|code| is_code(code) || ["conflict", "unavailable"].contains(code))
+        .collect();
+    assert!(documented.len() > 15, "{documented:?}");
+
+    let sources = http_sources();
+    let calls = [
+        "Problem::new(",
+        "Refusal::unknown(",
+        "Refusal::rule(",
+        "Refusal::conflict(",
+    ];
+    let calls = calls.iter().flat_map(|call| sources.split(call).skip(1));
+    // The code is the first string of the call.
+    let returned: BTreeSet<&str> = calls
+        .filter_map(|arguments| arguments.split('"').nth(1))
+        .filter(|text| is_code(text) && *text != UNREACHABLE)
+        .collect();
+    let missing: Vec<_> = returned.difference(&documented).collect();
+    assert!(missing.is_empty(), "docs/api.md lacks {missing:?}");
+    for code in documented {
+        let literal = format!("\"{code}\"");
+        assert!(sources.contains(&literal), "nothing returns {code}");
+    }
 }

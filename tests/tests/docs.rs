@@ -67,6 +67,18 @@ fn the_tutorial_shows_the_files_of_the_example() {
     }
 }
 
+#[test]
+fn the_readme_and_the_architecture_show_the_same_picture() {
+    let read = |page| fs::read_to_string(root().join(page)).expect(page);
+    let picture = |page: &str| {
+        let (_, after) = page.split_once("```\n").expect("a block");
+        after.split_once("```").expect("its end").0.to_owned()
+    };
+    let (readme, architecture) = (read("README.md"), read("docs/ARCHITECTURE.md"));
+    assert!(picture(&readme).contains("translator"), "{readme}");
+    assert_eq!(picture(&readme), picture(&architecture));
+}
+
 /// The pages: every Markdown file below the folder that isn't generated or installed.
 fn pages(folder: &Path, found: &mut Vec<PathBuf>) {
     sources(folder, &["md"], found);
