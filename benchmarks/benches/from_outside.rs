@@ -1,0 +1,185 @@
+//! The translator seen from outside: events per second, CPU per event, calls and memory, and the start-up time
+//! of every function. `cargo bench -p millrace-benchmarks`.
+//!
+//! Each row is the median of several invocations of one process, each with accounts that are new. After each
+//! invocation, the stream must have every event once and in order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use millrace_benchmarks::batch::{self, Spread};
+use millrace_benchmarks::function::{self, Function};
+use millrace_benchmarks::http;
+use millrace_benchmarks::runtime_api::RuntimeApi;
+use millrace_benchmarks::services::{Behaviour, Received, Services};
+
+const EVENTS: u32 = 1_000;
+const INVOCATIONS: u32 = 15;
+const STARTS: usize = 21;
+const BEHAVIOUR: Behaviour = Behaviour {
+    put_records: Duration::from_millis(12),
+    write: Duration::from_millis(4),
+    read: Duration::from_millis(5),
+    throttled: 0.0,
+};
+
+/// A function with its stand-ins.
+struct Stage {
+    function: Function,
+    runtime_api: Arc<RuntimeApi>,
+    services: Arc<Services>,
+}
+
+impl Stage {
+    async fn start(binary: &std::path::Path, behaviour: Behaviour) -> Result<Self> {
+        let runtime_api = Arc::new(RuntimeApi::default());
+        let services = Arc::new(Services::new(behaviour));
+        let api = Arc::clone(&runtime_api);
+        let runtime_address = http::serve(move |request| {
+            let api = Arc::clone(&api);
+            async move { api.answer(&request).await }
+        });
+        let called = Arc::clone(&services);
+        let services_address = http::serve(move |request| {
+            let called = Arc::clone(&called);
+            async move { called.answer(&request).await }
+        });
+        let function = Function::start(binary, runtime_address.await?, services_address.await?)?;
+        Ok(Self {
+            function,
+            runtime_api,
+            services,
+        })
+    }
+}
+
+/// The measurements of the invocations of one scenario.
+#[derive(Default)]
+struct Measured {
+    seconds: Vec<f64>,
+    cpu: Duration,
+    received: Option<Received>,
+    peak_memory: u32,
+}
+
+async fn measure(binary: &std::path::Path, spread: Spread, throttled: f64) -> Result<Measured> {
+    let behaviour = Behaviour {
+        throttled,
+        ..BEHAVIOUR
+    };
+    let stage = Stage::start(binary, behaviour).await?;
+    let mut measured = Measured::default();
+    // The first invocation opens the connections, as after a cold start; it isn't counted.
+    for invocation in 0..=INVOCATIONS {
+        stage.runtime_api.ready().await?;
+        stage.services.take();
+        let event = batch::invocation(&format!("{invocation:08x}"), spread, EVENTS)?;
+        let before = stage.function.cpu_time()?;
+        let (response, took) = stage.runtime_api.invoke(event).await?;
+        let received = stage.services.take();
+        received.check(EVENTS)?;
+        let response = String::from_utf8(response)?;
+        ensure!(
+            !response.contains("itemIdentifier"),
+            "incomplete: {response}"
+        );
+        if invocation > 0 {
+            measured.cpu += stage.function.cpu_time()?.saturating_sub(before);
+            measured.seconds.push(took.as_secs_f64());
+            measured.received = Some(received);
+        }
+    }
+    measured.peak_memory = stage.function.peak_memory()?;
+    Ok(measured)
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// The time from the start of the process to its first request for an invocation.
+async fn start_up(binary: &std::path::Path) -> Result<f64> {
+    let mut millis = Vec::new();
+    for _ in 0..STARTS {
+        let stage = Stage::start(
+            binary,
+            Behaviour {
+                read: Duration::ZERO,
+                write: Duration::ZERO,
+                ..BEHAVIOUR
+            },
+        )
+        .await?;
+        let ready = stage.runtime_api.ready().await?;
+        millis.push(ready.duration_since(stage.function.started).as_secs_f64() * 1000.0);
+    }
+    Ok(median(&mut millis))
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let names = [
+        "writer",
+        "translator",
+        "projector",
+        "archiver",
+        "reader",
+        "reconciler",
+    ];
+    let folder = function::build(&names).await?;
+    let translator = folder.join("translator");
+    println!(
+        "Translator, {EVENTS} events in an invocation; PutRecords takes {} ms, a write {} ms, a read {} ms",
+        BEHAVIOUR.put_records.as_millis(),
+        BEHAVIOUR.write.as_millis(),
+        BEHAVIOUR.read.as_millis(),
+    );
+    println!();
+    println!("| accounts | events/s | CPU per event | calls | peak memory |");
+    println!("|---|---|---|---|---|");
+    for (name, spread, throttled) in [
+        ("1,000", Spread::Even { accounts: 1_000 }, 0.0),
+        ("1,000, Zipf", Spread::Zipf { accounts: 1_000 }, 0.0),
+        (
+            "1,000, Zipf, 5 % of the records throttled",
+            Spread::Zipf { accounts: 1_000 },
+            0.05,
+        ),
+        ("10", Spread::Even { accounts: 10 }, 0.0),
+        ("1", Spread::Even { accounts: 1 }, 0.0),
+    ] {
+        let mut measured = measure(&translator, spread, throttled)
+            .await
+            .context(name)?;
+        let received = measured.received.take().context("an invocation")?;
+        let calls: usize = received.calls.values().sum();
+        let by_operation = received.calls.iter();
+        let by_operation = by_operation.map(|(operation, calls)| format!("{operation} {calls}"));
+        println!(
+            "| {name} | {:.0} | {:.0} µs | {calls} ({}) | {:.1} MiB |",
+            f64::from(EVENTS) / median(&mut measured.seconds),
+            measured.cpu.as_secs_f64() * 1e6 / f64::from(EVENTS * INVOCATIONS),
+            by_operation.collect::<Vec<_>>().join(", "),
+            f64::from(measured.peak_memory) / 1024.0,
+        );
+    }
+    println!();
+    println!(
+        "Start-up, from the start of the process to its first request for an invocation, median of {STARTS}"
+    );
+    println!();
+    println!("| function | milliseconds | size of the binary |");
+    println!("|---|---|---|");
+    for name in names {
+        let binary = folder.join(name);
+        let millis = start_up(&binary).await.context(name)?;
+        let kilobytes = u32::try_from(std::fs::metadata(&binary)?.len() / 1000)?;
+        println!(
+            "| {name} | {millis:.1} | {:.1} MB |",
+            f64::from(kilobytes) / 1000.0
+        );
+    }
+    Ok(())
+}
