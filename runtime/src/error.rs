@@ -43,7 +43,7 @@ impl ServiceError {
 ///
 /// The messages of AWS services contain AWS account ids, in ARNs and in "under account 111122223333"
 /// ([PutRecords](https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html)). They are shown as
-/// [`ACCOUNT`].
+/// `(account)`.
 #[derive(Debug)]
 pub struct Chain<'a>(pub &'a dyn Error);
 
