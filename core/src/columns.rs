@@ -2,16 +2,16 @@
 
 use std::borrow::Cow;
 
-use crate::attribute::{Attribute, Attributes};
+use crate::attribute::{Attribute, Attributes, BorrowedAttribute};
 
 /// The columns of one row. Nothing is copied but what is edited.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Columns<'a>(Vec<(Cow<'a, str>, Cow<'a, Attribute>)>);
+pub struct Columns<'a>(Vec<(Cow<'a, str>, BorrowedAttribute<'a>)>);
 
 impl<'a> Columns<'a> {
     /// A column's value.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Attribute> {
+    pub fn get(&self, name: &str) -> Option<&BorrowedAttribute<'a>> {
         let (_, value) = self.0.iter().find(|(column, _)| column == name)?;
         Some(value)
     }
@@ -29,7 +29,7 @@ impl<'a> Columns<'a> {
     pub fn set(&mut self, name: impl Into<Cow<'a, str>>, value: Attribute) {
         let name = name.into();
         self.remove(&name);
-        self.0.push((name, Cow::Owned(value)));
+        self.0.push((name, value.into()));
     }
 
     /// Adds a column if it is missing.
@@ -55,8 +55,8 @@ impl<'a> Columns<'a> {
     }
 
     /// Names and values, in no particular order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Attribute)> {
-        self.0.iter().map(|(name, value)| (&**name, &**value))
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &BorrowedAttribute<'a>)> {
+        self.0.iter().map(|(name, value)| (&**name, value))
     }
 
     fn position(&self, name: &str) -> Option<usize> {
@@ -68,7 +68,7 @@ impl<'a> From<&'a Attributes> for Columns<'a> {
     fn from(attributes: &'a Attributes) -> Self {
         let borrowed = attributes
             .iter()
-            .map(|(name, value)| (Cow::Borrowed(name.as_str()), Cow::Borrowed(value)));
+            .map(|(name, value)| (Cow::Borrowed(name.as_str()), value.into()));
         Self(borrowed.collect())
     }
 }
@@ -91,7 +91,7 @@ mod tests {
         edit(&mut columns);
         let owned = columns
             .iter()
-            .map(|(name, value)| (name.to_owned(), value.clone()));
+            .map(|(name, value)| (name.to_owned(), value.clone().into_owned()));
         owned.collect()
     }
 
@@ -101,7 +101,7 @@ mod tests {
         let columns = Columns::from(&row);
         assert_eq!(columns.text("A"), Some("a"));
         assert_eq!(columns.text("B"), None);
-        assert_eq!(columns.get("B"), Some(&Attribute::number(1)));
+        assert_eq!(columns.get("B"), Some(&Attribute::number(1).into()));
         assert_eq!(columns.get("C"), None);
     }
 

@@ -114,7 +114,7 @@ pub mod time;
 pub mod view;
 
 pub use aggregate::{Aggregate, LoadError};
-pub use attribute::{Attribute, Attributes};
+pub use attribute::{Attribute, Attributes, BorrowedAttribute};
 pub use columns::Columns;
 pub use domain::{Data, Domain, Project};
 pub use envelope::Envelope;
@@ -123,7 +123,7 @@ pub use ids::{AggregateId, Metadata};
 pub use layout::{Sequence, Version};
 pub use refusal::{Refusal, RefusalKind};
 pub use resource::{PathError, Resource};
-pub use row::{RecordedEvent, Snapshot, StoredRow, StoredRowOf};
+pub use row::{BorrowedRowOf, RecordedEvent, Snapshot, StoredRow, StoredRowOf};
 pub use sequence_gate::SequenceGate;
 pub use settings::Setting;
 pub use time::Timestamp;
