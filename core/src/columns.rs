@@ -4,6 +4,9 @@ use std::borrow::Cow;
 
 use crate::attribute::{Attribute, Attributes, BorrowedAttribute};
 
+/// What an attribute that its item contains more than once is read as. Only using it is an error.
+const REPEATED: BorrowedAttribute<'static> = Attribute::Other("a repeated attribute");
+
 /// The columns of one row. Nothing is copied but what is edited.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Columns<'a>(Vec<(Cow<'a, str>, BorrowedAttribute<'a>)>);
@@ -57,6 +60,42 @@ impl<'a> Columns<'a> {
     /// Names and values, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &BorrowedAttribute<'a>)> {
         self.0.iter().map(|(name, value)| (&**name, value))
+    }
+
+    /// Removes all columns and keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Adds a column without looking for another one of its name. [`Columns::sort`] has to follow.
+    pub(crate) fn push(&mut self, name: Cow<'a, str>, value: BorrowedAttribute<'a>) {
+        self.0.push((name, value));
+    }
+
+    /// Sorts by name, and replaces columns of the same name by one that can't be read. Of a row with
+    /// several errors, the same one is reported whatever order its columns were read in.
+    pub(crate) fn sort(&mut self) {
+        self.0.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        self.0.dedup_by(|(later, _), (earlier, value)| {
+            let is_repeated = later == earlier;
+            if is_repeated {
+                *value = REPEATED;
+            }
+            is_repeated
+        });
+    }
+
+    /// Adds these columns where none of their names are there.
+    pub(crate) fn add_missing(&mut self, others: &mut Self) {
+        let before = self.0.len();
+        for (name, value) in others.0.drain(..) {
+            if self.get(&name).is_none() {
+                self.0.push((name, value));
+            }
+        }
+        if self.0.len() > before {
+            self.sort();
+        }
     }
 
     fn position(&self, name: &str) -> Option<usize> {
@@ -134,5 +173,28 @@ mod tests {
             }),
             [b()].into()
         );
+    }
+
+    #[test]
+    fn sorted_columns_have_each_name_once() {
+        let text = |value: &'static str| Attribute::Text(Cow::Borrowed(value));
+        let mut columns = Columns::default();
+        for (name, value) in [("B", "1"), ("A", "2"), ("C", "3"), ("A", "2"), ("A", "4")] {
+            columns.push(name.into(), text(value));
+        }
+        columns.sort();
+        let sorted: Vec<_> = columns.iter().collect();
+        assert_eq!(
+            sorted,
+            [("A", &REPEATED), ("B", &text("1")), ("C", &text("3"))]
+        );
+
+        let mut keys = Columns::default();
+        keys.push("B".into(), text("5"));
+        keys.push("AB".into(), text("6"));
+        columns.add_missing(&mut keys);
+        let names: Vec<&str> = columns.iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["A", "AB", "B", "C"]);
+        assert_eq!(columns.text("B"), Some("1"));
     }
 }

@@ -12,7 +12,7 @@
 //! What the functions do with a domain:
 //!
 //! * [`aggregate`]: loads an aggregate from its newest rows and continues it;
-//! * [`row`]: the rows of the events table;
+//! * [`row`]: the rows of the events table; [`stream`]: the records of its stream;
 //! * [`envelope`]: the public events' bytes; [`cursor`]: the publication cursor's attributes;
 //! * [`resource`], [`command`] and [`answer`]: paths, commands and answers over HTTP;
 //! * [`lake`]: which bytes can be a line of the lake;
@@ -108,6 +108,7 @@ pub mod row;
 pub mod sequence_gate;
 pub mod settings;
 pub mod spread;
+pub mod stream;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;
@@ -126,5 +127,6 @@ pub use resource::{PathError, Resource};
 pub use row::{BorrowedRowOf, RecordedEvent, Snapshot, StoredRow, StoredRowOf};
 pub use sequence_gate::SequenceGate;
 pub use settings::Setting;
+pub use stream::StreamRecord;
 pub use time::Timestamp;
 pub use view::{HistoryEntry, HistoryEntryOf, View, ViewOf};
