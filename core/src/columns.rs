@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::attribute::{Attribute, Attributes, BorrowedAttribute};
 
 /// What an attribute that its item contains more than once is read as. Only using it is an error.
-const REPEATED: BorrowedAttribute<'static> = Attribute::Other("a repeated attribute");
+pub(crate) static REPEATED: BorrowedAttribute<'static> = Attribute::Other("a repeated attribute");
 
 /// The columns of one row. Nothing is copied but what is edited.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -67,19 +67,18 @@ impl<'a> Columns<'a> {
         self.0.clear();
     }
 
-    /// Adds a column without looking for another one of its name. [`Columns::sort`] has to follow.
+    /// Adds a column without looking for another one of its name.
     pub(crate) fn push(&mut self, name: Cow<'a, str>, value: BorrowedAttribute<'a>) {
         self.0.push((name, value));
     }
 
-    /// Sorts by name, and replaces columns of the same name by one that can't be read. Of a row with
-    /// several errors, the same one is reported whatever order its columns were read in.
+    /// Sorts by name, and replaces columns of the same name by one that can't be read.
     pub(crate) fn sort(&mut self) {
         self.0.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         self.0.dedup_by(|(later, _), (earlier, value)| {
             let is_repeated = later == earlier;
             if is_repeated {
-                *value = REPEATED;
+                *value = REPEATED.clone();
             }
             is_repeated
         });
@@ -87,14 +86,10 @@ impl<'a> Columns<'a> {
 
     /// Adds these columns where none of their names are there.
     pub(crate) fn add_missing(&mut self, others: &mut Self) {
-        let before = self.0.len();
         for (name, value) in others.0.drain(..) {
             if self.get(&name).is_none() {
                 self.0.push((name, value));
             }
-        }
-        if self.0.len() > before {
-            self.sort();
         }
     }
 
@@ -194,7 +189,7 @@ mod tests {
         keys.push("AB".into(), text("6"));
         columns.add_missing(&mut keys);
         let names: Vec<&str> = columns.iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["A", "AB", "B", "C"]);
+        assert_eq!(names, ["A", "B", "C", "AB"]);
         assert_eq!(columns.text("B"), Some("1"));
     }
 }

@@ -15,7 +15,7 @@
 use std::borrow::Cow;
 
 use crate::attribute::{Attribute, Attributes, BorrowedAttribute};
-use crate::columns::Columns;
+use crate::columns::{Columns, REPEATED};
 use crate::decode::{decode_attribute, decode_struct, decode_variant};
 use crate::domain::{Data, Domain};
 use crate::encode::{encode_struct, encode_variant};
@@ -276,14 +276,18 @@ impl<'a, E: Data, S: Data> StoredRow<E, S, Cow<'a, str>> {
                 id,
                 version,
                 time,
-                state: decode_struct(columns, is_reserved_column)?,
+                state: in_any_order(columns, |columns| {
+                    decode_struct(columns, is_reserved_column)
+                })?,
             }));
         }
 
-        let row_type = columns.text(TYPE).unwrap_or(&row_type);
-        let event = decode_variant(row_type, columns, is_reserved_column)
-            .map_err(|error| known_type(error, row_type))?;
-        check_position::<D>(row_type, version)?;
+        let event = in_any_order(columns, |columns| {
+            let row_type = columns.text(TYPE).unwrap_or(&row_type);
+            decode_variant(row_type, columns, is_reserved_column)
+                .map_err(|error| known_type(error, row_type))
+        })?;
+        check_position::<D>(columns.text(TYPE).unwrap_or(&row_type), version)?;
         Ok(Self::Event(RecordedEvent {
             id,
             version,
@@ -366,7 +370,7 @@ impl<'c, 'a> CoreColumns<'c, 'a> {
                 ACTOR => &mut found.actor,
                 _ => continue,
             };
-            *column = Some(value);
+            *column = Some(if column.is_some() { &REPEATED } else { value });
         }
         found
     }
@@ -383,6 +387,18 @@ impl<'c, 'a> CoreColumns<'c, 'a> {
             actor,
         })
     }
+}
+
+/// Decodes the columns in the order in which they were read. If this fails, they are decoded in the order of
+/// their names: of several errors, the same one is reported in whatever order the columns were read.
+fn in_any_order<T>(
+    columns: &mut Columns<'_>,
+    decode: impl Fn(&Columns<'_>) -> Result<T, DecodeError>,
+) -> Result<T, DecodeError> {
+    decode(columns).or_else(|_| {
+        columns.sort();
+        decode(columns)
+    })
 }
 
 /// If two rows had the same sequence, the second one would be skipped as a duplicate. So a `Sequence`
