@@ -68,7 +68,11 @@ impl<T: AsRef<str>> fmt::Display for AggregateId<T> {
 /// Whether a string may be an id, a correlation id or a causation id.
 #[must_use]
 pub fn is_printable(text: &str) -> bool {
-    !text.is_empty() && text.chars().count() <= MAX_ID_CHARS && !text.chars().any(char::is_control)
+    // Most ids are ASCII, and comparing bytes is faster than decoding characters.
+    if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return (1..=MAX_ID_CHARS).contains(&text.len());
+    }
+    text.chars().count() <= MAX_ID_CHARS && !text.chars().any(char::is_control)
 }
 
 /// The first character of every id that no aggregate has. Items with such an id are kept in the
@@ -145,6 +149,14 @@ mod tests {
 
     #[test]
     fn refuses_empty_long_and_control_characters() {
+        assert!(AggregateId::new(" ~".repeat(MAX_ID_CHARS / 2)).is_ok());
+        assert_eq!(
+            AggregateId::new("é".repeat(MAX_ID_CHARS + 1)),
+            Err(InvalidId)
+        );
+        for control in ['\u{1f}', '\u{7f}', '\u{80}'] {
+            assert_eq!(AggregateId::new(format!("a{control}")), Err(InvalidId));
+        }
         assert_eq!(AggregateId::new(""), Err(InvalidId));
         assert_eq!(
             AggregateId::new("x".repeat(MAX_ID_CHARS + 1)),
