@@ -25,6 +25,9 @@ const SCHEMA_PREFIX: &str = "urn:millrace:schema";
 /// The version of every type's `data`, which its `dataschema` ends with.
 const SCHEMA_VERSION: u32 = 1;
 
+/// The memory that is reserved for an envelope. Most are smaller.
+const USUAL_BYTES: usize = 640;
+
 /// The member of `data` that contains the event's sequence, next to the one that [`Domain::ID`]
 /// names. No field of public data may have its name.
 pub const SEQUENCE: &str = "sequence";
@@ -99,8 +102,9 @@ impl<P: Data, T: AsRef<str> + Clone> Envelope<P, T> {
             envelope: self,
             id_member: D::ID,
             collection: D::COLLECTION,
-            json: vec![b'{'],
+            json: Vec::with_capacity(USUAL_BYTES),
         };
+        json.json.push(b'{');
         self.event.serialize(TaggedSerializer::new(&mut json))?;
         json.json.extend_from_slice(b"}}");
         Ok(json.json)
@@ -228,13 +232,18 @@ impl<P: Data, T: AsRef<str> + Clone> FieldSink for EnvelopeSink<'_, P, T> {
         let event_type = tag.ok_or(NO_ENUM)?;
         let envelope = self.envelope;
         self.member("specversion", SPEC_VERSION)?;
-        self.member("id", &envelope.id())?;
-        self.member("source", &source(self.collection))?;
+        let (subject, sequence) = (envelope.subject.as_str(), envelope.sequence);
+        let collection = self.collection;
+        self.member("id", &format_args!("{subject}:{sequence}"))?;
+        self.member("source", &format_args!("{SOURCE_PREFIX}:{collection}"))?;
         self.member("type", event_type)?;
-        self.member("subject", envelope.subject.as_str())?;
+        self.member("subject", subject)?;
         self.member("time", &envelope.time)?;
         self.member("datacontenttype", CONTENT_TYPE)?;
-        self.member("dataschema", &schema(event_type))?;
+        self.member(
+            "dataschema",
+            &format_args!("{SCHEMA_PREFIX}:{event_type}:{SCHEMA_VERSION}"),
+        )?;
         self.member(
             "correlationid",
             &envelope.correlation_id.as_ref().map(T::as_ref),
@@ -244,8 +253,8 @@ impl<P: Data, T: AsRef<str> + Clone> FieldSink for EnvelopeSink<'_, P, T> {
             &envelope.causation_id.as_ref().map(T::as_ref),
         )?;
         self.json.extend_from_slice(b",\"data\":{");
-        self.member(self.id_member, envelope.subject.as_str())?;
-        self.member(SEQUENCE, &envelope.sequence)
+        self.member(self.id_member, subject)?;
+        self.member(SEQUENCE, &sequence)
     }
 
     fn field<V: Serialize + ?Sized>(
