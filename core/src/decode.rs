@@ -10,6 +10,8 @@
 //!
 //! Integers are exact at any size that serde has; `10.0` is 10. Floats and bytes aren't read.
 
+use std::borrow::Cow;
+
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::de::{
     DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess,
@@ -17,7 +19,7 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 
-use crate::attribute::Attribute;
+use crate::attribute::{Attribute, BorrowedAttribute};
 use crate::columns::Columns;
 use crate::error::{DecodeError, InvalidValue};
 
@@ -119,10 +121,11 @@ pub fn from_text<'de, D: Deserializer<'de>, T>(
 }
 
 /// One attribute under its name.
-pub(crate) fn decode_attribute<'de, T: serde::Deserialize<'de>>(
-    name: &str,
-    value: &'de Attribute,
-) -> Result<T> {
+pub(crate) fn decode_attribute<'de, T, S>(name: &str, value: &'de Attribute<S>) -> Result<T>
+where
+    T: serde::Deserialize<'de>,
+    S: AsRef<str>,
+{
     T::deserialize(value).map_err(|error| error.in_field(name))
 }
 
@@ -144,7 +147,10 @@ struct Tagged<'de> {
 }
 
 impl<'de> Tagged<'de> {
-    fn fields(self) -> Fields<'de, impl Iterator<Item = (&'de str, &'de Attribute)>> {
+    fn fields(
+        self,
+    ) -> Fields<'de, Cow<'de, str>, impl Iterator<Item = (&'de str, &'de BorrowedAttribute<'de>)>>
+    {
         let fields = self.columns.iter();
         Fields::new(fields.filter(move |(name, _)| !(self.is_reserved)(name)))
     }
@@ -210,12 +216,12 @@ impl<'de> VariantAccess<'de> for Tagged<'de> {
 }
 
 /// Named values as serde's map; the names become part of each error's path.
-struct Fields<'de, I> {
+struct Fields<'de, S, I> {
     fields: I,
-    current: Option<(&'de str, &'de Attribute)>,
+    current: Option<(&'de str, &'de Attribute<S>)>,
 }
 
-impl<I> Fields<'_, I> {
+impl<S, I> Fields<'_, S, I> {
     const fn new(fields: I) -> Self {
         Self {
             fields,
@@ -224,7 +230,11 @@ impl<I> Fields<'_, I> {
     }
 }
 
-impl<'de, I: Iterator<Item = (&'de str, &'de Attribute)>> MapAccess<'de> for Fields<'de, I> {
+impl<'de, S, I> MapAccess<'de> for Fields<'de, S, I>
+where
+    S: AsRef<str>,
+    I: Iterator<Item = (&'de str, &'de Attribute<S>)>,
+{
     type Error = DecodeError;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>> {
@@ -247,9 +257,9 @@ impl<'de, I: Iterator<Item = (&'de str, &'de Attribute)>> MapAccess<'de> for Fie
 }
 
 /// A list's values as serde's sequence; the indices become part of each error's path.
-struct Elements<'de>(std::iter::Enumerate<std::slice::Iter<'de, Attribute>>);
+struct Elements<'de, S>(std::iter::Enumerate<std::slice::Iter<'de, Attribute<S>>>);
 
-impl<'de> SeqAccess<'de> for Elements<'de> {
+impl<'de, S: AsRef<str>> SeqAccess<'de> for Elements<'de, S> {
     type Error = DecodeError;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>> {
@@ -263,10 +273,11 @@ impl<'de> SeqAccess<'de> for Elements<'de> {
 }
 
 /// The digits of a number without decimals, or with zeros for decimals only.
-fn integer<T: std::str::FromStr>(value: &Attribute) -> Result<T> {
+fn integer<T: std::str::FromStr>(value: &Attribute<impl AsRef<str>>) -> Result<T> {
     let Attribute::Number(number) = value else {
         return Err(wrong_type(value, "N"));
     };
+    let number = number.as_ref();
     let digits = match number.split_once('.') {
         Some((digits, decimals))
             if !decimals.is_empty() && decimals.bytes().all(|digit| digit == b'0') =>
@@ -280,7 +291,7 @@ fn integer<T: std::str::FromStr>(value: &Attribute) -> Result<T> {
         .map_err(|_| DecodeError::constant("is not an integer in range"))
 }
 
-fn wrong_type(found: &Attribute, expected: &'static str) -> DecodeError {
+fn wrong_type<S>(found: &Attribute<S>, expected: &'static str) -> DecodeError {
     DecodeError::wrong_type(found.type_name(), expected)
 }
 
@@ -292,7 +303,7 @@ macro_rules! deserialize_integers {
     };
 }
 
-impl<'de> Deserializer<'de> for &'de Attribute {
+impl<'de, S: AsRef<str>> Deserializer<'de> for &'de Attribute<S> {
     type Error = DecodeError;
 
     deserialize_integers! {
@@ -310,7 +321,7 @@ impl<'de> Deserializer<'de> for &'de Attribute {
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         match self {
-            Attribute::Text(text) => visitor.visit_borrowed_str(text),
+            Attribute::Text(text) => visitor.visit_borrowed_str(text.as_ref()),
             Attribute::Number(_) => match integer(self) {
                 Ok(number) => visitor.visit_i64(number),
                 Err(_) => self.deserialize_u64(visitor),
@@ -332,7 +343,7 @@ impl<'de> Deserializer<'de> for &'de Attribute {
 
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         match self {
-            Attribute::Text(text) => visitor.visit_borrowed_str(text),
+            Attribute::Text(text) => visitor.visit_borrowed_str(text.as_ref()),
             other => Err(wrong_type(other, "S")),
         }
     }
@@ -372,17 +383,17 @@ impl<'de> Deserializer<'de> for &'de Attribute {
         let Attribute::Map(map) = self else {
             return Err(wrong_type(self, "M"));
         };
-        visitor.visit_map(Fields::new(map.iter().map(|(k, v)| (k.as_str(), v))))
+        visitor.visit_map(Fields::new(map.iter().map(|(k, v)| (k.as_ref(), v))))
     }
 
     fn deserialize_enum<V: Visitor<'de>>(self, _: Name, _: Names, visitor: V) -> Result<V::Value> {
         match self {
             Attribute::Text(name) => {
-                let variant: StrDeserializer<'_, DecodeError> = name.as_str().into_deserializer();
+                let variant: StrDeserializer<'_, DecodeError> = name.as_ref().into_deserializer();
                 visitor.visit_enum(variant)
             }
             Attribute::Map(map) => {
-                let fields = Fields::new(map.iter().map(|(k, v)| (k.as_str(), v)));
+                let fields = Fields::new(map.iter().map(|(k, v)| (k.as_ref(), v)));
                 visitor.visit_enum(MapAccessDeserializer::new(fields))
             }
             other => Err(wrong_type(other, "S or M")),

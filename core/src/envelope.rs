@@ -25,24 +25,29 @@ const SCHEMA_PREFIX: &str = "urn:millrace:schema";
 /// The version of every type's `data`, which its `dataschema` ends with.
 const SCHEMA_VERSION: u32 = 1;
 
+/// The memory that is reserved for an envelope. Most are smaller.
+const USUAL_BYTES: usize = 640;
+
 /// The member of `data` that contains the event's sequence, next to the one that [`Domain::ID`]
 /// names. No field of public data may have its name.
 pub const SEQUENCE: &str = "sequence";
 
 /// A domain event as everyone outside sees it.
+///
+/// `T` is the type of the ids: `String`, or `Cow<str>` if they are borrowed from a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Envelope<P> {
+pub struct Envelope<P, T = String> {
     /// The aggregate: `subject`, the member of `data` that [`Domain::ID`] names, and the partition
     /// key.
-    pub subject: AggregateId,
+    pub subject: AggregateId<T>,
     /// The event's position among its aggregate's events, from 1: `data.sequence`.
     pub sequence: Sequence,
     /// When it happened.
     pub time: Timestamp,
     /// `correlationid`.
-    pub correlation_id: Option<String>,
+    pub correlation_id: Option<T>,
     /// `causationid`.
-    pub causation_id: Option<String>,
+    pub causation_id: Option<T>,
     /// What happened: `type` and the rest of `data`.
     pub event: P,
 }
@@ -63,13 +68,13 @@ struct Members {
     causationid: Option<String>,
 }
 
-impl<P: Data> Envelope<P> {
+impl<P: Data, T: AsRef<str> + Clone> Envelope<P, T> {
     /// The envelope of a stored event: [`Domain::publish`] in `context`, which it updates. `None` if
     /// `context` lacks what the event repeats.
     #[must_use]
     pub fn publish<D: Domain<PublicEvent = P>>(
         context: &mut D::Context,
-        recorded: &RecordedEvent<D::Event>,
+        recorded: &RecordedEvent<D::Event, T>,
     ) -> Option<Self> {
         Some(Self {
             subject: recorded.id.clone(),
@@ -97,13 +102,16 @@ impl<P: Data> Envelope<P> {
             envelope: self,
             id_member: D::ID,
             collection: D::COLLECTION,
-            json: vec![b'{'],
+            json: Vec::with_capacity(USUAL_BYTES),
         };
+        json.json.push(b'{');
         self.event.serialize(TaggedSerializer::new(&mut json))?;
         json.json.extend_from_slice(b"}}");
         Ok(json.json)
     }
+}
 
+impl<P: Data> Envelope<P> {
     /// Reads an envelope. Members that neither core nor the domain knows are ignored, as CloudEvents
     /// asks for extension attributes.
     ///
@@ -189,16 +197,16 @@ fn schema(event_type: &str) -> String {
 
 /// Writes the envelope's own members when the event's type is known, and then the event's fields as
 /// further members of `data`.
-struct EnvelopeSink<'e, P> {
-    envelope: &'e Envelope<P>,
+struct EnvelopeSink<'e, P, T> {
+    envelope: &'e Envelope<P, T>,
     id_member: &'static str,
     collection: &'static str,
     json: Vec<u8>,
 }
 
-impl<P> EnvelopeSink<'_, P> {
+impl<P, T> EnvelopeSink<'_, P, T> {
     /// Writes a member; `None` and `()` are left out.
-    fn member<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), EncodeError> {
+    fn member<V: Serialize + ?Sized>(&mut self, name: &str, value: &V) -> Result<(), EncodeError> {
         let start = self.json.len();
         if self.json.last() != Some(&b'{') {
             self.json.push(b',');
@@ -213,35 +221,46 @@ impl<P> EnvelopeSink<'_, P> {
         Ok(())
     }
 
-    fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+    fn value<V: Serialize + ?Sized>(&mut self, value: &V) -> Result<(), EncodeError> {
         serde_json::to_writer(&mut self.json, value)
             .map_err(|_| EncodeError::new("has no form in JSON"))
     }
 }
 
-impl<P: Data> FieldSink for EnvelopeSink<'_, P> {
+impl<P: Data, T: AsRef<str> + Clone> FieldSink for EnvelopeSink<'_, P, T> {
     fn begin(&mut self, tag: Option<&'static str>) -> Result<(), EncodeError> {
         let event_type = tag.ok_or(NO_ENUM)?;
         let envelope = self.envelope;
         self.member("specversion", SPEC_VERSION)?;
-        self.member("id", &envelope.id())?;
-        self.member("source", &source(self.collection))?;
+        let (subject, sequence) = (envelope.subject.as_str(), envelope.sequence);
+        let collection = self.collection;
+        self.member("id", &format_args!("{subject}:{sequence}"))?;
+        self.member("source", &format_args!("{SOURCE_PREFIX}:{collection}"))?;
         self.member("type", event_type)?;
-        self.member("subject", &envelope.subject)?;
+        self.member("subject", subject)?;
         self.member("time", &envelope.time)?;
         self.member("datacontenttype", CONTENT_TYPE)?;
-        self.member("dataschema", &schema(event_type))?;
-        self.member("correlationid", &envelope.correlation_id)?;
-        self.member("causationid", &envelope.causation_id)?;
+        self.member(
+            "dataschema",
+            &format_args!("{SCHEMA_PREFIX}:{event_type}:{SCHEMA_VERSION}"),
+        )?;
+        self.member(
+            "correlationid",
+            &envelope.correlation_id.as_ref().map(T::as_ref),
+        )?;
+        self.member(
+            "causationid",
+            &envelope.causation_id.as_ref().map(T::as_ref),
+        )?;
         self.json.extend_from_slice(b",\"data\":{");
-        self.member(self.id_member, &envelope.subject)?;
-        self.member(SEQUENCE, &envelope.sequence)
+        self.member(self.id_member, subject)?;
+        self.member(SEQUENCE, &sequence)
     }
 
-    fn field<T: Serialize + ?Sized>(
+    fn field<V: Serialize + ?Sized>(
         &mut self,
         name: &'static str,
-        value: &T,
+        value: &V,
     ) -> Result<(), EncodeError> {
         self.member(name, value)
     }

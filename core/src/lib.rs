@@ -12,7 +12,7 @@
 //! What the functions do with a domain:
 //!
 //! * [`aggregate`]: loads an aggregate from its newest rows and continues it;
-//! * [`row`]: the rows of the events table;
+//! * [`row`]: the rows of the events table; [`stream`]: the records of its stream;
 //! * [`envelope`]: the public events' bytes; [`cursor`]: the publication cursor's attributes;
 //! * [`resource`], [`command`] and [`answer`]: paths, commands and answers over HTTP;
 //! * [`lake`]: which bytes can be a line of the lake;
@@ -108,13 +108,14 @@ pub mod row;
 pub mod sequence_gate;
 pub mod settings;
 pub mod spread;
+pub mod stream;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;
 pub mod view;
 
 pub use aggregate::{Aggregate, LoadError};
-pub use attribute::{Attribute, Attributes};
+pub use attribute::{Attribute, Attributes, BorrowedAttribute};
 pub use columns::Columns;
 pub use domain::{Data, Domain, Project};
 pub use envelope::Envelope;
@@ -123,8 +124,9 @@ pub use ids::{AggregateId, Metadata};
 pub use layout::{Sequence, Version};
 pub use refusal::{Refusal, RefusalKind};
 pub use resource::{PathError, Resource};
-pub use row::{RecordedEvent, Snapshot, StoredRow, StoredRowOf};
+pub use row::{BorrowedRowOf, RecordedEvent, Snapshot, StoredRow, StoredRowOf};
 pub use sequence_gate::SequenceGate;
 pub use settings::Setting;
+pub use stream::StreamRecord;
 pub use time::Timestamp;
 pub use view::{HistoryEntry, HistoryEntryOf, View, ViewOf};

@@ -12,8 +12,10 @@
 //! Reading never guesses. A row that can't be decoded is an error that names the attribute, and the
 //! error never quotes a stored value other than `Type`, so it may be logged.
 
-use crate::attribute::{Attribute, Attributes};
-use crate::columns::Columns;
+use std::borrow::Cow;
+
+use crate::attribute::{Attribute, Attributes, BorrowedAttribute};
+use crate::columns::{Columns, REPEATED};
 use crate::decode::{decode_attribute, decode_struct, decode_variant};
 use crate::domain::{Data, Domain};
 use crate::encode::{encode_struct, encode_variant};
@@ -75,37 +77,43 @@ const QUOTED_CHARS: usize = 32;
 const FIRST_MILLIS: u64 = 100_000_000_000;
 
 /// A row that was decoded.
+///
+/// `T` is the type of the strings of core's columns: `String`, or that of a [`BorrowedRowOf`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StoredRow<E, S> {
+pub enum StoredRow<E, S, T = String> {
     /// An event.
-    Event(RecordedEvent<E>),
+    Event(RecordedEvent<E, T>),
     /// A snapshot.
-    Snapshot(Snapshot<S>),
+    Snapshot(Snapshot<S, T>),
 }
 
 /// A row of the domain `D`.
-pub type StoredRowOf<D> = StoredRow<<D as Domain>::Event, <D as Domain>::State>;
+pub type StoredRowOf<D, T = String> = StoredRow<<D as Domain>::Event, <D as Domain>::State, T>;
+
+/// A row of the domain `D` whose strings are borrowed from what it was read from, except where they had
+/// to be unescaped.
+pub type BorrowedRowOf<'a, D> = StoredRowOf<D, Cow<'a, str>>;
 
 /// An event with its position in its aggregate's rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RecordedEvent<E> {
+pub struct RecordedEvent<E, T = String> {
     /// The aggregate.
-    pub id: AggregateId,
+    pub id: AggregateId<T>,
     /// The row.
     pub version: Version,
     /// When it happened.
     pub time: Timestamp,
     /// The ids that it was appended with.
-    pub metadata: Metadata,
+    pub metadata: Metadata<T>,
     /// What happened.
     pub event: E,
 }
 
 /// An aggregate's state after all rows before this one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Snapshot<S> {
+pub struct Snapshot<S, T = String> {
     /// The aggregate.
-    pub id: AggregateId,
+    pub id: AggregateId<T>,
     /// The row.
     pub version: Version,
     /// When it was taken.
@@ -132,7 +140,8 @@ pub fn is_plainly_a_snapshot(row: &Attributes) -> bool {
 /// # Errors
 /// [`DecodeError`] if `Id` can't be read.
 pub fn aggregate_id(row: &Attributes) -> Result<AggregateId, DecodeError> {
-    AggregateId::new(text(row, ID)?).map_err(|error| DecodeError::new(ID, error.to_string()))
+    let id: &str = required(row.get(ID), ID)?;
+    AggregateId::new(id).map_err(|error| DecodeError::new(ID, error.to_string()))
 }
 
 /// A row's version.
@@ -140,17 +149,27 @@ pub fn aggregate_id(row: &Attributes) -> Result<AggregateId, DecodeError> {
 /// # Errors
 /// [`DecodeError`] if `Version` can't be read.
 pub fn version(row: &Attributes) -> Result<Version, DecodeError> {
-    Version::new(required(row, VERSION)?)
+    read_version(row.get(VERSION))
+}
+
+/// A row's version, from its `Version`.
+///
+/// # Errors
+/// Like [`version`].
+pub fn read_version(value: Option<&Attribute<impl AsRef<str>>>) -> Result<Version, DecodeError> {
+    Version::new(required(value, VERSION)?)
         .ok_or_else(|| DecodeError::new(VERSION, "is not an integer from 1 to 2^53-1"))
 }
 
-impl<E: Data> RecordedEvent<E> {
+impl<E, T> RecordedEvent<E, T> {
     /// The event's position among its aggregate's events.
     #[must_use]
     pub const fn sequence(&self) -> Sequence {
         self.version.sequence()
     }
+}
 
+impl<E: Data> RecordedEvent<E> {
     /// The event's row, in the current schema version.
     ///
     /// # Errors
@@ -221,11 +240,26 @@ impl<E: Data, S: Data> StoredRow<E, S> {
     where
         D: Domain<Event = E, State = S>,
     {
-        let id = aggregate_id(row)?;
-        let version = version(row)?;
-        let row_type = text(row, TYPE)?;
-        let time = time(row)?;
-        check_sequence(row, version)?;
+        BorrowedRowOf::<D>::read_columns(domain, &mut Columns::from(row)).map(StoredRow::into_owned)
+    }
+}
+
+impl<'a, E: Data, S: Data> StoredRow<E, S, Cow<'a, str>> {
+    /// Reads a row of any schema version. Afterwards, the columns are those of the current one.
+    ///
+    /// # Errors
+    /// Like [`StoredRow::read`].
+    pub fn read_columns<D>(domain: &D, columns: &mut Columns<'a>) -> Result<Self, DecodeError>
+    where
+        D: Domain<Event = E, State = S>,
+    {
+        let core = CoreColumns::find(columns);
+        let id = AggregateId::checked(required_text(core.id, ID)?)
+            .map_err(|error| DecodeError::new(ID, error.to_string()))?;
+        let version = read_version(core.version)?;
+        let row_type = required_text(core.row_type, TYPE)?;
+        let time = time(core.timestamp)?;
+        check_sequence(core.sequence, version)?;
         let is_snapshot = row_type == SNAPSHOT;
         if is_snapshot && !version.is_snapshot() {
             return Err(DecodeError::new(
@@ -233,32 +267,58 @@ impl<E: Data, S: Data> StoredRow<E, S> {
                 "is SNAPSHOT at a row where an event belongs",
             ));
         }
+        let schema = schema_version(core.schema_version, D::SCHEMA)?;
+        let metadata = core.metadata();
 
-        let schema = schema_version(row, D::SCHEMA)?;
-        let mut columns = Columns::from(row);
-        domain.upcast(schema, &mut columns);
+        domain.upcast(schema, columns);
         if is_snapshot {
             return Ok(Self::Snapshot(Snapshot {
                 id,
                 version,
                 time,
-                state: decode_struct(&columns, is_reserved_column)?,
+                state: in_any_order(columns, |columns| {
+                    decode_struct(columns, is_reserved_column)
+                })?,
             }));
         }
 
-        let row_type = columns.text(TYPE).unwrap_or(row_type);
-        let event = decode_variant(row_type, &columns, is_reserved_column)
-            .map_err(|error| known_type(error, row_type))?;
-        check_position::<D>(row_type, version)?;
+        let event = in_any_order(columns, |columns| {
+            let row_type = columns.text(TYPE).unwrap_or(&row_type);
+            decode_variant(row_type, columns, is_reserved_column)
+                .map_err(|error| known_type(error, row_type))
+        })?;
+        check_position::<D>(columns.text(TYPE).unwrap_or(&row_type), version)?;
         Ok(Self::Event(RecordedEvent {
             id,
             version,
             time,
-            metadata: metadata(row)?,
+            metadata: metadata?,
             event,
         }))
     }
 
+    /// The same row with strings of its own.
+    #[must_use]
+    pub fn into_owned(self) -> StoredRow<E, S> {
+        match self {
+            Self::Event(event) => StoredRow::Event(RecordedEvent {
+                id: event.id.into_owned(),
+                version: event.version,
+                time: event.time,
+                metadata: event.metadata.into_owned(),
+                event: event.event,
+            }),
+            Self::Snapshot(snapshot) => StoredRow::Snapshot(Snapshot {
+                id: snapshot.id.into_owned(),
+                version: snapshot.version,
+                time: snapshot.time,
+                state: snapshot.state,
+            }),
+        }
+    }
+}
+
+impl<E, S, T> StoredRow<E, S, T> {
     /// The row's version.
     #[must_use]
     pub const fn version(&self) -> Version {
@@ -278,11 +338,77 @@ impl<E: Data, S: Data> StoredRow<E, S> {
     }
 }
 
+/// Core's columns of a row, found in one pass over all of its columns.
+#[derive(Default)]
+struct CoreColumns<'c, 'a> {
+    id: Option<&'c BorrowedAttribute<'a>>,
+    version: Option<&'c BorrowedAttribute<'a>>,
+    row_type: Option<&'c BorrowedAttribute<'a>>,
+    timestamp: Option<&'c BorrowedAttribute<'a>>,
+    sequence: Option<&'c BorrowedAttribute<'a>>,
+    schema_version: Option<&'c BorrowedAttribute<'a>>,
+    command_id: Option<&'c BorrowedAttribute<'a>>,
+    correlation_id: Option<&'c BorrowedAttribute<'a>>,
+    causation_id: Option<&'c BorrowedAttribute<'a>>,
+    actor: Option<&'c BorrowedAttribute<'a>>,
+}
+
+impl<'c, 'a> CoreColumns<'c, 'a> {
+    fn find(columns: &'c Columns<'a>) -> Self {
+        let mut found = Self::default();
+        for (name, value) in columns.iter() {
+            let column = match name {
+                ID => &mut found.id,
+                VERSION => &mut found.version,
+                TYPE => &mut found.row_type,
+                TIMESTAMP => &mut found.timestamp,
+                SEQUENCE => &mut found.sequence,
+                SCHEMA_VERSION => &mut found.schema_version,
+                COMMAND_ID => &mut found.command_id,
+                CORRELATION_ID => &mut found.correlation_id,
+                CAUSATION_ID => &mut found.causation_id,
+                ACTOR => &mut found.actor,
+                _ => continue,
+            };
+            *column = Some(if column.is_some() { &REPEATED } else { value });
+        }
+        found
+    }
+
+    fn metadata(&self) -> Result<Metadata<Cow<'a, str>>, DecodeError> {
+        let actor = match self.actor {
+            Some(Attribute::Text(actor)) => Some(actor.clone()),
+            Some(_) | None => None,
+        };
+        Ok(Metadata {
+            command_id: optional_id(self.command_id, COMMAND_ID)?,
+            correlation_id: optional_id(self.correlation_id, CORRELATION_ID)?,
+            causation_id: optional_id(self.causation_id, CAUSATION_ID)?,
+            actor,
+        })
+    }
+}
+
+/// Decodes the columns in the order in which they were read. If this fails, they are decoded in the order of
+/// their names: of several errors, the same one is reported in whatever order the columns were read.
+fn in_any_order<T>(
+    columns: &mut Columns<'_>,
+    decode: impl Fn(&Columns<'_>) -> Result<T, DecodeError>,
+) -> Result<T, DecodeError> {
+    decode(columns).or_else(|_| {
+        columns.sort();
+        decode(columns)
+    })
+}
+
 /// If two rows had the same sequence, the second one would be skipped as a duplicate. So a `Sequence`
 /// that doesn't follow from `Version` is an error.
-fn check_sequence(row: &Attributes, version: Version) -> Result<(), DecodeError> {
+fn check_sequence(
+    value: Option<&BorrowedAttribute<'_>>,
+    version: Version,
+) -> Result<(), DecodeError> {
     let expected = version.sequence();
-    match optional::<u64>(row, SEQUENCE)? {
+    match optional::<u64>(value, SEQUENCE)? {
         Some(sequence) if sequence != expected.get() => Err(DecodeError::new(
             SEQUENCE,
             format!("is not {expected}, the sequence of row {version}"),
@@ -291,8 +417,8 @@ fn check_sequence(row: &Attributes, version: Version) -> Result<(), DecodeError>
     }
 }
 
-fn schema_version(row: &Attributes, current: u32) -> Result<u32, DecodeError> {
-    let schema = optional(row, SCHEMA_VERSION)?.unwrap_or(FIRST_SCHEMA);
+fn schema_version(value: Option<&BorrowedAttribute<'_>>, current: u32) -> Result<u32, DecodeError> {
+    let schema = optional(value, SCHEMA_VERSION)?.unwrap_or(FIRST_SCHEMA);
     if (FIRST_SCHEMA..=current).contains(&schema) {
         Ok(schema)
     } else {
@@ -327,46 +453,51 @@ fn known_type(error: DecodeError, row_type: &str) -> DecodeError {
     }
 }
 
-fn metadata(row: &Attributes) -> Result<Metadata, DecodeError> {
-    Ok(Metadata {
-        command_id: optional_id(row, COMMAND_ID)?,
-        correlation_id: optional_id(row, CORRELATION_ID)?,
-        causation_id: optional_id(row, CAUSATION_ID)?,
-        actor: text(row, ACTOR).ok().map(str::to_owned),
-    })
-}
-
-fn required<'a, T: serde::Deserialize<'a>>(
-    row: &'a Attributes,
-    name: &str,
-) -> Result<T, DecodeError> {
-    let value = row.get(name).ok_or_else(|| DecodeError::missing(name))?;
-    decode_attribute(name, value)
+fn required<'c, T, S>(value: Option<&'c Attribute<S>>, name: &str) -> Result<T, DecodeError>
+where
+    T: serde::Deserialize<'c>,
+    S: AsRef<str>,
+{
+    decode_attribute(name, value.ok_or_else(|| DecodeError::missing(name))?)
 }
 
 /// `None` only where the attribute is missing: one of type NULL is an error.
-fn optional<'a, T: serde::Deserialize<'a>>(
-    row: &'a Attributes,
+fn optional<'c, T: serde::Deserialize<'c>>(
+    value: Option<&'c BorrowedAttribute<'_>>,
     name: &str,
 ) -> Result<Option<T>, DecodeError> {
-    row.contains_key(name)
-        .then(|| required(row, name))
-        .transpose()
+    value.map(|value| decode_attribute(name, value)).transpose()
 }
 
-fn text<'a>(row: &'a Attributes, name: &str) -> Result<&'a str, DecodeError> {
-    required(row, name)
-}
-
-fn optional_id(row: &Attributes, name: &str) -> Result<Option<String>, DecodeError> {
-    match optional(row, name)? {
-        Some(id) if !is_printable(id) => Err(DecodeError::new(name, InvalidId.to_string())),
-        id => Ok(id.map(str::to_owned)),
+/// The string itself, not one that is borrowed from the column.
+fn required_text<'a>(
+    value: Option<&BorrowedAttribute<'a>>,
+    name: &str,
+) -> Result<Cow<'a, str>, DecodeError> {
+    match value {
+        Some(Attribute::Text(text)) => Ok(text.clone()),
+        Some(other) => Err(DecodeError::wrong_type(other.type_name(), "S").in_field(name)),
+        None => Err(DecodeError::missing(name)),
     }
 }
 
-fn time(row: &Attributes) -> Result<Timestamp, DecodeError> {
-    match row.get(TIMESTAMP) {
+fn optional_id<'a>(
+    value: Option<&BorrowedAttribute<'a>>,
+    name: &str,
+) -> Result<Option<Cow<'a, str>>, DecodeError> {
+    if value.is_none() {
+        return Ok(None);
+    }
+    let id = required_text(value, name)?;
+    if is_printable(&id) {
+        Ok(Some(id))
+    } else {
+        Err(DecodeError::new(name, InvalidId.to_string()))
+    }
+}
+
+fn time(value: Option<&BorrowedAttribute<'_>>) -> Result<Timestamp, DecodeError> {
+    match value {
         Some(number @ Attribute::Number(_)) => number
             .as_integer()
             .and_then(|number| {
@@ -383,7 +514,7 @@ fn time(row: &Attributes) -> Result<Timestamp, DecodeError> {
                     "is not an integer of seconds or milliseconds since 1970",
                 )
             }),
-        Some(Attribute::Text(_)) | None => required(row, TIMESTAMP),
+        Some(Attribute::Text(_)) | None => required(value, TIMESTAMP),
         Some(other) => {
             Err(DecodeError::wrong_type(other.type_name(), "S or N").in_field(TIMESTAMP))
         }

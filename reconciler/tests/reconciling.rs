@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use lambda_runtime::{Context, LambdaEvent};
-use millrace_core::{Attribute, Attributes, Sequence, Timestamp};
+use millrace_core::{Attribute, Attributes, Columns, Sequence, Timestamp};
 use millrace_domain::money::{Amount, Currency};
 use millrace_domain::{Accounts, Event};
 use millrace_projector::service::Projector;
@@ -18,7 +18,7 @@ use millrace_runtime::metrics::Metric;
 use millrace_runtime::testing::{TestAmbient, in_virtual_time, kinesis_event, lost_call};
 use millrace_runtime::{Ambient as _, Budget, ServiceError};
 use millrace_translator::cursor::Suspension;
-use millrace_translator::notification::InsertedRow;
+use millrace_translator::notification::{ChangeNotifications, InsertedRow};
 use millrace_translator::service::Translator;
 use millrace_translator::testing::TestServices;
 use serde_json::{Value, json};
@@ -143,16 +143,18 @@ impl Fixture {
 
     /// Delivers rows to the translator.
     async fn translate(&self, aggregate: &str, rows: Vec<Attributes>) {
-        let inserted = rows.into_iter().enumerate();
-        let inserted = inserted.map(|(position, image)| InsertedRow {
-            position,
-            aggregate: aggregate.to_owned(),
-            image,
-        });
+        let translator = self.translator();
+        let mut notifications = ChangeNotifications::default();
+        for (position, row) in rows.iter().enumerate() {
+            let inserted = InsertedRow {
+                position,
+                aggregate: aggregate.into(),
+                columns: &mut Columns::from(row),
+            };
+            notifications.add(&translator.domain, inserted);
+        }
         let budget = Budget::lasting(Duration::from_mins(1));
-        self.translator()
-            .translate(inserted.collect(), budget)
-            .await;
+        translator.translate(notifications, budget).await;
     }
 
     /// Delivers the records of the stream to the projector, but those of these sequences.
@@ -182,11 +184,10 @@ impl Fixture {
         context.deadline += 60_000;
         match function {
             "translator" => {
-                let payload = serde_json::from_value(payload).expect("a stream event");
-                let event = LambdaEvent { payload, context };
+                let event = LambdaEvent::new(payload.to_string().into(), context);
                 let translator = self.translator();
                 let response = millrace_translator::handler::handle(&translator, event);
-                serde_json::to_value(response.await)
+                serde_json::to_value(response.await.expect("a stream event"))
             }
             "projector" => {
                 let projector = Projector {

@@ -18,6 +18,7 @@ pub mod item_size;
 pub mod kinesis;
 pub mod metrics;
 pub mod panics;
+pub mod raw_body;
 pub mod retry;
 pub mod start;
 pub mod telemetry;

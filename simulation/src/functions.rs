@@ -10,9 +10,9 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
-use aws_lambda_events::dynamodb::Event as TableEvent;
 use aws_lambda_events::kinesis::KinesisEvent;
 use aws_lambda_events::streams::{DynamoDbEventResponse, KinesisEventResponse};
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use lambda_runtime::{Context, LambdaEvent};
 use millrace_archiver::service::Archiver;
@@ -43,7 +43,7 @@ use super::world::{Change, Event, World};
 /// A boxed future of a call.
 type Call<T> = BoxFuture<'static, T>;
 type HttpInvocation = LambdaEvent<ApiGatewayV2httpRequest>;
-type TableInvocation = LambdaEvent<TableEvent>;
+type TableInvocation = LambdaEvent<Bytes>;
 type KinesisInvocation = LambdaEvent<KinesisEvent>;
 
 /// The names of a domain that the engine uses in requests and expects in responses and events.
@@ -149,7 +149,10 @@ impl<S: Scenario> Simulated for S {
             publisher: services.clone(),
             ambient: services,
         };
-        Box::pin(async move { millrace_translator::handler::handle(&translator, event).await })
+        Box::pin(async move {
+            let handling = millrace_translator::handler::handle(&translator, event);
+            handling.await.expect("a stream event")
+        })
     }
 
     fn project(&self, services: Services, event: KinesisInvocation) -> Call<KinesisEventResponse> {
@@ -346,9 +349,8 @@ impl Function for TranslatorFunction {
     }
 
     async fn handle_payload(services: Services, context: Context, payload: Value) -> Vec<String> {
-        let event: TableEvent = serde_json::from_value(payload).expect("a stream event");
         let scenario = Arc::clone(&services.sim.scenario);
-        let event = LambdaEvent::new(event, context);
+        let event = LambdaEvent::new(Bytes::from(payload.to_string()), context);
         let response = scenario.translate(services, event).await;
         let failures = response.batch_item_failures.into_iter();
         failures

@@ -11,6 +11,7 @@
 //!
 //! Invariant: events are made ready in the order 1, 2, 3, …, each once per batch.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -54,6 +55,9 @@ pub(crate) const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(50),
     cap: Duration::from_secs(2),
 };
+
+/// An event whose strings may be borrowed from the invocation's bytes.
+type NotifiedEvent<'a, D> = RecordedEvent<<D as Domain>::Event, Cow<'a, str>>;
 
 /// What a publication needs besides its own state.
 pub(crate) struct Sources<'a, D, R, A> {
@@ -124,7 +128,7 @@ impl ReadyBytes {
 }
 
 /// The publication of one aggregate's pending events.
-pub(crate) struct Publication<D: Domain> {
+pub(crate) struct Publication<'a, D: Domain> {
     aggregate: String,
     first_position: usize,
     /// The cursor as it is stored.
@@ -132,7 +136,7 @@ pub(crate) struct Publication<D: Domain> {
     /// The cursor's sequence when the batch began.
     begin: Sequence,
     phase: Phase<D>,
-    notifications: VecDeque<RowImage<D>>,
+    notifications: VecDeque<RowImage<'a, D>>,
     /// The highest sequence of a notification that was a duplicate.
     highest_duplicate: Option<Sequence>,
     announced: Announced,
@@ -300,7 +304,7 @@ impl Counters {
     }
 }
 
-impl<D: Domain> Publication<D> {
+impl<'a, D: Domain> Publication<'a, D> {
     /// A publication that starts at this cursor and publishes the events of the batch's notifications.
     ///
     /// # Errors
@@ -308,7 +312,7 @@ impl<D: Domain> Publication<D> {
     pub(crate) fn new(
         aggregate: String,
         cursor: Cursor,
-        notifications: Notifications<D>,
+        notifications: Notifications<'a, D>,
         mode: Mode,
         now: Timestamp,
     ) -> Result<Self, DecodeError> {
@@ -324,7 +328,7 @@ impl<D: Domain> Publication<D> {
     fn announced(
         aggregate: String,
         cursor: Cursor,
-        notifications: Notifications<D>,
+        notifications: Notifications<'a, D>,
         announced: Announced,
         mode: Mode,
         now: Timestamp,
@@ -692,7 +696,7 @@ impl<D: Domain> Publication<D> {
             }
             Place::Next => {
                 if let (Err(_), Some(version)) = (&image.row, &image.stored_version) {
-                    self.phase = Phase::ReadNotifiedRow(version.clone());
+                    self.phase = Phase::ReadNotifiedRow(version.to_string());
                     self.notifications.push_front(image);
                 } else {
                     self.take(&image, Source::Notifications, inputs);
@@ -719,7 +723,7 @@ impl<D: Domain> Publication<D> {
     }
 
     /// Counts a notification that was handled, or keeps it until the context is restored.
-    fn finish_notification(&mut self, image: RowImage<D>) {
+    fn finish_notification(&mut self, image: RowImage<'a, D>) {
         if matches!(self.phase, Phase::RestoreContext(_)) {
             self.notifications.push_front(image);
         } else {
@@ -727,7 +731,7 @@ impl<D: Domain> Publication<D> {
         }
     }
 
-    fn count_notified(&mut self, image: &RowImage<D>, is_duplicate: bool) {
+    fn count_notified(&mut self, image: &RowImage<'_, D>, is_duplicate: bool) {
         let Ok(StoredRow::Event(event)) = &image.row else {
             return;
         };
@@ -746,7 +750,7 @@ impl<D: Domain> Publication<D> {
             // The block ends if its row can be decoded, or is gone.
             Phase::ExamineBlock { block, .. } => {
                 let is_undecodable =
-                    row.is_some_and(|row| RowImage::read(inputs.domain, &row).row.is_err());
+                    row.is_some_and(|row| RowImage::stored(inputs.domain, &row).row.is_err());
                 if is_undecodable {
                     self.phase = Phase::Blocked(block);
                 } else {
@@ -761,7 +765,7 @@ impl<D: Domain> Publication<D> {
                     return;
                 };
                 if let Some(row) = row {
-                    let current = RowImage::read(inputs.domain, &row);
+                    let current = RowImage::stored(inputs.domain, &row);
                     self.take(&current, Source::Notifications, inputs);
                 } else if let Some(version) = image.version.filter(|version| !version.is_snapshot())
                 {
@@ -802,7 +806,7 @@ impl<D: Domain> Publication<D> {
             if self.is_full(inputs.ready) {
                 return;
             }
-            let image = RowImage::read(inputs.domain, row);
+            let image = RowImage::stored(inputs.domain, row);
             match self.place(&image) {
                 Place::Beyond(version) => self.block_at_missing(self.next, version, inputs.now),
                 Place::Past => self.last_row = self.last_row.max(image.version),
@@ -847,7 +851,7 @@ impl<D: Domain> Publication<D> {
         inputs: &Inputs<'_, D>,
     ) {
         for row in &page.rows {
-            let image = RowImage::read(inputs.domain, row);
+            let image = RowImage::stored(inputs.domain, row);
             match image.row {
                 Ok(StoredRow::Event(event)) if event.sequence() == restoration.expected => {
                     // Its events were published before; only the context is used.
@@ -866,7 +870,7 @@ impl<D: Domain> Publication<D> {
                 }
                 Ok(StoredRow::Snapshot(snapshot)) => restoration.last_row = Some(snapshot.version),
                 Err(error) => {
-                    self.block_at_row(image.stored_version, &error, inputs.now);
+                    self.block_at_row(image.stored_version.as_deref(), &error, inputs.now);
                     return;
                 }
             }
@@ -883,22 +887,17 @@ impl<D: Domain> Publication<D> {
     }
 
     /// Makes a row's event ready, or blocks at the row.
-    fn take(&mut self, image: &RowImage<D>, source: Source, inputs: &Inputs<'_, D>) {
+    fn take(&mut self, image: &RowImage<'_, D>, source: Source, inputs: &Inputs<'_, D>) {
         match &image.row {
             Ok(StoredRow::Event(event)) => self.make_ready(event, source, inputs),
             Ok(StoredRow::Snapshot(snapshot)) => {
                 self.last_row = self.last_row.max(Some(snapshot.version));
             }
-            Err(error) => self.block_at_row(image.stored_version.clone(), error, inputs.now),
+            Err(error) => self.block_at_row(image.stored_version.as_deref(), error, inputs.now),
         }
     }
 
-    fn make_ready(
-        &mut self,
-        event: &RecordedEvent<D::Event>,
-        source: Source,
-        inputs: &Inputs<'_, D>,
-    ) {
+    fn make_ready(&mut self, event: &NotifiedEvent<'_, D>, source: Source, inputs: &Inputs<'_, D>) {
         let is_kept = self.stored.context.is_some() || !self.ready_contexts.is_empty();
         let context = match &mut self.context {
             Context::Unknown => None,
@@ -942,7 +941,7 @@ impl<D: Domain> Publication<D> {
 
     /// Handles an event that repeats data that the context doesn't contain. The context is restored from
     /// the history; if that was done already, the event blocks the aggregate.
-    fn context_lacks(&mut self, event: &RecordedEvent<D::Event>, source: Source, now: Timestamp) {
+    fn context_lacks(&mut self, event: &NotifiedEvent<'_, D>, source: Source, now: Timestamp) {
         if let Context::Complete(_) = self.context {
             let row = Some(event.version.to_string());
             let reason = "the event repeats what no event before it contains".to_owned();
@@ -957,7 +956,7 @@ impl<D: Domain> Publication<D> {
         }
     }
 
-    fn place(&self, image: &RowImage<D>) -> Place {
+    fn place(&self, image: &RowImage<'_, D>) -> Place {
         let Some(version) = image.version else {
             return Place::Next;
         };
@@ -984,12 +983,7 @@ impl<D: Domain> Publication<D> {
 
     /// Blocks at an event for which the domain's code panicked. The context may be half changed; a
     /// blocked publication doesn't use it.
-    fn block_at_panic(
-        &mut self,
-        event: &RecordedEvent<D::Event>,
-        sequence: Sequence,
-        now: Timestamp,
-    ) {
+    fn block_at_panic(&mut self, event: &NotifiedEvent<'_, D>, sequence: Sequence, now: Timestamp) {
         let row = Some(event.version.to_string());
         self.set_block(
             sequence,
@@ -999,8 +993,8 @@ impl<D: Domain> Publication<D> {
         );
     }
 
-    fn block_at_row(&mut self, row: Option<String>, error: &DecodeError, now: Timestamp) {
-        self.set_block(self.next, row, error.to_string(), now);
+    fn block_at_row(&mut self, row: Option<&str>, error: &DecodeError, now: Timestamp) {
+        self.set_block(self.next, row.map(str::to_owned), error.to_string(), now);
     }
 
     fn block_at_missing(&mut self, missing: Sequence, found: Version, now: Timestamp) {
@@ -1050,14 +1044,14 @@ impl<D: Domain> Publication<D> {
     }
 }
 
-fn misplaced<D: Domain>(image: &RowImage<D>) -> Option<Misplaced> {
+fn misplaced<D: Domain>(image: &RowImage<'_, D>) -> Option<Misplaced> {
     let error = image.row.as_ref().err()?;
     image
         .version
         .is_none_or(Version::is_snapshot)
         .then(|| Misplaced {
             version: image.version,
-            row: image.stored_version.clone(),
+            row: image.stored_version.as_deref().map(str::to_owned),
             reason: error.to_string(),
         })
 }
@@ -1069,7 +1063,7 @@ type EncodedEvent = (Vec<u8>, Option<Attributes>);
 /// the context lacks what the event repeats.
 fn encode<D: Domain>(
     context: &mut D::Context,
-    event: &RecordedEvent<D::Event>,
+    event: &NotifiedEvent<'_, D>,
     is_kept: bool,
 ) -> Option<Result<EncodedEvent, EncodeError>> {
     let before = context.clone();
@@ -1088,7 +1082,7 @@ mod tests {
     use super::*;
 
     /// An aggregate with this many events ready, whose records have this size together with their key.
-    fn with_ready(events: usize, size: usize) -> Publication<Accounts> {
+    fn with_ready(events: usize, size: usize) -> Publication<'static, Accounts> {
         let notifications = Notifications {
             first_position: 0,
             images: Vec::new(),

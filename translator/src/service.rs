@@ -14,7 +14,7 @@ use millrace_runtime::{Ambient, Budget, Chain, ConcurrentCalls, ServiceError};
 use tracing::{Instrument as _, info_span};
 
 use crate::cursor::{Block, Cursor, load_all};
-use crate::notification::{InsertedRow, Notifications, by_aggregate};
+use crate::notification::{ChangeNotifications, Notifications};
 use crate::ports::{CursorStore, EventRows, MAX_LOADED, Publisher, Saved};
 use crate::publication::{BACKOFF, CONCURRENCY, Counters, Mode, Publication, ReadyBytes, Sources};
 use crate::publishing::{Queue, Round, put_next};
@@ -75,8 +75,8 @@ pub enum PendingOutcome {
 }
 
 /// One aggregate's publication in this batch.
-struct Attempt<D: Domain> {
-    publication: Publication<D>,
+struct Attempt<'a, D: Domain> {
+    publication: Publication<'a, D>,
     /// How often it was restarted.
     restarts: u32,
     state: State,
@@ -103,10 +103,10 @@ struct UnreadableCursor {
 }
 
 /// The result of work that ran next to publishing.
-enum Worked<D: Domain> {
+enum Worked<'a, D: Domain> {
     /// The cursors of some aggregates were loaded.
     Loaded {
-        attempts: Vec<Attempt<D>>,
+        attempts: Vec<Attempt<'a, D>>,
         unreadable: Vec<UnreadableCursor>,
     },
     /// The cursors of these aggregates could not be loaded, for this reason.
@@ -115,7 +115,7 @@ enum Worked<D: Domain> {
         reason: String,
     },
     /// An aggregate's cursor was saved, and events were made ready.
-    Prepared(Box<Attempt<D>>),
+    Prepared(Box<Attempt<'a, D>>),
     /// An unreadable cursor was marked, or could not be.
     Marked {
         first_position: usize,
@@ -123,7 +123,7 @@ enum Worked<D: Domain> {
     },
 }
 
-type Work<'a, D> = FuturesUnordered<Pin<Box<dyn Future<Output = Worked<D>> + Send + 'a>>>;
+type Work<'a, D> = FuturesUnordered<Pin<Box<dyn Future<Output = Worked<'a, D>> + Send + 'a>>>;
 
 /// A batch in progress.
 struct Batch<'a, D: Domain, R, C, P, A> {
@@ -136,9 +136,9 @@ struct Batch<'a, D: Domain, R, C, P, A> {
 struct Aggregates<'a, D: Domain> {
     work: Work<'a, D>,
     /// Those with events to be put.
-    ready: Vec<Attempt<D>>,
+    ready: Vec<Attempt<'a, D>>,
     /// Those that wait until fewer bytes are ready.
-    deferred: Vec<Attempt<D>>,
+    deferred: Vec<Attempt<'a, D>>,
     outcome: Outcome,
     /// How each aggregate ended, if all of its pending events were to be published.
     pending: BTreeMap<String, PendingOutcome>,
@@ -164,8 +164,12 @@ where
     /// and a cursor only advances.
     ///
     /// Cursors are saved for up to four seconds after the end of the budget.
-    pub async fn translate(&self, inserted: Vec<InsertedRow>, budget: Budget) -> Outcome {
-        let notifications = by_aggregate(inserted, &self.domain);
+    pub async fn translate(
+        &self,
+        notifications: ChangeNotifications<'_, D>,
+        budget: Budget,
+    ) -> Outcome {
+        let notifications = notifications.into_sorted();
         let batch = self.batch(notifications.len(), Mode::Notified, budget);
         batch.run(notifications).await.0
     }
@@ -182,7 +186,7 @@ where
         aggregates: Vec<String>,
         budget: Budget,
     ) -> BTreeMap<String, PendingOutcome> {
-        let notifications: BTreeMap<String, Notifications<D>> = aggregates
+        let notifications: BTreeMap<String, Notifications<'_, D>> = aggregates
             .into_iter()
             .enumerate()
             .map(|(first_position, aggregate)| {
@@ -221,9 +225,9 @@ where
     P: Publisher,
     A: Ambient,
 {
-    async fn run(
-        &self,
-        notifications: BTreeMap<String, Notifications<D>>,
+    async fn run<'a>(
+        &'a self,
+        notifications: BTreeMap<String, Notifications<'a, D>>,
     ) -> (Outcome, BTreeMap<String, PendingOutcome>) {
         let mut aggregates = Aggregates {
             work: Work::new(),
@@ -353,7 +357,7 @@ where
     }
 
     /// Sorts in what work has led to.
-    fn receive<'a>(&'a self, worked: Worked<D>, aggregates: &mut Aggregates<'a, D>) {
+    fn receive<'a>(&'a self, worked: Worked<'a, D>, aggregates: &mut Aggregates<'a, D>) {
         match worked {
             Worked::Loaded {
                 attempts,
@@ -413,7 +417,7 @@ where
     }
 
     /// Loads the cursors of up to [`MAX_LOADED`] aggregates, and begins their publications.
-    async fn load(&self, notifications: Vec<(String, Notifications<D>)>) -> Worked<D> {
+    async fn load<'a>(&self, notifications: Vec<(String, Notifications<'a, D>)>) -> Worked<'a, D> {
         let ids: Vec<&str> = notifications.iter().map(|(id, _)| id.as_str()).collect();
         match self.load_cursors(&ids).await {
             Ok(cursors) => {
@@ -446,7 +450,7 @@ where
     }
 
     /// Saves an aggregate's cursor, and makes its next events ready.
-    async fn prepare(&self, mut attempt: Attempt<D>) -> Worked<D> {
+    async fn prepare<'a>(&self, mut attempt: Attempt<'a, D>) -> Worked<'a, D> {
         let span = info_span!("aggregate", position = attempt.publication.first_position());
         async {
             self.save(&mut attempt).await;
@@ -466,7 +470,7 @@ where
     }
 
     /// Saves the progress of an aggregate that can't be completed in this invocation.
-    async fn end(&self, mut attempt: Attempt<D>) -> Worked<D> {
+    async fn end<'a>(&self, mut attempt: Attempt<'a, D>) -> Worked<'a, D> {
         let span = info_span!("aggregate", position = attempt.publication.first_position());
         let now = self.translator.ambient.now();
         attempt.is_unfinished = !attempt.publication.is_completed();
@@ -475,7 +479,7 @@ where
         Worked::Prepared(Box::new(attempt))
     }
 
-    fn reading_failed(&self, attempt: &mut Attempt<D>, error: &ServiceError) {
+    fn reading_failed(&self, attempt: &mut Attempt<'_, D>, error: &ServiceError) {
         if error.is_permanent() {
             tracing::error!(error = %Chain(error), "rows can't be read; the aggregate is blocked");
             let now = self.translator.ambient.now();
@@ -489,7 +493,7 @@ where
 
     /// Saves the cursor if it differs from the stored one. If another invocation has changed the stored
     /// one, loads it and restarts the publication there.
-    async fn save(&self, attempt: &mut Attempt<D>) {
+    async fn save(&self, attempt: &mut Attempt<'_, D>) {
         while attempt.state == State::Open
             && let Some(cursor) = attempt.publication.unsaved_cursor()
         {
@@ -528,7 +532,7 @@ where
 
     /// Loads the cursor again and restarts the publication there, so that the next events are made ready
     /// from what the other invocation has stored.
-    async fn restart(&self, attempt: &mut Attempt<D>) {
+    async fn restart(&self, attempt: &mut Attempt<'_, D>) {
         attempt.restarts += 1;
         let publication = &mut attempt.publication;
         let is_drained = publication.queue().pending() == 0;
@@ -564,7 +568,7 @@ where
     }
 
     /// Blocks an aggregate whose cursor the table refuses, such as one whose context is too large.
-    async fn mark_unsaved(&self, attempt: &mut Attempt<D>, error: &ServiceError) {
+    async fn mark_unsaved(&self, attempt: &mut Attempt<'_, D>, error: &ServiceError) {
         let now = self.translator.ambient.now();
         let publication = &mut attempt.publication;
         publication.block_at_error("the cursor can't be saved", error, now);
@@ -579,7 +583,7 @@ where
     }
 
     /// Blocks an aggregate whose cursor can't be read.
-    async fn mark_unreadable(&self, cursor: UnreadableCursor) -> Worked<D> {
+    async fn mark_unreadable<'a>(&self, cursor: UnreadableCursor) -> Worked<'a, D> {
         let block = Block {
             sequence: Sequence::NONE,
             row: None,
@@ -614,7 +618,7 @@ impl Outcome {
     }
 }
 
-impl<D: Domain> Attempt<D> {
+impl<D: Domain> Attempt<'_, D> {
     /// Whether events remain to be made ready.
     fn is_open(&self) -> bool {
         self.state == State::Open && !self.publication.is_completed()
@@ -639,7 +643,7 @@ impl<D: Domain> Aggregates<'_, D> {
     }
 
     /// Adds an aggregate that has ended to the outcome.
-    fn count(&mut self, attempt: &Attempt<D>) {
+    fn count(&mut self, attempt: &Attempt<'_, D>) {
         let publication = &attempt.publication;
         let incomplete = attempt.is_incomplete();
         let incomplete = incomplete.then(|| publication.first_position());
@@ -660,11 +664,11 @@ impl<D: Domain> Aggregates<'_, D> {
 
 /// A publication for each aggregate, and the aggregates whose cursor can't be read.
 fn begin<D: Domain>(
-    notifications: Vec<(String, Notifications<D>)>,
+    notifications: Vec<(String, Notifications<'_, D>)>,
     mut cursors: HashMap<String, Result<Cursor, DecodeError>>,
     mode: Mode,
     now: Timestamp,
-) -> (Vec<Attempt<D>>, Vec<UnreadableCursor>) {
+) -> (Vec<Attempt<'_, D>>, Vec<UnreadableCursor>) {
     let mut attempts = Vec::new();
     let mut unreadable = Vec::new();
     for (aggregate, notifications) in notifications {

@@ -5,15 +5,15 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use millrace_core::{
-    Aggregate, AggregateId, Attribute, Attributes, DecodeError, Domain, Envelope, Metadata,
-    Sequence, Version, row,
+    Aggregate, AggregateId, Attribute, Attributes, Columns, DecodeError, Domain, Envelope,
+    Metadata, Sequence, Version, row,
 };
 use millrace_runtime::batch_put::{RecordOutcome, Rejected};
 use millrace_runtime::testing::TestAmbient;
 use millrace_runtime::{Ambient as _, Budget, ServiceError};
 
 use crate::cursor::{Block, Cursor};
-use crate::notification::InsertedRow;
+use crate::notification::{ChangeNotifications, InsertedRow};
 use crate::ports::{
     CursorStore, EventRows, Loaded, MAX_LOADED, MAX_PAGE_ROWS, Page, Publisher, PutError, Record,
     Saved,
@@ -204,17 +204,10 @@ impl<D: Domain + Clone> TestServices<D> {
     /// # Panics
     /// If a row's `Id` is no string.
     pub async fn translate_within(&self, rows: &[Attributes], time: Duration) -> Outcome {
-        let inserted = rows
-            .iter()
-            .enumerate()
-            .map(|(position, image)| InsertedRow {
-                position,
-                aggregate: text(image, row::ID),
-                image: image.clone(),
-            })
-            .collect();
         let translator = self.translator();
-        translator.translate(inserted, Budget::lasting(time)).await
+        let notifications = notifications(&translator.domain, rows);
+        let budget = Budget::lasting(time);
+        translator.translate(notifications, budget).await
     }
 
     /// The aggregate's sequences on the stream, in order, duplicates included.
@@ -256,6 +249,26 @@ impl<D: Domain + Clone> TestServices<D> {
             Some(cursor) => cursor.clone().expect("a readable cursor"),
         }
     }
+}
+
+/// Notifications of these rows, at their positions.
+///
+/// # Panics
+/// If a row's `Id` is no string.
+pub fn notifications<'a, D: Domain>(
+    domain: &D,
+    rows: &'a [Attributes],
+) -> ChangeNotifications<'a, D> {
+    let mut notifications = ChangeNotifications::default();
+    for (position, row) in rows.iter().enumerate() {
+        let inserted = InsertedRow {
+            position,
+            aggregate: text(row, row::ID).into(),
+            columns: &mut Columns::from(row),
+        };
+        notifications.add(domain, inserted);
+    }
+    notifications
 }
 
 fn text(row: &Attributes, name: &str) -> String {

@@ -1,9 +1,10 @@
 //! The rules of the invocation: which records are change notifications, and which record the response
 //! names.
 
-use aws_lambda_events::dynamodb::Event as StreamEvent;
+use aws_lambda_events::streams::DynamoDbEventResponse;
+use bytes::Bytes;
 use lambda_runtime::{Context, LambdaEvent};
-use millrace_core::{Attribute, Attributes, Timestamp, row};
+use millrace_core::{Attribute, Attributes, DecodeError, Timestamp, row};
 use millrace_domain::money::{Amount, Currency};
 use millrace_domain::{Accounts, Event};
 use millrace_runtime::metrics::Metric;
@@ -72,8 +73,21 @@ async fn invoke_in(
     services: &Services,
     records: Vec<Value>,
 ) -> Vec<Option<String>> {
-    let event: StreamEvent =
-        serde_json::from_value(json!({ "Records": records })).expect("a stream event");
+    let body = json!({ "Records": records }).to_string();
+    let response = invoke_with(ambient, services, body.into()).await;
+    let response = response.expect("a stream event");
+    response
+        .batch_item_failures
+        .into_iter()
+        .map(|failure| failure.item_identifier)
+        .collect()
+}
+
+async fn invoke_with(
+    ambient: impl Ambient,
+    services: &Services,
+    body: Bytes,
+) -> Result<DynamoDbEventResponse, DecodeError> {
     let mut context = Context::default();
     context.deadline = u64::try_from(ambient.now().unix_millis() + 20_000).expect("after 1970");
     let translator = Translator {
@@ -83,12 +97,7 @@ async fn invoke_in(
         publisher: services,
         ambient,
     };
-    let response = handle(&translator, LambdaEvent::new(event, context)).await;
-    response
-        .batch_item_failures
-        .into_iter()
-        .map(|failure| failure.item_identifier)
-        .collect()
+    handle(&translator, LambdaEvent::new(body, context)).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -165,6 +174,34 @@ async fn a_record_of_another_table_is_reported_and_holds_no_other_back() {
     let failures = invoke(&services, vec![foreign, record(1, "INSERT", &created("a"))]).await;
     assert_eq!(failures, [Some("000".to_owned())]);
     assert_eq!(services.sequences("a"), [1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_of_an_unexpected_shape_is_reported_and_holds_no_other_back() {
+    let services = services();
+    let shapes = [
+        json!(null),
+        json!([{}]),
+        json!({"eventName": 1}),
+        json!({"eventName": "INSERT", "dynamodb": "x"}),
+        json!({"eventName": "INSERT", "dynamodb": {"Keys": {"Id": {"S": 1}}}}),
+    ];
+    for shape in shapes {
+        let batch = vec![record(0, "INSERT", &created("a")), shape.clone()];
+        let failures = invoke(&services, batch).await;
+        assert_eq!(failures, [Some(String::new())], "{shape}");
+    }
+    assert_eq!(services.sequences("a"), [1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_that_are_no_stream_event_are_an_error() {
+    let services = services();
+    for body in ["", "{}", "{\"Records\":[{}"] {
+        let response = invoke_with(System, &services, body.into()).await;
+        response.expect_err(body);
+    }
+    assert!(services.world().stream.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

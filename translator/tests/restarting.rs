@@ -9,10 +9,9 @@ use millrace_domain::{Accounts, Event};
 use millrace_runtime::testing::TestAmbient;
 use millrace_runtime::{Budget, ServiceError};
 use millrace_translator::cursor::{Block, Cursor, Suspension};
-use millrace_translator::notification::InsertedRow;
 use millrace_translator::ports::{CursorStore, Loaded, Saved};
 use millrace_translator::service::{PendingOutcome, Translator};
-use millrace_translator::testing::TestServices;
+use millrace_translator::testing::{TestServices, notifications};
 
 /// Cursors that another invocation blocks for another reason just before each of the first saves.
 struct Contended<'a> {
@@ -95,13 +94,10 @@ async fn a_notified_aggregate_is_incomplete_after_five_restarts() {
     for (changes, resume_at) in [(5, None), (6, Some(0))] {
         let (services, rows) = opened();
         let cursors = contended(&services, changes);
-        let inserted = InsertedRow {
-            position: 0,
-            aggregate: "a".to_owned(),
-            image: rows[0].clone(),
-        };
+        let translator = translator(&cursors);
+        let notifications = notifications(&translator.domain, &rows[..1]);
         let budget = Budget::lasting(TIME);
-        let outcome = translator(&cursors).translate(vec![inserted], budget).await;
+        let outcome = translator.translate(notifications, budget).await;
         assert_eq!(outcome.resume_at, resume_at, "{changes}");
         assert_eq!(cursors.saves.load(Ordering::Relaxed), 6);
         assert_eq!(outcome.counters.published, 6, "each time again");

@@ -1,10 +1,9 @@
 //! The Lambda function.
 
-use lambda_runtime::service_fn;
 use millrace_core::{Domain, settings};
 use millrace_runtime::aws::Timeouts;
 use millrace_runtime::dynamodb::stored_settings;
-use millrace_runtime::{StartError, System, aws, telemetry, variables};
+use millrace_runtime::{StartError, System, aws, raw_body, telemetry, variables};
 
 use super::dynamodb::{CursorTable, EventsTable};
 use super::kinesis::DomainStream;
@@ -32,9 +31,5 @@ pub async fn run<D: Domain>(domain: D) -> Result<(), StartError> {
         publisher: DomainStream::new(aws_sdk_kinesis::Client::new(&aws), config.stream_name),
         ambient: System,
     };
-    lambda_runtime::run(service_fn(async |event| {
-        Ok::<_, lambda_runtime::Error>(Box::pin(handle(&translator, event)).await)
-    }))
-    .await
-    .map_err(StartError::Runtime)
+    raw_body::run(async |event| Ok(Box::pin(handle(&translator, event)).await?)).await
 }
