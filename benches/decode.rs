@@ -1,4 +1,4 @@
-//! `cargo bench -p millrace-benches`.
+//! `cargo bench -p millrace-benches`; docs/performance.md has the figures.
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{AllocProfiler, Bencher, black_box};
