@@ -23,7 +23,7 @@ const CONTENT_TYPE: &str = "application/json";
 const SOURCE_PREFIX: &str = "urn:millrace";
 const SCHEMA_PREFIX: &str = "urn:millrace:schema";
 /// The version of every type's `data`, which its `dataschema` ends with.
-const SCHEMA_VERSION: u32 = 1;
+const SCHEMA_VERSION: &str = "1";
 
 /// The memory that is reserved for an envelope. Most are smaller.
 const USUAL_BYTES: usize = 640;
@@ -208,16 +208,40 @@ impl<P, T> EnvelopeSink<'_, P, T> {
     /// Writes a member; `None` and `()` are left out.
     fn member<V: Serialize + ?Sized>(&mut self, name: &str, value: &V) -> Result<(), EncodeError> {
         let start = self.json.len();
-        if self.json.last() != Some(&b'{') {
-            self.json.push(b',');
-        }
-        self.value(name)?;
-        self.json.push(b':');
+        self.name(name)?;
         let value_start = self.json.len();
         self.value(value).map_err(|error| error.in_field(name))?;
         if &self.json[value_start..] == b"null" {
             self.json.truncate(start);
         }
+        Ok(())
+    }
+
+    /// Writes a member whose value is a string of these parts.
+    fn string(&mut self, name: &str, parts: &[&str]) -> Result<(), EncodeError> {
+        self.name(name)?;
+        self.text(parts)
+    }
+
+    fn name(&mut self, name: &str) -> Result<(), EncodeError> {
+        if self.json.last() != Some(&b'{') {
+            self.json.push(b',');
+        }
+        self.text(&[name])?;
+        self.json.push(b':');
+        Ok(())
+    }
+
+    /// Writes a string of these parts. Nearly all strings contain nothing to escape, and are copied.
+    fn text(&mut self, parts: &[&str]) -> Result<(), EncodeError> {
+        if !parts.iter().all(|part| is_plain(part)) {
+            return self.value(&parts.concat());
+        }
+        self.json.push(b'"');
+        for part in parts {
+            self.json.extend_from_slice(part.as_bytes());
+        }
+        self.json.push(b'"');
         Ok(())
     }
 
@@ -227,34 +251,39 @@ impl<P, T> EnvelopeSink<'_, P, T> {
     }
 }
 
+/// Whether JSON escapes nothing in a string. All bytes are compared, because a loop that may end early
+/// compares one at a time.
+fn is_plain(text: &str) -> bool {
+    let is_escaped = |byte: u8| matches!(byte, 0..=0x1f | b'"' | b'\\');
+    !text
+        .bytes()
+        .fold(false, |found, byte| found | is_escaped(byte))
+}
+
 impl<P: Data, T: AsRef<str> + Clone> FieldSink for EnvelopeSink<'_, P, T> {
     fn begin(&mut self, tag: Option<&'static str>) -> Result<(), EncodeError> {
         let event_type = tag.ok_or(NO_ENUM)?;
         let envelope = self.envelope;
-        self.member("specversion", SPEC_VERSION)?;
-        let (subject, sequence) = (envelope.subject.as_str(), envelope.sequence);
-        let collection = self.collection;
-        self.member("id", &format_args!("{subject}:{sequence}"))?;
-        self.member("source", &format_args!("{SOURCE_PREFIX}:{collection}"))?;
-        self.member("type", event_type)?;
-        self.member("subject", subject)?;
+        let subject = envelope.subject.as_str();
+        let sequence = envelope.sequence.to_string();
+        let schema = [SCHEMA_PREFIX, ":", event_type, ":", SCHEMA_VERSION];
+        self.string("specversion", &[SPEC_VERSION])?;
+        self.string("id", &[subject, ":", &sequence])?;
+        self.string("source", &[SOURCE_PREFIX, ":", self.collection])?;
+        self.string("type", &[event_type])?;
+        self.string("subject", &[subject])?;
         self.member("time", &envelope.time)?;
-        self.member("datacontenttype", CONTENT_TYPE)?;
-        self.member(
-            "dataschema",
-            &format_args!("{SCHEMA_PREFIX}:{event_type}:{SCHEMA_VERSION}"),
-        )?;
-        self.member(
-            "correlationid",
-            &envelope.correlation_id.as_ref().map(T::as_ref),
-        )?;
-        self.member(
-            "causationid",
-            &envelope.causation_id.as_ref().map(T::as_ref),
-        )?;
+        self.string("datacontenttype", &[CONTENT_TYPE])?;
+        self.string("dataschema", &schema)?;
+        if let Some(id) = &envelope.correlation_id {
+            self.string("correlationid", &[id.as_ref()])?;
+        }
+        if let Some(id) = &envelope.causation_id {
+            self.string("causationid", &[id.as_ref()])?;
+        }
         self.json.extend_from_slice(b",\"data\":{");
-        self.member(self.id_member, subject)?;
-        self.member(SEQUENCE, &sequence)
+        self.string(self.id_member, &[subject])?;
+        self.member(SEQUENCE, &envelope.sequence)
     }
 
     fn field<V: Serialize + ?Sized>(

@@ -68,8 +68,13 @@ impl<T: AsRef<str>> fmt::Display for AggregateId<T> {
 /// Whether a string may be an id, a correlation id or a causation id.
 #[must_use]
 pub fn is_printable(text: &str) -> bool {
-    // Most ids are ASCII, and comparing bytes is faster than decoding characters.
-    if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+    // Most ids are ASCII. All bytes are compared, because a loop that may end early compares one at a
+    // time.
+    let is_other = |byte: u8| !(b' '..=b'~').contains(&byte);
+    if !text
+        .bytes()
+        .fold(false, |found, byte| found | is_other(byte))
+    {
         return (1..=MAX_ID_CHARS).contains(&text.len());
     }
     text.chars().count() <= MAX_ID_CHARS && !text.chars().any(char::is_control)

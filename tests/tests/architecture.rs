@@ -231,7 +231,7 @@ fn crates_depend_on_those_that_the_architecture_names() {
         assert_eq!(used, allowed, "{folder}");
     }
     let known: BTreeSet<&str> = ARROWS.iter().map(|(folder, _)| *folder).collect();
-    let applications = ["app", "benchmarks", "tests"];
+    let applications = ["app", "benches", "tests"];
     for folder in arrows.keys() {
         let is_known = known.contains(&**folder) || applications.contains(&&**folder);
         assert!(is_known, "{folder} isn't in the architecture's list");

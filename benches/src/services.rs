@@ -84,7 +84,7 @@ impl Services {
         }
     }
 
-    /// Returns what was received, and begins anew with nothing received.
+    /// Returns what was received since the last call.
     pub fn take(&self) -> Received {
         std::mem::take(&mut *self.lock())
     }

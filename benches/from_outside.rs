@@ -1,5 +1,6 @@
 //! The translator seen from outside: events per second, CPU per event, calls and memory, and the start-up time
-//! of every function. `cargo bench -p millrace-benchmarks`.
+//! of every function. `cargo bench -p millrace-benches --bench from_outside` builds the functions and measures
+//! them. With `-- --functions FOLDER`, it measures the binaries in a folder, such as those of another version.
 //!
 //! Each row is the median of several invocations of one process, each with accounts that are new. After each
 //! invocation, the stream must have every event once and in order.
@@ -7,12 +8,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use millrace_benchmarks::batch::{self, Spread};
-use millrace_benchmarks::function::{self, Function};
-use millrace_benchmarks::http;
-use millrace_benchmarks::runtime_api::RuntimeApi;
-use millrace_benchmarks::services::{Behaviour, Received, Services};
+use anyhow::{Context as _, Result, bail, ensure};
+use millrace_benches::batch::{self, Spread};
+use millrace_benches::function::{self, Function};
+use millrace_benches::http;
+use millrace_benches::runtime_api::RuntimeApi;
+use millrace_benches::services::{Behaviour, Received, Services};
 
 const EVENTS: u32 = 1_000;
 const INVOCATIONS: u32 = 15;
@@ -128,7 +129,14 @@ async fn main() -> Result<()> {
         "reader",
         "reconciler",
     ];
-    let folder = function::build(&names).await?;
+    let mut arguments = std::env::args().skip_while(|argument| argument != "--functions");
+    let folder = match (arguments.next(), arguments.next()) {
+        (Some(_), Some(folder)) => folder.into(),
+        (Some(_), None) => bail!("--functions needs a folder"),
+        (None, _) => function::build(&names).await?,
+    };
+    println!("Functions in {}", folder.display());
+    println!();
     let translator = folder.join("translator");
     println!(
         "Translator, {EVENTS} events in an invocation; PutRecords takes {} ms, a write {} ms, a read {} ms",

@@ -1,0 +1,118 @@
+//! What `cargo bench -p millrace-benches --bench decode` measures: the way from the bytes with which Lambda invokes the
+//! translator to typed rows ([`one_pass::decode`]) and on to the public events' bytes
+//! ([`one_pass::translate`]), next to the usual way ([`peer`]) and to the way that the translator went
+//! before ([`owned`]).
+//!
+//! The events that are published must be the same on each way; a test and the benchmark check it.
+//!
+//! `cargo bench -p millrace-benches --bench from_outside` measures the functions from outside: a function's release
+//! binary runs as on Lambda, with a stand-in of Lambda's runtime API and stand-ins of the AWS services, whose
+//! latencies and failures are set:
+//!
+//! * [`batch`]: the invocations' events;
+//! * [`services`]: the stand-ins of DynamoDB and Kinesis, which count calls and check the order on the stream;
+//! * [`runtime_api`]: the stand-in of Lambda's runtime API;
+//! * [`function`]: the process of a function, its CPU time and memory;
+//! * [`http`]: the HTTP server of the stand-ins.
+
+pub mod batch;
+pub mod function;
+pub mod http;
+pub mod one_pass;
+pub mod owned;
+pub mod peer;
+pub mod runtime_api;
+pub mod services;
+
+use std::fmt::Write as _;
+
+use millrace_core::{Domain as _, Envelope, StoredRow, StoredRowOf};
+use millrace_domain::money::Currency;
+use millrace_domain::{Accounts, Context, Event};
+
+/// The currency of all accounts.
+const CURRENCY: &str = "EUR";
+
+/// The first part of a UUID.
+const UUID: &str = "6ba7b810-9dad-11d1-80b4-";
+
+/// The number of accounts that the records of a batch belong to.
+const ACCOUNTS: usize = 1_000;
+
+/// An event of a `DynamoDB` stream with so many records of credits, as Lambda delivers it. A record has
+/// 861 bytes.
+#[must_use]
+pub fn stream_event(records: usize) -> String {
+    let mut json = r#"{"Records":["#.to_owned();
+    for number in 0..records {
+        if number > 0 {
+            json.push(',');
+        }
+        write_record(&mut json, number);
+    }
+    json.push_str("]}");
+    json
+}
+
+fn write_record(json: &mut String, number: usize) {
+    // Neighbours belong to different accounts, as in a stream of many writers.
+    let account = number.wrapping_mul(2_654_435_761) % ACCOUNTS;
+    let id = format!("0d4f8a52-6c0e-4a52-9d56-1f0d8e{account:06x}");
+    // Row 3 is the first event after the opening and the snapshot.
+    let (version, sequence) = (3, 2);
+    let second = number % 60;
+    // DynamoDB sends an item's attributes in no particular order.
+    let written = write!(
+        json,
+        r#"{{"eventID":"c4ca4238a0b923820dcc509a{number:08x}","eventName":"INSERT","eventVersion":"1.1","eventSource":"aws:dynamodb","awsRegion":"eu-north-1","dynamodb":{{"ApproximateCreationDateTime":1800000000,"Keys":{{"Id":{{"S":"{id}"}},"Version":{{"N":"{version}"}}}},"NewImage":{{"Type":{{"S":"CREDIT"}},"CausationId":{{"S":"{UUID}{number:012x}"}},"Version":{{"N":"{version}"}},"Amount":{{"N":"{amount}"}},"Id":{{"S":"{id}"}},"Timestamp":{{"S":"2026-11-20T21:03:{second:02}.123Z"}},"CorrelationId":{{"S":"{UUID}{number:012x}"}},"SchemaVersion":{{"N":"1"}},"CommandId":{{"S":"{UUID}{number:012x}"}},"Sequence":{{"N":"{sequence}"}}}},"SequenceNumber":"{number:021}","SizeBytes":375,"StreamViewType":"NEW_IMAGE"}},"eventSourceARN":"arn:aws:dynamodb:eu-north-1:123456789012:table/events/stream/2026-01-01T00:00:00.000"}}"#,
+        amount = 1_000 + number,
+    );
+    written.expect("a String accepts every write");
+}
+
+/// The domain, and the context after an account's opening.
+fn accounts() -> (Accounts, Context) {
+    let accounts = Accounts {
+        default_currency: Currency::stored(CURRENCY).expect("a currency"),
+    };
+    let opened = Event::AccountCreated {
+        currency: accounts.default_currency,
+    };
+    let mut context = Context::default();
+    let public = Accounts::publish(&mut context, &opened);
+    assert!(public.is_some(), "an opening lacks nothing");
+    (accounts, context)
+}
+
+/// The bytes of the rows' public events.
+fn published<T: AsRef<str> + Clone>(rows: &[StoredRowOf<Accounts, T>]) -> Vec<Vec<u8>> {
+    let (_, mut context) = accounts();
+    let events = rows.iter().map(|row| {
+        let StoredRow::Event(event) = row else {
+            panic!("a row is an event")
+        };
+        let envelope = Envelope::publish::<Accounts>(&mut context, event);
+        let bytes = envelope.expect("complete").to_bytes::<Accounts>();
+        bytes.expect("has a form")
+    });
+    events.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_ways_lead_to_the_same_events() {
+        let json = stream_event(100);
+        assert_eq!(json.len() / 100, 862, "861 bytes and a comma");
+        let events = one_pass::translate(json.as_bytes());
+        assert_eq!(events.len(), 100);
+        assert_eq!(events, owned::translate(json.as_bytes()));
+        assert_eq!(events, peer::translate(json.as_bytes(), peer::parse));
+        assert_eq!(
+            events,
+            peer::translate(json.as_bytes(), peer::parse_as_lambda_runtime)
+        );
+    }
+}
