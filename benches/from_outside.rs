@@ -1,6 +1,7 @@
 //! The translator seen from outside: events per second, CPU per event, calls and memory, and the start-up time
 //! of every function. `cargo bench -p millrace-benches --bench from_outside` builds the functions and measures
-//! them. With `-- --functions FOLDER`, it measures the binaries in a folder, such as those of another version.
+//! them. With `-- --functions FOLDER`, it measures those whose binaries are in a folder, such as those of another
+//! version.
 //!
 //! Each row is the median of several invocations of one process, each with accounts that are new. After each
 //! invocation, the stream must have every event once and in order.
@@ -25,7 +26,7 @@ const BEHAVIOUR: Behaviour = Behaviour {
     throttled: 0.0,
 };
 
-/// A function with its stand-ins.
+/// A function with its mocks.
 struct Stage {
     function: Function,
     runtime_api: Arc<RuntimeApi>,
@@ -182,6 +183,9 @@ async fn main() -> Result<()> {
     println!("|---|---|---|");
     for name in names {
         let binary = folder.join(name);
+        if !binary.exists() {
+            continue;
+        }
         let millis = start_up(&binary).await.context(name)?;
         let kilobytes = u32::try_from(std::fs::metadata(&binary)?.len() / 1000)?;
         println!(

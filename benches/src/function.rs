@@ -82,7 +82,7 @@ pub struct Function {
 }
 
 impl Function {
-    /// Starts a binary with the stand-ins at `runtime_api` and `services`.
+    /// Starts a binary with the mocks at `runtime_api` and `services`.
     ///
     /// # Errors
     /// If the binary can't be started.

@@ -67,7 +67,7 @@ where
             let answer = Arc::clone(&answer);
             tokio::spawn(async move {
                 if let Err(error) = converse(stream, &*answer).await {
-                    eprintln!("a stand-in could not answer: {error:#}");
+                    eprintln!("a mock could not answer: {error:#}");
                 }
             });
         }

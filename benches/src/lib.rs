@@ -6,14 +6,14 @@
 //! The events that are published must be the same on each way; a test and the benchmark check it.
 //!
 //! `cargo bench -p millrace-benches --bench from_outside` measures the functions from outside: a function's release
-//! binary runs as on Lambda, with a stand-in of Lambda's runtime API and stand-ins of the AWS services, whose
+//! binary runs as on Lambda, with a mock of Lambda's runtime API and mocks of the AWS services, whose
 //! latencies and failures are set:
 //!
 //! * [`batch`]: the invocations' events;
-//! * [`services`]: the stand-ins of DynamoDB and Kinesis, which count calls and check the order on the stream;
-//! * [`runtime_api`]: the stand-in of Lambda's runtime API;
+//! * [`services`]: the mocks of DynamoDB and Kinesis, which count calls and check the order on the stream;
+//! * [`runtime_api`]: the mock of Lambda's runtime API;
 //! * [`function`]: the process of a function, its CPU time and memory;
-//! * [`http`]: the HTTP server of the stand-ins.
+//! * [`http`]: the HTTP server of the mocks.
 
 pub mod batch;
 pub mod function;

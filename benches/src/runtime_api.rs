@@ -1,4 +1,4 @@
-//! A stand-in of [Lambda's runtime API](https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html): a
+//! A mock of [Lambda's runtime API](https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html): a
 //! function asks for the next invocation and posts its response.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -142,7 +142,7 @@ impl Services {
                 json!({ "Responses": vec![json!({}); statements.len()] })
             }
             "UpdateItem" | "PutItem" | "BatchWriteItem" => json!({}),
-            other => anyhow::bail!("no stand-in for {other:?}"),
+            other => anyhow::bail!("no mock for {other:?}"),
         })
     }
 

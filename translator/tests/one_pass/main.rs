@@ -11,7 +11,7 @@
 //!    be read. DynamoDB never sends one.
 //! 3. Of a `NewImage` or `Keys` that isn't an object, the other parser refuses the batch. Here it is empty,
 //!    so the row can't be decoded, and the translator reads it from the events table.
-//! 4. The content of sets and binary values isn't checked, because nobody reads it.
+//! 4. The content of sets and binary values isn't checked, because no code reads it.
 
 mod json;
 
