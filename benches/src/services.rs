@@ -1,4 +1,4 @@
-//! Stand-ins of DynamoDB and Kinesis: each call takes a set time, and some records of a put fail.
+//! Mocks of DynamoDB and Kinesis: each call takes a set time, and some records of a put fail.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::publish::{CursorFault, Outcome, Summary};
 use super::verify::NOT_WELL;
-use crate::application::{Words, events, plural};
+use crate::application::events;
 use crate::output::Output;
 
 /// Prints the outcome of one aggregate. `width` is the width of the column with the ids.
@@ -98,9 +98,6 @@ pub(super) fn print_reset(
 /// Prints the summary of a run and the next command. `repeat` is the command, with its flags, that publishes
 /// what this run could not publish.
 pub(super) fn print_summary(summary: Summary, repeat: &str, output: Output) -> Result<ExitCode> {
-    let Words {
-        noun, collection, ..
-    } = output.words;
     let Summary {
         aggregates,
         published,
@@ -109,9 +106,9 @@ pub(super) fn print_summary(summary: Summary, repeat: &str, output: Output) -> R
     output.line(
         format_args!(
             "{sign} {published} of {} completely published",
-            plural(aggregates, noun, collection)
+            output.words.count(aggregates)
         ),
-        &json!({ (collection): aggregates, "published": published }),
+        &json!({ (output.words.collection): aggregates, "published": published }),
     )?;
     if summary.is_complete() {
         output.next(format_args!(
@@ -120,6 +117,12 @@ pub(super) fn print_summary(summary: Summary, repeat: &str, output: Output) -> R
         ))?;
         return Ok(ExitCode::SUCCESS);
     }
+    advise_repeating(repeat, output)
+}
+
+/// Ends a run that left some aggregates incomplete: advises the command that continues it, and returns the exit
+/// status.
+pub(super) fn advise_repeating(repeat: &str, output: Output) -> Result<ExitCode> {
     output.next(format_args!(
         "remove the reasons above as the runbook describes, then run {}",
         output.command(repeat)

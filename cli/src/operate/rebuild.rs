@@ -31,8 +31,7 @@ use super::deployment::Deployment;
 use super::fold::{Damage, Fold};
 use super::ports::{EventLog, ReadModelRepair};
 use super::roles::{self, Role};
-use super::verify::NOT_WELL;
-use super::{CONCURRENCY, aggregates};
+use super::{CONCURRENCY, aggregates, outcome};
 use crate::application::plural;
 use crate::args::{Model, Rebuild};
 use crate::output::{self, Output};
@@ -553,15 +552,12 @@ fn print_summary(summary: Summary, repeat: &str, output: Output) -> Result<ExitC
     if summary.is_complete() {
         return Ok(ExitCode::SUCCESS);
     }
-    output.next(format_args!(
-        "remove the reasons above as the runbook describes, then run {}",
-        output.command(repeat)
-    ))?;
-    Ok(ExitCode::from(NOT_WELL))
+    outcome::advise_repeating(repeat, output)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::verify::NOT_WELL;
     use super::*;
     use crate::output::Format;
 
