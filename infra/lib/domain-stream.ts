@@ -19,6 +19,14 @@ import { STAGES } from './stage.ts';
 import { Table } from './table.ts';
 import filter from './translator-filter.json' with { type: 'json' };
 
+/** What a function that publishes does with the cursors. PartiQL statements save several in one call. */
+export const CURSOR_ACTIONS = [
+  'dynamodb:BatchGetItem',
+  'dynamodb:UpdateItem',
+  'dynamodb:PartiQLInsert',
+  'dynamodb:PartiQLUpdate',
+];
+
 export interface DomainStreamProps {
   /** The stack's settings. They determine the stream's capacity and retention, and the retries of the mapping. */
   readonly settings: Settings;
@@ -72,7 +80,7 @@ export class DomainStream extends Construct {
     });
     const { handler } = this.translator;
     eventLog.events.grant(handler, 'dynamodb:Query', 'dynamodb:GetItem');
-    this.cursors.grant(handler, 'dynamodb:BatchGetItem', 'dynamodb:UpdateItem');
+    this.cursors.grant(handler, ...CURSOR_ACTIONS);
     this.stream.grant(handler, 'kinesis:PutRecords');
 
     // The translator is the stream's only reader, because DynamoDB throttles more than two readers per shard.

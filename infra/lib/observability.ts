@@ -89,7 +89,12 @@ export class Observability extends Construct {
             translator.metric('PublishLag', 'p50'),
             translator.metric('PublishLag', 'Maximum'),
           ),
-          graph('Publishing', translator.metric('PublishRetries'), translator.metric('AggregatesBlocked')),
+          graph(
+            'Publishing',
+            translator.metric('PublishRetries'),
+            translator.metric('AggregatesBlocked'),
+            translator.metric('LongestChain', 'Maximum'),
+          ),
         ],
         [
           graph('Events projected', projector.metric('EventsProjected'), projector.metric('ViewsStale')),

@@ -11,7 +11,7 @@ import { Construct } from 'constructs';
 import type { MillraceAlarms } from './alarms.ts';
 import type { DiscardedBatches } from './discarded-batches.ts';
 import type { Domain } from './domain.ts';
-import type { DomainStream } from './domain-stream.ts';
+import { CURSOR_ACTIONS, type DomainStream } from './domain-stream.ts';
 import type { EventLog } from './event-log.ts';
 import { Gauges } from './gauges.ts';
 import type { Lake } from './lake.ts';
@@ -111,7 +111,7 @@ export class Reconciler extends Construct {
   private permissions({ eventLog, domainStream, projection, lake, discarded }: ReconcilerProps): void {
     const { handler } = this.reconciler;
     eventLog.events.grant(handler, 'dynamodb:GetItem', 'dynamodb:Query', 'dynamodb:Scan');
-    domainStream.cursors.grant(handler, 'dynamodb:BatchGetItem', 'dynamodb:UpdateItem');
+    domainStream.cursors.grant(handler, ...CURSOR_ACTIONS);
     domainStream.cursors.grantMarkedItems(handler);
     projection.views.grant(handler, 'dynamodb:GetItem', 'dynamodb:UpdateItem');
     projection.views.grantMarkedItems(handler);

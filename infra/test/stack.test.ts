@@ -255,7 +255,12 @@ describe.each([
     expect(grouped).toEqual({
       ReconcilerLogs: ['logs:CreateLogStream', 'logs:PutLogEvents'],
       EventLogEvents: ['dynamodb:GetItem', 'dynamodb:Query', 'dynamodb:Scan'],
-      DomainStreamCursors: ['dynamodb:BatchGetItem', 'dynamodb:UpdateItem'],
+      DomainStreamCursors: [
+        'dynamodb:BatchGetItem',
+        'dynamodb:PartiQLInsert',
+        'dynamodb:PartiQLUpdate',
+        'dynamodb:UpdateItem',
+      ],
       'DomainStreamCursors/index/Suspended': ['dynamodb:Query'],
       ProjectionAccounts: ['dynamodb:GetItem', 'dynamodb:UpdateItem'],
       'ProjectionAccounts/index/Stale': ['dynamodb:Query'],

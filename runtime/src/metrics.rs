@@ -38,6 +38,8 @@ pub enum Metric {
     OldestUnpublished,
     /// Translator: puts of a record that were made again.
     PublishRetries,
+    /// Translator: the most events of one aggregate that a batch published. Each needs a put of its own.
+    LongestChain,
     /// Translator: from the oldest new event's commit to its acknowledgement, in milliseconds.
     PublishLag,
     /// Projector: events that were applied.

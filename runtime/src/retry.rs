@@ -23,11 +23,7 @@ pub async fn retry<T, F: Future<Output = Result<T, ServiceError>>>(
 ) -> Result<T, ServiceError> {
     let mut retry = 0;
     loop {
-        let Ok(result) = tokio::time::timeout(budget.left(), operation()).await else {
-            let problem = "it did not end within the time budget";
-            return Err(ServiceError::new("a service call", problem));
-        };
-        let error = match result {
+        let error = match within(budget, operation()).await {
             Ok(value) => return Ok(value),
             Err(error) if error.is_permanent() => return Err(error),
             Err(error) => error,
@@ -42,6 +38,18 @@ pub async fn retry<T, F: Future<Output = Result<T, ServiceError>>>(
     }
 }
 
+/// A call that ends with the budget.
+async fn within<T>(
+    budget: Budget,
+    call: impl Future<Output = Result<T, ServiceError>>,
+) -> Result<T, ServiceError> {
+    let in_time = tokio::time::timeout(budget.left(), call).await;
+    in_time.unwrap_or_else(|_elapsed| {
+        let problem = "it did not end within the time budget";
+        Err(ServiceError::new("a service call", problem))
+    })
+}
+
 /// Limits how many operations are in flight at the same time. One that waits for its retry isn't
 /// counted, so failing operations don't delay the others.
 #[derive(Debug)]
@@ -52,6 +60,22 @@ impl ConcurrentCalls {
     #[must_use]
     pub fn new(limit: usize) -> Self {
         Self(Semaphore::new(limit))
+    }
+
+    /// One attempt in its turn, which isn't repeated.
+    ///
+    /// # Errors
+    /// The operation's [`ServiceError`], or one that says that it did not end within the budget.
+    pub async fn attempt<T>(
+        &self,
+        budget: Budget,
+        operation: impl Future<Output = Result<T, ServiceError>>,
+    ) -> Result<T, ServiceError> {
+        let in_turn = async {
+            let _place = self.0.acquire().await.expect("it is never closed");
+            operation.await
+        };
+        within(budget, in_turn).await
     }
 
     /// [`retry`], each attempt in its turn.

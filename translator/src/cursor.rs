@@ -88,6 +88,24 @@ impl Cursor {
         }
     }
 
+    /// Whether it only advances the cursor that was read: neither is suspended, and the context has all
+    /// columns that it had.
+    #[must_use]
+    pub fn only_advances(&self, read: &Self) -> bool {
+        let is_suspended = self.suspended.is_some() || read.suspended.is_some();
+        !is_suspended && self.dropped_columns(read).next().is_none()
+    }
+
+    /// The context's columns that the cursor contained when it was read, and no longer contains.
+    pub(crate) fn dropped_columns<'a>(
+        &'a self,
+        read: &'a Self,
+    ) -> impl Iterator<Item = &'a String> {
+        let kept = self.context.as_ref();
+        let columns = read.context.iter().flat_map(Attributes::keys);
+        columns.filter(move |name| kept.is_some_and(|kept| !kept.contains_key(*name)))
+    }
+
     /// The domain's context after the cursor's event; `None` if it isn't known.
     ///
     /// # Errors

@@ -110,7 +110,7 @@ fn log(records: usize, outcome: Outcome, resume_at: Option<usize>) {
     );
 }
 
-fn measured(outcome: Outcome, now: Timestamp) -> [(Metric, Option<u64>); 8] {
+fn measured(outcome: Outcome, now: Timestamp) -> [(Metric, Option<u64>); 9] {
     let Outcome {
         blocked,
         parked,
@@ -128,6 +128,7 @@ fn measured(outcome: Outcome, now: Timestamp) -> [(Metric, Option<u64>); 8] {
         (Metric::AggregatesBlocked, count(blocked)),
         (Metric::AggregatesParked, count(parked)),
         (Metric::PublishRetries, count(counters.retries)),
+        (Metric::LongestChain, count(counters.longest_chain)),
         (Metric::PublishLag, lag),
     ]
 }

@@ -13,6 +13,10 @@ use crate::cursor::{Block, Cursor};
 /// ([BatchGetItem](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html)).
 pub const MAX_LOADED: usize = 100;
 
+/// The most cursors of one [`CursorStore::advance`]
+/// ([PartiQL batches](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ql-reference.multiplestatements.batching.html)).
+pub const MAX_ADVANCED: usize = 25;
+
 /// The most rows of one page.
 pub const MAX_PAGE_ROWS: usize = 500;
 
@@ -85,6 +89,25 @@ pub enum Saved {
     Changed,
 }
 
+/// A cursor that [only advances](Cursor::only_advances).
+#[derive(Debug, Clone, Copy)]
+pub struct Advance<'a> {
+    /// The aggregate's id.
+    pub aggregate: &'a str,
+    /// The cursor to be stored.
+    pub cursor: &'a Cursor,
+    /// The cursor that was loaded; the default if there was none.
+    pub read: &'a Cursor,
+}
+
+impl Advance<'_> {
+    /// Whether no cursor was stored when it was loaded.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        *self.read == Cursor::default()
+    }
+}
+
 /// Loads and saves the publication cursors.
 pub trait CursorStore: Send + Sync {
     /// The cursors of up to [`MAX_LOADED`] aggregates, read consistently in one call. The service may
@@ -113,6 +136,22 @@ pub trait CursorStore: Send + Sync {
         cursor: &Cursor,
         read: &Cursor,
     ) -> impl Future<Output = Result<Saved, ServiceError>> + Send;
+
+    /// Stores up to [`MAX_ADVANCED`] cursors that only advance, of different aggregates, in one call. Returns
+    /// for each, in order, whether it is stored. A cursor is stored only if [`CursorStore::save`] would
+    /// store it.
+    ///
+    /// A cursor that isn't stored, for whatever reason, is saved by [`CursorStore::save`] then. This
+    /// implementation stores none; a store that saves each cursor in a call of its own needs no other.
+    ///
+    /// # Errors
+    /// [`ServiceError`]: any of the cursors may be stored. Saving them again is safe.
+    fn advance(
+        &self,
+        advances: &[Advance<'_>],
+    ) -> impl Future<Output = Result<Vec<bool>, ServiceError>> + Send {
+        std::future::ready(Ok(vec![false; advances.len()]))
+    }
 
     /// Saves a block for an aggregate whose cursor can't be read or saved, and leaves the rest of the
     /// cursor unchanged.

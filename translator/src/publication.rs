@@ -275,6 +275,8 @@ pub struct Counters {
     pub published: usize,
     /// Retries: how often an event was put again.
     pub retries: usize,
+    /// The most events of one aggregate that were acknowledged, each by a put of its own.
+    pub longest_chain: usize,
     /// The time of the oldest event that has a notification in the batch and was not published before.
     pub oldest: Option<Timestamp>,
 }
@@ -299,6 +301,7 @@ impl Counters {
             repaired: self.repaired + other.repaired,
             published: self.published + other.published,
             retries: self.retries + other.retries,
+            longest_chain: self.longest_chain.max(other.longest_chain),
             oldest: self.oldest.into_iter().chain(other.oldest).min(),
         }
     }
@@ -505,10 +508,12 @@ impl<'a, D: Domain> Publication<'a, D> {
 
     /// The counters up to now.
     pub(crate) const fn counters(&self) -> Counters {
-        let (published, retries) = self.queue.counters();
+        let (acknowledged, retries) = self.queue.counters();
+        let published = self.counters.published + acknowledged;
         Counters {
-            published: self.counters.published + published,
+            published,
             retries: self.counters.retries + retries,
+            longest_chain: published,
             ..self.counters
         }
     }

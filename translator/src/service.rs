@@ -15,7 +15,7 @@ use tracing::{Instrument as _, info_span};
 
 use crate::cursor::{Block, Cursor, load_all};
 use crate::notification::{ChangeNotifications, Notifications};
-use crate::ports::{CursorStore, EventRows, MAX_LOADED, Publisher, Saved};
+use crate::ports::{Advance, CursorStore, EventRows, MAX_ADVANCED, MAX_LOADED, Publisher, Saved};
 use crate::publication::{BACKOFF, CONCURRENCY, Counters, Mode, Publication, ReadyBytes, Sources};
 use crate::publishing::{Queue, Round, put_next};
 
@@ -116,6 +116,10 @@ enum Worked<'a, D: Domain> {
     },
     /// An aggregate's cursor was saved, and events were made ready.
     Prepared(Box<Attempt<'a, D>>),
+    /// The cursors of these aggregates were to be saved together. Those with `false` were not saved.
+    Advanced(Vec<(Attempt<'a, D>, bool)>),
+    /// The work on an aggregate that isn't completed has ended, and its cursor was saved.
+    Ended(Box<Attempt<'a, D>>),
     /// An unreadable cursor was marked, or could not be.
     Marked {
         first_position: usize,
@@ -139,6 +143,10 @@ struct Aggregates<'a, D: Domain> {
     ready: Vec<Attempt<'a, D>>,
     /// Those that wait until fewer bytes are ready.
     deferred: Vec<Attempt<'a, D>>,
+    /// Those whose cursors are to be saved together with others.
+    advancing: Vec<(Attempt<'a, D>, Cursor)>,
+    /// The number of calls in flight that save cursors together.
+    advances_in_flight: usize,
     outcome: Outcome,
     /// How each aggregate ended, if all of its pending events were to be published.
     pending: BTreeMap<String, PendingOutcome>,
@@ -233,6 +241,8 @@ where
             work: Work::new(),
             ready: Vec::new(),
             deferred: Vec::new(),
+            advancing: Vec::new(),
+            advances_in_flight: 0,
             outcome: Outcome {
                 aggregates: notifications.len(),
                 ..Outcome::default()
@@ -254,8 +264,9 @@ where
         left.append(&mut aggregates.ready);
         left.append(&mut aggregates.deferred);
         for attempt in left {
-            aggregates.work.push(Box::pin(self.end(attempt)));
+            self.end(attempt, &mut aggregates);
         }
+        self.advance_all(&mut aggregates);
         while let Some(worked) = aggregates.work.next().await {
             match worked {
                 Worked::Loaded {
@@ -267,7 +278,16 @@ where
                     }
                     self.mark_all(unreadable, &mut aggregates);
                 }
-                Worked::Prepared(attempt) => aggregates.count(&attempt),
+                Worked::Prepared(attempt) => {
+                    self.end(*attempt, &mut aggregates);
+                    self.advance_all(&mut aggregates);
+                }
+                Worked::Advanced(attempts) => {
+                    for (attempt, _) in attempts {
+                        aggregates.work.push(Box::pin(self.save_last(attempt)));
+                    }
+                }
+                Worked::Ended(attempt) => aggregates.count(&attempt),
                 Worked::NotLoaded { .. } | Worked::Marked { .. } => {
                     self.receive(worked, &mut aggregates);
                 }
@@ -350,10 +370,38 @@ where
             attempt.publication.block_at_refused(now);
             if attempt.publication.queue().pending() > 0 {
                 aggregates.ready.push(attempt);
+            } else if let Some(cursor) = attempt.advance() {
+                aggregates.advancing.push((attempt, cursor));
             } else {
                 aggregates.work.push(Box::pin(self.prepare(attempt)));
             }
         }
+        self.advance_some(aggregates);
+    }
+
+    /// Saves waiting cursors together: as many calls as are full, and one with fewer cursors if no other is in
+    /// flight. So the first cursor doesn't wait, and those that come while a call is in flight share the next one.
+    fn advance_some<'a>(&'a self, aggregates: &mut Aggregates<'a, D>) {
+        while aggregates.advancing.len() >= MAX_ADVANCED
+            || (aggregates.advances_in_flight == 0 && !aggregates.advancing.is_empty())
+        {
+            self.advance_next(aggregates);
+        }
+    }
+
+    /// Saves all waiting cursors.
+    fn advance_all<'a>(&'a self, aggregates: &mut Aggregates<'a, D>) {
+        while !aggregates.advancing.is_empty() {
+            self.advance_next(aggregates);
+        }
+    }
+
+    /// Saves waiting cursors in one call.
+    fn advance_next<'a>(&'a self, aggregates: &mut Aggregates<'a, D>) {
+        let count = aggregates.advancing.len().min(MAX_ADVANCED);
+        let attempts = aggregates.advancing.drain(..count).collect();
+        aggregates.work.push(Box::pin(self.advance(attempts)));
+        aggregates.advances_in_flight += 1;
     }
 
     /// Sorts in what work has led to.
@@ -389,6 +437,19 @@ where
                     aggregates.count(&attempt);
                 }
             }
+            Worked::Advanced(attempts) => {
+                aggregates.advances_in_flight -= 1;
+                for (attempt, is_stored) in attempts {
+                    if is_stored && attempt.publication.is_completed() {
+                        self.sources.ready.end_aggregate();
+                        aggregates.count(&attempt);
+                    } else {
+                        aggregates.work.push(Box::pin(self.prepare(attempt)));
+                    }
+                }
+                self.advance_some(aggregates);
+            }
+            Worked::Ended(attempt) => aggregates.count(&attempt),
             Worked::Marked {
                 first_position,
                 is_marked,
@@ -469,14 +530,52 @@ where
         Worked::Prepared(Box::new(attempt))
     }
 
-    /// Saves the progress of an aggregate that can't be completed in this invocation.
-    async fn end<'a>(&self, mut attempt: Attempt<'a, D>) -> Worked<'a, D> {
+    /// Saves the cursors of up to [`MAX_ADVANCED`] aggregates in one call.
+    async fn advance<'a>(&self, advancing: Vec<(Attempt<'a, D>, Cursor)>) -> Worked<'a, D> {
+        let advances: Vec<Advance<'_>> = advancing
+            .iter()
+            .map(|(attempt, cursor)| Advance {
+                aggregate: attempt.publication.aggregate(),
+                cursor,
+                read: attempt.publication.stored_cursor(),
+            })
+            .collect();
+        let Sources { calls, budget, .. } = &self.sources;
+        let store = &self.translator.cursors;
+        let call = calls.attempt(budget.extended(SAVING), store.advance(&advances));
+        let stored = call.await.unwrap_or_else(|error| {
+            let cursors = advances.len();
+            tracing::warn!(cursors, error = %Chain(&error), "cursors could not be saved together; each will be saved alone");
+            vec![false; cursors]
+        });
+        let attempts =
+            advancing
+                .into_iter()
+                .zip(stored)
+                .map(|((mut attempt, cursor), is_stored)| {
+                    if is_stored {
+                        attempt.publication.cursor_saved(cursor);
+                    }
+                    (attempt, is_stored)
+                });
+        Worked::Advanced(attempts.collect())
+    }
+
+    /// Ends the work on an aggregate in this invocation, and saves its progress.
+    fn end<'a>(&'a self, mut attempt: Attempt<'a, D>, aggregates: &mut Aggregates<'a, D>) {
+        attempt.stop(self.translator.ambient.now());
+        match attempt.advance() {
+            Some(cursor) => aggregates.advancing.push((attempt, cursor)),
+            None => aggregates.work.push(Box::pin(self.save_last(attempt))),
+        }
+    }
+
+    /// Saves the progress of an aggregate whose work ends in this invocation.
+    async fn save_last<'a>(&self, mut attempt: Attempt<'a, D>) -> Worked<'a, D> {
         let span = info_span!("aggregate", position = attempt.publication.first_position());
-        let now = self.translator.ambient.now();
-        attempt.is_unfinished = !attempt.publication.is_completed();
-        attempt.publication.park_unfinished(now);
+        attempt.stop(self.translator.ambient.now());
         self.save(&mut attempt).instrument(span).await;
-        Worked::Prepared(Box::new(attempt))
+        Worked::Ended(Box::new(attempt))
     }
 
     fn reading_failed(&self, attempt: &mut Attempt<'_, D>, error: &ServiceError) {
@@ -622,6 +721,20 @@ impl<D: Domain> Attempt<'_, D> {
     /// Whether events remain to be made ready.
     fn is_open(&self) -> bool {
         self.state == State::Open && !self.publication.is_completed()
+    }
+
+    /// The cursor to be saved, if saving it only advances the stored one.
+    fn advance(&self) -> Option<Cursor> {
+        let cursor = self.publication.unsaved_cursor();
+        cursor.filter(|cursor| {
+            self.state == State::Open && cursor.only_advances(self.publication.stored_cursor())
+        })
+    }
+
+    /// Notes that its work ends in this invocation, completed or not.
+    fn stop(&mut self, now: Timestamp) {
+        self.is_unfinished |= !self.publication.is_completed();
+        self.publication.park_unfinished(now);
     }
 
     fn is_incomplete(&self) -> bool {

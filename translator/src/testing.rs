@@ -15,8 +15,8 @@ use millrace_runtime::{Ambient as _, Budget, ServiceError};
 use crate::cursor::{Block, Cursor};
 use crate::notification::{ChangeNotifications, InsertedRow};
 use crate::ports::{
-    CursorStore, EventRows, Loaded, MAX_LOADED, MAX_PAGE_ROWS, Page, Publisher, PutError, Record,
-    Saved,
+    Advance, CursorStore, EventRows, Loaded, MAX_ADVANCED, MAX_LOADED, MAX_PAGE_ROWS, Page,
+    Publisher, PutError, Record, Saved,
 };
 use crate::service::{Outcome, PendingOutcome, Translator};
 
@@ -29,7 +29,7 @@ pub enum Fault {
     Lost,
     /// The call fails after it took effect.
     Ambiguous,
-    /// A put stores every record but those at odd positions.
+    /// A call with several records or cursors stores all but those at odd positions.
     HalfStored,
 }
 
@@ -52,6 +52,8 @@ pub struct World {
     pub faults: VecDeque<Fault>,
     /// How many records each put had.
     pub puts: Vec<usize>,
+    /// How many cursors each call that saves several had.
+    pub advances: Vec<usize>,
     /// How many rows a page has at most.
     pub page_rows: usize,
     /// Aggregates whose records Kinesis never stores.
@@ -106,6 +108,51 @@ impl World {
         }
         Ok(())
     }
+
+    /// Stores a cursor that only advances. Returns whether it is stored.
+    fn advance<D: Domain>(&mut self, advance: &Advance<'_>) -> bool {
+        let Advance {
+            aggregate,
+            cursor,
+            read,
+        } = *advance;
+        assert!(cursor.only_advances(read), "a cursor has to be saved alone");
+        let mut unsaved = self.unsaved_cursors.iter().chain(&self.refused_cursors);
+        if unsaved.any(|id| id == aggregate) {
+            return false;
+        }
+        if let Some(overtake) = self.overtaken.take() {
+            self.cursors.insert(aggregate.to_owned(), Ok(overtake));
+        }
+        let stored = match self.cursors.get(aggregate) {
+            Some(Ok(stored)) if !advance.is_new() => stored.clone(),
+            None if advance.is_new() => Cursor::default(),
+            Some(_) | None => return false,
+        };
+        if stored.suspended.is_some() || stored.published_through > cursor.published_through {
+            return false;
+        }
+        self.check_acknowledged::<D>(aggregate, &stored, cursor);
+        let cursor = cursor.clone();
+        self.cursors.insert(aggregate.to_owned(), Ok(cursor));
+        true
+    }
+
+    fn check_acknowledged<D: Domain>(&self, aggregate: &str, stored: &Cursor, cursor: &Cursor) {
+        if cursor.published_through > stored.published_through {
+            let published = self.stream.iter().rev();
+            let mut own = published.filter(|record| record.partition_key == aggregate);
+            assert!(
+                own.any(|it| sequence::<D>(it) >= cursor.published_through),
+                "the cursor passes what Kinesis has acknowledged"
+            );
+        }
+    }
+}
+
+fn sequence<D: Domain>(record: &Record) -> Sequence {
+    let envelope = Envelope::parse::<D>(&record.data);
+    envelope.expect("an event").sequence
 }
 
 impl<D: Domain + Clone> TestServices<D> {
@@ -219,13 +266,8 @@ impl<D: Domain + Clone> TestServices<D> {
             .stream
             .iter()
             .filter(|record| record.partition_key == aggregate)
-            .map(|record| Self::sequence(record).get())
+            .map(|record| sequence::<D>(record).get())
             .collect()
-    }
-
-    fn sequence(record: &Record) -> Sequence {
-        let envelope = Envelope::parse::<D>(&record.data);
-        envelope.expect("an event").sequence
     }
 
     /// The first occurrence of each event of the aggregate.
@@ -419,14 +461,7 @@ impl<D: Domain + Clone> CursorStore for &TestServices<D> {
             stored.published_through <= cursor.published_through
         };
         if may_be_saved && has_marker {
-            if cursor.published_through > stored.published_through {
-                let published = world.stream.iter().rev();
-                let mut own = published.filter(|record| record.partition_key == aggregate);
-                assert!(
-                    own.any(|it| TestServices::<D>::sequence(it) >= cursor.published_through),
-                    "the cursor passes what Kinesis has acknowledged"
-                );
-            }
+            world.check_acknowledged::<D>(aggregate, &stored, cursor);
             let mut saved = cursor.clone();
             if keeps_parked {
                 saved.suspended = stored.suspended;
@@ -439,6 +474,26 @@ impl<D: Domain + Clone> CursorStore for &TestServices<D> {
             Ok(Saved::Stored)
         } else {
             Err(error())
+        }
+    }
+
+    async fn advance(&self, advances: &[Advance<'_>]) -> Result<Vec<bool>, ServiceError> {
+        assert!(advances.len() <= MAX_ADVANCED, "a call saves too many");
+        let fault = self.fault();
+        if fault == Fault::Lost {
+            return Err(error());
+        }
+        let mut world = self.world();
+        world.advances.push(advances.len());
+        let mut stored = Vec::new();
+        for (index, advance) in advances.iter().enumerate() {
+            let is_lost = fault == Fault::HalfStored && index % 2 == 1;
+            stored.push(!is_lost && world.advance::<D>(advance));
+        }
+        if fault == Fault::Ambiguous {
+            Err(error())
+        } else {
+            Ok(stored)
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use aws_sdk_dynamodb::operation::batch_execute_statement::BatchExecuteStatementOutput;
 use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemOutput;
 use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
 use aws_sdk_dynamodb::operation::query::QueryOutput;
@@ -11,7 +12,8 @@ use aws_sdk_dynamodb::types::error::{
     ConditionalCheckFailedException, ProvisionedThroughputExceededException,
 };
 use aws_sdk_dynamodb::types::{
-    AttributeValue, KeysAndAttributes, ReturnValuesOnConditionCheckFailure,
+    AttributeValue, BatchStatementError, BatchStatementErrorCodeEnum, BatchStatementResponse,
+    KeysAndAttributes, ReturnValuesOnConditionCheckFailure,
 };
 use aws_sdk_kinesis::error::ErrorMetadata;
 use aws_sdk_kinesis::operation::put_records::{PutRecordsError, PutRecordsOutput};
@@ -22,7 +24,9 @@ use millrace_runtime::Chain;
 use millrace_translator::adapters::dynamodb::{CursorTable, EventsTable, read_cursor};
 use millrace_translator::adapters::kinesis::DomainStream;
 use millrace_translator::cursor::{Block, Cursor, Parked, Suspension};
-use millrace_translator::ports::{CursorStore, EventRows, Publisher, PutError, Record, Saved};
+use millrace_translator::ports::{
+    Advance, CursorStore, EventRows, Publisher, PutError, Record, Saved,
+};
 use proptest::prelude::*;
 
 fn s(text: &str) -> AttributeValue {
@@ -704,5 +708,90 @@ proptest! {
             .expect("a runtime");
         // The cursor is read or is an error, and is never treated as missing.
         drop(runtime.block_on(loaded(stored)));
+    }
+}
+
+/// The statements of a call, each with its parameters.
+type Statements = Vec<(String, Vec<AttributeValue>)>;
+
+/// Advances two cursors, one of them new. Returns the statements, and what the table says of a response.
+async fn advanced(
+    response: impl Fn() -> BatchExecuteStatementOutput + Send + Sync + 'static,
+) -> (Statements, Vec<bool>) {
+    let statements = Arc::new(Mutex::new(Statements::new()));
+    let sent = Arc::clone(&statements);
+    let rule = mock!(aws_sdk_dynamodb::Client::batch_execute_statement)
+        .match_requests(move |request| {
+            let statements = request.statements().iter();
+            let statements =
+                statements.map(|it| (it.statement().to_owned(), it.parameters().to_vec()));
+            sent.lock().expect("no panic").extend(statements);
+            true
+        })
+        .then_output(response);
+    let client = mock_client!(aws_sdk_dynamodb, [&rule]);
+    let table = CursorTable::new(client, "cursors".into());
+    let (cursor, none) = (cursor(None), Cursor::default());
+    let advance = |aggregate, read| Advance {
+        aggregate,
+        cursor: &cursor,
+        read,
+    };
+    let read = Cursor {
+        published_through: Sequence::new(5).expect("valid"),
+        ..cursor.clone()
+    };
+    let stored = table
+        .advance(&[advance("a", &none), advance("b", &read)])
+        .await;
+    let statements = std::mem::take(&mut *statements.lock().expect("no panic"));
+    (statements, stored.expect("answered"))
+}
+
+/// The response of a statement that failed with this code.
+fn failed(code: BatchStatementErrorCodeEnum) -> BatchStatementResponse {
+    let error = BatchStatementError::builder().code(code).build();
+    BatchStatementResponse::builder().error(error).build()
+}
+
+#[tokio::test]
+async fn cursors_that_only_advance_are_stored_by_one_call_each_on_its_own_condition() {
+    let sound = || BatchStatementResponse::builder().build();
+    let (statements, stored) = advanced(move || {
+        let responses = vec![sound(), sound()];
+        BatchExecuteStatementOutput::builder()
+            .set_responses(Some(responses))
+            .build()
+    })
+    .await;
+    assert_eq!(stored, [true, true]);
+    let insert = r#"INSERT INTO "cursors" VALUE {'Id': ?, 'PublishedThrough': ?, 'Currency': ?}"#;
+    let update = concat!(
+        r#"UPDATE "cursors" SET "PublishedThrough" = ? SET "Currency" = ? "#,
+        r#"WHERE "Id" = ? AND "PublishedThrough" <= ? AND "Blocked" IS MISSING AND "Parked" IS MISSING"#
+    );
+    assert_eq!(
+        statements,
+        [
+            (insert.to_owned(), vec![s("a"), n("7"), s("EUR")]),
+            (update.to_owned(), vec![n("7"), s("EUR"), s("b"), n("7")]),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_cursor_whose_statement_failed_or_has_no_response_is_not_stored() {
+    for code in [
+        BatchStatementErrorCodeEnum::DuplicateItem,
+        BatchStatementErrorCodeEnum::ConditionalCheckFailed,
+        BatchStatementErrorCodeEnum::ThrottlingError,
+    ] {
+        let (_, stored) = advanced(move || {
+            BatchExecuteStatementOutput::builder()
+                .responses(failed(code.clone()))
+                .build()
+        })
+        .await;
+        assert_eq!(stored, [false, false]);
     }
 }

@@ -294,6 +294,7 @@ async fn an_invocation_measures_its_outcome() {
             (Metric::AggregatesBlocked, Some(1)),
             (Metric::AggregatesParked, Some(0)),
             (Metric::PublishRetries, Some(1)),
+            (Metric::LongestChain, Some(2)),
             (Metric::PublishLag, Some(250)),
         ]
     );

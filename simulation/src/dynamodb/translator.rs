@@ -3,7 +3,9 @@
 use millrace_core::{Attributes, Sequence, Version};
 use millrace_runtime::ServiceError;
 use millrace_translator::cursor::{Block, Cursor, Suspension};
-use millrace_translator::ports::{CursorStore, EventRows, Loaded, MAX_LOADED, Page, Saved};
+use millrace_translator::ports::{
+    Advance, CursorStore, EventRows, Loaded, MAX_ADVANCED, MAX_LOADED, Page, Saved,
+};
 
 use super::events::halves;
 use super::operators::unreadable;
@@ -152,6 +154,29 @@ impl CursorStore for Services {
         .await
     }
 
+    async fn advance(&self, advances: &[Advance<'_>]) -> Result<Vec<bool>, ServiceError> {
+        let is_cut_short = self.strikes(Fault::BatchCutShort);
+        let advances: Vec<(String, Cursor, bool)> = advances
+            .iter()
+            .map(|advance| {
+                let cursor = advance.cursor.clone();
+                (advance.aggregate.to_owned(), cursor, advance.is_new())
+            })
+            .collect();
+        self.write("BatchExecuteStatement of cursors", move |world, now| {
+            if advances.len() > MAX_ADVANCED {
+                world.violated("4", "a BatchExecuteStatement exceeds its limit");
+            }
+            let advances = advances.into_iter();
+            let stored = advances.map(|(aggregate, cursor, is_new)| {
+                let is_left = is_cut_short && world.rng.bool();
+                !is_left && advance(world, now, aggregate, cursor, is_new)
+            });
+            stored.collect()
+        })
+        .await
+    }
+
     async fn mark(&self, aggregate: &str, block: &Block) -> Result<(), ServiceError> {
         let aggregate = aggregate.to_owned();
         let block = block.clone();
@@ -161,6 +186,37 @@ impl CursorStore for Services {
         })
         .await
     }
+}
+
+/// Stores a cursor that only advances: a new item, or an update of the stored one. Returns whether it is
+/// stored.
+fn advance(
+    world: &mut World,
+    now: u64,
+    aggregate: String,
+    mut cursor: Cursor,
+    is_new: bool,
+) -> bool {
+    if world.is_sabotaged(Sabotage::CursorAhead) {
+        cursor.published_through = cursor.published_through.next();
+    }
+    let is_stored = world.cursors.contains_key(&aggregate);
+    if world.unreadable_cursors.contains(&aggregate) || is_stored == is_new {
+        return false;
+    }
+    let through = cursor.published_through;
+    let stored = world.cursors.get(&aggregate).cloned().unwrap_or_default();
+    let is_suspended = stored.suspended.is_some() && !world.is_sabotaged(Sabotage::BlockWiped);
+    if is_suspended || stored.published_through > through {
+        return false;
+    }
+    let line = format_args!("  {aggregate}: through {through}");
+    world.trace.note(now, line);
+    if through > stored.published_through {
+        check(world, &aggregate, through);
+    }
+    world.cursors.insert(aggregate, cursor);
+    true
 }
 
 /// Checks property 2 at a save of a cursor.

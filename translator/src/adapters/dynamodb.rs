@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, KeysAndAttributes, ReturnValuesOnConditionCheckFailure as OnFailure,
+    AttributeValue, BatchStatementErrorCodeEnum, BatchStatementRequest, BatchStatementResponse,
+    KeysAndAttributes, ReturnValuesOnConditionCheckFailure as OnFailure,
 };
 use millrace_core::cursor::{
     BLOCKED, ID, PARKED, PUBLISHED_THROUGH, SUSPENDED_IN, SUSPENDED_SINCE, is_reserved_column,
@@ -17,7 +19,7 @@ use millrace_runtime::ServiceError;
 use millrace_runtime::dynamodb::{from_item, service_error, stored_row, to_item, to_value};
 
 use crate::cursor::{Block, Cursor, Parked, Suspension};
-use crate::ports::{CursorStore, EventRows, Loaded, MAX_PAGE_ROWS, Page, Saved};
+use crate::ports::{Advance, CursorStore, EventRows, Loaded, MAX_PAGE_ROWS, Page, Saved};
 
 const BLOCKED_SEQUENCE: &str = "Sequence";
 const BLOCKED_ROW: &str = "Row";
@@ -210,7 +212,7 @@ impl CursorStore for CursorTable {
                 .expression_attribute_values(format!(":context{index}"), to_value(value));
         }
         let mut remove = Vec::new();
-        for (index, name) in dropped_columns(read, cursor).enumerate() {
+        for (index, name) in cursor.dropped_columns(read).enumerate() {
             remove.push(format!("#dropped{index}"));
             request = request.expression_attribute_names(format!("#dropped{index}"), name);
         }
@@ -256,6 +258,30 @@ impl CursorStore for CursorTable {
         }
     }
 
+    /// One call of `BatchExecuteStatement`. Each statement has its own condition and its own result in a
+    /// response with status 200
+    /// ([BatchExecuteStatement](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchExecuteStatement.html)),
+    /// so the SDK doesn't retry it.
+    async fn advance(&self, advances: &[Advance<'_>]) -> Result<Vec<bool>, ServiceError> {
+        const ACTION: &str = "BatchExecuteStatement on the cursor table";
+        let statements = advances
+            .iter()
+            .map(|advance| self.statement(advance))
+            .collect::<Result<_, _>>()
+            .map_err(|error| ServiceError::new(ACTION, error))?;
+        let answer = self
+            .client
+            .batch_execute_statement()
+            .set_statements(Some(statements))
+            .send()
+            .await
+            .map_err(|error| service_error(ACTION, error))?;
+        let responses = answer.responses.unwrap_or_default();
+        let mut stored: Vec<bool> = responses.iter().map(is_stored).collect();
+        stored.resize(advances.len(), false);
+        Ok(stored)
+    }
+
     async fn mark(&self, aggregate: &str, block: &Block) -> Result<(), ServiceError> {
         let suspension = Suspension::Blocked(block.clone());
         let change = MarkerChange::to(aggregate, Some(&suspension));
@@ -271,6 +297,102 @@ impl CursorStore for CursorTable {
             .map(|_| ())
             .map_err(|error| service_error("UpdateItem on the cursor table", error))
     }
+}
+
+impl CursorTable {
+    /// The statement that stores a cursor which only advances.
+    fn statement(&self, advance: &Advance<'_>) -> Result<BatchStatementRequest, BuildError> {
+        let Advance {
+            aggregate, cursor, ..
+        } = advance;
+        let id = AttributeValue::S((*aggregate).to_owned());
+        let through = AttributeValue::N(cursor.published_through.to_string());
+        let context = cursor.context.clone().unwrap_or_default();
+        let (statement, parameters) = if advance.is_new() {
+            insert(&self.table, id, through, context)
+        } else {
+            update(&self.table, id, through, context)
+        };
+        BatchStatementRequest::builder()
+            .statement(statement)
+            .set_parameters(Some(parameters))
+            .build()
+    }
+}
+
+/// A statement with its parameters.
+type Statement = (String, Vec<AttributeValue>);
+
+/// Stores a new item. Fails with `DuplicateItem` if there is one
+/// ([INSERT](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ql-reference.insert.html)).
+fn insert(
+    table: &str,
+    id: AttributeValue,
+    through: AttributeValue,
+    context: Attributes,
+) -> Statement {
+    let mut names = vec![ID.to_owned(), PUBLISHED_THROUGH.to_owned()];
+    let mut parameters = vec![id, through];
+    for (name, value) in context {
+        names.push(name.replace('\'', "''"));
+        parameters.push(to_value(value));
+    }
+    let members: Vec<String> = names.iter().map(|name| format!("'{name}': ?")).collect();
+    let members = members.join(", ");
+    let statement = format!("INSERT INTO {} VALUE {{{members}}}", quoted(table));
+    (statement, parameters)
+}
+
+/// Advances an item that isn't suspended. Fails with `ConditionalCheckFailed` if there is none
+/// ([UPDATE](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ql-reference.update.html)).
+fn update(
+    table: &str,
+    id: AttributeValue,
+    through: AttributeValue,
+    context: Attributes,
+) -> Statement {
+    let mut names = vec![quoted(PUBLISHED_THROUGH)];
+    let mut parameters = vec![through.clone()];
+    for (name, value) in context {
+        names.push(quoted(&name));
+        parameters.push(to_value(value));
+    }
+    parameters.extend([id, through]);
+    let set: Vec<String> = names.iter().map(|name| format!("SET {name} = ?")).collect();
+    let set = set.join(" ");
+    let condition = format!(
+        r#""{ID}" = ? AND "{PUBLISHED_THROUGH}" <= ? AND "{BLOCKED}" IS MISSING AND "{PARKED}" IS MISSING"#
+    );
+    let statement = format!("UPDATE {} {set} WHERE {condition}", quoted(table));
+    (statement, parameters)
+}
+
+/// A name in quotes, as in every statement: DynamoDB reserves many words.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Whether a statement had its effect.
+fn is_stored(response: &BatchStatementResponse) -> bool {
+    let Some(error) = response.error() else {
+        return true;
+    };
+    let code = error.code();
+    let is_conflict = matches!(
+        code,
+        Some(
+            BatchStatementErrorCodeEnum::ConditionalCheckFailed
+                | BatchStatementErrorCodeEnum::DuplicateItem
+        )
+    );
+    if !is_conflict {
+        let code = code.map(BatchStatementErrorCodeEnum::as_str);
+        tracing::warn!(
+            code,
+            "a cursor was not saved with others; it will be saved alone"
+        );
+    }
+    false
 }
 
 /// The part of an update that makes a marker the only one, with the attributes of the index of suspended
@@ -343,13 +465,6 @@ fn parked_value(parked: &Parked) -> AttributeValue {
     .map(|(name, value)| (name.to_owned(), value))
     .into();
     AttributeValue::M(to_item(attributes))
-}
-
-/// The context's columns that the cursor contained when it was read, and no longer contains.
-fn dropped_columns<'a>(read: &'a Cursor, cursor: &'a Cursor) -> impl Iterator<Item = &'a String> {
-    let kept = cursor.context.as_ref();
-    let columns = read.context.iter().flat_map(Attributes::keys);
-    columns.filter(move |name| kept.is_some_and(|kept| !kept.contains_key(*name)))
 }
 
 fn id(item: &HashMap<String, AttributeValue>) -> Option<String> {
