@@ -1,10 +1,11 @@
 /** The event source mapping with which a function reads the domain stream. */
 import { Duration } from 'aws-cdk-lib';
-import { KinesisEventSource } from 'aws-cdk-lib/aws-lambda-event-sources';
+import type { IStreamConsumer } from 'aws-cdk-lib/aws-kinesis';
+import { KinesisConsumerEventSource, KinesisEventSource } from 'aws-cdk-lib/aws-lambda-event-sources';
 import type { MillraceAlarms } from './alarms.ts';
 import type { DiscardedBatches } from './discarded-batches.ts';
 import type { DomainStream } from './domain-stream.ts';
-import { addMapping, mappingDefaults } from './mapping.ts';
+import { addMapping, mappingDefaults, type StreamMapping } from './mapping.ts';
 import type { RustFunction } from './rust-function.ts';
 import type { Settings } from './settings.ts';
 
@@ -22,6 +23,11 @@ export interface ConsumerOptions {
    * @default - 0: Lambda invokes the function as soon as there are records
    */
   readonly window?: Duration;
+  /**
+   * The stream's consumer through which the function reads, with enhanced fan-out.
+   * @default - none: the function shares the read throughput of each shard with other readers
+   */
+  readonly streamConsumer?: IStreamConsumer | undefined;
 }
 
 /** Adds a mapping that reads the domain stream from its beginning, and whose retries are bounded. */
@@ -30,13 +36,16 @@ export function consume(
   reader: RustFunction,
   discarded: DiscardedBatches,
   options: ConsumerOptions,
-): KinesisEventSource {
-  const mapping = new KinesisEventSource(stream, {
+): StreamMapping {
+  const properties = {
     ...mappingDefaults(options.settings, discarded, Duration.hours(options.settings.retentionHours)),
     batchSize: options.batchSize,
     parallelizationFactor: options.parallelizationFactor,
     ...(options.window && { maxBatchingWindow: options.window }),
-  });
+  };
+  const mapping = options.streamConsumer
+    ? new KinesisConsumerEventSource(options.streamConsumer, properties)
+    : new KinesisEventSource(stream, properties);
   addMapping(reader, mapping, options.alarms);
   return mapping;
 }

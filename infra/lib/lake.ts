@@ -9,7 +9,6 @@ import { Duration, Names, RemovalPolicy, Size, Stack } from 'aws-cdk-lib';
 import * as athena from 'aws-cdk-lib/aws-athena';
 import * as iam from 'aws-cdk-lib/aws-iam';
 import * as firehose from 'aws-cdk-lib/aws-kinesisfirehose';
-import type { KinesisEventSource } from 'aws-cdk-lib/aws-lambda-event-sources';
 import * as logs from 'aws-cdk-lib/aws-logs';
 import type * as s3 from 'aws-cdk-lib/aws-s3';
 import { Construct } from 'constructs';
@@ -19,6 +18,7 @@ import type { Domain } from './domain.ts';
 import type { DomainStream } from './domain-stream.ts';
 import { consume } from './domain-stream-consumer.ts';
 import { LakeCatalog } from './lake-catalog.ts';
+import type { StreamMapping } from './mapping.ts';
 import { PrivateBucket } from './private-bucket.ts';
 import { RustFunction } from './rust-function.ts';
 import type { Settings } from './settings.ts';
@@ -60,7 +60,7 @@ export class Lake extends Construct {
   readonly deliveryStream: firehose.DeliveryStream;
   readonly archiver: RustFunction;
   /** The event source mapping that invokes the archiver with events. */
-  readonly mapping: KinesisEventSource;
+  readonly mapping: StreamMapping;
   readonly catalog: LakeCatalog;
   readonly workGroup: athena.CfnWorkGroup;
 

@@ -4,6 +4,7 @@ import * as cloudwatch from 'aws-cdk-lib/aws-cloudwatch';
 import * as lambda from 'aws-cdk-lib/aws-lambda';
 import type {
   DynamoEventSource,
+  KinesisConsumerEventSource,
   KinesisEventSource,
   StreamEventSourceProps,
 } from 'aws-cdk-lib/aws-lambda-event-sources';
@@ -37,7 +38,7 @@ const MAX_RECORD_AGE = Duration.days(7);
 export const MAX_ITERATOR_AGE = Duration.hours(1);
 
 /** A mapping of either kind of stream. */
-export type StreamMapping = DynamoEventSource | KinesisEventSource;
+export type StreamMapping = DynamoEventSource | KinesisEventSource | KinesisConsumerEventSource;
 
 /**
  * Reads from the beginning, and retries a failed batch until its records have an age below the stream's

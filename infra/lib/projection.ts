@@ -1,12 +1,13 @@
 /** The read models, and the projector, which applies the events of the domain stream to them. */
 import { Duration } from 'aws-cdk-lib';
 import * as dynamodb from 'aws-cdk-lib/aws-dynamodb';
-import type { KinesisEventSource } from 'aws-cdk-lib/aws-lambda-event-sources';
+import * as kinesis from 'aws-cdk-lib/aws-kinesis';
 import { Construct } from 'constructs';
 import type { MillraceAlarms } from './alarms.ts';
 import type { DiscardedBatches } from './discarded-batches.ts';
 import type { DomainStream } from './domain-stream.ts';
 import { consume } from './domain-stream-consumer.ts';
+import type { StreamMapping } from './mapping.ts';
 import { RustFunction } from './rust-function.ts';
 import type { Settings } from './settings.ts';
 import { STAGES } from './stage.ts';
@@ -30,7 +31,9 @@ export class Projection extends Construct {
   readonly history: Table;
   readonly projector: RustFunction;
   /** The event source mapping that invokes the projector with events. */
-  readonly mapping: KinesisEventSource;
+  readonly mapping: StreamMapping;
+  /** The consumer of the domain stream through which the projector reads, with the setting `enhancedFanOut`. */
+  readonly streamConsumer: kinesis.StreamConsumer | undefined;
 
   constructor(scope: Construct, id: string, { settings, alarms, domainStream, discarded }: ProjectionProps) {
     super(scope, id);
@@ -65,6 +68,12 @@ export class Projection extends Construct {
     this.views.grant(this.projector.handler, 'dynamodb:GetItem', 'dynamodb:PutItem', 'dynamodb:UpdateItem');
     this.history.grant(this.projector.handler, 'dynamodb:BatchWriteItem');
 
+    this.streamConsumer = settings.enhancedFanOut
+      ? new kinesis.StreamConsumer(this, 'StreamConsumer', {
+          stream: domainStream.stream,
+          streamConsumerName: 'projector',
+        })
+      : undefined;
     this.mapping = consume(domainStream, this.projector, discarded, {
       settings,
       alarms,
@@ -72,6 +81,7 @@ export class Projection extends Construct {
       // Above 1, Lambda still keeps the order per partition key, which is the aggregate's id.
       // https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html
       parallelizationFactor: STAGES[settings.stage].projectorParallelization,
+      streamConsumer: this.streamConsumer,
     });
   }
 }

@@ -76,6 +76,7 @@ export class Reconciler extends Construct {
         FAILURE_BUCKET: discarded.bucket.bucketName,
         EVENTS_STREAM_ARN: eventLog.events.tableStreamArn!,
         STREAM_ARN: domainStream.stream.streamArn,
+        ...(projection.streamConsumer && { STREAM_CONSUMER_ARN: projection.streamConsumer.streamConsumerArn }),
         TRANSLATOR_FUNCTION: domainStream.translator.handler.functionName,
         PROJECTOR_FUNCTION: projection.projector.handler.functionName,
         ARCHIVER_FUNCTION: lake.archiver.handler.functionName,

@@ -94,6 +94,17 @@ export interface Settings {
   readonly runbook: string;
 
   /**
+   * `enhancedFanOut`: `true` gives the projector a read throughput of its own, 2 MB/s for each shard, and pushes
+   * records to it after about 70 ms. Otherwise it shares 2 MB/s with all other readers, and gets records after
+   * about 200 ms. AWS charges for it (docs/performance.md). `local` refuses `true`. A change of this setting
+   * replaces the projector's mapping, so the projector reads all retained events again; the read models ignore
+   * them.
+   * https://docs.aws.amazon.com/streams/latest/dev/building-consumers.html
+   * @default false
+   */
+  readonly enhancedFanOut: boolean;
+
+  /**
    * `retryAttempts`: how often each mapping retries a failed batch before it is discarded, -1 to 10000. -1 is
    * without limit, until the batch's records reach the mapping's age limit.
    * @default -1
@@ -144,6 +155,7 @@ export function readSettings(lookup: Lookup, environment: Environment): Settings
     logRetentionDays: logRetention(lookup),
     alarmTopic: topic(lookup),
     runbook: text(lookup, 'runbook', 'docs/runbook.md'),
+    enhancedFanOut: enhancedFanOut(lookup, local),
     // https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html
     retryAttempts: integer(lookup, 'retryAttempts', -1, 10_000, -1),
     failureRetentionDays: integer(lookup, 'failureRetentionDays', 1, 3650, 90),
@@ -163,6 +175,15 @@ function capacity(lookup: Lookup): StreamCapacity {
     throw refused('shards', lookup('shards'), 'no value while shardMode is on-demand');
   }
   return { mode };
+}
+
+function enhancedFanOut(lookup: Lookup, local: boolean): boolean {
+  const value = lookup('enhancedFanOut') ?? false;
+  const isSet = String(value) === 'true';
+  if (!isSet && String(value) !== 'false') throw refused('enhancedFanOut', value, 'true or false');
+  // The emulator's mappings don't read through a stream consumer.
+  if (isSet && local) throw refused('enhancedFanOut', value, 'false while stage is local');
+  return isSet;
 }
 
 /**

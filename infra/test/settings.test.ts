@@ -21,6 +21,7 @@ test('the defaults are those for production on AWS', () => {
     logRetentionDays: 30,
     alarmTopic: undefined,
     runbook: 'docs/runbook.md',
+    enhancedFanOut: false,
     retryAttempts: -1,
     failureRetentionDays: 90,
     reconcilerMinutes: 1,
@@ -34,6 +35,8 @@ test('the local stage is open and is thrown away', () => {
 test('numbers come as text from the command line and as numbers from cdk.json', () => {
   expect(read({ retentionHours: '24' }).retentionHours).toBe(24);
   expect(read({ retentionHours: 8760 }).retentionHours).toBe(8760);
+  expect(read({ enhancedFanOut: 'true' }).enhancedFanOut).toBe(true);
+  expect(read({ enhancedFanOut: false }).enhancedFanOut).toBe(false);
   expect(read({ shardMode: 'provisioned', shards: '3' }).capacity).toEqual({ mode: 'provisioned', shards: 3 });
 });
 
@@ -53,6 +56,12 @@ describe('a setting that is wrong is named with its value and what is allowed', 
     ['too many minutes', { reconcilerMinutes: '61' }, /"reconcilerMinutes" is "61"; allowed: an integer from 1 to 60/],
     ['days that CloudWatch does not offer', { logRetentionDays: 31 }, /"logRetentionDays" is 31; allowed: one of 1, 3/],
     ['a topic that is none', { alarmTopic: 'me@example.org' }, /"alarmTopic" is "me@example.org"/],
+    ['a flag that is neither', { enhancedFanOut: 'yes' }, /"enhancedFanOut" is "yes"; allowed: true or false/],
+    [
+      'fan-out on the emulator',
+      { enhancedFanOut: true, stage: 'local' },
+      /"enhancedFanOut" is true; allowed: false while stage is local/,
+    ],
     ['retries below none', { retryAttempts: -2 }, /"retryAttempts" is -2; allowed: an integer from -1 to 10000/],
     ['days for ever', { failureRetentionDays: 9999 }, /"failureRetentionDays" is 9999/],
     ['no folder', { artifacts: '' }, /"artifacts" is ""/],

@@ -641,3 +641,20 @@ test('every setting changes its resource', () => {
   set.hasResourceProperties('AWS::Events::Rule', { ScheduleExpression: 'rate(5 minutes)' });
   set.hasOutput('ReconcilerMinutes', { Value: '5' });
 });
+
+test('with enhanced fan-out the projector reads through a consumer of the stream, and the reconciler watches its mapping', () => {
+  const set = template({ enhancedFanOut: true });
+  const consumers = set.findResources('AWS::Kinesis::StreamConsumer');
+  const [consumer] = Object.keys(consumers);
+  expect(Object.keys(consumers)).toHaveLength(1);
+  const sources = all(set, 'AWS::Lambda::EventSourceMapping').map(({ Properties }) => Properties.EventSourceArn);
+  const arn = { 'Fn::GetAtt': [consumer, 'ConsumerARN'] };
+  expect(sources).toContainEqual(arn);
+  set.hasResourceProperties('AWS::Lambda::Function', {
+    Environment: { Variables: Match.objectLike({ STREAM_CONSUMER_ARN: arn }) },
+  });
+  const statements = all(set, 'AWS::IAM::Policy').flatMap(({ Properties }) => Properties.PolicyDocument.Statement);
+  const subscribing = statements.filter(({ Action }) => [Action].flat().includes('kinesis:SubscribeToShard'));
+  expect(subscribing.map(({ Resource }) => Resource)).toContainEqual(arn);
+  expect(template().findResources('AWS::Kinesis::StreamConsumer')).toEqual({});
+});

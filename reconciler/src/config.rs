@@ -27,6 +27,9 @@ pub struct Config {
     pub events_stream_arn: String,
     /// `STREAM_ARN`: the domain stream, whose mappings are watched.
     pub stream_arn: String,
+    /// `STREAM_CONSUMER_ARN`, optional: the consumer of the domain stream through which the projector reads with
+    /// enhanced fan-out. Its mappings are watched too.
+    pub stream_consumer_arn: Option<String>,
     /// `TRANSLATOR_FUNCTION`, `PROJECTOR_FUNCTION`, `ARCHIVER_FUNCTION`: the functions' names.
     pub functions: FunctionNames,
 }
@@ -47,6 +50,7 @@ impl Config {
             failure_bucket: required("FAILURE_BUCKET")?,
             events_stream_arn: required("EVENTS_STREAM_ARN")?,
             stream_arn: required("STREAM_ARN")?,
+            stream_consumer_arn: lookup("STREAM_CONSUMER_ARN"),
             functions: FunctionNames {
                 translator: required("TRANSLATOR_FUNCTION")?,
                 projector: required("PROJECTOR_FUNCTION")?,
@@ -80,5 +84,12 @@ mod tests {
         }
         let config = Config::read(|name| Some(name.to_lowercase())).expect("complete");
         assert_eq!(config.functions.archiver, "archiver_function");
+        assert_eq!(
+            config.stream_consumer_arn.as_deref(),
+            Some("stream_consumer_arn")
+        );
+        let without = |name: &str| (name != "STREAM_CONSUMER_ARN").then(|| name.to_lowercase());
+        let config = Config::read(without).expect("complete");
+        assert_eq!(config.stream_consumer_arn, None);
     }
 }

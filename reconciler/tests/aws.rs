@@ -217,7 +217,16 @@ async fn the_mappings_of_a_stream_are_read_to_the_last_page() {
                 .event_source_mappings(bare.build())
                 .build()
         });
-    let services = services(&[&first, &second]);
+    // The list of the stream's consumer repeats a mapping.
+    let third = mock!(aws_sdk_lambda::Client::list_event_source_mappings)
+        .match_requests(|request| request.event_source_arn() == Some("stream_consumer_arn"))
+        .then_output(|| {
+            ListEventSourceMappingsOutput::builder()
+                .event_source_mappings(mapping("1", "projector"))
+                .event_source_mappings(mapping("3", "projector"))
+                .build()
+        });
+    let services = services(&[&first, &second, &third]);
     let mappings = services.mappings(Source::Domain).await.expect("read");
     let named = |id: &str, function: &str| Mapping {
         id: id.to_owned(),
@@ -231,6 +240,7 @@ async fn the_mappings_of_a_stream_are_read_to_the_last_page() {
         [named("1", "projector"), named("2", "subscriber")]
     );
     assert_eq!((&*mappings[2].state, &mappings[2].last_result), ("", &None));
+    assert_eq!(mappings[3..], [named("3", "projector")]);
 }
 
 /// With some of the mappings unknown, one that is disabled may be among them.

@@ -53,6 +53,7 @@ pub struct AwsServices {
     failure_bucket: String,
     events_stream_arn: String,
     stream_arn: String,
+    stream_consumer_arn: Option<String>,
 }
 
 impl AwsServices {
@@ -76,6 +77,7 @@ impl AwsServices {
             failure_bucket: config.failure_bucket.clone(),
             events_stream_arn: config.events_stream_arn.clone(),
             stream_arn: config.stream_arn.clone(),
+            stream_consumer_arn: config.stream_consumer_arn.clone(),
         }
     }
 
@@ -195,22 +197,19 @@ impl Views for AwsServices {
 
 impl Functions for AwsServices {
     async fn mappings(&self, source: Source) -> Result<Vec<Mapping>, ServiceError> {
-        let arn = match source {
-            Source::Events => &self.events_stream_arn,
-            Source::Domain => &self.stream_arn,
-        };
-        let mut pages = self
-            .lambda
-            .list_event_source_mappings()
-            .event_source_arn(arn)
-            .into_paginator()
-            .items()
-            .send();
         let mut mappings = Vec::new();
-        while let Some(mapping) = pages.next().await {
-            let mapping =
-                mapping.map_err(|error| ServiceError::new("ListEventSourceMappings", error))?;
-            mappings.push(read_mapping(mapping, source));
+        match source {
+            Source::Events => {
+                self.list_mappings(&self.events_stream_arn, source, &mut mappings)
+                    .await?;
+            }
+            Source::Domain => {
+                self.list_mappings(&self.stream_arn, source, &mut mappings)
+                    .await?;
+                if let Some(consumer) = &self.stream_consumer_arn {
+                    self.list_mappings(consumer, source, &mut mappings).await?;
+                }
+            }
         }
         Ok(mappings)
     }
@@ -236,6 +235,35 @@ impl Functions for AwsServices {
         }
         let response = answer.payload.unwrap_or_else(|| Blob::new([]));
         serde_json::from_slice(response.as_ref()).map_err(|error| ServiceError::new(ACTION, error))
+    }
+}
+
+impl AwsServices {
+    /// Adds the mappings that read a stream, or through a stream's consumer, and that aren't there yet. AWS doesn't
+    /// say whether the list of a stream includes the mappings of its consumers
+    /// ([`ListEventSourceMappings`](https://docs.aws.amazon.com/lambda/latest/api/API_ListEventSourceMappings.html)).
+    async fn list_mappings(
+        &self,
+        arn: &str,
+        source: Source,
+        mappings: &mut Vec<Mapping>,
+    ) -> Result<(), ServiceError> {
+        let mut pages = self
+            .lambda
+            .list_event_source_mappings()
+            .event_source_arn(arn)
+            .into_paginator()
+            .items()
+            .send();
+        while let Some(mapping) = pages.next().await {
+            let mapping =
+                mapping.map_err(|error| ServiceError::new("ListEventSourceMappings", error))?;
+            let mapping = read_mapping(mapping, source);
+            if !mappings.iter().any(|known| known.id == mapping.id) {
+                mappings.push(mapping);
+            }
+        }
+        Ok(())
     }
 }
 
