@@ -2,8 +2,9 @@
 //!
 //! A log line contains ids, counts and reasons. It never contains a payload, an amount or a secret.
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::{metrics, panics, variables};
 
@@ -29,14 +30,16 @@ pub fn start() {
         // An aggregate's span is within its batch's span, which contains the request id.
         .with_span_list(true)
         .with_target(false)
-        .with_env_filter(filter(variables::lookup(LEVEL).as_deref()))
+        .with_max_level(LevelFilter::TRACE)
+        .finish()
+        .with(filter(variables::lookup(LEVEL).as_deref()))
         .init();
     panics::log_panics();
 }
 
 /// Lambda's level applies to Millrace's own crates. The SDK and its dependencies log requests and
 /// responses with their payloads at `DEBUG` and `TRACE`, so they never log below `WARN`.
-fn filter(level: Option<&str>) -> EnvFilter {
+fn filter(level: Option<&str>) -> Targets {
     let level = match level {
         // Lambda's highest level, which Rust doesn't know.
         Some("FATAL") => LevelFilter::ERROR,
@@ -44,7 +47,9 @@ fn filter(level: Option<&str>) -> EnvFilter {
         None => LevelFilter::INFO,
     };
     let others = level.min(LevelFilter::WARN);
-    EnvFilter::new(format!("{others},{OWN_CRATES}={level}"))
+    Targets::new()
+        .with_default(others)
+        .with_target(OWN_CRATES, level)
 }
 
 #[cfg(test)]
@@ -56,8 +61,9 @@ mod tests {
     /// The lowest levels that own crates and others log at.
     fn lowest(level: Option<&str>) -> [Option<Level>; 2] {
         let subscriber = tracing_subscriber::fmt()
-            .with_env_filter(filter(level))
-            .finish();
+            .with_max_level(LevelFilter::TRACE)
+            .finish()
+            .with(filter(level));
         tracing::subscriber::with_default(subscriber, || {
             let own = [
                 tracing::enabled!(target: "millrace_writer::execute", Level::TRACE),
