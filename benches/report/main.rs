@@ -32,7 +32,7 @@ const GROWING_ACCOUNTS: [(usize, usize); 5] = [
 ];
 /// How often each way is measured.
 const ROUNDS: usize = 200;
-const GROWTH_ROUNDS: usize = 20;
+const GROWTH_ROUNDS: usize = 40;
 
 const NODE: &str = "Node, `@aws-sdk/util-dynamodb`";
 
