@@ -278,6 +278,9 @@ fn integer<T: std::str::FromStr>(value: &Attribute<impl AsRef<str>>) -> Result<T
         return Err(wrong_type(value, "N"));
     };
     let number = number.as_ref();
+    if let Ok(integer) = number.parse() {
+        return Ok(integer);
+    }
     let digits = match number.split_once('.') {
         Some((digits, decimals))
             if !decimals.is_empty() && decimals.bytes().all(|digit| digit == b'0') =>

@@ -100,6 +100,7 @@ pub mod envelope;
 pub mod error;
 pub mod ids;
 pub mod json;
+mod json_reader;
 pub mod lake;
 pub mod layout;
 pub mod refusal;

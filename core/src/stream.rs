@@ -8,16 +8,11 @@
 //! an error of the one who uses it.
 
 use std::borrow::Cow;
-use std::fmt;
-
-use serde::de::{
-    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
-};
-use serde_json::error::Category;
 
 use crate::attribute::{Attribute, Attributes, BorrowedAttribute};
 use crate::columns::Columns;
 use crate::error::DecodeError;
+use crate::json_reader::{JsonReader, SyntaxError};
 
 /// An attribute value that isn't an object of one member whose name is a type of DynamoDB's, or whose
 /// value isn't of that type.
@@ -73,390 +68,202 @@ pub fn read_records<'a>(
     // Checking all bytes at once is faster than checking each string.
     let text =
         std::str::from_utf8(json).map_err(|_| DecodeError::constant("is not JSON in UTF-8"))?;
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    deserializer
-        .deserialize_map(StreamEvent { each })
-        .and_then(|()| deserializer.end())
-        .map_err(|error| match error.classify() {
-            Category::Data => DecodeError::constant("is not an object with a list of Records"),
-            Category::Syntax | Category::Eof | Category::Io => DecodeError::whole(format!(
-                "is not JSON, at line {} column {}",
-                error.line(),
-                error.column()
-            )),
-        })
+    let mut reader = JsonReader::new(text);
+    read_event(&mut reader, each).map_err(|error| match error {
+        EventError::NoRecords => DecodeError::constant("is not an object with a list of Records"),
+        EventError::Syntax(error) => {
+            let (line, column) = error.line_and_column(text);
+            DecodeError::whole(format!("is not JSON, at line {line} column {column}"))
+        }
+    })
 }
 
-struct StreamEvent<F> {
-    each: F,
+/// Why bytes are no event.
+enum EventError {
+    Syntax(SyntaxError),
+    NoRecords,
 }
 
-impl<'a, F: FnMut(usize, &mut StreamRecord<'a>)> Visitor<'a> for StreamEvent<F> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
+impl From<SyntaxError> for EventError {
+    fn from(error: SyntaxError) -> Self {
+        Self::Syntax(error)
     }
+}
 
-    fn visit_map<A: MapAccess<'a>>(mut self, mut members: A) -> Result<(), A::Error> {
-        let mut is_found = false;
-        while let Some(name) = members.next_key_seed(Name)? {
-            if name != RECORDS {
-                members.next_value::<IgnoredAny>()?;
-            } else if is_found {
-                return Err(A::Error::duplicate_field(RECORDS));
-            } else {
-                members.next_value_seed(Records {
-                    each: &mut self.each,
-                })?;
-                is_found = true;
-            }
+fn read_event<'a>(
+    reader: &mut JsonReader<'a>,
+    mut each: impl FnMut(usize, &mut StreamRecord<'a>),
+) -> Result<(), EventError> {
+    if reader.peek() != b'{' {
+        reader.skip()?;
+        return Err(EventError::NoRecords);
+    }
+    let mut is_found = false;
+    reader.object(|reader, name| {
+        if name != RECORDS {
+            return Ok(reader.skip()?);
         }
         if is_found {
-            Ok(())
-        } else {
-            Err(A::Error::missing_field(RECORDS))
+            return Err(EventError::NoRecords);
         }
+        is_found = true;
+        records(reader, &mut each)
+    })?;
+    if !is_found {
+        return Err(EventError::NoRecords);
     }
+    Ok(reader.end()?)
 }
 
-struct Records<'f, F> {
-    each: &'f mut F,
+fn records<'a>(
+    reader: &mut JsonReader<'a>,
+    mut each: impl FnMut(usize, &mut StreamRecord<'a>),
+) -> Result<(), EventError> {
+    if reader.peek() != b'[' {
+        reader.skip()?;
+        return Err(EventError::NoRecords);
+    }
+    let mut record = StreamRecord::default();
+    let mut position = 0;
+    reader.list(|reader| {
+        record.clear();
+        read_record(reader, &mut record)?;
+        record.keys.sort();
+        each(position, &mut record);
+        position += 1;
+        Ok(())
+    })
 }
 
-impl<'a, F: FnMut(usize, &mut StreamRecord<'a>)> DeserializeSeed<'a> for Records<'_, F> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'a, F: FnMut(usize, &mut StreamRecord<'a>)> Visitor<'a> for Records<'_, F> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list")
-    }
-
-    fn visit_seq<A: SeqAccess<'a>>(self, mut elements: A) -> Result<(), A::Error> {
-        let mut record = StreamRecord::default();
-        let mut position = 0;
-        loop {
-            record.clear();
-            let seed = AnyShape(RecordMembers(&mut record));
-            if elements.next_element_seed(seed)?.is_none() {
-                return Ok(());
-            }
-            record.keys.sort();
-            (self.each)(position, &mut record);
-            position += 1;
-        }
-    }
-}
-
-/// Reads a value that may have any shape. A method that isn't implemented skips the value.
-trait Shape<'a>: Sized {
-    type Value;
-
-    /// The result for a value of another shape.
-    fn unexpected(self) -> Self::Value;
-
-    fn string(self, _: Cow<'a, str>) -> Self::Value {
-        self.unexpected()
-    }
-
-    fn boolean(self, _: bool) -> Self::Value {
-        self.unexpected()
-    }
-
-    fn list<A: SeqAccess<'a>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
-        while elements.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(self.unexpected())
-    }
-
-    fn object<A: MapAccess<'a>>(self, members: A) -> Result<Self::Value, A::Error> {
-        skip_members(members)?;
-        Ok(self.unexpected())
-    }
-}
-
-/// Skips an object's remaining members; returns whether there were any.
-fn skip_members<'a, A: MapAccess<'a>>(mut members: A) -> Result<bool, A::Error> {
-    let mut is_any = false;
-    while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
-        is_any = true;
-    }
-    Ok(is_any)
-}
-
-struct AnyShape<S>(S);
-
-impl<'a, S: Shape<'a>> DeserializeSeed<'a> for AnyShape<S> {
-    type Value = S::Value;
-
-    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<S::Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'a, S: Shape<'a>> Visitor<'a> for AnyShape<S> {
-    type Value = S::Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
-    }
-
-    fn visit_unit<E>(self) -> Result<S::Value, E> {
-        Ok(self.0.unexpected())
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<S::Value, E> {
-        Ok(self.0.boolean(value))
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<S::Value, E> {
-        Ok(self.0.unexpected())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<S::Value, E> {
-        Ok(self.0.unexpected())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<S::Value, E> {
-        Ok(self.0.unexpected())
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<S::Value, E> {
-        Ok(self.0.string(Cow::Owned(text.to_owned())))
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'a str) -> Result<S::Value, E> {
-        Ok(self.0.string(Cow::Borrowed(text)))
-    }
-
-    fn visit_seq<A: SeqAccess<'a>>(self, elements: A) -> Result<S::Value, A::Error> {
-        self.0.list(elements)
-    }
-
-    fn visit_map<A: MapAccess<'a>>(self, members: A) -> Result<S::Value, A::Error> {
-        self.0.object(members)
-    }
-}
-
-/// The name of a member.
-struct Name;
-
-impl<'a> DeserializeSeed<'a> for Name {
-    type Value = Cow<'a, str>;
-
-    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<Cow<'a, str>, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<'a> Visitor<'a> for Name {
-    type Value = Cow<'a, str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a name")
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<Cow<'a, str>, E> {
-        Ok(Cow::Owned(name.to_owned()))
-    }
-
-    fn visit_borrowed_str<E>(self, name: &'a str) -> Result<Cow<'a, str>, E> {
-        Ok(Cow::Borrowed(name))
-    }
-}
-
-struct RecordMembers<'r, 'a>(&'r mut StreamRecord<'a>);
-
-impl<'a> Shape<'a> for RecordMembers<'_, 'a> {
-    type Value = ();
-
-    fn unexpected(self) {}
-
-    fn object<A: MapAccess<'a>>(self, mut members: A) -> Result<(), A::Error> {
-        let Self(record) = self;
-        while let Some(name) = members.next_key_seed(Name)? {
-            match &*name {
-                "eventName" => {
-                    record.event_name = members.next_value_seed(AnyShape(OptionalString))?;
-                }
-                "eventID" => record.event_id = members.next_value_seed(AnyShape(OptionalString))?,
-                "dynamodb" => members.next_value_seed(AnyShape(ChangeMembers(record)))?,
-                _ => _ = members.next_value::<IgnoredAny>()?,
-            }
+fn read_record<'a>(
+    reader: &mut JsonReader<'a>,
+    record: &mut StreamRecord<'a>,
+) -> Result<(), SyntaxError> {
+    object_or_skip(reader, |reader, name| {
+        match &*name {
+            "eventName" => record.event_name = optional_string(reader)?,
+            "eventID" => record.event_id = optional_string(reader)?,
+            "dynamodb" => read_change(reader, record)?,
+            _ => reader.skip()?,
         }
         Ok(())
-    }
+    })
 }
 
-struct ChangeMembers<'r, 'a>(&'r mut StreamRecord<'a>);
-
-impl<'a> Shape<'a> for ChangeMembers<'_, 'a> {
-    type Value = ();
-
-    fn unexpected(self) {}
-
-    fn object<A: MapAccess<'a>>(self, mut members: A) -> Result<(), A::Error> {
-        let Self(record) = self;
-        while let Some(name) = members.next_key_seed(Name)? {
-            match &*name {
-                "SequenceNumber" => {
-                    record.sequence_number = members.next_value_seed(AnyShape(OptionalString))?;
-                }
-                "Keys" => members.next_value_seed(AnyShape(Item(&mut record.keys)))?,
-                "NewImage" => members.next_value_seed(AnyShape(Item(&mut record.new_image)))?,
-                _ => _ = members.next_value::<IgnoredAny>()?,
-            }
+fn read_change<'a>(
+    reader: &mut JsonReader<'a>,
+    record: &mut StreamRecord<'a>,
+) -> Result<(), SyntaxError> {
+    object_or_skip(reader, |reader, name| {
+        match &*name {
+            "SequenceNumber" => record.sequence_number = optional_string(reader)?,
+            "Keys" => read_item(reader, &mut record.keys)?,
+            "NewImage" => read_item(reader, &mut record.new_image)?,
+            _ => reader.skip()?,
         }
         Ok(())
-    }
+    })
 }
 
-struct OptionalString;
-
-impl<'a> Shape<'a> for OptionalString {
-    type Value = Option<Cow<'a, str>>;
-
-    fn unexpected(self) -> Self::Value {
-        None
-    }
-
-    fn string(self, text: Cow<'a, str>) -> Self::Value {
-        Some(text)
-    }
-}
-
-struct Item<'c, 'a>(&'c mut Columns<'a>);
-
-impl<'a> Shape<'a> for Item<'_, 'a> {
-    type Value = ();
-
-    fn unexpected(self) {}
-
-    fn object<A: MapAccess<'a>>(self, mut members: A) -> Result<(), A::Error> {
-        while let Some(name) = members.next_key_seed(Name)? {
-            let value = members.next_value_seed(AnyShape(AttributeValue))?;
-            self.0.push(name, value);
-        }
+fn read_item<'a>(
+    reader: &mut JsonReader<'a>,
+    columns: &mut Columns<'a>,
+) -> Result<(), SyntaxError> {
+    object_or_skip(reader, |reader, name| {
+        columns.push(name, attribute(reader)?);
         Ok(())
+    })
+}
+
+/// Reads an object's members, or skips a value of another shape.
+#[inline]
+fn object_or_skip<'a>(
+    reader: &mut JsonReader<'a>,
+    read_value: impl FnMut(&mut JsonReader<'a>, Cow<'a, str>) -> Result<(), SyntaxError>,
+) -> Result<(), SyntaxError> {
+    match reader.peek() {
+        b'{' => reader.object(read_value),
+        _ => reader.skip(),
     }
+}
+
+/// A string; `None` for a value of another shape.
+fn optional_string<'a>(reader: &mut JsonReader<'a>) -> Result<Option<Cow<'a, str>>, SyntaxError> {
+    if reader.peek() == b'"' {
+        return reader.string().map(Some);
+    }
+    reader.skip()?;
+    Ok(None)
 }
 
 /// `{"S":"a string"}`, or the same of another type.
-struct AttributeValue;
-
-impl<'a> Shape<'a> for AttributeValue {
-    type Value = BorrowedAttribute<'a>;
-
-    fn unexpected(self) -> Self::Value {
-        MALFORMED
+fn attribute<'a>(reader: &mut JsonReader<'a>) -> Result<BorrowedAttribute<'a>, SyntaxError> {
+    // Nearly all values are one of these.
+    if let Some(text) = reader.string_between(r#"{"S":""#, "}") {
+        return Ok(Attribute::Text(Cow::Borrowed(text)));
     }
-
-    fn object<A: MapAccess<'a>>(self, mut members: A) -> Result<Self::Value, A::Error> {
-        let Some(name) = members.next_key_seed(Name)? else {
-            return Ok(MALFORMED);
-        };
-        let kind = match &*name {
-            "S" => Kind::Text,
-            "N" => Kind::Number,
-            "BOOL" => Kind::Bool,
-            "NULL" => Kind::Null,
-            "L" => Kind::List,
-            "M" => Kind::Map,
-            "B" => Kind::Other("B"),
-            "SS" => Kind::Other("SS"),
-            "NS" => Kind::Other("NS"),
-            "BS" => Kind::Other("BS"),
-            _ => Kind::Unknown,
-        };
-        let value = members.next_value_seed(AnyShape(kind))?;
-        Ok(if skip_members(members)? {
+    if let Some(number) = reader.string_between(r#"{"N":""#, "}") {
+        return Ok(Attribute::Number(Cow::Borrowed(number)));
+    }
+    let mut attribute = None;
+    object_or_skip(reader, |reader, name| {
+        // An attribute value has one member.
+        attribute = Some(if attribute.is_none() {
+            typed_value(reader, &name)?
+        } else {
+            reader.skip()?;
             MALFORMED
-        } else {
-            value
-        })
-    }
+        });
+        Ok(())
+    })?;
+    Ok(attribute.unwrap_or(MALFORMED))
 }
 
-/// The type of an attribute value. Sets and binary values aren't read.
-#[derive(Clone, Copy)]
-enum Kind {
-    Text,
-    Number,
-    Bool,
-    Null,
-    List,
-    Map,
-    Other(&'static str),
-    Unknown,
+/// The value of an attribute of this type. Sets and binary values aren't read.
+fn typed_value<'a>(
+    reader: &mut JsonReader<'a>,
+    type_name: &str,
+) -> Result<BorrowedAttribute<'a>, SyntaxError> {
+    let first = reader.peek();
+    match (type_name, first) {
+        ("S", b'"') => return reader.string().map(Attribute::Text),
+        ("N", b'"') => return reader.string().map(Attribute::Number),
+        ("BOOL", b't' | b'f') => return reader.boolean().map(Attribute::Bool),
+        ("L", b'[') => return list(reader),
+        ("M", b'{') => return map(reader),
+        _ => reader.skip()?,
+    }
+    Ok(match (type_name, first) {
+        ("NULL", b't' | b'f') => Attribute::Null,
+        ("B", _) => Attribute::Other("B"),
+        ("SS", _) => Attribute::Other("SS"),
+        ("NS", _) => Attribute::Other("NS"),
+        ("BS", _) => Attribute::Other("BS"),
+        _ => MALFORMED,
+    })
 }
 
-impl<'a> Shape<'a> for Kind {
-    type Value = BorrowedAttribute<'a>;
+fn list<'a>(reader: &mut JsonReader<'a>) -> Result<BorrowedAttribute<'a>, SyntaxError> {
+    let mut list = Vec::new();
+    reader.list(|reader| {
+        list.push(attribute(reader)?);
+        Ok::<_, SyntaxError>(())
+    })?;
+    Ok(Attribute::List(list))
+}
 
-    fn unexpected(self) -> Self::Value {
-        match self {
-            Self::Other(name) => Attribute::Other(name),
-            Self::Text
-            | Self::Number
-            | Self::Bool
-            | Self::Null
-            | Self::List
-            | Self::Map
-            | Self::Unknown => MALFORMED,
-        }
-    }
-
-    fn string(self, text: Cow<'a, str>) -> Self::Value {
-        match self {
-            Self::Text => Attribute::Text(text),
-            Self::Number => Attribute::Number(text),
-            other => other.unexpected(),
-        }
-    }
-
-    fn boolean(self, value: bool) -> Self::Value {
-        match self {
-            Self::Bool => Attribute::Bool(value),
-            Self::Null => Attribute::Null,
-            other => other.unexpected(),
-        }
-    }
-
-    fn list<A: SeqAccess<'a>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
-        let mut list = Vec::new();
-        if matches!(self, Self::List) {
-            while let Some(element) = elements.next_element_seed(AnyShape(AttributeValue))? {
-                list.push(element);
-            }
-            return Ok(Attribute::List(list));
-        }
-        while elements.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(self.unexpected())
-    }
-
-    fn object<A: MapAccess<'a>>(self, mut members: A) -> Result<Self::Value, A::Error> {
-        if !matches!(self, Self::Map) {
-            skip_members(members)?;
-            return Ok(self.unexpected());
-        }
-        let mut map = Attributes::new();
-        let mut is_repeated = false;
-        while let Some(name) = members.next_key_seed(Name)? {
-            let value = members.next_value_seed(AnyShape(AttributeValue))?;
-            is_repeated |= map.insert(name, value).is_some();
-        }
-        Ok(if is_repeated {
-            REPEATED
-        } else {
-            Attribute::Map(map)
-        })
-    }
+fn map<'a>(reader: &mut JsonReader<'a>) -> Result<BorrowedAttribute<'a>, SyntaxError> {
+    let mut map = Attributes::new();
+    let mut is_repeated = false;
+    reader.object(|reader, name| {
+        is_repeated |= map.insert(name, attribute(reader)?).is_some();
+        Ok::<_, SyntaxError>(())
+    })?;
+    Ok(if is_repeated {
+        REPEATED
+    } else {
+        Attribute::Map(map)
+    })
 }
 
 #[cfg(test)]
