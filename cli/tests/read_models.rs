@@ -473,8 +473,8 @@ async fn a_stale_mark_without_a_missing_event_is_removed() {
     services.build("a").await;
     let foreign = KinesisRecord {
         position: 0,
-        stream_id: "s".to_owned(),
-        partition_key: "a".to_owned(),
+        stream_id: "s".into(),
+        partition_key: "a".into(),
         arrival: None,
         data: b"{".to_vec(),
     };

@@ -1,6 +1,7 @@
 //! Projects a batch of domain events: updates each aggregate's view and history, several aggregates
 //! concurrently.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -117,7 +118,7 @@ impl<D: Project, M: ReadModel, A: Ambient> Projector<D, M, A> {
     /// service errors are retried until the budget is spent; then the aggregate is incomplete, whatever
     /// the others are, and Lambda delivers the batch again from the first record of the first of them.
     /// Duplicates change nothing.
-    pub async fn project(&self, records: Vec<KinesisRecord>, budget: Budget) -> Outcome {
+    pub async fn project(&self, records: Vec<KinesisRecord<'_>>, budget: Budget) -> Outcome {
         let delivered = by_aggregate::<D>(records);
         let aggregates = delivered.len();
         let calls = ConcurrentCalls::new(CONCURRENCY);
@@ -283,14 +284,14 @@ fn conflict() -> ServiceError {
 }
 
 /// Groups a batch's records by aggregate; each aggregate's stay in the stream's order.
-fn by_aggregate<D: Project>(records: Vec<KinesisRecord>) -> Vec<Delivered<D::PublicEvent>> {
-    let mut aggregates: BTreeMap<String, Delivered<D::PublicEvent>> = BTreeMap::new();
+fn by_aggregate<D: Project>(records: Vec<KinesisRecord<'_>>) -> Vec<Delivered<D::PublicEvent>> {
+    let mut aggregates: BTreeMap<Cow<'_, str>, Delivered<D::PublicEvent>> = BTreeMap::new();
     for record in records {
         let event = event_of::<D>(&record);
         aggregates
-            .entry(record.partition_key.clone())
-            .or_insert_with(|| Delivered {
-                aggregate: record.partition_key,
+            .entry(record.partition_key)
+            .or_insert_with_key(|aggregate| Delivered {
+                aggregate: aggregate.to_string(),
                 first: record.position,
                 events: Vec::new(),
             })
@@ -302,7 +303,7 @@ fn by_aggregate<D: Project>(records: Vec<KinesisRecord>) -> Vec<Delivered<D::Pub
 
 /// A record's event, or why the record contains none that could be applied. Order holds per partition
 /// key, so an event with another aggregate's key may come in any order.
-fn event_of<D: Project>(record: &KinesisRecord) -> Result<Envelope<D::PublicEvent>, String> {
+fn event_of<D: Project>(record: &KinesisRecord<'_>) -> Result<Envelope<D::PublicEvent>, String> {
     let envelope = isolated(|| Envelope::parse::<D>(&record.data))
         .map_err(|_| "reading a record panicked")?
         .map_err(|error| format!("a record can't be read: {}", parse_problem(&error)))?;

@@ -54,6 +54,12 @@ impl ConcurrentCalls {
         Self(Semaphore::new(limit))
     }
 
+    /// Runs an operation in its turn, without retries.
+    pub async fn run<T>(&self, operation: impl Future<Output = T>) -> T {
+        let _place = self.0.acquire().await.expect("it is never closed");
+        operation.await
+    }
+
     /// [`retry`], each attempt in its turn.
     ///
     /// # Errors
@@ -65,13 +71,7 @@ impl ConcurrentCalls {
         backoff: Backoff,
         mut operation: impl FnMut() -> F,
     ) -> Result<T, ServiceError> {
-        let attempt = || {
-            let call = operation();
-            async {
-                let _place = self.0.acquire().await.expect("it is never closed");
-                call.await
-            }
-        };
+        let attempt = || self.run(operation());
         retry(budget, ambient, backoff, attempt).await
     }
 }
