@@ -34,7 +34,8 @@ fn lines_if(record: &KinesisRecord<'_>, is_event: impl FnOnce(&[u8]) -> bool) ->
     if isolated(|| is_event(&record.data)).unwrap_or(false) {
         let bytes = record.data.len() + 1;
         if bytes <= MAX_RECORD {
-            let mut line = record.data.clone();
+            let mut line = Vec::with_capacity(bytes);
+            line.extend_from_slice(&record.data);
             line.push(b'\n');
             return vec![line];
         }
