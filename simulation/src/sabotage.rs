@@ -54,9 +54,10 @@ pub enum Sabotage {
 
 /// All breaks, each with the properties of which it must violate one ([list](crate)).
 pub const SABOTAGES: [(Sabotage, &[&str]); 22] = [
-    // A gap (1), or, if the record is the aggregate's last event, a missing event (4).
-    (Sabotage::RejectedRecordsIgnored, &["1", "4"]),
-    (Sabotage::AcknowledgedTooEarly, &["1"]),
+    // A gap (1), or, if the record is the aggregate's last event, a missing event (4). O if `republish` puts the
+    // record.
+    (Sabotage::RejectedRecordsIgnored, &["1", "4", "O"]),
+    (Sabotage::AcknowledgedTooEarly, &["1", "O"]),
     (Sabotage::CursorAhead, &["2"]),
     (Sabotage::GateForgotten, &["3"]),
     (Sabotage::ViewConditionForgotten, &["3"]),
