@@ -1,16 +1,19 @@
-//! The translator seen from outside: events per second, CPU per event, calls and memory, and the start-up time
-//! of every function. `cargo bench -p millrace-benches --bench from_outside` builds the functions and measures
-//! them. With `-- --functions FOLDER`, it measures those whose binaries are in a folder, such as those of another
-//! version.
+//! The translator, the projector and the archiver seen from outside: events per second, CPU per event, calls and
+//! memory, and the start-up time of every function. `cargo bench -p millrace-benches --bench from_outside` builds
+//! the functions and measures them. With `-- --functions FOLDER`, it measures those whose binaries are in a folder,
+//! such as those of another version.
 //!
-//! Each row is the median of several invocations of one process, each with accounts that are new. After each
-//! invocation, the stream must have every event once and in order.
+//! Each row is the median of several invocations of one process. The translator's invocations have accounts that
+//! are new, and those of the consumers continue the accounts of the invocation before, so that their views exist.
+//! After each invocation, the stream must have every event once and in order; or the history must have every item
+//! once, and every view its account's last sequence; or Firehose must have accepted every event once and in order.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use millrace_benches::batch::{self, Spread};
+use millrace_benches::batch::{self, DomainEvent, DomainEvents, Spread};
 use millrace_benches::function::{self, Function};
 use millrace_benches::http;
 use millrace_benches::runtime_api::RuntimeApi;
@@ -18,9 +21,12 @@ use millrace_benches::services::{Behaviour, Received, Services};
 
 const EVENTS: u32 = 1_000;
 const INVOCATIONS: u32 = 15;
+/// Invocations with the events of one account, of which the translator's take 13 seconds each.
+const INVOCATIONS_OF_ONE: u32 = 4;
 const STARTS: usize = 21;
 const BEHAVIOUR: Behaviour = Behaviour {
     put_records: Duration::from_millis(12),
+    put_record_batch: Duration::from_millis(10),
     write: Duration::from_millis(4),
     read: Duration::from_millis(5),
     throttled: 0.0,
@@ -34,7 +40,7 @@ struct Stage {
 }
 
 impl Stage {
-    async fn start(binary: &std::path::Path, behaviour: Behaviour) -> Result<Self> {
+    async fn start(binary: &Path, behaviour: Behaviour) -> Result<Self> {
         let runtime_api = Arc::new(RuntimeApi::default());
         let services = Arc::new(Services::new(behaviour));
         let api = Arc::clone(&runtime_api);
@@ -65,7 +71,52 @@ struct Measured {
     peak_memory: u32,
 }
 
-async fn measure(binary: &std::path::Path, spread: Spread, throttled: f64) -> Result<Measured> {
+/// What the invocations of a function consist of, and what has to be true after each.
+enum Work {
+    /// The translator's: the accounts of each invocation are new.
+    Translate,
+    /// The projector's.
+    Project(DomainEvents),
+    /// The archiver's.
+    Archive(DomainEvents),
+}
+
+impl Work {
+    /// An invocation's body, and the domain events that it contains.
+    fn next(&mut self, invocation: u32, spread: Spread) -> Result<(Vec<u8>, Vec<DomainEvent>)> {
+        match self {
+            Self::Translate => {
+                let body = batch::invocation(&format!("{invocation:08x}"), spread, EVENTS)?;
+                Ok((body, Vec::new()))
+            }
+            Self::Project(accounts) | Self::Archive(accounts) => {
+                let events = accounts.next(spread, EVENTS)?;
+                Ok((batch::consumer_invocation(&events)?, events))
+            }
+        }
+    }
+
+    fn check(
+        &self,
+        services: &Services,
+        received: &Received,
+        events: &[DomainEvent],
+    ) -> Result<()> {
+        match self {
+            Self::Translate => received.check(EVENTS),
+            Self::Project(_) => services.check_read_models(received, events),
+            Self::Archive(_) => received.check_lake(events),
+        }
+    }
+}
+
+async fn measure(
+    binary: &Path,
+    mut work: Work,
+    spread: Spread,
+    throttled: f64,
+    invocations: u32,
+) -> Result<Measured> {
     let behaviour = Behaviour {
         throttled,
         ..BEHAVIOUR
@@ -73,19 +124,19 @@ async fn measure(binary: &std::path::Path, spread: Spread, throttled: f64) -> Re
     let stage = Stage::start(binary, behaviour).await?;
     let mut measured = Measured::default();
     // The first invocation opens the connections, as after a cold start; it isn't counted.
-    for invocation in 0..=INVOCATIONS {
+    for invocation in 0..=invocations {
         stage.runtime_api.ready().await?;
         stage.services.take();
-        let event = batch::invocation(&format!("{invocation:08x}"), spread, EVENTS)?;
+        let (body, events) = work.next(invocation, spread)?;
         let before = stage.function.cpu_time()?;
-        let (response, took) = stage.runtime_api.invoke(event).await?;
+        let (response, took) = stage.runtime_api.invoke(body).await?;
         let received = stage.services.take();
-        received.check(EVENTS)?;
         let response = String::from_utf8(response)?;
         ensure!(
             !response.contains("itemIdentifier"),
             "incomplete: {response}"
         );
+        work.check(&stage.services, &received, &events)?;
         if invocation > 0 {
             measured.cpu += stage.function.cpu_time()?.saturating_sub(before);
             measured.seconds.push(took.as_secs_f64());
@@ -96,13 +147,60 @@ async fn measure(binary: &std::path::Path, spread: Spread, throttled: f64) -> Re
     Ok(measured)
 }
 
+/// A function's rows: how the events are distributed, and the part of the records that is throttled.
+type Row = (&'static str, Spread, f64);
+
+const SPREADS: [Row; 4] = [
+    ("1,000", Spread::Even { accounts: 1_000 }, 0.0),
+    ("1,000, Zipf", Spread::Zipf { accounts: 1_000 }, 0.0),
+    ("10", Spread::Even { accounts: 10 }, 0.0),
+    ("1", Spread::Even { accounts: 1 }, 0.0),
+];
+const THROTTLED: Row = (
+    "1,000, Zipf, 5 % of the records throttled",
+    Spread::Zipf { accounts: 1_000 },
+    0.05,
+);
+
+/// Measures a function and prints its table. A folder may lack the binary.
+async fn report(binary: &Path, title: &str, rows: &[Row], work: fn() -> Work) -> Result<()> {
+    if !binary.exists() {
+        return Ok(());
+    }
+    println!("{title}, {EVENTS} events in an invocation");
+    println!();
+    println!("| accounts | events/s | CPU per event | calls | peak memory |");
+    println!("|---|---|---|---|---|");
+    for (name, spread, throttled) in rows {
+        let invocations = match spread {
+            Spread::Even { accounts: 1 } => INVOCATIONS_OF_ONE,
+            _ => INVOCATIONS,
+        };
+        let measured = measure(binary, work(), *spread, *throttled, invocations).await;
+        let mut measured = measured.context(*name)?;
+        let received = measured.received.take().context("an invocation")?;
+        let calls: usize = received.calls.values().sum();
+        let by_operation = received.calls.iter();
+        let by_operation = by_operation.map(|(operation, calls)| format!("{operation} {calls}"));
+        println!(
+            "| {name} | {:.0} | {:.0} µs | {calls} ({}) | {:.1} MiB |",
+            f64::from(EVENTS) / median(&mut measured.seconds),
+            measured.cpu.as_secs_f64() * 1e6 / f64::from(EVENTS * invocations),
+            by_operation.collect::<Vec<_>>().join(", "),
+            f64::from(measured.peak_memory) / 1024.0,
+        );
+    }
+    println!();
+    Ok(())
+}
+
 fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// The time from the start of the process to its first request for an invocation.
-async fn start_up(binary: &std::path::Path) -> Result<f64> {
+async fn start_up(binary: &Path) -> Result<f64> {
     let mut millis = Vec::new();
     for _ in 0..STARTS {
         let stage = Stage::start(
@@ -137,44 +235,26 @@ async fn main() -> Result<()> {
         (None, _) => function::build(&names).await?,
     };
     println!("Functions in {}", folder.display());
-    println!();
-    let translator = folder.join("translator");
     println!(
-        "Translator, {EVENTS} events in an invocation; PutRecords takes {} ms, a write {} ms, a read {} ms",
+        "PutRecords takes {} ms, PutRecordBatch {} ms, a write {} ms, a read {} ms",
         BEHAVIOUR.put_records.as_millis(),
+        BEHAVIOUR.put_record_batch.as_millis(),
         BEHAVIOUR.write.as_millis(),
         BEHAVIOUR.read.as_millis(),
     );
     println!();
-    println!("| accounts | events/s | CPU per event | calls | peak memory |");
-    println!("|---|---|---|---|---|");
-    for (name, spread, throttled) in [
-        ("1,000", Spread::Even { accounts: 1_000 }, 0.0),
-        ("1,000, Zipf", Spread::Zipf { accounts: 1_000 }, 0.0),
-        (
-            "1,000, Zipf, 5 % of the records throttled",
-            Spread::Zipf { accounts: 1_000 },
-            0.05,
-        ),
-        ("10", Spread::Even { accounts: 10 }, 0.0),
-        ("1", Spread::Even { accounts: 1 }, 0.0),
-    ] {
-        let mut measured = measure(&translator, spread, throttled)
-            .await
-            .context(name)?;
-        let received = measured.received.take().context("an invocation")?;
-        let calls: usize = received.calls.values().sum();
-        let by_operation = received.calls.iter();
-        let by_operation = by_operation.map(|(operation, calls)| format!("{operation} {calls}"));
-        println!(
-            "| {name} | {:.0} | {:.0} µs | {calls} ({}) | {:.1} MiB |",
-            f64::from(EVENTS) / median(&mut measured.seconds),
-            measured.cpu.as_secs_f64() * 1e6 / f64::from(EVENTS * INVOCATIONS),
-            by_operation.collect::<Vec<_>>().join(", "),
-            f64::from(measured.peak_memory) / 1024.0,
-        );
-    }
-    println!();
+    let with_throttling = [&SPREADS[..], &[THROTTLED]].concat();
+    let translator = folder.join("translator");
+    report(&translator, "Translator", &with_throttling, || {
+        Work::Translate
+    })
+    .await?;
+    let projector = folder.join("projector");
+    let project = || Work::Project(DomainEvents::default());
+    report(&projector, "Projector", &SPREADS, project).await?;
+    let archiver = folder.join("archiver");
+    let archive = || Work::Archive(DomainEvents::default());
+    report(&archiver, "Archiver", &SPREADS, archive).await?;
     println!(
         "Start-up, from the start of the process to its first request for an invocation, median of {STARTS}"
     );

@@ -26,20 +26,21 @@ const PART: usize = 600 * 1024;
 /// The lake records of a stream record, each with its line break, and none larger than a Firehose
 /// record: 1,000 KiB. A stream record for which the check panics is unreadable.
 #[must_use]
-pub fn lines<D: Domain>(record: &KinesisRecord) -> Vec<Vec<u8>> {
+pub fn lines<D: Domain>(record: &KinesisRecord<'_>) -> Vec<Vec<u8>> {
     lines_if(record, lake::is_row::<D>)
 }
 
-fn lines_if(record: &KinesisRecord, is_event: impl FnOnce(&[u8]) -> bool) -> Vec<Vec<u8>> {
+fn lines_if(record: &KinesisRecord<'_>, is_event: impl FnOnce(&[u8]) -> bool) -> Vec<Vec<u8>> {
     if isolated(|| is_event(&record.data)).unwrap_or(false) {
         let bytes = record.data.len() + 1;
         if bytes <= MAX_RECORD {
-            let mut line = record.data.clone();
+            let mut line = Vec::with_capacity(bytes);
+            line.extend_from_slice(&record.data);
             line.push(b'\n');
             return vec![line];
         }
         tracing::error!(
-            stream_id = record.stream_id,
+            stream_id = &*record.stream_id,
             bytes,
             limit = MAX_RECORD,
             "an event is larger than a Firehose record; it goes into the lake as an UnreadableRecord"
@@ -57,11 +58,11 @@ fn lines_if(record: &KinesisRecord, is_event: impl FnOnce(&[u8]) -> bool) -> Vec
         .collect()
 }
 
-fn unreadable(record: &KinesisRecord, part: &[u8], number: usize, count: usize) -> Vec<u8> {
+fn unreadable(record: &KinesisRecord<'_>, part: &[u8], number: usize, count: usize) -> Vec<u8> {
     let stream_id = &record.stream_id;
     let mut line = json!({
         "specversion": "1.0",
-        "id": if count == 1 { stream_id.clone() } else { format!("{stream_id}:{number}/{count}") },
+        "id": if count == 1 { stream_id.to_string() } else { format!("{stream_id}:{number}/{count}") },
         "source": SOURCE,
         "type": UNREADABLE,
         "subject": record.partition_key,
@@ -83,11 +84,11 @@ mod tests {
 
     use super::*;
 
-    fn record(data: &[u8]) -> KinesisRecord {
+    fn record(data: &[u8]) -> KinesisRecord<'static> {
         KinesisRecord {
             position: 0,
-            stream_id: "shardId-000000000000:495".to_owned(),
-            partition_key: "a".to_owned(),
+            stream_id: "shardId-000000000000:495".into(),
+            partition_key: "a".into(),
             arrival: Timestamp::from_unix_millis(0),
             data: data.to_vec(),
         }

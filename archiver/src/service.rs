@@ -47,7 +47,7 @@ impl<D: Domain, L: Delivery, A: Ambient> Archiver<D, L, A> {
     /// Delivers a batch. Failed records, and no others, are sent again until all are delivered or the
     /// budget is spent. Then Lambda delivers the batch again from the first record that isn't
     /// delivered, and the lake gets duplicates of the delivered records after it.
-    pub async fn archive(&self, records: &[KinesisRecord], budget: Budget) -> Outcome {
+    pub async fn archive(&self, records: &[KinesisRecord<'_>], budget: Budget) -> Outcome {
         let lines = records.iter().flat_map(|record| {
             lines::<D>(record)
                 .into_iter()

@@ -1,11 +1,16 @@
-//! Events of DynamoDB streams, as Lambda passes them to the translator.
+//! Events of DynamoDB streams and of Kinesis streams, as Lambda passes them to the translator and to the
+//! consumers of the domain stream.
 
 use std::collections::HashMap;
 
 use anyhow::{Context as _, Result};
-use millrace_core::{Aggregate, AggregateId, Attribute, Attributes, Metadata, Timestamp};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use millrace_core::{
+    Aggregate, AggregateId, Attribute, Attributes, Envelope, Metadata, StoredRow, Timestamp,
+};
 use millrace_domain::money::{Amount, Currency};
-use millrace_domain::{Accounts, Event};
+use millrace_domain::{Accounts, Context as PublicContext, Event};
 use serde_json::{Map, Value, json};
 
 /// The type of rows that contain snapshots. The mapping's filter discards them.
@@ -134,4 +139,88 @@ fn image(row: &Attributes) -> Value {
         (name.clone(), value)
     });
     members.collect::<Map<String, Value>>().into()
+}
+
+/// A domain event on the stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DomainEvent {
+    /// The account.
+    pub account: String,
+    /// The event's sequence.
+    pub sequence: u64,
+    /// The envelope's bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// Accounts whose events are published. Each batch continues the accounts.
+#[derive(Debug, Default)]
+pub struct DomainEvents {
+    accounts: HashMap<u32, (Aggregate<Accounts>, PublicContext)>,
+    published: i64,
+}
+
+impl DomainEvents {
+    /// The next events.
+    ///
+    /// # Errors
+    /// If an event can't be encoded.
+    pub fn next(&mut self, spread: Spread, events: u32) -> Result<Vec<DomainEvent>> {
+        let accounts = spread.draw(events).into_iter();
+        accounts.map(|account| self.publish(account)).collect()
+    }
+
+    fn publish(&mut self, number: u32) -> Result<DomainEvent> {
+        let domain = Accounts {
+            default_currency: Currency::stored("EUR")?,
+        };
+        let id = AggregateId::new(format!("b6f1c2d4-8eb6-4a52-9d56-{number:012}"))?;
+        let (account, context) = self
+            .accounts
+            .entry(number)
+            .or_insert_with(|| (Aggregate::new(id), PublicContext::default()));
+        let first = Timestamp::parse(FIRST)?;
+        let at = Timestamp::from_unix_millis(first.unix_millis() + self.published);
+        let events = [next(account)?];
+        let metadata = metadata(self.published);
+        let (after, rows) = account.append(&events, at.context("a time")?, &metadata)?;
+        *account = after;
+        self.published += 1;
+        let row = rows.into_iter().find_map(|(_, row)| {
+            let is_event = row.get("Type") != Some(&Attribute::text(SNAPSHOT));
+            is_event.then_some(row)
+        });
+        let row = StoredRow::read(&domain, &row.context("an event's row")?)?;
+        let StoredRow::Event(event) = row else {
+            anyhow::bail!("a row is an event");
+        };
+        let envelope = Envelope::publish::<Accounts>(context, &event).context("an envelope")?;
+        Ok(DomainEvent {
+            account: envelope.subject.to_string(),
+            sequence: envelope.sequence.get(),
+            bytes: envelope.to_bytes::<Accounts>()?,
+        })
+    }
+}
+
+/// The invocation of a consumer with these events, as in
+/// [Lambda's example](https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html).
+///
+/// # Errors
+/// If the JSON can't be written.
+pub fn consumer_invocation(events: &[DomainEvent]) -> Result<Vec<u8>> {
+    let records = events.iter().enumerate().map(|(position, event)| {
+        let number = format!("49590338271490256608559692538361571{position:021}");
+        json!({
+            "kinesis": {
+                "kinesisSchemaVersion": "1.0", "partitionKey": event.account, "sequenceNumber": number,
+                "data": STANDARD.encode(&event.bytes), "approximateArrivalTimestamp": 1_545_084_650.987,
+            },
+            "eventSource": "aws:kinesis", "eventVersion": "1.0",
+            "eventID": format!("shardId-000000000006:{number}"), "eventName": "aws:kinesis:record",
+            "invokeIdentityArn": "arn:aws:iam::111122223333:role/projector", "awsRegion": "eu-west-1",
+            "eventSourceARN": "arn:aws:kinesis:eu-west-1:111122223333:stream/DomainStream",
+        })
+    });
+    let records: Vec<Value> = records.collect();
+    Ok(serde_json::to_vec(&json!({ "Records": records }))?)
 }

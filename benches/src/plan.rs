@@ -12,7 +12,7 @@ use millrace_runtime::batch_put::RecordOutcome;
 use millrace_translator::cursor::{Block, Cursor};
 use millrace_translator::handler::handle;
 use millrace_translator::ports::{
-    CursorStore, EventRows, Loaded, Page, Publisher, PutError, Record, Saved,
+    Advance, CursorStore, EventRows, Loaded, Page, Publisher, PutError, Record, Saved,
 };
 use millrace_translator::service::Translator;
 use tokio::runtime::Runtime;
@@ -130,6 +130,16 @@ impl CursorStore for &Services {
             cursors.insert(aggregate.to_owned(), cursor.published_through);
         }
         Ok(Saved::Stored)
+    }
+
+    async fn advance(&self, advances: &[Advance<'_>]) -> Result<Vec<bool>, ServiceError> {
+        if self.keeps {
+            let cursors = &mut self.received().cursors;
+            let advances = advances.iter();
+            cursors
+                .extend(advances.map(|it| (it.aggregate.to_owned(), it.cursor.published_through)));
+        }
+        Ok(vec![true; advances.len()])
     }
 
     async fn mark(&self, _: &str, _: &Block) -> Result<(), ServiceError> {

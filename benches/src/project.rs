@@ -8,12 +8,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use aws_lambda_events::kinesis::KinesisEvent;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use lambda_runtime::LambdaEvent;
 use millrace_core::{Attribute, Attributes, StoredRow};
 use millrace_domain::Accounts;
 use millrace_projector::handler::handle;
-use millrace_projector::ports::{REVISION, ReadModel, Saved};
+use millrace_projector::ports::{REVISION, ReadModel, Saved, ViewSave, Views};
 use millrace_projector::service::Projector;
 use millrace_runtime::ServiceError;
 use serde::{Deserialize, Serialize};
@@ -133,9 +134,9 @@ impl Projection {
             model: &self.model,
             ambient: FixedAmbient,
         };
-        let event = LambdaEvent::new(parse_as_lambda_runtime(json), context());
+        let event = LambdaEvent::new(Bytes::copy_from_slice(json), context());
         let response = self.runtime.block_on(handle(&projector, event));
-        let failures = response.batch_item_failures;
+        let failures = response.expect("a batch").batch_item_failures;
         assert!(failures.is_empty(), "an aggregate is not completed");
     }
 
@@ -163,6 +164,10 @@ impl ReadModel for &MemoryModel {
         Ok(None)
     }
 
+    async fn read_views(&self, _: &[&str]) -> Result<Views, ServiceError> {
+        Ok(Views::default())
+    }
+
     async fn put_history(&self, items: Vec<Attributes>) -> Result<Vec<Attributes>, ServiceError> {
         if self.keeps {
             self.items().history.extend(items);
@@ -179,6 +184,15 @@ impl ReadModel for &MemoryModel {
             self.items().views.insert(id(&item), item);
         }
         Ok(Saved::Stored)
+    }
+
+    async fn save_views(&self, saves: Vec<ViewSave>) -> Result<Vec<bool>, ServiceError> {
+        let stored = vec![true; saves.len()];
+        if self.keeps {
+            let items = saves.into_iter().map(|save| (id(&save.item), save.item));
+            self.items().views.extend(items);
+        }
+        Ok(stored)
     }
 
     async fn set_stale(

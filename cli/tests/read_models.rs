@@ -18,7 +18,7 @@ use millrace_core::{
 };
 use millrace_domain::money::Amount;
 use millrace_domain::{Accounts, Event};
-use millrace_projector::ports::{MAX_HISTORY_ITEMS, REVISION, ReadModel, Saved};
+use millrace_projector::ports::{MAX_HISTORY_ITEMS, REVISION, ReadModel, Saved, ViewSave, Views};
 use millrace_projector::service::Projector;
 use millrace_projector::testing::{Items, history_key};
 use millrace_runtime::kinesis::KinesisRecord;
@@ -229,6 +229,18 @@ impl ReadModel for &Services {
         Ok(self.call().model.views.get(aggregate).cloned())
     }
 
+    async fn read_views(&self, aggregates: &[&str]) -> Result<Views, ServiceError> {
+        let world = self.call();
+        let found = aggregates.iter().filter_map(|id| {
+            let item = world.model.views.get(*id)?;
+            Some(((*id).to_owned(), item.clone()))
+        });
+        Ok(Views {
+            found: found.collect(),
+            unprocessed: Vec::new(),
+        })
+    }
+
     async fn put_history(&self, items: Vec<Attributes>) -> Result<Vec<Attributes>, ServiceError> {
         let mut world = self.call();
         world.puts.push(items.len());
@@ -242,6 +254,12 @@ impl ReadModel for &Services {
         read: Option<&Attributes>,
     ) -> Result<Saved, ServiceError> {
         Ok(self.call().model.save_view(item, read))
+    }
+
+    async fn save_views(&self, saves: Vec<ViewSave>) -> Result<Vec<bool>, ServiceError> {
+        let mut world = self.call();
+        let saves = saves.into_iter();
+        Ok(saves.map(|save| world.model.save_together(save)).collect())
     }
 
     async fn set_stale(
@@ -473,8 +491,8 @@ async fn a_stale_mark_without_a_missing_event_is_removed() {
     services.build("a").await;
     let foreign = KinesisRecord {
         position: 0,
-        stream_id: "s".to_owned(),
-        partition_key: "a".to_owned(),
+        stream_id: "s".into(),
+        partition_key: "a".into(),
         arrival: None,
         data: b"{".to_vec(),
     };

@@ -107,6 +107,12 @@ impl<'a> From<&'a Attributes> for Columns<'a> {
     }
 }
 
+impl<'a> From<Attributes<Cow<'a, str>>> for Columns<'a> {
+    fn from(attributes: Attributes<Cow<'a, str>>) -> Self {
+        Self(attributes.into_iter().collect())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -40,12 +40,12 @@ pub fn read<D: Domain>(name: &str, body: &[u8]) -> Result<D::Command, CommandErr
     let members = if body.is_empty() && name == D::OPENS {
         Attributes::new()
     } else {
-        json::object(body).map_err(|error| CommandError::Body {
+        json::borrowed_object(body).map_err(|error| CommandError::Body {
             pointer: String::new(),
             detail: format!("the body {error}"),
         })?
     };
-    let command = decode_variant(name, &Columns::from(&members), |_| false);
+    let command = decode_variant(name, &Columns::from(members), |_| false);
     command.map_err(|error| {
         if error.is_unknown_tag() {
             return CommandError::Unknown;

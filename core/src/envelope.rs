@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::attribute::{Attribute, Attributes};
+use crate::attribute::Attribute;
 use crate::columns::Columns;
 use crate::decode::{decode_struct, decode_variant};
 use crate::domain::{Data, Domain};
@@ -119,20 +119,20 @@ impl<P: Data> Envelope<P> {
     /// [`DecodeError`] that names the member which is missing or wrong (`data.amount`), or without a
     /// path for bytes that are no JSON object. A retry fails in the same way.
     pub fn parse<D: Domain<PublicEvent = P>>(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut members = json::object(bytes)?;
+        let mut members = json::borrowed_object(bytes)?;
         let data = match members.remove("data") {
-            Some(Attribute::Map(data)) => data,
+            Some(Attribute::Map(data)) => Columns::from(data),
             Some(other) => {
                 return Err(DecodeError::wrong_type(other.type_name(), "M").in_field("data"));
             }
             None => return Err(DecodeError::missing("data")),
         };
-        let members: Members = decode_struct(&Columns::from(&members), |_| false)?;
+        let members: Members = decode_struct(&Columns::from(members), |_| false)?;
         expect("specversion", &members.specversion, SPEC_VERSION)?;
         expect("source", &members.source, &source(D::COLLECTION))?;
 
         let is_core = |name: &str| name == D::ID || name == SEQUENCE;
-        let event = decode_variant(&members.r#type, &Columns::from(&data), is_core);
+        let event = decode_variant(&members.r#type, &data, is_core);
         let event = event.map_err(|error: DecodeError| {
             if error.is_unknown_tag() {
                 DecodeError::new("type", "is no known event type")
@@ -167,8 +167,11 @@ impl<P: Data> Envelope<P> {
 }
 
 /// Checks what `data` repeats of the envelope, and returns the sequence.
-fn read_data<D: Domain>(data: &Attributes, subject: &AggregateId) -> Result<Sequence, DecodeError> {
-    if data.get(D::ID) != Some(&Attribute::text(subject)) {
+fn read_data<D: Domain>(
+    data: &Columns<'_>,
+    subject: &AggregateId,
+) -> Result<Sequence, DecodeError> {
+    if data.text(D::ID) != Some(subject.as_str()) {
         return Err(DecodeError::new(D::ID, "is not the subject"));
     }
     data.get(SEQUENCE)

@@ -9,6 +9,7 @@
 //! on an object that names a member twice, whatever the member
 //! ([Athena](https://docs.aws.amazon.com/athena/latest/ug/openx-json-serde.html)).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -16,6 +17,7 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 
 use crate::domain::Domain;
 use crate::envelope;
+use crate::json::Name;
 
 /// The type of a column, or of a field of the column `data`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,16 +55,16 @@ const REQUIRED: [&str; 2] = ["id", "type"];
 
 /// A JSON value's kind, as far as it decides whether the value fits a column.
 #[derive(Debug, PartialEq, Eq)]
-enum Value {
+enum Value<'a> {
     Null,
     Text { is_empty: bool },
     Integer,
     Other,
-    Object(Members),
+    Object(Members<'a>),
 }
 
 /// An object's members by their names in lower case.
-type Members = BTreeMap<String, Value>;
+type Members<'a> = BTreeMap<Cow<'a, str>, Value<'a>>;
 
 /// Whether these bytes can be a line of the lake as they are: one line, and a row of the table whose
 /// column `data` has the fields that [`Domain::LAKE`] names.
@@ -81,9 +83,9 @@ pub fn is_row<D: Domain>(bytes: &[u8]) -> bool {
 /// Whether each member that has a column can be its value. A member without a column can be
 /// anything.
 fn fits<N: AsRef<str>>(
-    members: &Members,
+    members: &Members<'_>,
     columns: &[(N, Column)],
-    data: &[(String, Column)],
+    data: &[(Cow<'_, str>, Column)],
 ) -> bool {
     columns.iter().all(
         |(name, column)| match (column, members.get(name.as_ref())) {
@@ -97,18 +99,28 @@ fn fits<N: AsRef<str>>(
 }
 
 /// The fields of the column `data`: core's, and the domain's.
-fn data_columns<D: Domain>() -> Vec<(String, Column)> {
+fn data_columns<D: Domain>() -> Vec<(Cow<'static, str>, Column)> {
     let core = [
-        (D::ID.to_lowercase(), Column::Text),
-        (envelope::SEQUENCE.to_owned(), Column::Bigint),
+        (lower_case(D::ID.into()), Column::Text),
+        (envelope::SEQUENCE.into(), Column::Bigint),
     ];
     let own = D::LAKE
         .iter()
-        .map(|(name, column)| (name.to_lowercase(), *column));
+        .map(|(name, column)| (lower_case((*name).into()), *column));
     core.into_iter().chain(own).collect()
 }
 
-impl<'de> Deserialize<'de> for Value {
+/// The name in lower case. Nearly all names are, and are not copied.
+fn lower_case(name: Cow<'_, str>) -> Cow<'_, str> {
+    let is_lower = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase();
+    if name.bytes().all(is_lower) {
+        name
+    } else {
+        name.to_lowercase().into()
+    }
+}
+
+impl<'de> Deserialize<'de> for Value<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(AnyValue)
     }
@@ -117,25 +129,25 @@ impl<'de> Deserialize<'de> for Value {
 struct AnyValue;
 
 impl<'de> Visitor<'de> for AnyValue {
-    type Value = Value;
+    type Value = Value<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON value")
     }
 
-    fn visit_unit<E>(self) -> Result<Value, E> {
+    fn visit_unit<E>(self) -> Result<Value<'de>, E> {
         Ok(Value::Null)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Value, E> {
+    fn visit_bool<E>(self, _: bool) -> Result<Value<'de>, E> {
         Ok(Value::Other)
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Value, E> {
+    fn visit_i64<E>(self, _: i64) -> Result<Value<'de>, E> {
         Ok(Value::Integer)
     }
 
-    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+    fn visit_u64<E>(self, number: u64) -> Result<Value<'de>, E> {
         Ok(if i64::try_from(number).is_ok() {
             Value::Integer
         } else {
@@ -143,25 +155,25 @@ impl<'de> Visitor<'de> for AnyValue {
         })
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Value, E> {
+    fn visit_f64<E>(self, _: f64) -> Result<Value<'de>, E> {
         Ok(Value::Other)
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+    fn visit_str<E>(self, text: &str) -> Result<Value<'de>, E> {
         Ok(Value::Text {
             is_empty: text.is_empty(),
         })
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Value, A::Error> {
-        while elements.next_element::<Value>()?.is_some() {}
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Value<'de>, A::Error> {
+        while elements.next_element::<Value<'_>>()?.is_some() {}
         Ok(Value::Other)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value<'de>, A::Error> {
         let mut members = Members::new();
-        while let Some((name, value)) = fields.next_entry::<String, Value>()? {
-            if members.insert(name.to_lowercase(), value).is_some() {
+        while let Some((Name(name), value)) = fields.next_entry()? {
+            if members.insert(lower_case(name), value).is_some() {
                 return Err(A::Error::custom("an object names a member twice"));
             }
         }

@@ -65,7 +65,17 @@ export class Projection extends Construct {
       timeout: Duration.seconds(60),
       memoryMB: 512,
     });
-    this.views.grant(this.projector.handler, 'dynamodb:GetItem', 'dynamodb:PutItem', 'dynamodb:UpdateItem');
+    this.views.grant(
+      this.projector.handler,
+      'dynamodb:BatchGetItem',
+      'dynamodb:GetItem',
+      'dynamodb:PutItem',
+      'dynamodb:UpdateItem',
+      // BatchExecuteStatement needs the permissions of its statements.
+      // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ql-iam.html
+      'dynamodb:PartiQLInsert',
+      'dynamodb:PartiQLUpdate',
+    );
     this.history.grant(this.projector.handler, 'dynamodb:BatchWriteItem');
 
     this.streamConsumer = settings.enhancedFanOut

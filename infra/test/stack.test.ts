@@ -236,6 +236,25 @@ describe.each([
     );
   });
 
+  test('the projector may read and save views, insert and update them with statements, and put history items', () => {
+    const policies = Object.entries(of().findResources('AWS::IAM::Policy'));
+    const [, projector] = policies.find(([id]) => id.startsWith('ProjectionProjector'))!;
+    const statements = (projector as Resource).Properties.PolicyDocument.Statement as any[];
+    const tables = statements.filter((it) => [it.Action].flat()[0].startsWith('dynamodb:'));
+    const allowed = tables.map((it) => [it.Resource['Fn::GetAtt'][0].replace(/[0-9A-F]{8}$/, ''), [it.Action].flat()]);
+    expect(Object.fromEntries(allowed)).toEqual({
+      ProjectionAccounts: [
+        'dynamodb:BatchGetItem',
+        'dynamodb:GetItem',
+        'dynamodb:PartiQLInsert',
+        'dynamodb:PartiQLUpdate',
+        'dynamodb:PutItem',
+        'dynamodb:UpdateItem',
+      ],
+      ProjectionTransactions: ['dynamodb:BatchWriteItem'],
+    });
+  });
+
   test('the reconciler may find and repair, on the tables and indices that it needs', () => {
     const policies = Object.entries(of().findResources('AWS::IAM::Policy'));
     const [, reconciler] = policies.find(([id]) => id.startsWith('Reconciler'))!;

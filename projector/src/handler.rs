@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use aws_lambda_events::kinesis::KinesisEvent;
 use aws_lambda_events::streams::KinesisEventResponse;
+use bytes::Bytes;
 use lambda_runtime::LambdaEvent;
-use millrace_core::Project;
-use millrace_runtime::kinesis::{from_batch, partial_batch_response};
+use millrace_core::{DecodeError, Project};
+use millrace_runtime::kinesis::KinesisBatch;
 use millrace_runtime::metrics::{Metric, count};
 use millrace_runtime::{Ambient, Budget};
 use tracing::{Instrument as _, info_span};
@@ -17,17 +17,26 @@ use crate::service::{Outcome, Projector};
 /// The part of the invocation's time that is reserved for the response.
 const RESERVE: Duration = Duration::from_secs(3);
 
-/// Projects an invocation's batch.
+/// Projects an invocation's batch, given as the bytes that Lambda delivered.
+///
+/// # Errors
+/// [`DecodeError`] if the bytes are no batch of a Kinesis mapping. Nothing was projected, and Lambda
+/// delivers the whole batch again.
 pub async fn handle<D: Project, M: ReadModel, A: Ambient>(
     projector: &Projector<D, M, A>,
-    event: LambdaEvent<KinesisEvent>,
-) -> KinesisEventResponse {
-    let LambdaEvent { payload, context } = event;
+    event: LambdaEvent<Bytes>,
+) -> Result<KinesisEventResponse, DecodeError> {
+    let LambdaEvent {
+        payload: body,
+        context,
+    } = event;
     let budget = Budget::of(&context, RESERVE, &projector.ambient);
     let span = info_span!("batch", request_id = context.request_id);
-    let projecting = projector.project(from_batch(&payload.records), budget);
+    let mut batch = span.in_scope(|| KinesisBatch::read(&body))?;
+    let projecting = projector.project(std::mem::take(&mut batch.records), budget);
     let outcome = projecting.instrument(span.clone()).await;
-    span.in_scope(|| log(payload.records.len(), outcome));
+    let resume_at = batch.resume_at(outcome.resume_at);
+    span.in_scope(|| log(batch.delivered(), outcome, resume_at));
     projector.ambient.measure(
         &context.request_id,
         &[
@@ -36,15 +45,15 @@ pub async fn handle<D: Project, M: ReadModel, A: Ambient>(
             (Metric::ViewLag, outcome.lag_millis),
         ],
     );
-    partial_batch_response(&payload.records, outcome.resume_at)
+    Ok(batch.response(resume_at))
 }
 
-fn log(records: usize, outcome: Outcome) {
+fn log(records: usize, outcome: Outcome, resume_at: Option<usize>) {
     tracing::info!(
         records,
         aggregates = outcome.aggregates,
         stale = outcome.stale,
-        resume_at = outcome.resume_at,
+        resume_at,
         "projected a batch"
     );
 }

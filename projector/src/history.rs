@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use millrace_core::{Attribute, Attributes};
 use millrace_runtime::{Ambient, Backoff, ServiceError};
 
 use crate::ports::{MAX_HISTORY_BYTES, MAX_HISTORY_ITEMS, ReadModel};
+
+/// How many calls of one [`put_all`] are in flight at the same time.
+const CONCURRENCY: usize = 8;
 
 /// How often items that a call left unprocessed are sent again, with backoff as
 /// [`BatchWriteItem`](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html)'s
@@ -24,8 +28,9 @@ const ITEM_FRAME: usize = 27;
 /// The bytes of an attribute without its name and value: `:{"S":…},`.
 const ATTRIBUTE_FRAME: usize = 8;
 
-/// Puts history items, each of which replaces an item of its key, in calls that keep to the service's
-/// limits; in order. Items that a call leaves unprocessed are sent again, and only those.
+/// Puts history items, each of which replaces an item of its key, in as few calls as the service's limits
+/// allow, several calls at the same time. Items that a call leaves unprocessed are sent again, and only
+/// those.
 ///
 /// # Errors
 /// [`ServiceError`]: some of the items may be stored. Putting them again changes nothing.
@@ -34,12 +39,17 @@ pub async fn put_all(
     ambient: &impl Ambient,
     mut items: Vec<Attributes>,
 ) -> Result<(), ServiceError> {
+    let mut calls = Vec::new();
     while !items.is_empty() {
         let rest = items.split_off(call_size(&items));
-        put(model, ambient, items).await?;
+        calls.push(items);
         items = rest;
     }
-    Ok(())
+    stream::iter(calls)
+        .map(|items| put(model, ambient, items))
+        .buffer_unordered(CONCURRENCY)
+        .try_collect()
+        .await
 }
 
 /// How many of the items, from the first, fit into one call; at least one. An item that is too large

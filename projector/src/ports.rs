@@ -1,5 +1,6 @@
 //! The read models that the projector updates, as a trait.
 
+use std::collections::HashMap;
 use std::future::Future;
 
 use millrace_core::Attributes;
@@ -10,6 +11,14 @@ use millrace_runtime::ServiceError;
 /// another writer has changed the item. Items that the previous version wrote have none.
 pub const REVISION: &str = "Revision";
 
+/// The most aggregates of one call of [`ReadModel::read_views`]
+/// ([BatchGetItem](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html)).
+pub const MAX_VIEWS: usize = 100;
+
+/// The most views of one call of [`ReadModel::save_views`]
+/// ([BatchExecuteStatement](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchExecuteStatement.html)).
+pub const MAX_SAVES: usize = 25;
+
 /// The most items that one call of [`ReadModel::put_history`] takes
 /// ([BatchWriteItem](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html)).
 pub const MAX_HISTORY_ITEMS: usize = 25;
@@ -18,6 +27,24 @@ pub const MAX_HISTORY_ITEMS: usize = 25;
 /// ([BatchWriteItem](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html)).
 /// The page doesn't say whether a MB has 10^6 or 2^20 bytes; this holds for both.
 pub const MAX_HISTORY_BYTES: usize = 16_000_000;
+
+/// The result of one [`ReadModel::read_views`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Views {
+    /// The view items by aggregate. An aggregate that is neither here nor in `unprocessed` has none.
+    pub found: HashMap<String, Attributes>,
+    /// The aggregates that the service left unprocessed; they have to be read again.
+    pub unprocessed: Vec<String>,
+}
+
+/// A view item to save in place of the one that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ViewSave {
+    /// The item, which has a fresh [`REVISION`].
+    pub item: Attributes,
+    /// The item that was read, which has a [`REVISION`]; `None` where there was none.
+    pub read: Option<Attributes>,
+}
 
 /// How a conditional write ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +65,16 @@ pub trait ReadModel: Send + Sync {
         &self,
         aggregate: &str,
     ) -> impl Future<Output = Result<Option<Attributes>, ServiceError>> + Send;
+
+    /// Several aggregates' view items, read consistently in one call. The aggregates are at most
+    /// [`MAX_VIEWS`], and no two of them are the same.
+    ///
+    /// # Errors
+    /// [`ServiceError`]: nothing was read.
+    fn read_views(
+        &self,
+        aggregates: &[&str],
+    ) -> impl Future<Output = Result<Views, ServiceError>> + Send;
 
     /// Puts history items in one call, at most [`MAX_HISTORY_ITEMS`] and [`MAX_HISTORY_BYTES`]. Each
     /// replaces an item of its key. Returns the items that the service left unprocessed.
@@ -63,6 +100,21 @@ pub trait ReadModel: Send + Sync {
         item: Attributes,
         read: Option<&Attributes>,
     ) -> impl Future<Output = Result<Saved, ServiceError>> + Send;
+
+    /// Saves view items of different aggregates in one call, at most [`MAX_SAVES`], each on a condition of
+    /// its own: the stored item has the revision that was read, or there is none where none was read.
+    /// Attributes that the read item has and the new one lacks are removed.
+    ///
+    /// Returns for each item, in order, whether it is stored. An item for which `false` is returned has to
+    /// be read again and saved alone, whatever the reason: another writer has changed it, the service
+    /// refused or throttled this item, or it can't be saved together with others.
+    ///
+    /// # Errors
+    /// [`ServiceError`]: some of the items may be stored.
+    fn save_views(
+        &self,
+        saves: Vec<ViewSave>,
+    ) -> impl Future<Output = Result<Vec<bool>, ServiceError>> + Send;
 
     /// Sets the stale attributes of a view item that can't be decoded, and a fresh [`REVISION`], and
     /// leaves the rest as it is; on the condition of [`ReadModel::save_view`].

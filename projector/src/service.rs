@@ -1,6 +1,12 @@
-//! Projects a batch of domain events: updates each aggregate's view and history, several aggregates
-//! concurrently.
+//! Projects a batch of domain events: updates each aggregate's view and history.
+//!
+//! Most aggregates are projected together: one call reads the views of up to 100 aggregates, and a few calls
+//! write the history items and the views of up to 25. An aggregate is projected alone, with calls of its own,
+//! if its view is stale or can't be read, if its events don't follow on the view, if the domain's code panics,
+//! or if the calls for several aggregates didn't store its view, whatever the reason. Only an aggregate that is
+//! projected alone is retried, and becomes stale.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -19,11 +25,17 @@ use millrace_runtime::{
 use tracing::{Instrument as _, info_span};
 
 use crate::history;
-use crate::ports::{REVISION, ReadModel, Saved};
+use crate::ports::{MAX_SAVES, MAX_VIEWS, REVISION, ReadModel, Saved, ViewSave};
 use crate::stale::Stale;
 
-/// How many aggregates are projected concurrently. One that waits for its retry isn't counted.
+/// How many aggregates, or groups of aggregates, are written concurrently. One that waits for its retry isn't
+/// counted.
 const CONCURRENCY: usize = 16;
+/// How many calls that read several views are in flight at the same time. A response has up to 16 MB
+/// ([BatchGetItem](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html)).
+const CONCURRENT_READS: usize = 4;
+/// The most bytes of a view that is saved together with others. It bounds the call and the memory of a batch.
+const MAX_BYTES_TOGETHER: usize = 32 * 1024;
 /// The action that an error of a whole attempt names.
 const ACTION: &str = "projecting the aggregate";
 const BACKOFF: Backoff = Backoff {
@@ -103,6 +115,70 @@ struct Change<V> {
     stale: Option<Stale>,
 }
 
+/// What is written after an aggregate's events.
+struct Next {
+    completed: Completed,
+    history: Vec<Attributes>,
+    /// The view's item with a fresh revision; `None` if nothing changes.
+    item: Option<Attributes>,
+}
+
+/// How an aggregate is projected.
+enum Plan {
+    /// Nothing changes.
+    Completed(Completed),
+    /// Its items are written together with those of other aggregates.
+    Together(Write),
+    Alone,
+}
+
+/// An aggregate's items that are written together with those of others.
+struct Write {
+    completed: Completed,
+    history: Vec<Attributes>,
+    save: ViewSave,
+}
+
+/// The plans of several aggregates.
+struct Planned<P> {
+    completed: Vec<Projected>,
+    /// Aggregates that are written together, at most [`MAX_SAVES`] in a group.
+    groups: Vec<Vec<(Delivered<P>, Write)>>,
+    alone: Vec<Delivered<P>>,
+}
+
+impl<P> Planned<P> {
+    const fn alone(delivered: Vec<Delivered<P>>) -> Self {
+        Self {
+            completed: Vec::new(),
+            groups: Vec::new(),
+            alone: delivered,
+        }
+    }
+
+    fn add(&mut self, delivered: Delivered<P>, plan: Plan) {
+        match plan {
+            Plan::Completed(completed) => self.completed.push((delivered.first, Some(completed))),
+            Plan::Together(write) => match self.groups.last_mut() {
+                Some(group) if group.len() < MAX_SAVES => group.push((delivered, write)),
+                Some(_) | None => self.groups.push(vec![(delivered, write)]),
+            },
+            Plan::Alone => self.alone.push(delivered),
+        }
+    }
+}
+
+/// The position of an aggregate's first record, and how the aggregate ended; `None` if it is incomplete.
+type Projected = (usize, Option<Completed>);
+
+/// The limits of concurrency of a batch.
+struct Places {
+    /// Of calls that read several views.
+    reads: ConcurrentCalls,
+    /// Of writes of groups, and of aggregates that are projected alone.
+    calls: ConcurrentCalls,
+}
+
 /// A history item, and its event's time.
 struct HistoryItem {
     item: Attributes,
@@ -117,23 +193,26 @@ impl<D: Project, M: ReadModel, A: Ambient> Projector<D, M, A> {
     /// service errors are retried until the budget is spent; then the aggregate is incomplete, whatever
     /// the others are, and Lambda delivers the batch again from the first record of the first of them.
     /// Duplicates change nothing.
-    pub async fn project(&self, records: Vec<KinesisRecord>, budget: Budget) -> Outcome {
-        let delivered = by_aggregate::<D>(records);
+    pub async fn project(&self, records: Vec<KinesisRecord<'_>>, budget: Budget) -> Outcome {
+        let mut delivered = by_aggregate::<D>(records);
         let aggregates = delivered.len();
-        let calls = ConcurrentCalls::new(CONCURRENCY);
-        let results: Vec<(usize, Option<Completed>)> = delivered
+        let places = Places {
+            reads: ConcurrentCalls::new(CONCURRENT_READS),
+            calls: ConcurrentCalls::new(CONCURRENCY),
+        };
+        let mut parts = Vec::new();
+        while !delivered.is_empty() {
+            let rest = delivered.split_off(delivered.len().min(MAX_VIEWS));
+            parts.push(delivered);
+            delivered = rest;
+        }
+        let results: Vec<Vec<Projected>> = parts
             .into_iter()
-            .map(async |delivered| {
-                let span = info_span!("aggregate", position = delivered.first);
-                let completed = self
-                    .project_aggregate(&delivered, &calls, budget)
-                    .instrument(span)
-                    .await;
-                (delivered.first, completed)
-            })
+            .map(|part| self.project_part(part, &places, budget))
             .collect::<FuturesUnordered<_>>()
             .collect()
             .await;
+        let results = results.concat();
         let completed = || results.iter().filter_map(|(_, completed)| *completed);
         let now = self.ambient.now().unix_millis();
         Outcome {
@@ -150,6 +229,127 @@ impl<D: Project, M: ReadModel, A: Ambient> Projector<D, M, A> {
                 .min()
                 .and_then(|oldest| u64::try_from(now - oldest.unix_millis()).ok()),
         }
+    }
+
+    /// Projects the events of at most [`MAX_VIEWS`] aggregates.
+    async fn project_part(
+        &self,
+        delivered: Vec<Delivered<D::PublicEvent>>,
+        places: &Places,
+        budget: Budget,
+    ) -> Vec<Projected> {
+        let planned = places.reads.run(self.plan_all(delivered, budget)).await;
+        let groups = planned.groups.into_iter();
+        let groups = groups.map(|group| self.project_group(group, places, budget));
+        let groups: FuturesUnordered<_> = groups.collect();
+        let (groups, alone) = tokio::join!(
+            groups.collect::<Vec<_>>(),
+            self.project_each(planned.alone, places, budget),
+        );
+        let mut results = planned.completed;
+        results.extend(groups.into_iter().flatten());
+        results.extend(alone);
+        results
+    }
+
+    /// Reads the aggregates' views in one call, and works out how each aggregate is projected. All are
+    /// projected alone if the call fails.
+    async fn plan_all(
+        &self,
+        delivered: Vec<Delivered<D::PublicEvent>>,
+        budget: Budget,
+    ) -> Planned<D::PublicEvent> {
+        let ids: Vec<&str> = delivered.iter().map(|it| it.aggregate.as_str()).collect();
+        let Some(mut views) = together(budget, self.model.read_views(&ids)).await else {
+            return Planned::alone(delivered);
+        };
+        let mut planned = Planned::alone(Vec::new());
+        for delivered in delivered {
+            let read = views.found.remove(&delivered.aggregate);
+            let plan = if views.unprocessed.contains(&delivered.aggregate) {
+                Plan::Alone
+            } else {
+                isolated(|| self.plan(&delivered, read)).unwrap_or(Plan::Alone)
+            };
+            planned.add(delivered, plan);
+        }
+        planned
+    }
+
+    fn plan(&self, delivered: &Delivered<D::PublicEvent>, read: Option<Attributes>) -> Plan {
+        let Ok(view) = read.as_ref().map_or(Ok(None), read_view::<D>) else {
+            return Plan::Alone;
+        };
+        let before = read.as_ref().and_then(Stale::read);
+        let next = self.next(delivered, view, before.as_ref());
+        let Some(item) = next.item else {
+            return Plan::Completed(next.completed);
+        };
+        let has_revision =
+            |read: &Attributes| matches!(read.get(REVISION), Some(Attribute::Text(_)));
+        let is_plain = before.is_none()
+            && !next.completed.is_stale
+            && read.as_ref().is_none_or(has_revision)
+            && item_size(&item) <= MAX_BYTES_TOGETHER;
+        if is_plain {
+            Plan::Together(Write {
+                completed: next.completed,
+                history: next.history,
+                save: ViewSave { item, read },
+            })
+        } else {
+            Plan::Alone
+        }
+    }
+
+    /// Writes the history items and the views of a group. An aggregate whose view isn't stored is projected
+    /// alone afterwards.
+    async fn project_group(
+        &self,
+        group: Vec<(Delivered<D::PublicEvent>, Write)>,
+        places: &Places,
+        budget: Budget,
+    ) -> Vec<Projected> {
+        let (delivered, writes): (Vec<_>, Vec<_>) = group.into_iter().unzip();
+        let completed: Vec<Completed> = writes.iter().map(|write| write.completed).collect();
+        let writing = together(budget, self.write(writes));
+        let is_stored = places.calls.run(writing).await.unwrap_or_default();
+        let mut is_stored = is_stored.into_iter();
+        let (mut results, mut alone) = (Vec::new(), Vec::new());
+        for (delivered, completed) in delivered.into_iter().zip(completed) {
+            if is_stored.next().unwrap_or_default() {
+                results.push((delivered.first, Some(completed)));
+            } else {
+                alone.push(delivered);
+            }
+        }
+        results.extend(self.project_each(alone, places, budget).await);
+        results
+    }
+
+    /// Returns which views are stored. A view is saved only after all history items of the group are stored.
+    async fn write(&self, mut writes: Vec<Write>) -> Result<Vec<bool>, ServiceError> {
+        let history = writes
+            .iter_mut()
+            .flat_map(|write| std::mem::take(&mut write.history));
+        history::put_all(&self.model, &self.ambient, history.collect()).await?;
+        let saves = writes.into_iter().map(|write| write.save);
+        self.model.save_views(saves.collect()).await
+    }
+
+    /// Projects each aggregate alone.
+    async fn project_each(
+        &self,
+        delivered: Vec<Delivered<D::PublicEvent>>,
+        places: &Places,
+        budget: Budget,
+    ) -> Vec<Projected> {
+        let each = delivered.into_iter().map(async |delivered| {
+            let span = info_span!("aggregate", position = delivered.first);
+            let projecting = self.project_aggregate(&delivered, &places.calls, budget);
+            (delivered.first, projecting.instrument(span).await)
+        });
+        each.collect::<FuturesUnordered<_>>().collect().await
     }
 
     /// Projects one aggregate's events, in as many attempts as the budget allows. `None` if it is
@@ -192,31 +392,51 @@ impl<D: Project, M: ReadModel, A: Ambient> Projector<D, M, A> {
             },
         };
         let before = stored.as_ref().and_then(Stale::read);
+        let next = self.next(delivered, view, before.as_ref());
+        let Some(item) = next.item else {
+            return Ok(next.completed);
+        };
+        if next.completed.is_stale && before.is_none() {
+            tracing::warn!("a view is stale");
+        }
+        if !next.history.is_empty() {
+            history::put_all(&self.model, &self.ambient, next.history).await?;
+        }
+        match self.model.save_view(item, stored.as_ref()).await? {
+            Saved::Stored => Ok(next.completed),
+            Saved::Moved => Err(conflict()),
+        }
+    }
+
+    /// What the events change in a view, which was stale for the reason `before`.
+    fn next(
+        &self,
+        delivered: &Delivered<D::PublicEvent>,
+        view: Option<Encoded<D::View>>,
+        before: Option<&Stale>,
+    ) -> Next {
         let now = self.ambient.now();
-        let change = apply_all::<D>(view, before.clone(), &delivered.events, now);
+        let change = apply_all::<D>(view, before.cloned(), &delivered.events, now);
         let completed = Completed {
             is_stale: change.stale.is_some(),
             applied: change.history.len(),
             oldest: change.history.iter().map(|item| item.time).min(),
         };
-        if change.history.is_empty() && change.stale == before {
-            return Ok(completed);
-        }
-        if before.is_none() && change.stale.is_some() {
-            tracing::warn!("a view is stale");
-        }
-        if !change.history.is_empty() {
-            let items = change.history.into_iter().map(|history| history.item);
-            history::put_all(&self.model, &self.ambient, items.collect()).await?;
-        }
-        let view = change.view.map(|view| view.item);
-        let mut item = view.unwrap_or_else(|| item_without_view(aggregate));
-        let stale = change.stale.iter();
-        item.extend(stale.flat_map(|stale| stale.to_attributes(aggregate)));
-        item.insert(REVISION.to_owned(), self.revision());
-        match self.model.save_view(item, stored.as_ref()).await? {
-            Saved::Stored => Ok(completed),
-            Saved::Moved => Err(conflict()),
+        let is_changed = !change.history.is_empty() || change.stale.as_ref() != before;
+        let item = is_changed.then(|| {
+            let aggregate = &delivered.aggregate;
+            let view = change.view.map(|view| view.item);
+            let mut item = view.unwrap_or_else(|| item_without_view(aggregate));
+            let stale = change.stale.iter();
+            item.extend(stale.flat_map(|stale| stale.to_attributes(aggregate)));
+            item.insert(REVISION.to_owned(), self.revision());
+            item
+        });
+        let history = change.history.into_iter().map(|history| history.item);
+        Next {
+            completed,
+            history: history.collect(),
+            item,
         }
     }
 
@@ -277,20 +497,36 @@ impl<D: Project, M: ReadModel, A: Ambient> Projector<D, M, A> {
     }
 }
 
+/// The result of calls for several aggregates; `None` if they failed or panicked, or did not end within the
+/// budget.
+async fn together<T>(
+    budget: Budget,
+    calls: impl Future<Output = Result<T, ServiceError>>,
+) -> Option<T> {
+    let result = tokio::time::timeout(budget.left(), isolated_future(calls)).await;
+    match result.ok()?.ok()? {
+        Ok(value) => Some(value),
+        Err(error) => {
+            tracing::warn!(error = %Chain(&error), "a call for several aggregates failed; each will be projected alone");
+            None
+        }
+    }
+}
+
 /// Another writer has changed the view: the next attempt reads it again.
 fn conflict() -> ServiceError {
     ServiceError::new(ACTION, "another writer has changed the view")
 }
 
 /// Groups a batch's records by aggregate; each aggregate's stay in the stream's order.
-fn by_aggregate<D: Project>(records: Vec<KinesisRecord>) -> Vec<Delivered<D::PublicEvent>> {
-    let mut aggregates: BTreeMap<String, Delivered<D::PublicEvent>> = BTreeMap::new();
+fn by_aggregate<D: Project>(records: Vec<KinesisRecord<'_>>) -> Vec<Delivered<D::PublicEvent>> {
+    let mut aggregates: BTreeMap<Cow<'_, str>, Delivered<D::PublicEvent>> = BTreeMap::new();
     for record in records {
         let event = event_of::<D>(&record);
         aggregates
-            .entry(record.partition_key.clone())
-            .or_insert_with(|| Delivered {
-                aggregate: record.partition_key,
+            .entry(record.partition_key)
+            .or_insert_with_key(|aggregate| Delivered {
+                aggregate: aggregate.to_string(),
                 first: record.position,
                 events: Vec::new(),
             })
@@ -302,7 +538,7 @@ fn by_aggregate<D: Project>(records: Vec<KinesisRecord>) -> Vec<Delivered<D::Pub
 
 /// A record's event, or why the record contains none that could be applied. Order holds per partition
 /// key, so an event with another aggregate's key may come in any order.
-fn event_of<D: Project>(record: &KinesisRecord) -> Result<Envelope<D::PublicEvent>, String> {
+fn event_of<D: Project>(record: &KinesisRecord<'_>) -> Result<Envelope<D::PublicEvent>, String> {
     let envelope = isolated(|| Envelope::parse::<D>(&record.data))
         .map_err(|_| "reading a record panicked")?
         .map_err(|error| format!("a record can't be read: {}", parse_problem(&error)))?;

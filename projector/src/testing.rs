@@ -8,7 +8,7 @@ use millrace_runtime::ServiceError;
 use millrace_runtime::item_size::item_size;
 use millrace_runtime::testing::lost_call;
 
-use crate::ports::{REVISION, ReadModel, Saved};
+use crate::ports::{REVISION, ReadModel, Saved, ViewSave, Views};
 use crate::stale::{self, Stale};
 
 /// The items of the view table and the history table, which are changed on the conditions of
@@ -30,7 +30,8 @@ pub enum Fault {
     Ambiguous,
     /// Another writer changes the items just before it.
     Overtaken(fn(&mut Items)),
-    /// It stores so many history items and leaves the rest unprocessed.
+    /// It stores so many history items and leaves the rest unprocessed, or saves so many views and not the
+    /// others.
     CutShort(usize),
 }
 
@@ -49,6 +50,8 @@ struct Calls {
     refused: Option<String>,
     saves: usize,
     puts: Vec<usize>,
+    reads: Vec<usize>,
+    saves_together: Vec<usize>,
 }
 
 impl Items {
@@ -73,6 +76,21 @@ impl Items {
         }
         self.views.insert(aggregate, item);
         Saved::Stored
+    }
+
+    /// One item of [`ReadModel::save_views`].
+    pub fn save_together(&mut self, save: ViewSave) -> bool {
+        let ViewSave { item, read } = save;
+        let (aggregate, _) = history_key(&item);
+        if !self.is_unchanged(&aggregate, read.as_ref()) {
+            return false;
+        }
+        // As `UPDATE` does: only attributes that were read are removed.
+        let stored = self.views.entry(aggregate).or_default();
+        let read = read.unwrap_or_default();
+        stored.retain(|name, _| item.contains_key(name) || !read.contains_key(name));
+        stored.extend(item);
+        true
     }
 
     /// [`ReadModel::set_stale`].
@@ -164,6 +182,26 @@ impl MemoryReadModel {
         self.calls().puts.clone()
     }
 
+    /// How many aggregates each call so far has read, of those that read several.
+    #[must_use]
+    pub fn reads(&self) -> Vec<usize> {
+        self.calls().reads.clone()
+    }
+
+    /// How many views each call so far was to save, of those that save several.
+    #[must_use]
+    pub fn saves_together(&self) -> Vec<usize> {
+        self.calls().saves_together.clone()
+    }
+
+    fn is_refused(&self, item: &Attributes) -> bool {
+        let is_refused = matches!(
+            (item.get(view::ID), &self.calls().refused),
+            (Some(Attribute::Text(id)), Some(refused)) if id == refused
+        );
+        is_refused && item.get(view::SEQUENCE) != Some(&Attribute::number(0))
+    }
+
     fn calls(&self) -> MutexGuard<'_, Calls> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -184,6 +222,26 @@ impl ReadModel for &MemoryReadModel {
             return Err(lost_call());
         }
         Ok(self.items().views.get(aggregate).cloned())
+    }
+
+    /// # Panics
+    /// If the call is over `BatchGetItem`'s limit, or names an aggregate twice.
+    async fn read_views(&self, aggregates: &[&str]) -> Result<Views, ServiceError> {
+        assert!(aggregates.len() <= 100, "a call reads too many items");
+        let mut calls = self.calls();
+        calls.reads.push(aggregates.len());
+        let items = self.items();
+        let mut views = Views::default();
+        for aggregate in aggregates {
+            let id = (*aggregate).to_owned();
+            if calls.unavailable.contains(&id) {
+                views.unprocessed.push(id);
+            } else if let Some(item) = items.views.get(&id) {
+                let before = views.found.insert(id, item.clone());
+                assert_eq!(before, None, "a call names an aggregate twice");
+            }
+        }
+        Ok(views)
     }
 
     /// # Panics
@@ -222,11 +280,7 @@ impl ReadModel for &MemoryReadModel {
         if matches!(fault, Some(Fault::Lost)) {
             return Err(lost_call());
         }
-        let is_refused = matches!(
-            (item.get(view::ID), &self.calls().refused),
-            (Some(Attribute::Text(id)), Some(refused)) if id == refused
-        );
-        if is_refused && item.get(view::SEQUENCE) != Some(&Attribute::number(0)) {
+        if self.is_refused(&item) {
             return Err(ServiceError::permanent("a call", "ValidationException"));
         }
         let saved = self.items().save_view(item, read);
@@ -237,6 +291,31 @@ impl ReadModel for &MemoryReadModel {
             }
         }
         Ok(saved)
+    }
+
+    /// # Panics
+    /// If the call is over `BatchExecuteStatement`'s limit, or an item is too large.
+    async fn save_views(&self, saves: Vec<ViewSave>) -> Result<Vec<bool>, ServiceError> {
+        assert!(saves.len() <= 25, "a call saves too many items");
+        assert!(saves.iter().all(|save| item_size(&save.item) <= 409_600));
+        self.calls().saves_together.push(saves.len());
+        let fault = self.fault();
+        if matches!(fault, Some(Fault::Lost)) {
+            return Err(lost_call());
+        }
+        let stored = match fault {
+            Some(Fault::CutShort(stored)) => stored,
+            _ => saves.len(),
+        };
+        let is_stored = saves.into_iter().enumerate().map(|(index, save)| {
+            index < stored && !self.is_refused(&save.item) && self.items().save_together(save)
+        });
+        let is_stored: Vec<bool> = is_stored.collect();
+        self.calls().saves += is_stored.iter().filter(|stored| **stored).count();
+        match fault {
+            Some(Fault::Ambiguous) => Err(lost_call()),
+            _ => Ok(is_stored),
+        }
     }
 
     async fn set_stale(

@@ -71,11 +71,13 @@ impl ConcurrentCalls {
         budget: Budget,
         operation: impl Future<Output = Result<T, ServiceError>>,
     ) -> Result<T, ServiceError> {
-        let in_turn = async {
-            let _place = self.0.acquire().await.expect("it is never closed");
-            operation.await
-        };
-        within(budget, in_turn).await
+        within(budget, self.run(operation)).await
+    }
+
+    /// Runs an operation in its turn, without retries.
+    pub async fn run<T>(&self, operation: impl Future<Output = T>) -> T {
+        let _place = self.0.acquire().await.expect("it is never closed");
+        operation.await
     }
 
     /// [`retry`], each attempt in its turn.
@@ -89,13 +91,7 @@ impl ConcurrentCalls {
         backoff: Backoff,
         mut operation: impl FnMut() -> F,
     ) -> Result<T, ServiceError> {
-        let attempt = || {
-            let call = operation();
-            async {
-                let _place = self.0.acquire().await.expect("it is never closed");
-                call.await
-            }
-        };
+        let attempt = || self.run(operation());
         retry(budget, ambient, backoff, attempt).await
     }
 }

@@ -29,7 +29,8 @@ pub enum Fault {
     TransactionInProgress,
     /// The items of a transaction become visible one by one.
     TransactionSpread,
-    /// `BatchWriteItem` or `BatchGetItem` leaves some of its items unprocessed.
+    /// `BatchWriteItem` or `BatchGetItem` leaves some of its items unprocessed, or statements of
+    /// `BatchExecuteStatement` fail.
     BatchCutShort,
     /// `PutRecords` fails for some records.
     RecordRejected,

@@ -10,7 +10,6 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
-use aws_lambda_events::kinesis::KinesisEvent;
 use aws_lambda_events::streams::{DynamoDbEventResponse, KinesisEventResponse};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -43,8 +42,7 @@ use super::world::{Change, Event, World};
 /// A boxed future of a call.
 type Call<T> = BoxFuture<'static, T>;
 type HttpInvocation = LambdaEvent<ApiGatewayV2httpRequest>;
-type TableInvocation = LambdaEvent<Bytes>;
-type KinesisInvocation = LambdaEvent<KinesisEvent>;
+type BatchInvocation = LambdaEvent<Bytes>;
 
 /// The names of a domain that the engine uses in requests and expects in responses and events.
 #[derive(Debug, Clone, Copy)]
@@ -82,11 +80,11 @@ pub(crate) trait Simulated: Scenario {
 
     fn read(&self, services: Services, event: HttpInvocation) -> Call<ApiGatewayV2httpResponse>;
 
-    fn translate(&self, services: Services, event: TableInvocation) -> Call<DynamoDbEventResponse>;
+    fn translate(&self, services: Services, event: BatchInvocation) -> Call<DynamoDbEventResponse>;
 
-    fn project(&self, services: Services, event: KinesisInvocation) -> Call<KinesisEventResponse>;
+    fn project(&self, services: Services, event: BatchInvocation) -> Call<KinesisEventResponse>;
 
-    fn archive(&self, services: Services, event: KinesisInvocation) -> Call<KinesisEventResponse>;
+    fn archive(&self, services: Services, event: BatchInvocation) -> Call<KinesisEventResponse>;
 
     /// Runs the reconciler; returns its response, or `None` if it has none.
     fn reconcile(&self, services: Services, context: Context) -> Call<Option<Value>>;
@@ -141,7 +139,7 @@ impl<S: Scenario> Simulated for S {
         Box::pin(async move { millrace_reader::handler::handle(&reader, event).await })
     }
 
-    fn translate(&self, services: Services, event: TableInvocation) -> Call<DynamoDbEventResponse> {
+    fn translate(&self, services: Services, event: BatchInvocation) -> Call<DynamoDbEventResponse> {
         let translator = Translator {
             domain: Panicking(self.domain()),
             rows: services.clone(),
@@ -155,22 +153,28 @@ impl<S: Scenario> Simulated for S {
         })
     }
 
-    fn project(&self, services: Services, event: KinesisInvocation) -> Call<KinesisEventResponse> {
+    fn project(&self, services: Services, event: BatchInvocation) -> Call<KinesisEventResponse> {
         let projector = Projector {
             domain: PhantomData::<Panicking<S::Domain>>,
             model: services.clone(),
             ambient: services,
         };
-        Box::pin(async move { millrace_projector::handler::handle(&projector, event).await })
+        Box::pin(async move {
+            let handling = millrace_projector::handler::handle(&projector, event);
+            handling.await.expect("a Kinesis batch")
+        })
     }
 
-    fn archive(&self, services: Services, event: KinesisInvocation) -> Call<KinesisEventResponse> {
+    fn archive(&self, services: Services, event: BatchInvocation) -> Call<KinesisEventResponse> {
         let archiver = Archiver {
             domain: PhantomData::<Panicking<S::Domain>>,
             delivery: services.clone(),
             ambient: services,
         };
-        Box::pin(async move { millrace_archiver::handler::handle(&archiver, event).await })
+        Box::pin(async move {
+            let handling = millrace_archiver::handler::handle(&archiver, event);
+            handling.await.expect("a Kinesis batch")
+        })
     }
 
     fn reconcile(&self, services: Services, mut context: Context) -> Call<Option<Value>> {
@@ -350,8 +354,9 @@ impl Function for TranslatorFunction {
 
     async fn handle_payload(services: Services, context: Context, payload: Value) -> Vec<String> {
         let scenario = Arc::clone(&services.sim.scenario);
-        let event = LambdaEvent::new(Bytes::from(payload.to_string()), context);
-        let response = scenario.translate(services, event).await;
+        let response = scenario
+            .translate(services, invocation(context, &payload))
+            .await;
         let failures = response.batch_item_failures.into_iter();
         failures
             .map(|failure| failure.item_identifier.unwrap_or_default())
@@ -391,7 +396,7 @@ impl Function for ProjectorFunction {
         let scenario = Arc::clone(&services.sim.scenario);
         reported(
             scenario
-                .project(services, invocation(context, payload))
+                .project(services, invocation(context, &payload))
                 .await,
         )
     }
@@ -417,7 +422,7 @@ impl Function for ArchiverFunction {
         let scenario = Arc::clone(&services.sim.scenario);
         reported(
             scenario
-                .archive(services, invocation(context, payload))
+                .archive(services, invocation(context, &payload))
                 .await,
         )
     }
@@ -453,7 +458,6 @@ pub(crate) fn table_record(name: &str, row: &Attributes, number: u64) -> Value {
     })
 }
 
-fn invocation(context: Context, payload: Value) -> KinesisInvocation {
-    let event = serde_json::from_value(payload).expect("a Kinesis event");
-    LambdaEvent::new(event, context)
+fn invocation(context: Context, payload: &Value) -> BatchInvocation {
+    LambdaEvent::new(Bytes::from(payload.to_string()), context)
 }

@@ -24,6 +24,8 @@ pub enum Sabotage {
     RevisionIgnored,
     /// The view is saved without any condition.
     ViewConditionForgotten,
+    /// A view whose statement failed, of several in a call, is treated as saved.
+    FailedStatementsIgnored,
     /// A record that Firehose rejected is treated as accepted.
     RejectedDeliveriesIgnored,
     /// The writer's rows replace existing rows of their versions.
@@ -51,14 +53,17 @@ pub enum Sabotage {
 }
 
 /// All breaks, each with the properties of which it must violate one ([list](crate)).
-pub const SABOTAGES: [(Sabotage, &[&str]); 21] = [
-    // A gap (1), or, if the record is the aggregate's last event, a missing event (4).
-    (Sabotage::RejectedRecordsIgnored, &["1", "4"]),
-    (Sabotage::AcknowledgedTooEarly, &["1"]),
+pub const SABOTAGES: [(Sabotage, &[&str]); 22] = [
+    // A gap (1), or, if the record is the aggregate's last event, a missing event (4). O if `republish` puts the
+    // record.
+    (Sabotage::RejectedRecordsIgnored, &["1", "4", "O"]),
+    (Sabotage::AcknowledgedTooEarly, &["1", "O"]),
     (Sabotage::CursorAhead, &["2"]),
     (Sabotage::GateForgotten, &["3"]),
     (Sabotage::ViewConditionForgotten, &["3"]),
     (Sabotage::RevisionIgnored, &["3"]),
+    // The view stays behind, and no function reports it.
+    (Sabotage::FailedStatementsIgnored, &["4"]),
     // 5 if the block is that of a damaged cursor, and rows of other aggregates are damaged.
     (Sabotage::BlockForgotten, &["4", "5"]),
     // The aggregate is never completed.

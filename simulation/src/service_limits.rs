@@ -4,6 +4,7 @@
 
 use millrace_archiver::ports::Packed;
 use millrace_core::{Attribute, Attributes};
+use millrace_projector::ports::ViewSave;
 use millrace_translator::ports::Record;
 use millrace_writer::ports::Append;
 use serde_json::{Map, Value, json};
@@ -43,6 +44,13 @@ pub(crate) fn batch_write_item(items: &[Attributes]) -> Result<(), String> {
 /// ([quotas](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html#limits-items)).
 pub(crate) fn put_item(item: &Attributes) -> Result<(), String> {
     check("PutItem", &[item_size(item)], 1, 409_600, 409_600)
+}
+
+/// 25 statements, 400 KB for an item
+/// ([BatchExecuteStatement](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchExecuteStatement.html)).
+pub(crate) fn save_views(saves: &[ViewSave]) -> Result<(), String> {
+    let sizes: Vec<usize> = saves.iter().map(|save| item_size(&save.item)).collect();
+    check("BatchExecuteStatement", &sizes, 25, 409_600, usize::MAX)
 }
 
 /// 100 items, 400 KB for an item, 4 MB for the request

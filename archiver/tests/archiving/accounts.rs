@@ -22,6 +22,6 @@ pub(crate) fn archiver<'a>(
 }
 
 /// A batch of records, in this order.
-pub(crate) fn batch(events: &[Envelope]) -> Vec<KinesisRecord> {
+pub(crate) fn batch(events: &[Envelope]) -> Vec<KinesisRecord<'static>> {
     kinesis_records(&records(events))
 }

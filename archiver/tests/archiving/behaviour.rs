@@ -13,7 +13,7 @@ use crate::accounts::{archiver, batch};
 
 async fn archive(
     lake: &MemoryDeliveryStream,
-    records: &[KinesisRecord],
+    records: &[KinesisRecord<'_>],
     budget: Duration,
 ) -> Outcome {
     let ambient = TestAmbient::default();
@@ -24,7 +24,7 @@ async fn archive(
 const AMPLE: Duration = Duration::from_mins(1);
 
 /// Records of which each fills a Firehose record of its own.
-fn large(count: usize) -> Vec<KinesisRecord> {
+fn large(count: usize) -> Vec<KinesisRecord<'static>> {
     (0..count)
         .map(|position| {
             let filler = "x".repeat(590 * 1024);

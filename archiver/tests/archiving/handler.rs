@@ -1,16 +1,17 @@
 //! Lambda's batches in, partial batch responses out.
 
-use aws_lambda_events::kinesis::KinesisEvent;
+use bytes::Bytes;
 use lambda_runtime::LambdaEvent;
 use millrace_archiver::handler::handle;
 use millrace_archiver::testing::{MemoryDeliveryStream, Response};
 use millrace_domain::testing::{events_of, records};
 use millrace_runtime::metrics::Metric;
 use millrace_runtime::testing::{TestAmbient, kinesis_invocation};
+use serde_json::Value;
 
 use crate::accounts::archiver;
 
-fn invocation(ids: &[(&str, u64)]) -> LambdaEvent<KinesisEvent> {
+fn invocation(ids: &[(&str, u64)]) -> LambdaEvent<Bytes> {
     kinesis_invocation(&TestAmbient::default(), &records(&events_of(ids)))
 }
 
@@ -19,6 +20,7 @@ async fn the_archiver_reports_the_same_way() {
     let (lake, ambient) = (MemoryDeliveryStream::default(), TestAmbient::default());
     let archiver = archiver(&lake, &ambient);
     let response = handle(&archiver, invocation(&[("a", 1)])).await;
+    let response = response.expect("a batch");
     assert!(response.batch_item_failures.is_empty());
     assert_eq!(lake.lines().len(), 1);
 
@@ -26,7 +28,7 @@ async fn the_archiver_reports_the_same_way() {
         lake.respond(Response::Lost);
     }
     let response = handle(&archiver, invocation(&[("a", 2), ("a", 3)])).await;
-    let failures = response.batch_item_failures;
+    let failures = response.expect("a batch").batch_item_failures;
     assert_eq!(failures.len(), 1);
     assert_eq!(failures[0].item_identifier.as_deref(), Some("0"));
 }
@@ -48,7 +50,8 @@ async fn the_archiver_measures_a_batchs_outcome() {
         &archiver(&lake, &ambient),
         invocation(&[("a", 1), ("a", 2)]),
     )
-    .await;
+    .await
+    .expect("a batch");
     assert_eq!(ambient.measured(), of(2, 1, 0));
 
     let ambient = TestAmbient::default();
@@ -57,8 +60,40 @@ async fn the_archiver_measures_a_batchs_outcome() {
     }
     let batch = invocation(&[("a", 1), ("a", 2)]);
     let response = handle(&archiver(&lake, &ambient), batch).await;
-    assert_eq!(response.batch_item_failures.len(), 1);
+    assert_eq!(response.expect("a batch").batch_item_failures.len(), 1);
     let failed = ambient.measured();
     assert_eq!(failed[0], (Metric::RecordsArchived, Some(0)));
     assert_eq!(failed[2], (Metric::ArchiveFailures, Some(1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_without_data_is_reported_and_the_others_are_archived() {
+    let (lake, ambient) = (MemoryDeliveryStream::default(), TestAmbient::default());
+    let mut invocation = invocation(&[("a", 1), ("a", 2), ("a", 3)]);
+    let mut batch: Value = serde_json::from_slice(&invocation.payload).expect("JSON");
+    batch["Records"][1]["kinesis"]["data"] = Value::Null;
+    invocation.payload = batch.to_string().into();
+    let response = handle(&archiver(&lake, &ambient), invocation).await;
+    let failures = response.expect("a batch").batch_item_failures;
+    assert_eq!(failures.len(), 1);
+    assert_eq!(failures[0].item_identifier.as_deref(), Some("1"));
+    assert_eq!(lake.lines().len(), 2);
+    assert_eq!(
+        ambient.measured(),
+        [
+            (Metric::RecordsArchived, Some(1)),
+            (Metric::ArchiveRetries, Some(0)),
+            (Metric::ArchiveFailures, Some(1)),
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_that_are_no_batch_are_an_error_of_the_invocation() {
+    let (lake, ambient) = (MemoryDeliveryStream::default(), TestAmbient::default());
+    let mut batch = invocation(&[("a", 1)]);
+    batch.payload = Bytes::from_static(b"[]");
+    let response = handle(&archiver(&lake, &ambient), batch).await;
+    assert!(response.is_err());
+    assert_eq!(lake.lines().len(), 0);
 }

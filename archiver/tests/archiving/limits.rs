@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::accounts::archiver;
 
 /// Records that a single record of the delivery stream, or a call, takes or doesn't.
-fn event_of(bytes: usize, position: usize) -> KinesisRecord {
+fn event_of(bytes: usize, position: usize) -> KinesisRecord<'static> {
     let event = |filler: &str| format!(r#"{{"id":"{position}","type":"T","filler":"{filler}"}}"#);
     let filler = "x".repeat(bytes - event("").len());
     kinesis_record(position, "a", event(&filler).as_bytes())
@@ -49,7 +49,7 @@ fn archived(lake: &MemoryDeliveryStream) -> Vec<Vec<u8>> {
     all
 }
 
-async fn archive(lake: &MemoryDeliveryStream, records: &[KinesisRecord]) -> Outcome {
+async fn archive(lake: &MemoryDeliveryStream, records: &[KinesisRecord<'_>]) -> Outcome {
     archiver(lake, &TestAmbient::default())
         .archive(records, Budget::lasting(Duration::from_mins(1)))
         .await
@@ -109,7 +109,7 @@ proptest! {
         sizes in prop::collection::vec(event_size(), 0..12),
         answers in prop::collection::vec(prop::collection::vec(any::<bool>(), 0..5), 0..3),
     ) {
-        let records: Vec<KinesisRecord> = sizes
+        let records: Vec<KinesisRecord<'_>> = sizes
             .iter()
             .enumerate()
             .map(|(position, size)| event_of(*size, position))

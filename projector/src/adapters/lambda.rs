@@ -3,10 +3,9 @@
 use std::marker::PhantomData;
 
 use aws_sdk_dynamodb::Client;
-use lambda_runtime::service_fn;
 use millrace_core::Project;
 use millrace_runtime::aws::Timeouts;
-use millrace_runtime::{StartError, System, aws, telemetry, variables};
+use millrace_runtime::{StartError, System, aws, raw_body, telemetry, variables};
 
 use super::dynamodb::Tables;
 use crate::config::Config;
@@ -27,9 +26,5 @@ pub async fn run<D: Project>() -> Result<(), StartError> {
         model: Tables::new(client, config.view_table, config.history_table),
         ambient: System,
     };
-    lambda_runtime::run(service_fn(async |event| {
-        Ok::<_, lambda_runtime::Error>(Box::pin(handle(&projector, event)).await)
-    }))
-    .await
-    .map_err(StartError::Runtime)
+    raw_body::run(async |event| Ok(Box::pin(handle(&projector, event)).await?)).await
 }

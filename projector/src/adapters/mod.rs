@@ -2,3 +2,4 @@
 
 pub mod dynamodb;
 pub(crate) mod lambda;
+mod statement;

@@ -56,7 +56,7 @@ pub(crate) fn fold(events: &[Envelope]) -> Option<ViewOf<Accounts>> {
 }
 
 /// A batch of records, in this order.
-pub(crate) fn batch(events: &[Envelope]) -> Vec<KinesisRecord> {
+pub(crate) fn batch(events: &[Envelope]) -> Vec<KinesisRecord<'static>> {
     kinesis_records(&records(events))
 }
 

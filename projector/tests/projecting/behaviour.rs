@@ -17,7 +17,7 @@ use crate::accounts::{
 
 const AMPLE: Duration = Duration::from_mins(1);
 
-async fn project(memory: &MemoryReadModel, records: Vec<KinesisRecord>) -> Outcome {
+async fn project(memory: &MemoryReadModel, records: Vec<KinesisRecord<'_>>) -> Outcome {
     let projector = projector(memory, &AMBIENT);
     projector.project(records, Budget::lasting(AMPLE)).await
 }

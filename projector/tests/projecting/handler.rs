@@ -1,6 +1,6 @@
 //! Lambda's batches in, partial batch responses out.
 
-use aws_lambda_events::kinesis::KinesisEvent;
+use bytes::Bytes;
 use lambda_runtime::LambdaEvent;
 use millrace_domain::testing::{event, events_of, records};
 use millrace_projector::handler::handle;
@@ -8,10 +8,11 @@ use millrace_projector::testing::MemoryReadModel;
 use millrace_runtime::Ambient as _;
 use millrace_runtime::metrics::Metric;
 use millrace_runtime::testing::{TestAmbient, kinesis_invocation};
+use serde_json::Value;
 
 use crate::accounts::{projector, sequence, view_of};
 
-fn invocation(ids: &[(&str, u64)]) -> LambdaEvent<KinesisEvent> {
+fn invocation(ids: &[(&str, u64)]) -> LambdaEvent<Bytes> {
     kinesis_invocation(&TestAmbient::default(), &records(&events_of(ids)))
 }
 
@@ -20,6 +21,7 @@ async fn a_batch_that_is_through_reports_nothing() {
     let (memory, ambient) = (MemoryReadModel::default(), TestAmbient::default());
     let projector = projector(&memory, &ambient);
     let response = handle(&projector, invocation(&[("a", 1), ("a", 2)])).await;
+    let response = response.expect("a batch");
     assert!(response.batch_item_failures.is_empty());
     assert_eq!(view_of(&memory, "a").expect("there").sequence, sequence(2));
 }
@@ -30,7 +32,7 @@ async fn the_first_record_that_is_not_through_is_reported_and_no_other() {
     memory.set_unavailable("b");
     let projector = projector(&memory, &ambient);
     let batch = invocation(&[("a", 1), ("b", 1), ("c", 1), ("b", 2)]);
-    let response = handle(&projector, batch).await;
+    let response = handle(&projector, batch).await.expect("a batch");
     let failures: Vec<_> = response
         .batch_item_failures
         .into_iter()
@@ -48,7 +50,8 @@ async fn the_projector_measures_the_outcome_of_a_batch() {
         &projector,
         invocation(&[("a", 1), ("a", 2), ("a", 1), ("b", 3)]),
     )
-    .await;
+    .await
+    .expect("a batch");
     let lag = ambient.now().unix_millis() - event("a", 1).time.unix_millis();
     assert_eq!(
         ambient.measured(),
@@ -58,4 +61,33 @@ async fn the_projector_measures_the_outcome_of_a_batch() {
             (Metric::ViewLag, u64::try_from(lag).ok()),
         ]
     );
+}
+
+/// Makes the data of the record at this position unreadable.
+fn damage(invocation: &mut LambdaEvent<Bytes>, position: usize) {
+    let mut batch: Value = serde_json::from_slice(&invocation.payload).expect("JSON");
+    batch["Records"][position]["kinesis"]["data"] = "no base64!".into();
+    invocation.payload = batch.to_string().into();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_without_data_is_reported_and_the_others_are_projected() {
+    let (memory, ambient) = (MemoryReadModel::default(), TestAmbient::default());
+    let mut batch = invocation(&[("a", 1), ("b", 1), ("a", 2)]);
+    damage(&mut batch, 1);
+    let response = handle(&projector(&memory, &ambient), batch).await;
+    let failures = response.expect("a batch").batch_item_failures;
+    assert_eq!(failures.len(), 1);
+    assert_eq!(failures[0].item_identifier.as_deref(), Some("1"));
+    assert_eq!(view_of(&memory, "a").expect("there").sequence, sequence(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_that_are_no_batch_are_an_error_of_the_invocation() {
+    let (memory, ambient) = (MemoryReadModel::default(), TestAmbient::default());
+    let mut batch = invocation(&[("a", 1)]);
+    batch.payload = Bytes::from_static(b"{}");
+    let response = handle(&projector(&memory, &ambient), batch).await;
+    assert!(response.is_err());
+    assert_eq!(ambient.measured(), []);
 }

@@ -16,7 +16,7 @@ use proptest::prelude::*;
 
 use crate::accounts::{batch, fold, history_of, projector, sequence, view_of};
 
-async fn project(memory: &MemoryReadModel, records: Vec<KinesisRecord>) -> Outcome {
+async fn project(memory: &MemoryReadModel, records: Vec<KinesisRecord<'_>>) -> Outcome {
     let budget = Budget::lasting(Duration::from_mins(1));
     let ambient = TestAmbient::default();
     projector(memory, &ambient).project(records, budget).await

@@ -5,4 +5,5 @@ mod adapters;
 mod behaviour;
 mod handler;
 mod limits;
+mod together;
 mod unencodable;

@@ -118,12 +118,12 @@ impl Project for Meters {
 }
 
 /// A meter's events: the installation, then readings that are shown nowhere but for the last one.
-fn meter(id: &str, events: u64, last: Shown) -> Vec<KinesisRecord> {
+fn meter(id: &str, events: u64, last: Shown) -> Vec<KinesisRecord<'static>> {
     meter_reading(id, events, last, 7)
 }
 
 /// A meter's events, all of whose readings are of this value.
-fn meter_reading(id: &str, events: u64, last: Shown, value: u32) -> Vec<KinesisRecord> {
+fn meter_reading(id: &str, events: u64, last: Shown, value: u32) -> Vec<KinesisRecord<'static>> {
     let event = |number| {
         let event = match number {
             1 => Event::Installed {},
@@ -149,7 +149,7 @@ fn meter_reading(id: &str, events: u64, last: Shown, value: u32) -> Vec<KinesisR
     (1..=events).map(event).collect()
 }
 
-async fn project(memory: &MemoryReadModel, mut records: Vec<KinesisRecord>) -> Outcome {
+async fn project(memory: &MemoryReadModel, mut records: Vec<KinesisRecord<'_>>) -> Outcome {
     for (position, record) in records.iter_mut().enumerate() {
         record.position = position;
     }

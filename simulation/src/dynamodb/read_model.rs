@@ -1,7 +1,7 @@
 //! The projector's access to the view table and the history table.
 
 use millrace_core::{Attribute, Attributes, view};
-use millrace_projector::ports::{REVISION, ReadModel, Saved};
+use millrace_projector::ports::{MAX_VIEWS, REVISION, ReadModel, Saved, ViewSave, Views};
 use millrace_projector::stale;
 use millrace_runtime::ServiceError;
 
@@ -16,22 +16,41 @@ use crate::world::World;
 
 impl ReadModel for Services {
     async fn view(&self, aggregate: &str) -> Result<Option<Attributes>, ServiceError> {
-        let mut item = self
+        let item = self
             .read("GetItem of a view", |world| {
                 world.views.get(aggregate).cloned()
             })
             .await?;
-        if self.is_sabotaged(Sabotage::GateForgotten)
-            && let Some(item) = &mut item
-            && let Some(first) = self.first_sequence(aggregate).filter(|first| *first > 1)
-        {
-            item.insert(view::SEQUENCE.to_owned(), Attribute::number(first - 1));
+        Ok(item.map(|item| self.as_read(aggregate, item)))
+    }
+
+    async fn read_views(&self, aggregates: &[&str]) -> Result<Views, ServiceError> {
+        let is_cut_short = self.strikes(Fault::BatchCutShort);
+        let mut views = self
+            .read("BatchGetItem of views", |world| {
+                if aggregates.len() > MAX_VIEWS {
+                    world.violated("3", "a BatchGetItem exceeds its limit");
+                }
+                let mut views = Views::default();
+                for id in aggregates {
+                    let id = (*id).to_owned();
+                    if is_cut_short && world.rng.bool() {
+                        views.unprocessed.push(id);
+                    } else if let Some(item) = world.views.get(&id) {
+                        views.found.insert(id, item.clone());
+                    }
+                }
+                views
+            })
+            .await?;
+        // The previous version reads and saves each view alone.
+        if self.is_previous {
+            views.unprocessed = aggregates.iter().map(|id| (*id).to_owned()).collect();
         }
-        Ok(if self.is_previous {
-            item.map(previous_view)
-        } else {
-            item
-        })
+        for (id, item) in &mut views.found {
+            *item = self.as_read(id, std::mem::take(item));
+        }
+        Ok(views)
     }
 
     async fn put_history(&self, items: Vec<Attributes>) -> Result<Vec<Attributes>, ServiceError> {
@@ -82,6 +101,37 @@ impl ReadModel for Services {
         .await?
     }
 
+    async fn save_views(&self, saves: Vec<ViewSave>) -> Result<Vec<bool>, ServiceError> {
+        const ACTION: &str = "BatchExecuteStatement of views";
+        let is_cut_short = self.strikes(Fault::BatchCutShort);
+        let is_repeated = self.strikes(Fault::CallRepeated);
+        let is_stored = self
+            .write(ACTION, move |world, _| {
+                if let Err(what) = service_limits::save_views(&saves) {
+                    world.violated("3", &what);
+                    return Err(ServiceError::new(ACTION, what));
+                }
+                let saves = saves.into_iter().map(|save| {
+                    if is_cut_short && world.rng.bool() {
+                        return false;
+                    }
+                    let is_stored = save_together(world, save.clone());
+                    if is_repeated {
+                        save_together(world, save)
+                    } else {
+                        is_stored
+                    }
+                });
+                Ok(saves.collect::<Vec<_>>())
+            })
+            .await??;
+        Ok(if self.is_sabotaged(Sabotage::FailedStatementsIgnored) {
+            vec![true; is_stored.len()]
+        } else {
+            is_stored
+        })
+    }
+
     async fn set_stale(
         &self,
         aggregate: &str,
@@ -108,15 +158,69 @@ impl ReadModel for Services {
     }
 }
 
+impl Services {
+    /// A stored view as the function sees it.
+    fn as_read(&self, aggregate: &str, mut item: Attributes) -> Attributes {
+        if self.is_sabotaged(Sabotage::GateForgotten)
+            && let Some(first) = self.first_sequence(aggregate).filter(|first| *first > 1)
+        {
+            item.insert(view::SEQUENCE.to_owned(), Attribute::number(first - 1));
+        }
+        if self.is_previous {
+            previous_view(item)
+        } else {
+            item
+        }
+    }
+}
+
+/// Puts an item in place of the one that was read.
 fn save(
     world: &mut World,
     item: Attributes,
     read: Option<&Attributes>,
     is_previous: bool,
 ) -> Saved {
-    let id = text(&item, view::ID);
-    let stored = world.views.get(&id);
-    let is_same = if world.is_sabotaged(Sabotage::GateForgotten)
+    if !meets_condition(world, &item, read, is_previous) {
+        return Saved::Moved;
+    }
+    let item = if is_previous {
+        previous_view(item)
+    } else {
+        item
+    };
+    replace(world, item, is_previous);
+    Saved::Stored
+}
+
+/// Inserts an item, or changes the attributes that differ from the item that was read. All other attributes of
+/// the stored item stay.
+fn save_together(world: &mut World, save: ViewSave) -> bool {
+    let ViewSave { item, read } = save;
+    if !meets_condition(world, &item, read.as_ref(), false) {
+        return false;
+    }
+    let mut stored = world
+        .views
+        .get(&text(&item, view::ID))
+        .cloned()
+        .unwrap_or_default();
+    let read = read.unwrap_or_default();
+    stored.retain(|name, _| item.contains_key(name) || !read.contains_key(name));
+    stored.extend(item);
+    replace(world, stored, false);
+    true
+}
+
+/// Whether the stored item is the one that was read, as far as the version compares them.
+fn meets_condition(
+    world: &World,
+    item: &Attributes,
+    read: Option<&Attributes>,
+    is_previous: bool,
+) -> bool {
+    let stored = world.views.get(&text(item, view::ID));
+    if world.is_sabotaged(Sabotage::GateForgotten)
         || world.is_sabotaged(Sabotage::ViewConditionForgotten)
     {
         true
@@ -124,22 +228,18 @@ fn save(
         is_same_sequence(stored, read)
     } else {
         is_same(stored, read)
-    };
-    if !is_same {
-        return Saved::Moved;
     }
+}
+
+fn replace(world: &mut World, item: Attributes, is_previous: bool) {
+    let id = text(&item, view::ID);
     let sequence = |item: &Attributes| item[view::SEQUENCE].as_integer();
+    let stored = world.views.get(&id);
     if stored.is_some_and(|stored| sequence(stored) > sequence(&item)) {
         world.violated("3", format!("{id}: the view's sequence decreased"));
     }
-    let item = if is_previous {
-        previous_view(item)
-    } else {
-        item
-    };
     put(world, &id, item, is_previous);
     view_is_fold(world, &id);
-    Saved::Stored
 }
 
 /// Stores a view's item. Every write of this version gives the item a new, unique revision.

@@ -75,24 +75,6 @@ impl Json {
         &mut records[0]
     }
 
-    /// Whether any object in the value has a name twice.
-    pub(crate) fn repeats_an_attribute(&self) -> bool {
-        match self {
-            Self::Word(_) | Self::Text(_) => false,
-            Self::List(list) => list.iter().any(Self::repeats_an_attribute),
-            Self::Object(members) => {
-                let is_repeated = |index: usize| {
-                    let (name, _) = &members[index];
-                    members[..index].iter().any(|(other, _)| other == name)
-                };
-                (0..members.len()).any(is_repeated)
-                    || members
-                        .iter()
-                        .any(|(_, value)| value.repeats_an_attribute())
-            }
-        }
-    }
-
     pub(crate) fn apply(&mut self, change: &Change) {
         let mut places = Vec::new();
         self.collect(&change.kind, &mut Vec::new(), &mut places);
@@ -236,6 +218,7 @@ fn any_name() -> impl Strategy<Value = String> {
         4 => "(Id|Version|Type|Timestamp|Sequence|SchemaVersion|Currency|Amount|Balance|CommandId|CorrelationId|Actor)",
         2 => "(S|N|B|BOOL|NULL|L|M|SS|NS|BS)",
         2 => "(eventName|eventID|dynamodb|Keys|NewImage|OldImage|SequenceNumber)",
+        2 => "(kinesis|data|partitionKey|sequenceNumber|approximateArrivalTimestamp|encryptionType)",
         1 => "\\PC{0,4}",
     ]
 }
@@ -245,6 +228,7 @@ fn any_text() -> impl Strategy<Value = String> {
     prop_oneof![
         2 => "(-?[0-9]{1,20}(\\.[0-9]{1,3})?|[0-9]e[0-9]|1E3|-0|0[0-9])",
         2 => "(CREATED|CREDIT|WITHDRAW|SNAPSHOT|EUR|SEK|INSERT|MODIFY|2026-11-20T21:03:05[Z.])",
+        1 => "([A-Za-z0-9+/]{4}){0,3}([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?",
         1 => "\u{1}[a-z]{0,3}",
         1 => "\\PC{0,9}",
         1 => any::<String>(),

@@ -159,13 +159,29 @@ proptest! {
         let fast = fast(&body).map_err(TestCaseError::fail)?;
         match slow(&body) {
             // Difference 2.
-            Some(_) if changed.first_record().repeats_an_attribute() => {}
+            Some(_) if repeats_a_name(changed.first_record()) => {}
             Some(slow) => prop_assert_eq!(&fast, &slow, "{}", body),
             // Difference 1.
             None => prop_assert!(!changes.is_empty(), "{}", body),
         }
         let expected = slow(&unchanged.write(Layout::default())).expect("an event");
         prop_assert_eq!(&fast[1..], &expected[1..], "{}", body);
+    }
+}
+
+/// Whether any object in the value has a name twice.
+fn repeats_a_name(value: &Json) -> bool {
+    match value {
+        Json::Word(_) | Json::Text(_) => false,
+        Json::List(list) => list.iter().any(repeats_a_name),
+        Json::Object(members) => {
+            let is_repeated = |index: usize| {
+                let (name, _) = &members[index];
+                members[..index].iter().any(|(other, _)| other == name)
+            };
+            (0..members.len()).any(is_repeated)
+                || members.iter().any(|(_, value)| repeats_a_name(value))
+        }
     }
 }
 
