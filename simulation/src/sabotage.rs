@@ -62,8 +62,8 @@ pub const SABOTAGES: [(Sabotage, &[&str]); 22] = [
     (Sabotage::GateForgotten, &["3"]),
     (Sabotage::ViewConditionForgotten, &["3"]),
     (Sabotage::RevisionIgnored, &["3"]),
-    // The view stays behind, and no function reports it.
-    (Sabotage::FailedStatementsIgnored, &["4"]),
+    // The view lacks events, and no function reports it: at the end (4), or after further events (5).
+    (Sabotage::FailedStatementsIgnored, &["4", "5"]),
     // 5 if the block is that of a damaged cursor, and rows of other aggregates are damaged.
     (Sabotage::BlockForgotten, &["4", "5"]),
     // The aggregate is never completed.

@@ -103,7 +103,9 @@ impl ReadModel for Services {
 
     async fn save_views(&self, saves: Vec<ViewSave>) -> Result<Vec<bool>, ServiceError> {
         const ACTION: &str = "BatchExecuteStatement of views";
-        let is_cut_short = self.strikes(Fault::BatchCutShort);
+        let is_broken = self.is_sabotaged(Sabotage::FailedStatementsIgnored);
+        // Later events repair most views, so the break shows only if many statements fail.
+        let is_cut_short = self.strikes(Fault::BatchCutShort) || is_broken;
         let is_repeated = self.strikes(Fault::CallRepeated);
         let is_stored = self
             .write(ACTION, move |world, _| {
@@ -125,7 +127,7 @@ impl ReadModel for Services {
                 Ok(saves.collect::<Vec<_>>())
             })
             .await??;
-        Ok(if self.is_sabotaged(Sabotage::FailedStatementsIgnored) {
+        Ok(if is_broken {
             vec![true; is_stored.len()]
         } else {
             is_stored
