@@ -15,6 +15,7 @@ pub mod dynamodb;
 pub mod error;
 pub mod http;
 pub mod item_size;
+pub mod items;
 pub mod kinesis;
 pub mod metrics;
 pub mod panics;

@@ -30,7 +30,7 @@ pub struct Queue {
     /// The size of all events' records, in bytes.
     bytes: usize,
     /// The number of the last put that contained an event of this queue; 0 before the first one.
-    last_put: u64,
+    last_put: usize,
     acknowledged: Option<Sequence>,
     retries: u32,
     not_before: Option<Instant>,
@@ -152,6 +152,33 @@ impl Queue {
     }
 }
 
+/// What can be put next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// The first events of the queues at these indexes, which ascend.
+    Put(Vec<usize>),
+    /// Nothing yet: every queue with an event waits before its retry. The first one is due after this time.
+    Wait(Duration),
+    /// Nothing: every queue is empty.
+    Nothing,
+}
+
+/// Chooses what can be put next: the first events of the queues that are due, as many as fit into one put. The
+/// queue whose last put is the longest ago comes first, so that no queue starves. An event that is too large for
+/// the stream is refused without a put.
+pub fn next_put(queues: &mut [&mut Queue]) -> Next {
+    let now = Instant::now();
+    for queue in queues.iter_mut() {
+        queue.refuse_if_too_large();
+    }
+    let mut heads = heads(queues, now);
+    if heads.is_empty() {
+        return until_next(queues, now).map_or(Next::Nothing, Next::Wait);
+    }
+    heads.sort_unstable();
+    Next::Put(heads)
+}
+
 /// How publishing ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
@@ -161,65 +188,35 @@ pub enum Progress {
     OutOfTime,
 }
 
-/// How one call of [`put_next`] ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Round {
-    /// Events were put; some may have failed.
-    Put,
-    /// Every queue is empty.
-    Empty,
-    /// Every queue with an event waits before its retry; the first one is due after this time.
-    Wait(Duration),
-    /// The budget is spent.
-    OutOfTime,
-}
-
-/// Publishes until every queue is empty or the budget is spent; events that are pending then stay in
-/// their queues.
+/// Publishes by one put after another, until every queue is empty or the budget is spent; events that are pending
+/// then stay in their queues.
 pub async fn publish(
     publisher: &impl Publisher,
     queues: &mut [&mut Queue],
     budget: Budget,
     ambient: &impl Ambient,
 ) -> Progress {
+    let mut puts = 0;
     loop {
-        match put_next(publisher, queues, budget, ambient).await {
-            Round::Put => {}
-            Round::Empty => return Progress::Done,
-            Round::Wait(wait) if budget.allows(wait) => tokio::time::sleep(wait).await,
-            Round::Wait(_) | Round::OutOfTime => return Progress::OutOfTime,
+        let indexes = match next_put(queues) {
+            Next::Nothing => return Progress::Done,
+            Next::Put(_) if budget.left().is_zero() => return Progress::OutOfTime,
+            Next::Put(indexes) => indexes,
+            Next::Wait(wait) if budget.allows(wait) => {
+                tokio::time::sleep(wait).await;
+                continue;
+            }
+            Next::Wait(_) => return Progress::OutOfTime,
+        };
+        let mut indexes = indexes.into_iter().peekable();
+        let mut chosen = Vec::with_capacity(indexes.len());
+        for (index, queue) in queues.iter_mut().enumerate() {
+            if indexes.next_if_eq(&index).is_some() {
+                chosen.push(&mut **queue);
+            }
         }
-    }
-}
-
-/// Puts the first events of the queues that are due, as many as fit into one put. The queue whose last put
-/// is the longest ago comes first, so that no queue starves. A failed event is put again after a backoff,
-/// and delays only its own aggregate. An event that is too large for the stream is refused without a put.
-pub async fn put_next(
-    publisher: &impl Publisher,
-    queues: &mut [&mut Queue],
-    budget: Budget,
-    ambient: &impl Ambient,
-) -> Round {
-    let now = Instant::now();
-    for queue in queues.iter_mut() {
-        queue.refuse_if_too_large();
-    }
-    let heads = heads(queues, now);
-    if heads.is_empty() {
-        return until_next(queues, now).map_or(Round::Empty, Round::Wait);
-    }
-    if budget.left().is_zero() {
-        return Round::OutOfTime;
-    }
-    let last_put = queues.iter().map(|queue| queue.last_put).max();
-    let this_put = last_put.unwrap_or_default() + 1;
-    for &index in &heads {
-        queues[index].last_put = this_put;
-    }
-    match put_heads(publisher, queues, heads, budget, ambient).await {
-        Progress::Done => Round::Put,
-        Progress::OutOfTime => Round::OutOfTime,
+        puts += 1;
+        put(publisher, &mut chosen, puts, budget, ambient).await;
     }
 }
 
@@ -240,25 +237,33 @@ fn heads(queues: &[&mut Queue], now: Instant) -> Vec<usize> {
         .collect()
 }
 
-/// Puts the first event of each of these queues. If the service refuses the call, its records are put in
-/// two halves, until each record that the service refuses is alone. It then delays only its own
-/// aggregate.
-async fn put_heads(
+/// Puts the first event of each of these queues, none of which may be in another put. A failed event is put again
+/// after a backoff, and delays only its own aggregate. If the service refuses the call, its records are put in
+/// two halves, until each record that the service refuses is alone. `number` is higher than that of every put
+/// before.
+///
+/// A put that doesn't end within the budget may be stored all the same. It is not acknowledged, so its events stay
+/// in their queues, and are published again, as duplicates.
+pub async fn put(
     publisher: &impl Publisher,
     queues: &mut [&mut Queue],
-    heads: Vec<usize>,
+    number: usize,
     budget: Budget,
     ambient: &impl Ambient,
-) -> Progress {
-    let mut calls = vec![heads];
+) {
+    // The stream's capacity may end within the put.
+    queues.sort_by_key(|queue| queue.last_put);
+    for queue in queues.iter_mut() {
+        queue.last_put = number;
+    }
+    let all: Vec<usize> = (0..queues.len()).collect();
+    let mut calls = vec![all];
     while let Some(heads) = calls.pop() {
         let records: Vec<Record> = heads
             .iter()
             .filter_map(|index| queues[*index].events.front())
             .map(|(_, record)| record.clone())
             .collect();
-        // A put that doesn't end within the budget may be stored all the same. It is not
-        // acknowledged, so its events are published again, as duplicates.
         let answer = tokio::time::timeout(budget.left(), publisher.put(&records)).await;
         let acknowledged = match answer {
             Ok(Ok(outcomes)) => stored(records.len(), &outcomes),
@@ -280,7 +285,7 @@ async fn put_heads(
                 tracing::warn!(records = records.len(), error = %Chain(&error), "a put failed; its records will be put again");
                 vec![false; records.len()]
             }
-            Err(_elapsed) => return Progress::OutOfTime,
+            Err(_elapsed) => return,
         };
         for (index, acknowledged) in heads.into_iter().zip(acknowledged) {
             if acknowledged {
@@ -290,7 +295,6 @@ async fn put_heads(
             }
         }
     }
-    Progress::Done
 }
 
 /// The time until the first put of a queue is due; `None` if no event is pending.

@@ -4,23 +4,34 @@
 //! often as needed. This work runs next to the puts, so an aggregate whose service calls fail waits alone.
 
 use std::collections::{BTreeMap, HashMap};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use millrace_core::{DecodeError, Domain, Sequence, Timestamp};
 use millrace_runtime::{Ambient, Budget, Chain, ConcurrentCalls, ServiceError};
+use tokio::time::Instant;
 use tracing::{Instrument as _, info_span};
 
 use crate::cursor::{Block, Cursor, load_all};
 use crate::notification::{ChangeNotifications, Notifications};
-use crate::ports::{Advance, CursorStore, EventRows, MAX_ADVANCED, MAX_LOADED, Publisher, Saved};
+use crate::ports::{
+    Advance, CursorStore, EventRows, MAX_ADVANCED, MAX_LOADED, MAX_RECORDS, Publisher, Saved,
+};
 use crate::publication::{BACKOFF, CONCURRENCY, Counters, Mode, Publication, ReadyBytes, Sources};
-use crate::publishing::{Queue, Round, put_next};
+use crate::publishing::{self, Next, Queue, next_put};
 
 /// The time after the budget in which cursors and blocks are still saved. The handler reserves it.
 pub(crate) const SAVING: Duration = Duration::from_secs(4);
+
+/// The most puts in flight. Each contains other aggregates.
+const MAX_PUTS: usize = 4;
+
+/// How long events wait for the last put in flight before they have a put of their own. They share the next put
+/// with the events that follow those in flight, so a stream that answers as usual gets few and large puts. A put
+/// that hangs delays other aggregates by this time, until [`MAX_PUTS`] hang.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// How often the publication of an aggregate is restarted in one invocation because another invocation has
 /// changed its cursor. Two invocations that publish the same aggregate are rare: a mapping overlaps with
@@ -116,6 +127,11 @@ enum Worked<'a, D: Domain> {
     },
     /// An aggregate's cursor was saved, and events were made ready.
     Prepared(Box<Attempt<'a, D>>),
+    /// The first events of these aggregates were in the put of this number.
+    Put {
+        number: usize,
+        attempts: Vec<Attempt<'a, D>>,
+    },
     /// The cursors of these aggregates were to be saved together. Those with `false` were not saved.
     Advanced(Vec<(Attempt<'a, D>, bool)>),
     /// The work on an aggregate that isn't completed has ended, and its cursor was saved.
@@ -129,6 +145,18 @@ enum Worked<'a, D: Domain> {
 
 type Work<'a, D> = FuturesUnordered<Pin<Box<dyn Future<Output = Worked<'a, D>> + Send + 'a>>>;
 
+/// The budget is spent, and events remain to be put.
+struct OutOfTime;
+
+/// Whether events that are ready can have a put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CanPut {
+    Now,
+    /// After this time, unless a put in flight ends before.
+    After(Duration),
+    WhenOneEnds,
+}
+
 /// A batch in progress.
 struct Batch<'a, D: Domain, R, C, P, A> {
     translator: &'a Translator<D, R, C, P, A>,
@@ -139,8 +167,12 @@ struct Batch<'a, D: Domain, R, C, P, A> {
 /// The aggregates of a batch by what they wait for.
 struct Aggregates<'a, D: Domain> {
     work: Work<'a, D>,
-    /// Those with events to be put.
+    /// Those with events to be put, and in no put.
     ready: Vec<Attempt<'a, D>>,
+    /// The number of puts that were made.
+    puts: usize,
+    /// When the puts in flight began, by their number.
+    puts_in_flight: BTreeMap<usize, Instant>,
     /// Those that wait until fewer bytes are ready.
     deferred: Vec<Attempt<'a, D>>,
     /// Those whose cursors are to be saved together with others.
@@ -240,6 +272,8 @@ where
         let mut aggregates = Aggregates {
             work: Work::new(),
             ready: Vec::new(),
+            puts: 0,
+            puts_in_flight: BTreeMap::new(),
             deferred: Vec::new(),
             advancing: Vec::new(),
             advances_in_flight: 0,
@@ -282,6 +316,14 @@ where
                     self.end(*attempt, &mut aggregates);
                     self.advance_all(&mut aggregates);
                 }
+                Worked::Put { attempts, .. } => {
+                    for mut attempt in attempts {
+                        let now = self.translator.ambient.now();
+                        attempt.publication.block_at_refused(now);
+                        self.end(attempt, &mut aggregates);
+                    }
+                    self.advance_all(&mut aggregates);
+                }
                 Worked::Advanced(attempts) => {
                     for (attempt, _) in attempts {
                         aggregates.work.push(Box::pin(self.save_last(attempt)));
@@ -298,9 +340,6 @@ where
 
     /// Publishes until all aggregates have ended or the budget is spent.
     async fn publish<'a>(&'a self, aggregates: &mut Aggregates<'a, D>) {
-        let Translator {
-            publisher, ambient, ..
-        } = self.translator;
         let budget = self.sources.budget;
         loop {
             // Whatever is ready by now shares the next put. Tokio lets a task that doesn't yield make a
@@ -318,36 +357,13 @@ where
                 }
                 continue;
             }
-            if aggregates.work.is_empty() && aggregates.ready.is_empty() {
+            let Ok(wait) = self.put_some(aggregates) else {
+                return;
+            };
+            let wait = wait.filter(|wait| budget.allows(*wait));
+            if aggregates.work.is_empty() && wait.is_none() {
                 return;
             }
-            let mut worked_meanwhile = Vec::new();
-            let bytes = aggregates.ready_bytes();
-            let round = {
-                let ready = aggregates.ready.iter_mut();
-                let mut queues: Vec<&mut Queue> =
-                    ready.map(|attempt| attempt.publication.queue()).collect();
-                let mut round = pin!(put_next(publisher, &mut queues, budget, ambient));
-                loop {
-                    tokio::select! {
-                        biased;
-                        round = &mut round => break round,
-                        Some(worked) = aggregates.work.next() => worked_meanwhile.push(worked),
-                    }
-                }
-            };
-            self.sources.ready.remove(bytes - aggregates.ready_bytes());
-            self.take_drained(aggregates);
-            for worked in worked_meanwhile {
-                self.receive(worked, aggregates);
-            }
-            let wait = match round {
-                Round::Put => continue,
-                Round::OutOfTime => return,
-                Round::Wait(wait) if !budget.allows(wait) => return,
-                Round::Wait(wait) => Some(wait),
-                Round::Empty => None,
-            };
             let until_due = async {
                 match wait {
                     Some(wait) => tokio::time::sleep(wait).await,
@@ -360,6 +376,79 @@ where
                 () = until_due => {}
             }
         }
+    }
+
+    /// Starts the puts that are due. Returns the time until the next one is; `None` if that depends on the
+    /// work in progress.
+    fn put_some<'a>(
+        &'a self,
+        aggregates: &mut Aggregates<'a, D>,
+    ) -> Result<Option<Duration>, OutOfTime> {
+        loop {
+            match aggregates.can_put() {
+                CanPut::Now => {}
+                CanPut::After(wait) => return Ok(Some(wait)),
+                CanPut::WhenOneEnds => return Ok(None),
+            }
+            let before = aggregates.ready_bytes();
+            let next = {
+                let ready = aggregates.ready.iter_mut();
+                let mut queues: Vec<&mut Queue> =
+                    ready.map(|attempt| attempt.publication.queue()).collect();
+                next_put(&mut queues)
+            };
+            let refused = before - aggregates.ready_bytes();
+            self.sources.ready.remove(refused);
+            let until_due = match next {
+                Next::Put(_) if self.sources.budget.left().is_zero() => return Err(OutOfTime),
+                Next::Put(queues) => {
+                    self.put_next(queues, aggregates);
+                    None
+                }
+                Next::Wait(wait) => Some(Some(wait)),
+                Next::Nothing => Some(None),
+            };
+            self.take_drained(aggregates);
+            if let Some(wait) = until_due {
+                return Ok(wait);
+            }
+        }
+    }
+
+    /// Puts the first events of the ready aggregates at these indexes.
+    fn put_next<'a>(&'a self, indexes: Vec<usize>, aggregates: &mut Aggregates<'a, D>) {
+        aggregates.puts += 1;
+        let number = aggregates.puts;
+        aggregates.puts_in_flight.insert(number, Instant::now());
+        let mut chosen = indexes.into_iter().peekable();
+        let ready = std::mem::take(&mut aggregates.ready);
+        let mut attempts = Vec::with_capacity(chosen.len());
+        for (index, attempt) in ready.into_iter().enumerate() {
+            let is_chosen = chosen.next_if_eq(&index).is_some();
+            let into = if is_chosen {
+                &mut attempts
+            } else {
+                &mut aggregates.ready
+            };
+            into.push(attempt);
+        }
+        aggregates.work.push(Box::pin(self.put(number, attempts)));
+    }
+
+    async fn put<'a>(&self, number: usize, mut attempts: Vec<Attempt<'a, D>>) -> Worked<'a, D> {
+        let Translator {
+            publisher, ambient, ..
+        } = self.translator;
+        let mut queues: Vec<&mut Queue> = attempts
+            .iter_mut()
+            .map(|attempt| attempt.publication.queue())
+            .collect();
+        let before: usize = queues.iter().map(|queue| queue.bytes()).sum();
+        let budget = self.sources.budget;
+        publishing::put(publisher, &mut queues, number, budget, ambient).await;
+        let after: usize = queues.iter().map(|queue| queue.bytes()).sum();
+        self.sources.ready.remove(before - after);
+        Worked::Put { number, attempts }
     }
 
     /// Takes the aggregates whose ready events are all published or refused, and continues with them.
@@ -436,6 +525,14 @@ where
                     self.sources.ready.end_aggregate();
                     aggregates.count(&attempt);
                 }
+            }
+            Worked::Put {
+                number,
+                mut attempts,
+            } => {
+                aggregates.puts_in_flight.remove(&number);
+                aggregates.ready.append(&mut attempts);
+                self.take_drained(aggregates);
             }
             Worked::Advanced(attempts) => {
                 aggregates.advances_in_flight -= 1;
@@ -753,6 +850,22 @@ impl<D: Domain> Aggregates<'_, D> {
         ready
             .map(|attempt| attempt.publication.queue().bytes())
             .sum()
+    }
+
+    /// Whether events that are ready can have a put.
+    fn can_put(&self) -> CanPut {
+        let in_flight = self.puts_in_flight.len();
+        let Some((_, last)) = self.puts_in_flight.last_key_value() else {
+            return CanPut::Now;
+        };
+        if in_flight >= MAX_PUTS || self.ready.is_empty() {
+            return CanPut::WhenOneEnds;
+        }
+        let left = PATIENCE.saturating_sub(last.elapsed());
+        if left.is_zero() || self.ready.len() >= MAX_RECORDS {
+            return CanPut::Now;
+        }
+        CanPut::After(left)
     }
 
     /// Adds an aggregate that has ended to the outcome.

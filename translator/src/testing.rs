@@ -1,6 +1,6 @@
 //! The translator's services in memory, with fault injection (feature `testing`).
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -72,6 +72,14 @@ pub struct World {
     pub refused_cursors: Vec<String>,
     /// How long each put takes.
     pub put_time: Duration,
+    /// How long a put takes that contains a record of one of these aggregates.
+    pub slow: BTreeMap<String, Duration>,
+    /// The aggregates with a record in a put in flight.
+    in_flight: BTreeSet<String>,
+    /// How many puts were in flight at the same time at most.
+    pub most_puts: usize,
+    /// How many puts are in flight.
+    puts_in_flight: usize,
     /// How many cursors a load processes at most.
     pub loaded_per_call: usize,
     /// How often cursors were loaded.
@@ -508,6 +516,40 @@ impl<D: Domain + Clone> CursorStore for &TestServices<D> {
     }
 }
 
+/// A put in flight. It is dropped also when the translator waits no longer for it.
+struct InFlight<'a, D: Domain + Clone> {
+    services: &'a TestServices<D>,
+    keys: Vec<String>,
+}
+
+impl<'a, D: Domain + Clone> InFlight<'a, D> {
+    /// Checks that no other put contains a record of the same aggregate.
+    fn begin(services: &'a TestServices<D>, keys: &[&str]) -> Self {
+        let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+        let mut world = services.world();
+        let mut are_alone = true;
+        for key in &keys {
+            are_alone &= world.in_flight.insert(key.clone());
+        }
+        world.puts_in_flight += 1;
+        world.most_puts = world.most_puts.max(world.puts_in_flight);
+        drop(world);
+        let put = Self { services, keys };
+        assert!(are_alone, "two puts in flight carry events of one");
+        put
+    }
+}
+
+impl<D: Domain + Clone> Drop for InFlight<'_, D> {
+    fn drop(&mut self) {
+        let mut world = self.services.world();
+        world.puts_in_flight -= 1;
+        for key in &self.keys {
+            world.in_flight.remove(key);
+        }
+    }
+}
+
 impl<D: Domain + Clone> Publisher for &TestServices<D> {
     async fn put(&self, records: &[Record]) -> Result<Vec<RecordOutcome>, PutError> {
         let mut keys: Vec<&str> = records.iter().map(|r| r.partition_key.as_str()).collect();
@@ -516,10 +558,16 @@ impl<D: Domain + Clone> Publisher for &TestServices<D> {
             keys.windows(2).all(|pair| pair[0] != pair[1]),
             "a put carries two events of one"
         );
-        let put_time = self.world().put_time;
+        let in_flight = InFlight::begin(self, &keys);
+        let put_time = {
+            let world = self.world();
+            let slow = keys.iter().filter_map(|key| world.slow.get(*key));
+            slow.copied().max().unwrap_or(world.put_time)
+        };
         if !put_time.is_zero() {
             tokio::time::sleep(put_time).await;
         }
+        drop(in_flight);
         let fault = self.fault();
         if fault == Fault::Lost {
             return Err(error().into());

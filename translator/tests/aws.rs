@@ -779,6 +779,34 @@ async fn cursors_that_only_advance_are_stored_by_one_call_each_on_its_own_condit
     );
 }
 
+/// Its statement would fail, or with it the whole call.
+#[tokio::test]
+async fn a_cursor_that_no_statement_can_save_is_not_sent_and_not_stored() {
+    for name in ["it's", "a\"b", &"x".repeat(8_192)] {
+        let batch = mock!(aws_sdk_dynamodb::Client::batch_execute_statement)
+            .match_requests(|request| request.statements().len() == 1)
+            .then_output(|| {
+                BatchExecuteStatementOutput::builder()
+                    .responses(BatchStatementResponse::builder().build())
+                    .build()
+            });
+        let client = mock_client!(aws_sdk_dynamodb, [&batch]);
+        let table = CursorTable::new(client, "cursors".into());
+        let (usual, none) = (cursor(None), Cursor::default());
+        let mut unusual = usual.clone();
+        let context = unusual.context.as_mut().expect("a context");
+        context.insert(name.to_owned(), Attribute::number(1));
+        let advance = |aggregate, cursor| Advance {
+            aggregate,
+            cursor,
+            read: &none,
+        };
+        let advances = [advance("a", &unusual), advance("b", &usual)];
+        let stored = table.advance(&advances).await.expect("answered");
+        assert_eq!(stored, [false, true], "{name}");
+    }
+}
+
 #[tokio::test]
 async fn a_cursor_whose_statement_failed_or_has_no_response_is_not_stored() {
     for code in [

@@ -5,15 +5,11 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{
-    AttributeValue, BatchStatementErrorCodeEnum, BatchStatementResponse, KeysAndAttributes,
-    PutRequest, WriteRequest,
-};
+use aws_sdk_dynamodb::types::{AttributeValue, BatchStatementRequest, PutRequest, WriteRequest};
 use millrace_core::{Attribute, Attributes, view};
-use millrace_runtime::ServiceError;
 use millrace_runtime::dynamodb::{from_item, service_error, to_item, to_value};
+use millrace_runtime::{ServiceError, items};
 
-use super::statement;
 use crate::ports::{REVISION, ReadModel, Saved, ViewSave, Views};
 use crate::stale;
 
@@ -73,30 +69,13 @@ impl ReadModel for Tables {
 
     async fn read_views(&self, aggregates: &[&str]) -> Result<Views, ServiceError> {
         const ACTION: &str = "BatchGetItem on the view table";
-        let keys = aggregates.iter().map(|aggregate| {
-            let id = AttributeValue::S((*aggregate).to_owned());
-            [(view::ID.to_owned(), id)].into()
-        });
-        let request = KeysAndAttributes::builder()
-            .consistent_read(true)
-            .set_keys(Some(keys.collect()))
-            .build()
-            .map_err(|error| ServiceError::new(ACTION, error))?;
-        let answer = self
-            .client
-            .batch_get_item()
-            .request_items(&self.views, request)
-            .send()
-            .await
-            .map_err(|error| service_error(ACTION, error))?;
-        let items = answer.responses.unwrap_or_default().into_values().flatten();
-        let unprocessed = answer.unprocessed_keys.unwrap_or_default();
-        let keys = unprocessed.values().flat_map(KeysAndAttributes::keys);
+        let read = items::read(&self.client, &self.views, view::ID, aggregates, ACTION).await?;
+        let found = read.found.into_iter();
         Ok(Views {
-            found: items
-                .filter_map(|item| Some((id(&item)?, from_item(item))))
+            found: found
+                .map(|(aggregate, item)| (aggregate, from_item(item)))
                 .collect(),
-            unprocessed: keys.filter_map(id).collect(),
+            unprocessed: read.unprocessed,
         })
     }
 
@@ -154,28 +133,9 @@ impl ReadModel for Tables {
     }
 
     async fn save_views(&self, saves: Vec<ViewSave>) -> Result<Vec<bool>, ServiceError> {
-        let statements = saves
-            .into_iter()
-            .map(|save| statement::save(&self.views, save));
-        let statements: Vec<_> = statements.collect();
-        let mut is_stored: Vec<bool> = statements.iter().map(Option::is_some).collect();
-        let statements: Vec<_> = statements.into_iter().flatten().collect();
-        if statements.is_empty() {
-            return Ok(is_stored);
-        }
-        let answer = self
-            .client
-            .batch_execute_statement()
-            .set_statements(Some(statements))
-            .send()
-            .await
-            .map_err(|error| service_error("BatchExecuteStatement on the view table", error))?;
-        // The response has an entry for each statement, in order.
-        let mut entries = answer.responses.unwrap_or_default().into_iter();
-        for is_stored in is_stored.iter_mut().filter(|is_sent| **is_sent) {
-            *is_stored = entries.next().is_some_and(|entry| has_succeeded(&entry));
-        }
-        Ok(is_stored)
+        const ACTION: &str = "BatchExecuteStatement on the view table";
+        let statements = saves.into_iter().map(|save| statement(&self.views, save));
+        items::write(&self.client, statements.collect(), ACTION).await
     }
 
     async fn set_stale(
@@ -215,23 +175,29 @@ impl ReadModel for Tables {
     }
 }
 
-/// The aggregate of an item or of its key.
-fn id(item: &HashMap<String, AttributeValue>) -> Option<String> {
-    item.get(view::ID)?.as_s().ok().cloned()
-}
-
-/// Whether a statement is executed. The response's status is 200 although statements failed
-/// ([BatchExecuteStatement](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchExecuteStatement.html)).
-fn has_succeeded(entry: &BatchStatementResponse) -> bool {
-    let Some(error) = &entry.error else {
-        return true;
+/// The statement that saves a view item; `None` if the item has to be saved in another way.
+///
+/// Every write gives an item a new revision, so an item of the revision that was read is that item, and the
+/// attributes that differ are all there is to change.
+fn statement(table: &str, save: ViewSave) -> Option<BatchStatementRequest> {
+    let ViewSave { mut item, read } = save;
+    let Some(read) = read else {
+        return items::insert(table, item);
     };
-    let code = error.code.as_ref().map(BatchStatementErrorCodeEnum::as_str);
-    tracing::info!(
-        code,
-        "a view was not saved together with others; it will be saved alone"
-    );
-    false
+    let Some(Attribute::Text(id)) = item.remove(view::ID) else {
+        return None;
+    };
+    let Some(Attribute::Text(revision)) = read.get(REVISION) else {
+        return None;
+    };
+    let removed: Vec<&str> = read
+        .keys()
+        .map(String::as_str)
+        .filter(|name| *name != view::ID && !item.contains_key(*name))
+        .collect();
+    item.retain(|name, value| read.get(name) != Some(value));
+    let condition = items::Condition::Equal(REVISION, AttributeValue::S(revision.clone()));
+    items::update(table, (view::ID, &id), item, removed, [condition])
 }
 
 /// A condition on the stored item.

@@ -2,4 +2,3 @@
 
 pub mod dynamodb;
 pub(crate) mod lambda;
-mod statement;

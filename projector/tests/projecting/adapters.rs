@@ -303,11 +303,11 @@ async fn a_new_view_is_inserted_and_a_read_one_updated_where_it_differs() {
         sent,
         [
             statement(
-                r#"INSERT INTO "views" VALUE {'Id':?,'Revision':?,'Sequence':?}"#,
+                r#"INSERT INTO "views" VALUE {'Id': ?, 'Revision': ?, 'Sequence': ?}"#,
                 vec![text("a"), text("new"), number("1")],
             ),
             statement(
-                r#"UPDATE "views" SET "Balance"=? SET "Revision"=? SET "Sequence"=? REMOVE "Old" WHERE "Id"=? AND "Revision"=?"#,
+                r#"UPDATE "views" SET "Balance" = ? SET "Revision" = ? SET "Sequence" = ? REMOVE "Old" WHERE "Id" = ? AND "Revision" = ?"#,
                 vec![
                     number("5"),
                     text("new"),

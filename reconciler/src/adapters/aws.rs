@@ -1,6 +1,7 @@
 //! The reconciler's services on AWS: `DynamoDB`, Lambda and S3.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::iter;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
@@ -197,21 +198,29 @@ impl Views for AwsServices {
 
 impl Functions for AwsServices {
     async fn mappings(&self, source: Source) -> Result<Vec<Mapping>, ServiceError> {
-        let mut mappings = Vec::new();
-        match source {
-            Source::Events => {
-                self.list_mappings(&self.events_stream_arn, source, &mut mappings)
-                    .await?;
-            }
-            Source::Domain => {
-                self.list_mappings(&self.stream_arn, source, &mut mappings)
-                    .await?;
-                if let Some(consumer) = &self.stream_consumer_arn {
-                    self.list_mappings(consumer, source, &mut mappings).await?;
-                }
+        // AWS doesn't say whether the list of a stream includes the mappings of its consumers
+        // (https://docs.aws.amazon.com/lambda/latest/api/API_ListEventSourceMappings.html).
+        let (stream, consumer) = match source {
+            Source::Events => (&self.events_stream_arn, None),
+            Source::Domain => (&self.stream_arn, self.stream_consumer_arn.as_ref()),
+        };
+        let mut mappings = BTreeMap::new();
+        for arn in iter::once(stream).chain(consumer) {
+            let mut pages = self
+                .lambda
+                .list_event_source_mappings()
+                .event_source_arn(arn)
+                .into_paginator()
+                .items()
+                .send();
+            while let Some(mapping) = pages.next().await {
+                let mapping =
+                    mapping.map_err(|error| ServiceError::new("ListEventSourceMappings", error))?;
+                let mapping = read_mapping(mapping, source);
+                mappings.insert(mapping.id.clone(), mapping);
             }
         }
-        Ok(mappings)
+        Ok(mappings.into_values().collect())
     }
 
     async fn invoke(&self, function: &str, payload: &Value) -> Result<Value, ServiceError> {
@@ -235,35 +244,6 @@ impl Functions for AwsServices {
         }
         let response = answer.payload.unwrap_or_else(|| Blob::new([]));
         serde_json::from_slice(response.as_ref()).map_err(|error| ServiceError::new(ACTION, error))
-    }
-}
-
-impl AwsServices {
-    /// Adds the mappings that read a stream, or through a stream's consumer, and that aren't there yet. AWS doesn't
-    /// say whether the list of a stream includes the mappings of its consumers
-    /// ([`ListEventSourceMappings`](https://docs.aws.amazon.com/lambda/latest/api/API_ListEventSourceMappings.html)).
-    async fn list_mappings(
-        &self,
-        arn: &str,
-        source: Source,
-        mappings: &mut Vec<Mapping>,
-    ) -> Result<(), ServiceError> {
-        let mut pages = self
-            .lambda
-            .list_event_source_mappings()
-            .event_source_arn(arn)
-            .into_paginator()
-            .items()
-            .send();
-        while let Some(mapping) = pages.next().await {
-            let mapping =
-                mapping.map_err(|error| ServiceError::new("ListEventSourceMappings", error))?;
-            let mapping = read_mapping(mapping, source);
-            if !mappings.iter().any(|known| known.id == mapping.id) {
-                mappings.push(mapping);
-            }
-        }
-        Ok(())
     }
 }
 

@@ -3,11 +3,9 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, BatchStatementErrorCodeEnum, BatchStatementRequest, BatchStatementResponse,
-    KeysAndAttributes, ReturnValuesOnConditionCheckFailure as OnFailure,
+    AttributeValue, BatchStatementRequest, ReturnValuesOnConditionCheckFailure as OnFailure,
 };
 use millrace_core::cursor::{
     BLOCKED, ID, PARKED, PUBLISHED_THROUGH, SUSPENDED_IN, SUSPENDED_SINCE, is_reserved_column,
@@ -17,6 +15,7 @@ use millrace_core::{
 };
 use millrace_runtime::ServiceError;
 use millrace_runtime::dynamodb::{from_item, service_error, stored_row, to_item, to_value};
+use millrace_runtime::items::{self, Condition};
 
 use crate::cursor::{Block, Cursor, Parked, Suspension};
 use crate::ports::{Advance, CursorStore, EventRows, Loaded, MAX_PAGE_ROWS, Page, Saved};
@@ -145,33 +144,13 @@ impl EventRows for EventsTable {
 impl CursorStore for CursorTable {
     async fn load(&self, aggregates: &[&str]) -> Result<Loaded, ServiceError> {
         const ACTION: &str = "BatchGetItem on the cursor table";
-        let keys = aggregates
-            .iter()
-            .map(|aggregate| Self::key(aggregate))
-            .collect();
-        let request = KeysAndAttributes::builder()
-            .consistent_read(true)
-            .set_keys(Some(keys))
-            .build()
-            .map_err(|error| ServiceError::new(ACTION, error))?;
-        let answer = self
-            .client
-            .batch_get_item()
-            .request_items(&self.table, request)
-            .send()
-            .await
-            .map_err(|error| service_error(ACTION, error))?;
-        let items = answer.responses.unwrap_or_default().into_values().flatten();
-        let unprocessed = answer.unprocessed_keys.unwrap_or_default();
+        let read = items::read(&self.client, &self.table, ID, aggregates, ACTION).await?;
+        let found = read.found.into_iter();
         Ok(Loaded {
-            found: items
-                .filter_map(|item| Some((id(&item)?, read_cursor(item))))
+            found: found
+                .map(|(aggregate, item)| (aggregate, read_cursor(item)))
                 .collect(),
-            unprocessed: unprocessed
-                .values()
-                .flat_map(KeysAndAttributes::keys)
-                .filter_map(id)
-                .collect(),
+            unprocessed: read.unprocessed,
         })
     }
 
@@ -258,28 +237,10 @@ impl CursorStore for CursorTable {
         }
     }
 
-    /// One call of `BatchExecuteStatement`. Each statement has its own condition and its own result in a
-    /// response with status 200
-    /// ([BatchExecuteStatement](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchExecuteStatement.html)),
-    /// so the SDK doesn't retry it.
     async fn advance(&self, advances: &[Advance<'_>]) -> Result<Vec<bool>, ServiceError> {
         const ACTION: &str = "BatchExecuteStatement on the cursor table";
-        let statements = advances
-            .iter()
-            .map(|advance| self.statement(advance))
-            .collect::<Result<_, _>>()
-            .map_err(|error| ServiceError::new(ACTION, error))?;
-        let answer = self
-            .client
-            .batch_execute_statement()
-            .set_statements(Some(statements))
-            .send()
-            .await
-            .map_err(|error| service_error(ACTION, error))?;
-        let responses = answer.responses.unwrap_or_default();
-        let mut stored: Vec<bool> = responses.iter().map(is_stored).collect();
-        stored.resize(advances.len(), false);
-        Ok(stored)
+        let statements = advances.iter().map(|advance| self.statement(advance));
+        items::write(&self.client, statements.collect(), ACTION).await
     }
 
     async fn mark(&self, aggregate: &str, block: &Block) -> Result<(), ServiceError> {
@@ -300,99 +261,27 @@ impl CursorStore for CursorTable {
 }
 
 impl CursorTable {
-    /// The statement that stores a cursor which only advances.
-    fn statement(&self, advance: &Advance<'_>) -> Result<BatchStatementRequest, BuildError> {
+    /// The statement that stores a cursor which only advances: a new one, or one that isn't ahead and
+    /// isn't suspended.
+    fn statement(&self, advance: &Advance<'_>) -> Option<BatchStatementRequest> {
         let Advance {
             aggregate, cursor, ..
         } = advance;
-        let id = AttributeValue::S((*aggregate).to_owned());
-        let through = AttributeValue::N(cursor.published_through.to_string());
+        let through = Attribute::number(cursor.published_through.get());
         let context = cursor.context.clone().unwrap_or_default();
-        let (statement, parameters) = if advance.is_new() {
-            insert(&self.table, id, through, context)
-        } else {
-            update(&self.table, id, through, context)
-        };
-        BatchStatementRequest::builder()
-            .statement(statement)
-            .set_parameters(Some(parameters))
-            .build()
+        let through = (PUBLISHED_THROUGH.to_owned(), through);
+        if advance.is_new() {
+            let id = (ID.to_owned(), Attribute::text(*aggregate));
+            return items::insert(&self.table, [id, through].into_iter().chain(context));
+        }
+        let conditions = [
+            Condition::AtMost(PUBLISHED_THROUGH, to_value(through.1.clone())),
+            Condition::Missing(BLOCKED),
+            Condition::Missing(PARKED),
+        ];
+        let set = std::iter::once(through).chain(context);
+        items::update(&self.table, (ID, aggregate), set, [], conditions)
     }
-}
-
-/// A statement with its parameters.
-type Statement = (String, Vec<AttributeValue>);
-
-/// Stores a new item. Fails with `DuplicateItem` if there is one
-/// ([INSERT](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ql-reference.insert.html)).
-fn insert(
-    table: &str,
-    id: AttributeValue,
-    through: AttributeValue,
-    context: Attributes,
-) -> Statement {
-    let mut names = vec![ID.to_owned(), PUBLISHED_THROUGH.to_owned()];
-    let mut parameters = vec![id, through];
-    for (name, value) in context {
-        names.push(name.replace('\'', "''"));
-        parameters.push(to_value(value));
-    }
-    let members: Vec<String> = names.iter().map(|name| format!("'{name}': ?")).collect();
-    let members = members.join(", ");
-    let statement = format!("INSERT INTO {} VALUE {{{members}}}", quoted(table));
-    (statement, parameters)
-}
-
-/// Advances an item that isn't suspended. Fails with `ConditionalCheckFailed` if there is none
-/// ([UPDATE](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ql-reference.update.html)).
-fn update(
-    table: &str,
-    id: AttributeValue,
-    through: AttributeValue,
-    context: Attributes,
-) -> Statement {
-    let mut names = vec![quoted(PUBLISHED_THROUGH)];
-    let mut parameters = vec![through.clone()];
-    for (name, value) in context {
-        names.push(quoted(&name));
-        parameters.push(to_value(value));
-    }
-    parameters.extend([id, through]);
-    let set: Vec<String> = names.iter().map(|name| format!("SET {name} = ?")).collect();
-    let set = set.join(" ");
-    let condition = format!(
-        r#""{ID}" = ? AND "{PUBLISHED_THROUGH}" <= ? AND "{BLOCKED}" IS MISSING AND "{PARKED}" IS MISSING"#
-    );
-    let statement = format!("UPDATE {} {set} WHERE {condition}", quoted(table));
-    (statement, parameters)
-}
-
-/// A name in quotes, as in every statement: DynamoDB reserves many words.
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// Whether a statement had its effect.
-fn is_stored(response: &BatchStatementResponse) -> bool {
-    let Some(error) = response.error() else {
-        return true;
-    };
-    let code = error.code();
-    let is_conflict = matches!(
-        code,
-        Some(
-            BatchStatementErrorCodeEnum::ConditionalCheckFailed
-                | BatchStatementErrorCodeEnum::DuplicateItem
-        )
-    );
-    if !is_conflict {
-        let code = code.map(BatchStatementErrorCodeEnum::as_str);
-        tracing::warn!(
-            code,
-            "a cursor was not saved with others; it will be saved alone"
-        );
-    }
-    false
 }
 
 /// The part of an update that makes a marker the only one, with the attributes of the index of suspended
@@ -465,10 +354,6 @@ fn parked_value(parked: &Parked) -> AttributeValue {
     .map(|(name, value)| (name.to_owned(), value))
     .into();
     AttributeValue::M(to_item(attributes))
-}
-
-fn id(item: &HashMap<String, AttributeValue>) -> Option<String> {
-    item.get(ID)?.as_s().ok().cloned()
 }
 
 /// A block as the cursor's item contains it, in the attribute [`BLOCKED`].
