@@ -11,6 +11,7 @@ use anyhow::Result;
 use millrace_cli::Application;
 use millrace_cli::application::{Members, described};
 use millrace_cli::output::Output;
+use millrace_contract::{ContractError, Documents, documents};
 use millrace_domain::money::{Currency, decimal};
 use millrace_domain::{Accounts, SettingError};
 use millrace_local_stack::progress::Progress;
@@ -28,6 +29,10 @@ impl Application for AccountsApp {
     const PACKAGE: &'static str = env!("CARGO_PKG_NAME");
     const NOUN: &'static str = "account";
     const FIRST_COMMANDS: &'static str = FIRST_COMMANDS;
+
+    fn contract() -> Result<Option<Documents>, ContractError> {
+        documents::<Accounts>().map(Some)
+    }
 
     fn domain(setting: impl Fn(&str) -> Option<String>) -> Result<Accounts, SettingError> {
         Accounts::read(setting)

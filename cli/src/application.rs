@@ -4,6 +4,7 @@ use std::error::Error;
 use std::future::Future;
 
 use anyhow::Result;
+use millrace_contract::{ContractError, Documents};
 use millrace_core::{Domain, Project};
 use millrace_local_stack::progress::Progress;
 use millrace_local_stack::stack::Local;
@@ -49,6 +50,15 @@ pub trait Application: Send + Sync + 'static {
         members
             .map(|(name, value)| (name.clone(), described(value)))
             .collect()
+    }
+
+    /// The documents of the domain's public contract, which the command `contract` writes:
+    /// [`millrace_contract::documents`]. By default there are none.
+    ///
+    /// # Errors
+    /// [`ContractError`].
+    fn contract() -> Result<Option<Documents>, ContractError> {
+        Ok(None)
     }
 
     /// The end-to-end walkthrough that `millrace demo` shows, on a local stack without any data.

@@ -86,6 +86,13 @@ pub enum Subcommands {
     /// Show one aggregate's rows, events, cursor and view
     #[command(after_help = help("inspect --id 0e5bab83-270a-48ba-8eb6-bca6046a03cb --at 2026-11-20T21:00:00Z", EXIT_CODES))]
     Inspect(Inspect),
+    /// Generate the documents of the public contract from the code
+    ///
+    /// Writes the folder contracts/ (JSON Schemas, AsyncAPI, OpenAPI, the lake's columns) and docs/events.md. Then
+    /// compares them with the frozen copies of what was published, in contracts/published/, and reports each change
+    /// that would break a subscriber or a client.
+    #[command(after_help = help("contract --check", FINDING_CODES))]
+    Contract(Contract),
 }
 
 /// The placeholder for the command's name in an example.
@@ -231,6 +238,17 @@ pub enum Model {
     Views,
     /// The histories: the events of each aggregate.
     History,
+}
+
+/// The flags of `contract`.
+#[derive(Debug, Args)]
+pub struct Contract {
+    /// Write nothing, and report the documents that differ from the code
+    #[arg(long)]
+    pub check: bool,
+    /// Freeze the contract as published. From then on, a change of it that would break someone is refused
+    #[arg(long, conflicts_with = "check")]
+    pub publish: bool,
 }
 
 /// The flags of `inspect`.

@@ -185,7 +185,9 @@ impl<M: SerializeMap> FieldSink for MemberSink<'_, M> {
     }
 }
 
-fn member_name(column: &str) -> String {
+/// The name of the member that shows a column: `openLines` for `OpenLines`.
+#[must_use]
+pub fn member_name(column: &str) -> String {
     let mut letters = column.chars();
     let first = letters.next().map(|first| first.to_ascii_lowercase());
     first.into_iter().chain(letters).collect()

@@ -163,7 +163,8 @@ pub trait Domain: Send + Sync + 'static {
     /// An aggregate that has events: a struct. Its fields are the columns of a snapshot's row.
     type State: Data;
     /// The public event that consumers read: an enum whose variants have named fields. A variant's
-    /// serde name is the envelope's `type`, its fields are members of `data`.
+    /// serde name is the envelope's `type`, its fields are members of `data`. A later version of a type has a
+    /// variant of its own, whose serde name ends with the version: `Shipped:2`.
     type PublicEvent: Data;
     /// The values of earlier events that public events repeat: a struct, stored with the publication
     /// cursor; `()` if they repeat nothing.

@@ -22,8 +22,10 @@ const SPEC_VERSION: &str = "1.0";
 const CONTENT_TYPE: &str = "application/json";
 const SOURCE_PREFIX: &str = "urn:millrace";
 const SCHEMA_PREFIX: &str = "urn:millrace:schema";
-/// The version of every type's `data`, which its `dataschema` ends with.
-const SCHEMA_VERSION: &str = "1";
+/// The version of a type's `data` that its serde name doesn't contain.
+const FIRST_VERSION: &str = "1";
+/// What separates the type from a later version in a serde name.
+const VERSION_SEPARATOR: char = ':';
 
 /// The memory that is reserved for an envelope. Most are smaller.
 const USUAL_BYTES: usize = 640;
@@ -131,16 +133,7 @@ impl<P: Data> Envelope<P> {
         expect("specversion", &members.specversion, SPEC_VERSION)?;
         expect("source", &members.source, &source(D::COLLECTION))?;
 
-        let is_core = |name: &str| name == D::ID || name == SEQUENCE;
-        let event = decode_variant(&members.r#type, &data, is_core);
-        let event = event.map_err(|error: DecodeError| {
-            if error.is_unknown_tag() {
-                DecodeError::new("type", "is no known event type")
-            } else {
-                error.in_field("data")
-            }
-        })?;
-        expect("dataschema", &members.dataschema, &schema(&members.r#type))?;
+        let event = read_event(&members, &data, |name| name == D::ID || name == SEQUENCE)?;
         let subject = AggregateId::new(members.subject)
             .map_err(|error: InvalidId| DecodeError::new("subject", error.to_string()))?;
         let sequence = read_data::<D>(&data, &subject).map_err(|error| error.in_field("data"))?;
@@ -164,6 +157,40 @@ impl<P: Data> Envelope<P> {
             Err(DecodeError::new("id", "is not <subject>:<sequence>"))
         }
     }
+}
+
+/// Reads the event in the version of its data that `dataschema` names.
+fn read_event<P: Data>(
+    members: &Members,
+    data: &Columns<'_>,
+    is_core: fn(&str) -> bool,
+) -> Result<P, DecodeError> {
+    let Members {
+        r#type, dataschema, ..
+    } = members;
+    let first = schema(r#type, FIRST_VERSION);
+    let prefix = schema(r#type, "");
+    let later = dataschema
+        .strip_prefix(&prefix)
+        .filter(|version| is_version(version) && *version != FIRST_VERSION)
+        .map(|version| format!("{}{VERSION_SEPARATOR}{version}", members.r#type));
+    let event = decode_variant(later.as_ref().unwrap_or(r#type), data, is_core);
+    let event = event.map_err(|error: DecodeError| match &later {
+        None if error.is_unknown_tag() => DecodeError::new("type", "is no known event type"),
+        Some(_) if error.is_unknown_tag() => {
+            DecodeError::new("dataschema", "is no known version of a known event type")
+        }
+        None | Some(_) => error.in_field("data"),
+    })?;
+    if later.is_none() {
+        expect("dataschema", dataschema, &first)?;
+    }
+    Ok(event)
+}
+
+/// Whether this can be the version of an event type: a whole number from 1 on.
+fn is_version(text: &str) -> bool {
+    !text.starts_with('0') && !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Checks what `data` repeats of the envelope, and returns the sequence.
@@ -190,12 +217,30 @@ fn expect(member: &str, found: &str, expected: &str) -> Result<(), DecodeError> 
     }
 }
 
-fn source(collection: &str) -> String {
+/// The `source` of all events of a collection.
+#[must_use]
+pub fn source(collection: &str) -> String {
     format!("{SOURCE_PREFIX}:{collection}")
 }
 
-fn schema(event_type: &str) -> String {
-    format!("{SCHEMA_PREFIX}:{event_type}:{SCHEMA_VERSION}")
+/// The `dataschema` of a version of an event type, which is the `$id` of the schema.
+#[must_use]
+pub fn schema(event_type: &str, version: &str) -> String {
+    format!("{SCHEMA_PREFIX}:{event_type}:{version}")
+}
+
+/// The `$id` of the schema of a collection's envelopes.
+#[must_use]
+pub fn schema_of_envelope(collection: &str) -> String {
+    format!("{SOURCE_PREFIX}:envelope:{collection}")
+}
+
+/// The type and the version of a public event's serde name. `Shipped` is version 1 of the type `Shipped`, and
+/// `Shipped:2` is its version 2.
+#[must_use]
+pub fn type_and_version(name: &str) -> (&str, &str) {
+    name.split_once(VERSION_SEPARATOR)
+        .unwrap_or((name, FIRST_VERSION))
 }
 
 /// Writes the envelope's own members when the event's type is known, and then the event's fields as
@@ -265,11 +310,11 @@ fn is_plain(text: &str) -> bool {
 
 impl<P: Data, T: AsRef<str> + Clone> FieldSink for EnvelopeSink<'_, P, T> {
     fn begin(&mut self, tag: Option<&'static str>) -> Result<(), EncodeError> {
-        let event_type = tag.ok_or(NO_ENUM)?;
+        let (event_type, version) = type_and_version(tag.ok_or(NO_ENUM)?);
         let envelope = self.envelope;
         let subject = envelope.subject.as_str();
         let sequence = envelope.sequence.to_string();
-        let schema = [SCHEMA_PREFIX, ":", event_type, ":", SCHEMA_VERSION];
+        let schema = [SCHEMA_PREFIX, ":", event_type, ":", version];
         self.string("specversion", &[SPEC_VERSION])?;
         self.string("id", &[subject, ":", &sequence])?;
         self.string("source", &[SOURCE_PREFIX, ":", self.collection])?;

@@ -32,8 +32,8 @@ pub enum Column {
     Partition,
 }
 
-/// The table's columns as the `SerDe` compares names: in lower case. `infra/lib/lake-catalog.ts`
-/// creates them.
+/// The table's columns as the `SerDe` compares names: in lower case. The CDK app creates
+/// them.
 pub const COLUMNS: [(&str, Column); 13] = [
     ("specversion", Column::Text),
     ("id", Column::Text),
@@ -45,8 +45,8 @@ pub const COLUMNS: [(&str, Column); 13] = [
     ("dataschema", Column::Text),
     ("correlationid", Column::Text),
     ("causationid", Column::Text),
-    ("data_base64", Column::Text),
     ("data", Column::Data),
+    ("data_base64", Column::Text),
     ("dt", Column::Partition),
 ];
 
@@ -99,15 +99,18 @@ fn fits<N: AsRef<str>>(
 }
 
 /// The fields of the column `data`: core's, and the domain's.
+#[must_use]
+pub fn data_fields<D: Domain>() -> Vec<(&'static str, Column)> {
+    let core = [(D::ID, Column::Text), (envelope::SEQUENCE, Column::Bigint)];
+    core.into_iter().chain(D::LAKE.iter().copied()).collect()
+}
+
+/// The fields of the column `data` as the `SerDe` compares names.
 fn data_columns<D: Domain>() -> Vec<(Cow<'static, str>, Column)> {
-    let core = [
-        (lower_case(D::ID.into()), Column::Text),
-        (envelope::SEQUENCE.into(), Column::Bigint),
-    ];
-    let own = D::LAKE
-        .iter()
-        .map(|(name, column)| (lower_case((*name).into()), *column));
-    core.into_iter().chain(own).collect()
+    data_fields::<D>()
+        .into_iter()
+        .map(|(name, column)| (lower_case(name.into()), column))
+        .collect()
 }
 
 /// The name in lower case. Nearly all names are, and are not copied.

@@ -9,7 +9,7 @@ use crate::columns::Columns;
 use crate::decode::{decode_attribute, decode_struct};
 use crate::domain::{Data, Project};
 use crate::encode::{encode_struct, variant_name};
-use crate::envelope::Envelope;
+use crate::envelope::{Envelope, type_and_version};
 use crate::error::{DecodeError, EncodeError};
 use crate::ids::AggregateId;
 use crate::layout::Sequence;
@@ -108,7 +108,9 @@ pub fn apply<D: Project>(
     let entry = HistoryEntry {
         id: envelope.subject.clone(),
         sequence: envelope.sequence,
-        event_type: variant_name(&envelope.event)?.to_owned(),
+        event_type: type_and_version(variant_name(&envelope.event)?)
+            .0
+            .to_owned(),
         time: envelope.time,
         effective_at: updated_at,
         correlation_id: envelope.correlation_id.clone(),

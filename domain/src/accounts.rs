@@ -51,6 +51,7 @@ impl Accounts {
 /// An open account, as its snapshots and its view contain it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schemars(description = "An open account.")]
 pub struct Account {
     /// The account's only currency.
     pub currency: Currency,
@@ -60,6 +61,7 @@ pub struct Account {
 
 /// What the response to a command contains next to the account's id and sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(description = "What a command led to.")]
 pub struct Accepted {
     /// The balance after the command, in minor units of the account's currency.
     pub balance: Balance,
@@ -189,18 +191,18 @@ impl Account {
     }
 }
 
-fn already_open() -> Refusal {
+pub(crate) fn already_open() -> Refusal {
     Refusal::conflict("account-already-open", "the account is open already")
 }
 
-fn balance_limit() -> Refusal {
+pub(crate) fn balance_limit() -> Refusal {
     Refusal::rule(
         "balance-limit",
         format!("the balance would exceed {MAX_MINOR_UNITS}"),
     )
 }
 
-fn insufficient_funds(balance: Balance, amount: Amount) -> Refusal {
+pub(crate) fn insufficient_funds(balance: Balance, amount: Amount) -> Refusal {
     let (balance, amount) = (balance.minor_units(), amount.minor_units());
     Refusal::rule(
         "insufficient-funds",

@@ -33,7 +33,10 @@ pub enum Command {
 /// A currency that ISO 4217 lists today. A new account's currency must be listed; a stored one need not be
 /// ([`Currency::stored`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
-#[schemars(transparent)]
+#[schemars(
+    transparent,
+    description = "The code of a currency that ISO 4217 lists today."
+)]
 pub struct ListedCurrency(Currency);
 
 impl ListedCurrency {

@@ -8,6 +8,7 @@
 
 mod accounts;
 mod command;
+mod contract;
 mod event;
 pub mod money;
 mod public;

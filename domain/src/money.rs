@@ -12,12 +12,19 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// read all integers up to it exactly ([RFC 8259, section 6](https://www.rfc-editor.org/rfc/rfc8259#section-6)).
 pub const MAX_MINOR_UNITS: i64 = (1 << 53) - 1;
 
+/// The unit of amounts and balances in the contract.
+const UNIT: &str =
+    "minor units of `currency`: 100 for 1.00 EUR and for 100 JPY, as ISO 4217 sets the exponent";
+
 /// The amount of a credit or a withdrawal: 1 to [`MAX_MINOR_UNITS`] minor units.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(try_from = "i64")]
-#[schemars(extend("minimum" = 1, "maximum" = MAX_MINOR_UNITS))]
+#[schemars(
+    description = "The amount of a credit or a withdrawal.",
+    extend("minimum" = 1, "maximum" = MAX_MINOR_UNITS, "x-unit" = UNIT)
+)]
 pub struct Amount(i64);
 
 /// The balance of an account, in minor units: -[`MAX_MINOR_UNITS`] to [`MAX_MINOR_UNITS`].
@@ -28,7 +35,10 @@ pub struct Amount(i64);
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(try_from = "i64")]
-#[schemars(extend("minimum" = -MAX_MINOR_UNITS, "maximum" = MAX_MINOR_UNITS))]
+#[schemars(
+    description = "The balance of an account. It is negative only if an older writer has overdrawn the account.",
+    extend("minimum" = -MAX_MINOR_UNITS, "maximum" = MAX_MINOR_UNITS, "x-unit" = UNIT)
+)]
 pub struct Balance(i64);
 
 /// A number of minor units that is less than 1 or greater than [`MAX_MINOR_UNITS`].
@@ -131,7 +141,7 @@ impl Balance {
 
 /// A currency's ISO 4217 code: three capital letters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema)]
-#[schemars(transparent)]
+#[schemars(transparent, extend("x-unit" = "ISO 4217 code"))]
 pub struct Currency(#[schemars(with = "String", regex(pattern = "^[A-Z]{3}$"))] [u8; 3]);
 
 impl Currency {

@@ -1,5 +1,6 @@
 //! The read model: the account, and its transactions.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::accounts::Account;
@@ -7,10 +8,11 @@ use crate::money::{Amount, Balance, Currency};
 use crate::public::PublicEvent;
 
 /// An entry of the transaction history: one event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct Transaction {
     /// The amount of the credit or withdrawal, in minor units; `None` for the opening.
+    #[schemars(description = "The amount of the credit or withdrawal. Absent for the opening.")]
     amount: Option<Amount>,
     /// The balance after the event, in minor units.
     balance: Balance,

@@ -1,7 +1,7 @@
 /** The bank account: the domain whose functions the app deploys. The code in `../lib` doesn't depend on it. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Domain } from '../lib/domain.ts';
+import type { Domain, LakeColumns } from '../lib/domain.ts';
 import { type Lookup, refused } from '../lib/settings.ts';
 
 /**
@@ -9,6 +9,9 @@ import { type Lookup, refused } from '../lib/settings.ts';
  * (`tests/tests/infra.rs`), because functions with another default currency fail at start.
  */
 const CURRENCIES = JSON.parse(readFileSync(join(import.meta.dirname, 'currencies.json'), 'utf8')) as string[];
+
+/** The columns of the lake, generated from the Rust crate. */
+const LAKE = JSON.parse(readFileSync(join(import.meta.dirname, '../../contracts/lake.json'), 'utf8')) as LakeColumns;
 
 /**
  * The domain with its one setting. A test compares the names with those of the Rust crate
@@ -27,10 +30,7 @@ export function accounts(lookup: Lookup): Domain {
     commands: ['credit', 'withdraw'],
     history: 'transactions',
     viewAt: 'balance',
-    lake: [
-      { name: 'amount', type: 'bigint' },
-      { name: 'currency', type: 'string' },
-    ],
+    lake: LAKE,
     environment: { DEFAULT_CURRENCY: defaultCurrency },
     outputs: {
       DefaultCurrency: { value: defaultCurrency, description: 'Currency of accounts that are opened without one' },

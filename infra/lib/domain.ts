@@ -31,8 +31,8 @@ export interface Domain {
    */
   readonly viewAt?: string;
 
-  /** The domain's own members of public data that have a column in the lake, `Domain::LAKE` in Rust. */
-  readonly lake: readonly LakeColumn[];
+  /** The lake's columns: the content of `contracts/lake.json`, which `millrace contract` generates from Rust. */
+  readonly lake: LakeColumns;
 
   /**
    * The domain's own settings, as environment variables of the functions that read them: the writer, the
@@ -44,12 +44,22 @@ export interface Domain {
   readonly outputs: Readonly<Record<string, DomainOutput>>;
 }
 
-/** A field of the lake's column `data`. */
+/** The columns of the lake's table, in its order. */
+export interface LakeColumns {
+  /** The members of an event's envelope, and `data_base64`. */
+  readonly columns: readonly LakeColumn[];
+  /** The fields of the column `data`. */
+  readonly data: readonly LakeColumn[];
+  /** The columns that come from an object's path and not from the events: `dt`. */
+  readonly partitions: readonly LakeColumn[];
+}
+
+/** A column, or a field of the column `data`. */
 export interface LakeColumn {
-  /** The member's name in public data: `itemCount`. Athena compares names in lower case. */
+  /** The member's name: `itemCount`. Athena compares names in lower case. */
   readonly name: string;
-  /** The type in Hive; `bigint` is a signed integer of 64 bits. */
-  readonly type: 'string' | 'bigint';
+  /** The type in Hive: `string`, `bigint`, which is a signed integer of 64 bits, or of `data` a `struct`. */
+  readonly type: string;
 }
 
 /** An output of the CloudFormation stack. */

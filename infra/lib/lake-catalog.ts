@@ -6,31 +6,20 @@ import { Names, Stack } from 'aws-cdk-lib';
 import * as glue from 'aws-cdk-lib/aws-glue';
 import type * as s3 from 'aws-cdk-lib/aws-s3';
 import { Construct } from 'constructs';
-import type { Domain, LakeColumn } from './domain.ts';
+import type { Domain, LakeColumns } from './domain.ts';
 import type { Settings } from './settings.ts';
 import { STAGES } from './stage.ts';
 
-/** The attributes of the envelope, which every lake record has. */
-const ENVELOPE = [
-  'specversion',
-  'id',
-  'source',
-  'type',
-  'subject',
-  'time',
-  'datacontenttype',
-  'dataschema',
-  'correlationid',
-  'causationid',
-] as const;
-
 /** The SQL types of a view, by the Hive types of the Glue table. */
-const PRESTO = { string: 'varchar', bigint: 'bigint' } as const;
+const PRESTO: Readonly<Record<string, string>> = { string: 'varchar', bigint: 'bigint' };
+
+/** The column of records that are no events, which the view doesn't contain. */
+const UNREADABLE = 'data_base64';
 
 export interface LakeCatalogProps {
   /** The stack's settings. The stage `local` has no view. */
   readonly settings: Settings;
-  /** The domain. Each member of its public data has a column, next to the aggregate's id and the sequence. */
+  /** The domain, which has the columns. */
   readonly domain: Domain;
   /** The bucket with the lake records, below `events/`. */
   readonly bucket: s3.IBucket;
@@ -46,12 +35,6 @@ export class LakeCatalog extends Construct {
   constructor(scope: Construct, id: string, { settings, domain, bucket }: LakeCatalogProps) {
     super(scope, id);
     const catalogId = Stack.of(this).account;
-    const data: readonly LakeColumn[] = [
-      { name: domain.id, type: 'string' },
-      { name: 'sequence', type: 'bigint' },
-      ...domain.lake,
-    ];
-
     this.databaseName = Names.uniqueResourceName(this, { maxLength: 100, separator: '_' }).toLowerCase();
     this.database = new glue.CfnDatabase(this, 'Database', {
       catalogId,
@@ -65,7 +48,7 @@ export class LakeCatalog extends Construct {
         name: this.tableName,
         description: 'Domain events as delivered; a line may be there twice, with the same id',
         tableType: 'EXTERNAL_TABLE',
-        partitionKeys: [{ name: 'dt', type: 'string', comment: 'Day of delivery, UTC' }],
+        partitionKeys: domain.lake.partitions.map((column) => ({ ...column, comment: 'Day of delivery, UTC' })),
         parameters: {
           classification: 'json',
           // Partition projection computes the partitions, so they needn't be added every day.
@@ -90,21 +73,17 @@ export class LakeCatalog extends Construct {
             // https://docs.aws.amazon.com/athena/latest/ug/openx-json-serde.html
             parameters: { 'ignore.malformed.json': 'false' },
           },
-          columns: [
-            ...ENVELOPE.map((name) => ({ name, type: 'string' })),
-            { name: 'data', type: hiveStruct(data) },
-            {
-              name: 'data_base64',
-              type: 'string',
-              comment: 'Of an UnreadableRecord: the bytes that were on the stream',
-            },
-          ],
+          columns: domain.lake.columns.map((column) =>
+            column.name === UNREADABLE
+              ? { ...column, comment: 'Of an UnreadableRecord: the bytes that were on the stream' }
+              : column,
+          ),
         },
       },
     });
     this.table.addResourceDependency(this.database);
 
-    if (STAGES[settings.stage].lakeView) this.domainEvents(catalogId, data);
+    if (STAGES[settings.stage].lakeView) this.domainEvents(catalogId, domain.lake);
   }
 
   /**
@@ -113,15 +92,10 @@ export class LakeCatalog extends Construct {
    * Duplicates are byte-identical, so only the day of delivery can differ; the view contains the earliest. A
    * query over a few days is cheaper on `events`: the view must read every day to find the earliest record.
    */
-  private domainEvents(catalogId: string, data: readonly LakeColumn[]): void {
-    const columns = [
-      ...ENVELOPE.map((name) => ({ name, type: 'varchar' })),
-      {
-        name: 'data',
-        type: `row(${data.map((field) => `${field.name.toLowerCase()} ${PRESTO[field.type]}`).join(', ')})`,
-      },
-      { name: 'dt', type: 'varchar' },
-    ];
+  private domainEvents(catalogId: string, lake: LakeColumns): void {
+    const hive = [...lake.columns.filter(({ name }) => name !== UNREADABLE), ...lake.partitions];
+    const row = lake.data.map(({ name, type }) => `${name.toLowerCase()} ${PRESTO[type]}`).join(', ');
+    const columns = hive.map(({ name, type }) => ({ name, type: PRESTO[type] ?? `row(${row})` }));
     const names = columns.map(({ name }) => `"${name}"`).join(', ');
     const originalSql =
       `SELECT ${names} FROM (` +
@@ -143,17 +117,10 @@ export class LakeCatalog extends Construct {
         storageDescriptor: {
           location: '',
           serdeInfo: {},
-          columns: columns.map(({ name, type }) => ({
-            name,
-            type: type === 'varchar' ? 'string' : hiveStruct(data),
-          })),
+          columns: hive,
         },
       },
     });
     view.addResourceDependency(this.table);
   }
-}
-
-function hiveStruct(fields: readonly LakeColumn[]): string {
-  return `struct<${fields.map(({ name, type }) => `${name}:${type}`).join(',')}>`;
 }

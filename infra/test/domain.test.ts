@@ -11,7 +11,19 @@ const ORDERS: Domain = {
   opens: 'place',
   commands: ['add-item'],
   history: 'steps',
-  lake: [{ name: 'itemCount', type: 'bigint' }],
+  lake: {
+    columns: [
+      { name: 'id', type: 'string' },
+      { name: 'data', type: 'struct<orderId:string,sequence:bigint,itemCount:bigint>' },
+      { name: 'data_base64', type: 'string' },
+    ],
+    data: [
+      { name: 'orderId', type: 'string' },
+      { name: 'sequence', type: 'bigint' },
+      { name: 'itemCount', type: 'bigint' },
+    ],
+    partitions: [{ name: 'dt', type: 'string' }],
+  },
   environment: { WAREHOUSE: 'north' },
   outputs: { Warehouse: { value: 'north', description: 'Where orders are packed' } },
 };

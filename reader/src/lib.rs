@@ -21,6 +21,8 @@
 //! Invariant: every read is consistent, so a later query never returns an older state than an earlier
 //! query.
 //!
+//! The reader also shows documents, such as those of the contract. They are parts of the program.
+//!
 //! The domain determines what an aggregate is and its form in JSON. API Gateway's authorizer determines
 //! who may send queries.
 //!
@@ -33,7 +35,7 @@
 //!
 //! #[tokio::main(flavor = "current_thread")]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     Ok(millrace_reader::run::<Accounts>().await?)
+//!     Ok(millrace_reader::run::<Accounts>(&[]).await?)
 //! }
 //! ```
 
@@ -50,3 +52,4 @@ pub mod testing;
 mod view_at;
 
 pub use adapters::lambda::run;
+pub use service::Documents;

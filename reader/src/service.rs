@@ -18,11 +18,17 @@ use crate::query::{Query, Question};
 /// recovers in about that time.
 const RETRY_AFTER: u32 = 1;
 
+/// The documents that the reader shows: the JSON of each by its path without the leading slash, such as
+/// `openapi.json`. A path that names a document names no query.
+pub type Documents = &'static [(&'static str, &'static str)];
+
 /// The reader with its services.
 #[derive(Debug, Clone)]
 pub struct Reader<D, M, A> {
     /// The domain; a query needs none of its settings.
     pub domain: PhantomData<D>,
+    /// The documents of the contract.
+    pub documents: Documents,
     /// The read model.
     pub model: M,
     /// Time, ids and randomness.
@@ -66,7 +72,18 @@ impl<D: Project, M: ReadModel, A: Ambient> Reader<D, M, A> {
             .with_header(CORRELATION_ID, correlation_id)
     }
 
+    /// The document that a request asks for.
+    fn document(&self, request: &Request) -> Option<&'static str> {
+        let path = request.path.strip_prefix('/')?;
+        let mut documents = self.documents.iter();
+        let (_, document) = documents.find(|(name, _)| *name == path)?;
+        (request.method == "GET").then_some(document)
+    }
+
     async fn query(&self, request: &Request, budget: Budget) -> Result<Response, Problem> {
+        if let Some(document) = self.document(request) {
+            return Ok(Response::stored(200, document.to_owned()));
+        }
         let Query {
             id,
             question,

@@ -189,7 +189,7 @@ impl Statement {
 }
 
 /// Executes up to 25 statements in one call that isn't repeated here, and says of each in order
-/// whether it had its effect. `None` stands for an item that can't be written so; it had none. `action` is what
+/// whether it had its effect. An item that can't be written so is `None`, and had none. `action` is what
 /// an error and the logs call the call.
 ///
 /// Each statement has its own result in a response with status 200

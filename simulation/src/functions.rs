@@ -133,6 +133,7 @@ impl<S: Scenario> Simulated for S {
     fn read(&self, services: Services, event: HttpInvocation) -> Call<ApiGatewayV2httpResponse> {
         let reader = Reader {
             domain: PhantomData::<Panicking<S::Domain>>,
+            documents: &[],
             model: services.clone(),
             ambient: services,
         };

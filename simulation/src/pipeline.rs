@@ -102,6 +102,7 @@ impl<D: Project + Clone> Pipeline<D> {
         let model = self.read_model();
         let reader = Reader {
             domain: PhantomData::<D>,
+            documents: &[],
             model: &model,
             ambient: &self.ambient,
         };

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use millrace_core::lake::Column;
 use millrace_core::{Domain, Project};
 use millrace_domain::{Accounts, Command, DEFAULT_CURRENCY};
 use millrace_simulation::sabotage::SABOTAGES;
@@ -56,17 +55,6 @@ fn the_cdk_app_describes_the_domain_of_accounts() {
         .filter(|name| *name != Accounts::OPENS)
         .map(|name| format!("'{name}'"))
         .collect();
-    let lake: Vec<String> = Accounts::LAKE
-        .iter()
-        .map(|(name, column)| {
-            let column = match column {
-                Column::Text => "string",
-                Column::Bigint => "bigint",
-                Column::Data | Column::Partition => panic!("{name} is not a member of data"),
-            };
-            format!("      {{ name: '{name}', type: '{column}' }},\n")
-        })
-        .collect();
     let expected = format!(
         "    collection: '{}',
     aggregate: 'account',
@@ -75,8 +63,7 @@ fn the_cdk_app_describes_the_domain_of_accounts() {
     commands: [{}],
     history: '{}',
     viewAt: '{}',
-    lake: [
-{}    ],
+    lake: LAKE,
 ",
         Accounts::COLLECTION,
         Accounts::ID,
@@ -84,7 +71,6 @@ fn the_cdk_app_describes_the_domain_of_accounts() {
         others.join(", "),
         Accounts::HISTORY,
         Accounts::VIEW_AT.expect("the account has a balance at a time"),
-        lake.concat(),
     );
     assert_eq!(description, expected);
     assert_eq!(all.len(), others.len() + 1, "{all:?}");

@@ -17,8 +17,9 @@ const FUNCTIONS: [&str; 6] = [
 ];
 
 /// Crates that are generic over the domain. Their tests may use accounts.
-const NEUTRAL: [&str; 11] = [
+const NEUTRAL: [&str; 12] = [
     "core",
+    "contract",
     "runtime",
     "writer",
     "translator",
@@ -32,9 +33,10 @@ const NEUTRAL: [&str; 11] = [
 ];
 
 /// For each library, the crates that it depends on, as docs/ARCHITECTURE.md states them.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("core", &[]),
-    ("domain", &["core"]),
+    ("contract", &["core"]),
+    ("domain", &["contract", "core"]),
     ("runtime", &["core"]),
     ("writer", &["core", "runtime"]),
     ("translator", &["core", "runtime"]),
@@ -51,6 +53,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
         "cli",
         &[
             "archiver",
+            "contract",
             "core",
             "local-stack",
             "projector",

@@ -97,6 +97,16 @@ async fn print_events(
     }
 }
 
+/// The addresses of the contract's documents; nothing if the application describes none.
+fn documents<A: Application>(api_url: &str) -> String {
+    match A::contract() {
+        Ok(Some(_)) => {
+            format!("Its documents are {api_url}/openapi.json and {api_url}/asyncapi.json.\n\n")
+        }
+        Ok(None) | Err(_) => String::new(),
+    }
+}
+
 fn welcome<A: Application>(local: &Local, output: Output) -> String {
     let Local {
         api_url,
@@ -109,7 +119,7 @@ fn welcome<A: Application>(local: &Local, output: Output) -> String {
 
   API={api_url}
 
-{}
+{}{}
 Then {} shows the {noun}'s rows, events, cursor and view, and
 {} compares events, cursors, read models and lake.
 
@@ -117,6 +127,7 @@ Differences from AWS:
 
 {}
 {}",
+        documents::<A>(api_url),
         A::FIRST_COMMANDS,
         output.command(format_args!("inspect --{noun} ID")),
         output.command("verify"),

@@ -11,18 +11,19 @@ use millrace_runtime::{StartError, System, aws, telemetry, variables};
 use crate::adapters::dynamodb::Tables;
 use crate::config::Config;
 use crate::handler::handle;
-use crate::service::Reader;
+use crate::service::{Documents, Reader};
 
-/// Runs the function until Lambda ends it.
+/// Runs the function until Lambda ends it. It also shows these documents, such as those of the contract.
 ///
 /// # Errors
 /// [`StartError`]: the function can't start, or Lambda's runtime API failed.
-pub async fn run<D: Project>() -> Result<(), StartError> {
+pub async fn run<D: Project>(documents: Documents) -> Result<(), StartError> {
     telemetry::start();
     let config = Config::read(variables::lookup)?;
     let client = Client::new(&aws::config(Timeouts::INTERACTIVE).await);
     let reader = Reader {
         domain: PhantomData::<D>,
+        documents,
         model: Tables::new(client, config.view_table, config.history_table),
         ambient: System,
     };

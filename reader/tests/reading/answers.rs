@@ -316,3 +316,23 @@ proptest! {
         });
     }
 }
+
+#[tokio::test]
+async fn a_document_is_shown_at_its_path_and_nowhere_else() {
+    let shown = ask(&account(), &get("/openapi.json")).await;
+    assert_eq!(
+        (shown.status, &*shown.body),
+        (200, r#"{"openapi":"3.1.1"}"#)
+    );
+    for path in [
+        "/openapi.json/",
+        "/openapi",
+        "/asyncapi.json",
+        "//openapi.json",
+    ] {
+        assert_eq!(ask(&account(), &get(path)).await.status, 404, "{path}");
+    }
+    let mut posted = get("/openapi.json");
+    posted.method = "POST".to_owned();
+    assert_eq!(ask(&account(), &posted).await.status, 404);
+}

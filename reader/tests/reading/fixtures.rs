@@ -99,6 +99,7 @@ pub(crate) fn stub() -> InMemoryReadModel {
 pub(crate) fn reader<M: ReadModel>(model: M) -> Reader<Accounts, M, TestAmbient> {
     Reader {
         domain: PhantomData,
+        documents: &[("openapi.json", r#"{"openapi":"3.1.1"}"#)],
         model,
         ambient: TestAmbient::at(at(1000)),
     }

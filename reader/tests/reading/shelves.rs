@@ -109,6 +109,7 @@ async fn ask(path: &str) -> Response {
     let model = model();
     let reader = Reader {
         domain: PhantomData::<Shelves>,
+        documents: &[],
         model: &model,
         ambient: TestAmbient::default(),
     };

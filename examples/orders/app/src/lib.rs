@@ -11,6 +11,7 @@ use std::convert::Infallible;
 use anyhow::Result;
 use millrace_cli::Application;
 use millrace_cli::output::Output;
+use millrace_contract::{ContractError, Documents, documents};
 use millrace_local_stack::progress::Progress;
 use millrace_local_stack::stack::Local;
 use orders_domain::Orders;
@@ -27,6 +28,10 @@ impl Application for OrdersApp {
     const COMMAND: &'static str = "orders";
     const NOUN: &'static str = "order";
     const FIRST_COMMANDS: &'static str = FIRST_COMMANDS;
+
+    fn contract() -> Result<Option<Documents>, ContractError> {
+        documents::<Orders>().map(Some)
+    }
 
     fn domain(_: impl Fn(&str) -> Option<String>) -> Result<Orders, Infallible> {
         Ok(Orders)

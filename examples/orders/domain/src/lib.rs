@@ -15,6 +15,7 @@
 
 mod article;
 mod command;
+mod contract;
 mod event;
 mod order;
 mod orders;

@@ -1,5 +1,10 @@
 /** The orders of a shop: the domain whose functions the app deploys. */
-import type { Domain } from 'millrace-infra';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Domain, LakeColumns } from 'millrace-infra';
+
+/** The columns of the lake, generated from the Rust crate by `orders contract`. */
+const LAKE = JSON.parse(readFileSync(join(import.meta.dirname, '../../contracts/lake.json'), 'utf8')) as LakeColumns;
 
 /** Orders have no settings. `orders_agreement.rs` compares this description with the Rust crate. */
 export const orders: Domain = {
@@ -9,10 +14,7 @@ export const orders: Domain = {
   opens: 'place',
   commands: ['add-lines', 'ship', 'cancel'],
   history: 'history',
-  lake: [
-    { name: 'units', type: 'bigint' },
-    { name: 'reason', type: 'string' },
-  ],
+  lake: LAKE,
   environment: {},
   outputs: {},
 };
