@@ -15,9 +15,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use millrace_benches::batch::{self, DomainEvent, DomainEvents, Spread};
 use millrace_benches::function::{self, Function};
-use millrace_benches::http;
+use millrace_benches::http::{self, Server};
 use millrace_benches::runtime_api::RuntimeApi;
 use millrace_benches::services::{Behaviour, Received, Services};
+use millrace_benches::tls::Certificate;
+use tokio::time::Instant;
 
 const EVENTS: u32 = 1_000;
 const INVOCATIONS: u32 = 15;
@@ -37,27 +39,42 @@ struct Stage {
     function: Function,
     runtime_api: Arc<RuntimeApi>,
     services: Arc<Services>,
+    server: Server,
 }
 
 impl Stage {
-    async fn start(binary: &Path, behaviour: Behaviour) -> Result<Self> {
+    /// Starts a binary with mocks of the services that are reached with TLS if there is a certificate.
+    async fn start(
+        binary: &Path,
+        behaviour: Behaviour,
+        certificate: Option<&Certificate>,
+    ) -> Result<Self> {
         let runtime_api = Arc::new(RuntimeApi::default());
         let services = Arc::new(Services::new(behaviour));
         let api = Arc::clone(&runtime_api);
-        let runtime_address = http::serve(move |request| {
+        let runtime_server = http::serve(None, move |request| {
             let api = Arc::clone(&api);
             async move { api.answer(&request).await }
         });
         let called = Arc::clone(&services);
-        let services_address = http::serve(move |request| {
+        let tls = certificate.map(Certificate::acceptor);
+        let server = http::serve(tls, move |request| {
             let called = Arc::clone(&called);
             async move { called.answer(&request).await }
         });
-        let function = Function::start(binary, runtime_address.await?, services_address.await?)?;
+        let server = server.await?;
+        let roots = certificate.map(Certificate::roots);
+        let runtime_api_address = runtime_server.await?.address;
         Ok(Self {
-            function,
+            function: Function::start(
+                binary,
+                runtime_api_address,
+                server.address,
+                roots.as_deref(),
+            )?,
             runtime_api,
             services,
+            server,
         })
     }
 }
@@ -121,7 +138,7 @@ async fn measure(
         throttled,
         ..BEHAVIOUR
     };
-    let stage = Stage::start(binary, behaviour).await?;
+    let stage = Stage::start(binary, behaviour, None).await?;
     let mut measured = Measured::default();
     // The first invocation opens the connections, as after a cold start; it isn't counted.
     for invocation in 0..=invocations {
@@ -199,23 +216,35 @@ fn median(values: &mut [f64]) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// The time from the start of the process to its first request for an invocation.
-async fn start_up(binary: &Path) -> Result<f64> {
-    let mut millis = Vec::new();
+/// The start-up of a function, in milliseconds.
+struct StartUp {
+    /// From the start of the process to its first connection to a service, or to its first request for an
+    /// invocation if it doesn't call a service before.
+    init: f64,
+    /// From the first connection to a service, with TLS, to the first request for an invocation; `None` if the
+    /// function doesn't call a service before.
+    first_call: Option<f64>,
+}
+
+async fn start_up(binary: &Path, certificate: &Certificate) -> Result<StartUp> {
+    let behaviour = Behaviour {
+        read: Duration::ZERO,
+        write: Duration::ZERO,
+        ..BEHAVIOUR
+    };
+    let (mut init, mut first_call) = (Vec::new(), Vec::new());
     for _ in 0..STARTS {
-        let stage = Stage::start(
-            binary,
-            Behaviour {
-                read: Duration::ZERO,
-                write: Duration::ZERO,
-                ..BEHAVIOUR
-            },
-        )
-        .await?;
+        let stage = Stage::start(binary, behaviour, Some(certificate)).await?;
         let ready = stage.runtime_api.ready().await?;
-        millis.push(ready.duration_since(stage.function.started).as_secs_f64() * 1000.0);
+        let connected = stage.server.connected();
+        let millis = |from: Instant, to: Instant| to.duration_since(from).as_secs_f64() * 1000.0;
+        init.push(millis(stage.function.started, connected.unwrap_or(ready)));
+        first_call.extend(connected.map(|connected| millis(connected, ready)));
     }
-    Ok(median(&mut millis))
+    Ok(StartUp {
+        init: median(&mut init),
+        first_call: (!first_call.is_empty()).then(|| median(&mut first_call)),
+    })
 }
 
 #[tokio::main]
@@ -255,23 +284,21 @@ async fn main() -> Result<()> {
     let archiver = folder.join("archiver");
     let archive = || Work::Archive(DomainEvents::default());
     report(&archiver, "Archiver", &SPREADS, archive).await?;
-    println!(
-        "Start-up, from the start of the process to its first request for an invocation, median of {STARTS}"
-    );
+    println!("Start-up in milliseconds, median of {STARTS}");
     println!();
-    println!("| function | milliseconds | size of the binary |");
-    println!("|---|---|---|");
+    println!("| function | init | first call of a service, with TLS | size of the binary |");
+    println!("|---|---|---|---|");
+    let certificate = Certificate::new()?;
     for name in names {
         let binary = folder.join(name);
         if !binary.exists() {
             continue;
         }
-        let millis = start_up(&binary).await.context(name)?;
+        let StartUp { init, first_call } = start_up(&binary, &certificate).await.context(name)?;
+        let first_call = first_call.map_or("none".to_owned(), |millis| format!("{millis:.1}"));
         let kilobytes = u32::try_from(std::fs::metadata(&binary)?.len() / 1000)?;
-        println!(
-            "| {name} | {millis:.1} | {:.1} MB |",
-            f64::from(kilobytes) / 1000.0
-        );
+        let megabytes = f64::from(kilobytes) / 1000.0;
+        println!("| {name} | {init:.1} | {first_call} | {megabytes:.1} MB |");
     }
     Ok(())
 }

@@ -82,17 +82,25 @@ pub struct Function {
 }
 
 impl Function {
-    /// Starts a binary with the mocks at `runtime_api` and `services`.
+    /// Starts a binary with the mocks at `runtime_api` and `services`. If there is a file of `roots`, the services
+    /// are reached with TLS.
     ///
     /// # Errors
     /// If the binary can't be started.
-    pub fn start(binary: &Path, runtime_api: SocketAddr, services: SocketAddr) -> Result<Self> {
+    pub fn start(
+        binary: &Path,
+        runtime_api: SocketAddr,
+        services: SocketAddr,
+        roots: Option<&Path>,
+    ) -> Result<Self> {
+        let scheme = if roots.is_some() { "https" } else { "http" };
         let started = Instant::now();
         let process = Command::new(binary)
             .env_clear()
             .envs(ENVIRONMENT)
             .env("AWS_LAMBDA_RUNTIME_API", runtime_api.to_string())
-            .env("AWS_ENDPOINT_URL", format!("http://{services}"))
+            .env("AWS_ENDPOINT_URL", format!("{scheme}://{services}"))
+            .envs(roots.map(|roots| ("SSL_CERT_FILE", roots)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::inherit())

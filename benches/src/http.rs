@@ -4,11 +4,14 @@
 use std::fmt::Write as _;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, Result, bail};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader};
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
 
 /// The maximum number of headers of a request.
 const MAX_HEADERS: usize = 64;
@@ -49,39 +52,67 @@ impl Response {
     }
 }
 
-/// Serves requests on a free port until the process ends. Each connection has a task of its own. Returns the
-/// server's address.
+/// A running server.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// Its address.
+    pub address: SocketAddr,
+    connected: Arc<OnceLock<Instant>>,
+}
+
+impl Server {
+    /// When the first client connected; `None` if none has.
+    #[must_use]
+    pub fn connected(&self) -> Option<Instant> {
+        self.connected.get().copied()
+    }
+}
+
+/// Serves requests on a free port until the process ends, with TLS if there is an acceptor. Each connection has a
+/// task of its own.
 ///
 /// # Errors
 /// If no port can be opened.
-pub async fn serve<F, A>(answer: F) -> Result<SocketAddr>
+pub async fn serve<F, A>(tls: Option<TlsAcceptor>, answer: F) -> Result<Server>
 where
     F: Fn(Request) -> A + Send + Sync + 'static,
     A: Future<Output = Response> + Send,
 {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
+    let server = Server {
+        address: listener.local_addr()?,
+        connected: Arc::default(),
+    };
+    let connected = Arc::clone(&server.connected);
     let answer = Arc::new(answer);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let answer = Arc::clone(&answer);
+            connected.get_or_init(Instant::now);
+            let (tls, answer) = (tls.clone(), Arc::clone(&answer));
             tokio::spawn(async move {
-                if let Err(error) = converse(stream, &*answer).await {
+                let conversing = async {
+                    stream.set_nodelay(true)?;
+                    match tls {
+                        Some(tls) => converse(tls.accept(stream).await?, &*answer).await,
+                        None => converse(stream, &*answer).await,
+                    }
+                };
+                if let Err(error) = conversing.await {
                     eprintln!("a mock could not answer: {error:#}");
                 }
             });
         }
     });
-    Ok(address)
+    Ok(server)
 }
 
 /// Answers the requests of a connection until the client closes it.
-async fn converse<F, A>(stream: TcpStream, answer: &F) -> Result<()>
+async fn converse<S, F, A>(stream: S, answer: &F) -> Result<()>
 where
+    S: AsyncRead + AsyncWrite + Unpin,
     F: Fn(Request) -> A,
     A: Future<Output = Response>,
 {
-    stream.set_nodelay(true)?;
     let mut stream = BufReader::new(stream);
     while let Some(request) = read(&mut stream).await? {
         let Response {
@@ -97,7 +128,11 @@ where
         let mut bytes = head.into_bytes();
         bytes.extend(body);
         // A client that was stopped doesn't read its last response.
-        if stream.get_mut().write_all(&bytes).await.is_err() {
+        let writing = async {
+            stream.get_mut().write_all(&bytes).await?;
+            stream.get_mut().flush().await
+        };
+        if writing.await.is_err() {
             break;
         }
     }
@@ -105,7 +140,7 @@ where
 }
 
 /// Reads a request; `None` if the client has closed the connection.
-async fn read(stream: &mut BufReader<TcpStream>) -> Result<Option<Request>> {
+async fn read(stream: &mut BufReader<impl AsyncRead + Unpin>) -> Result<Option<Request>> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let read = stream.read_until(b'\n', &mut head).await;
@@ -139,7 +174,7 @@ async fn read(stream: &mut BufReader<TcpStream>) -> Result<Option<Request>> {
     }))
 }
 
-async fn chunks(stream: &mut BufReader<TcpStream>) -> Result<Vec<u8>> {
+async fn chunks(stream: &mut BufReader<impl AsyncRead + Unpin>) -> Result<Vec<u8>> {
     let mut body = Vec::new();
     loop {
         let mut line = String::new();

@@ -30,6 +30,7 @@ pub mod plan;
 pub mod project;
 pub mod runtime_api;
 pub mod services;
+pub mod tls;
 pub mod works;
 
 use std::collections::BTreeMap;

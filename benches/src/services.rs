@@ -390,7 +390,7 @@ impl<'a> Change<'a> {
         );
         let parts: Vec<&str> = parts.collect();
         for pair in parts.chunks_exact(2) {
-            let keyword = pair[0].trim_start_matches("=?").trim();
+            let keyword = pair[0].trim_start_matches(" = ?").trim();
             match (keyword, pair[1]) {
                 ("SET", name) => change.set.push((name.to_owned(), value()?.clone())),
                 ("REMOVE", name) => change.removed.push(name.to_owned()),
