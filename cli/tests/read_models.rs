@@ -177,6 +177,9 @@ impl Ambient for &Services {
     fn fraction(&self) -> f64 {
         0.5
     }
+    fn random_bits(&self) -> u64 {
+        1
+    }
 }
 
 fn down() -> ServiceError {

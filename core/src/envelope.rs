@@ -4,9 +4,11 @@
 //! Invariant: the same event always serialises to the same bytes: members are in one order (those of
 //! `data` in the order of the domain's fields), absent ones are left out, times have three decimals.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
-use crate::attribute::Attribute;
+use crate::attribute::{Attribute, Attributes};
 use crate::columns::Columns;
 use crate::decode::{decode_struct, decode_variant};
 use crate::domain::{Data, Domain};
@@ -17,6 +19,7 @@ use crate::json;
 use crate::layout::Sequence;
 use crate::row::RecordedEvent;
 use crate::time::{InvalidTime, Timestamp};
+use crate::trace::{TraceId, TraceParent};
 
 const SPEC_VERSION: &str = "1.0";
 const CONTENT_TYPE: &str = "application/json";
@@ -34,6 +37,10 @@ const USUAL_BYTES: usize = 640;
 /// names. No field of public data may have its name.
 pub const SEQUENCE: &str = "sequence";
 
+/// The attribute of CloudEvents'
+/// [distributed tracing extension](https://github.com/cloudevents/spec/blob/main/cloudevents/extensions/distributed-tracing.md).
+const TRACE_PARENT: &str = "traceparent";
+
 /// A domain event as everyone outside sees it.
 ///
 /// `T` is the type of the ids: `String`, or `Cow<str>` if they are borrowed from a row.
@@ -50,6 +57,8 @@ pub struct Envelope<P, T = String> {
     pub correlation_id: Option<T>,
     /// `causationid`.
     pub causation_id: Option<T>,
+    /// `traceparent`. The event doesn't depend on it: a malformed one is left out.
+    pub trace_parent: Option<TraceParent>,
     /// What happened: `type` and the rest of `data`.
     pub event: P,
 }
@@ -84,6 +93,7 @@ impl<P: Data, T: AsRef<str> + Clone> Envelope<P, T> {
             time: recorded.time,
             correlation_id: recorded.metadata.correlation_id.clone(),
             causation_id: recorded.metadata.causation_id.clone(),
+            trace_parent: recorded.metadata.trace_parent,
             event: D::publish(context, &recorded.event)?,
         })
     }
@@ -129,6 +139,7 @@ impl<P: Data> Envelope<P> {
             }
             None => return Err(DecodeError::missing("data")),
         };
+        let trace_parent = take_trace_parent(&mut members);
         let members: Members = decode_struct(&Columns::from(members), |_| false)?;
         expect("specversion", &members.specversion, SPEC_VERSION)?;
         expect("source", &members.source, &source(D::COLLECTION))?;
@@ -149,6 +160,7 @@ impl<P: Data> Envelope<P> {
             time,
             correlation_id: members.correlationid,
             causation_id: members.causationid,
+            trace_parent,
             event,
         };
         if members.id == envelope.id() {
@@ -168,11 +180,13 @@ fn read_event<P: Data>(
     let Members {
         r#type, dataschema, ..
     } = members;
-    let first = schema(r#type, FIRST_VERSION);
-    let prefix = schema(r#type, "");
-    let later = dataschema
-        .strip_prefix(&prefix)
-        .filter(|version| is_version(version) && *version != FIRST_VERSION)
+    let version = dataschema
+        .strip_prefix(SCHEMA_PREFIX)
+        .and_then(|rest| rest.strip_prefix(':')?.strip_prefix(r#type.as_str()))
+        .and_then(|rest| rest.strip_prefix(':'))
+        .filter(|version| is_version(version));
+    let later = version
+        .filter(|version| *version != FIRST_VERSION)
         .map(|version| format!("{}{VERSION_SEPARATOR}{version}", members.r#type));
     let event = decode_variant(later.as_ref().unwrap_or(r#type), data, is_core);
     let event = event.map_err(|error: DecodeError| match &later {
@@ -182,8 +196,8 @@ fn read_event<P: Data>(
         }
         None | Some(_) => error.in_field("data"),
     })?;
-    if later.is_none() {
-        expect("dataschema", dataschema, &first)?;
+    if version.is_none() {
+        expect("dataschema", dataschema, &schema(r#type, FIRST_VERSION))?;
     }
     Ok(event)
 }
@@ -191,6 +205,20 @@ fn read_event<P: Data>(
 /// Whether this can be the version of an event type: a whole number from 1 on.
 fn is_version(text: &str) -> bool {
     !text.starts_with('0') && !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// The trace of an event, for the log. Also bytes that [`Envelope::parse`] refuses may name one.
+#[must_use]
+pub fn trace_id(bytes: &[u8]) -> Option<TraceId> {
+    let mut members = json::borrowed_object(bytes).ok()?;
+    take_trace_parent(&mut members).map(TraceParent::trace_id)
+}
+
+fn take_trace_parent(members: &mut Attributes<Cow<'_, str>>) -> Option<TraceParent> {
+    match members.remove(TRACE_PARENT)? {
+        Attribute::Text(text) => TraceParent::parse(&text).ok(),
+        _ => None,
+    }
 }
 
 /// Checks what `data` repeats of the envelope, and returns the sequence.
@@ -328,6 +356,9 @@ impl<P: Data, T: AsRef<str> + Clone> FieldSink for EnvelopeSink<'_, P, T> {
         }
         if let Some(id) = &envelope.causation_id {
             self.string("causationid", &[id.as_ref()])?;
+        }
+        if let Some(trace_parent) = &envelope.trace_parent {
+            self.member(TRACE_PARENT, trace_parent)?;
         }
         self.json.extend_from_slice(b",\"data\":{");
         self.string(self.id_member, &[subject])?;

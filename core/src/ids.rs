@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::trace::TraceParent;
+
 /// The longest id, in characters. An aggregate's id is the partition key of its events on Kinesis,
 /// which takes 1 to 256 Unicode characters
 /// ([PutRecordsRequestEntry](https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecordsRequestEntry.html)).
@@ -104,6 +106,8 @@ pub struct Metadata<T = String> {
     pub correlation_id: Option<T>,
     /// The message that directly caused the event.
     pub causation_id: Option<T>,
+    /// The writer's span for the command.
+    pub trace_parent: Option<TraceParent>,
     /// The authenticated caller of the command. It stays in the events table and is never
     /// published.
     pub actor: Option<T>,
@@ -115,6 +119,7 @@ impl<T> Default for Metadata<T> {
             command_id: None,
             correlation_id: None,
             causation_id: None,
+            trace_parent: None,
             actor: None,
         }
     }
@@ -128,6 +133,7 @@ impl Metadata<Cow<'_, str>> {
             command_id: self.command_id.map(Cow::into_owned),
             correlation_id: self.correlation_id.map(Cow::into_owned),
             causation_id: self.causation_id.map(Cow::into_owned),
+            trace_parent: self.trace_parent,
             actor: self.actor.map(Cow::into_owned),
         }
     }

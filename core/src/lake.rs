@@ -34,7 +34,7 @@ pub enum Column {
 
 /// The table's columns as the `SerDe` compares names: in lower case. The CDK app creates
 /// them.
-pub const COLUMNS: [(&str, Column); 13] = [
+pub const COLUMNS: [(\&str, Column); 14] = [
     ("specversion", Column::Text),
     ("id", Column::Text),
     ("source", Column::Text),
@@ -45,6 +45,7 @@ pub const COLUMNS: [(&str, Column); 13] = [
     ("dataschema", Column::Text),
     ("correlationid", Column::Text),
     ("causationid", Column::Text),
+    ("traceparent", Column::Text),
     ("data", Column::Data),
     ("data_base64", Column::Text),
     ("dt", Column::Partition),

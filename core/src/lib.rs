@@ -21,7 +21,8 @@
 //!
 //! What these are made of:
 //!
-//! * [`ids`], [`layout`] (versions of rows, sequences of events, and where snapshots are), [`time`];
+//! * [`ids`], [`layout`] (versions of rows, sequences of events, and where snapshots are), [`time`],
+//!   [`trace`];
 //! * [`attribute`]: a table's item as plain values; [`columns`]: a row's, for a domain to edit before
 //!   they are read;
 //! * [`decode`] and [`encode`]: a domain's own types as attributes and back, through serde; [`json`]:
@@ -113,6 +114,7 @@ pub mod stream;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;
+pub mod trace;
 pub mod view;
 
 pub use aggregate::{Aggregate, LoadError};
@@ -130,4 +132,5 @@ pub use sequence_gate::SequenceGate;
 pub use settings::Setting;
 pub use stream::StreamRecord;
 pub use time::Timestamp;
+pub use trace::{TraceId, TraceParent};
 pub use view::{HistoryEntry, HistoryEntryOf, View, ViewOf};

@@ -2,7 +2,7 @@
 //!
 //! | row | core's columns |
 //! |---|---|
-//! | event | `Id`, `Version`, `Type`, `Timestamp`, `Sequence`, `SchemaVersion`, and where known `CommandId`, `CorrelationId`, `CausationId`, `Actor` |
+//! | event | `Id`, `Version`, `Type`, `Timestamp`, `Sequence`, `SchemaVersion`, and where known `CommandId`, `CorrelationId`, `CausationId`, `TraceParent`, `Actor` |
 //! | snapshot | `Id`, `Version`, `Type` = `SNAPSHOT`, `Timestamp`, `Sequence`, and `SchemaVersion` from version 2 on |
 //!
 //! Rows of the legacy layout have the first four only: their schema version is 1 and their sequence
@@ -23,6 +23,7 @@ use crate::error::{DecodeError, EncodeError};
 use crate::ids::{AggregateId, InvalidId, Metadata, is_printable};
 use crate::layout::{Sequence, Version};
 use crate::time::Timestamp;
+use crate::trace::TraceParent;
 
 /// The table's hash key.
 pub const ID: &str = "Id";
@@ -45,7 +46,8 @@ pub const CAUSATION_ID: &str = "CausationId";
 /// Who sent the command, as API Gateway authenticated it. It is never published, and a row whose
 /// `Actor` can't be read is an event like any other.
 pub const ACTOR: &str = "Actor";
-/// The W3C trace context of the command. Reserved; not written yet.
+/// The writer's span for the command, as a [`TraceParent`]. An event doesn't depend on it: in a row whose
+/// `TraceParent` can't be read, it is absent.
 pub const TRACE_PARENT: &str = "TraceParent";
 
 /// The names that no domain's column may have.
@@ -191,6 +193,9 @@ impl<E: Data> RecordedEvent<E> {
             if let Some(id) = id {
                 add(&mut row, name, Attribute::text(id));
             }
+        }
+        if let Some(trace_parent) = self.metadata.trace_parent {
+            add(&mut row, TRACE_PARENT, Attribute::text(trace_parent));
         }
         Ok(row)
     }
@@ -350,6 +355,7 @@ struct CoreColumns<'c, 'a> {
     command_id: Option<&'c BorrowedAttribute<'a>>,
     correlation_id: Option<&'c BorrowedAttribute<'a>>,
     causation_id: Option<&'c BorrowedAttribute<'a>>,
+    trace_parent: Option<&'c BorrowedAttribute<'a>>,
     actor: Option<&'c BorrowedAttribute<'a>>,
 }
 
@@ -367,6 +373,7 @@ impl<'c, 'a> CoreColumns<'c, 'a> {
                 COMMAND_ID => &mut found.command_id,
                 CORRELATION_ID => &mut found.correlation_id,
                 CAUSATION_ID => &mut found.causation_id,
+                TRACE_PARENT => &mut found.trace_parent,
                 ACTOR => &mut found.actor,
                 _ => continue,
             };
@@ -376,6 +383,10 @@ impl<'c, 'a> CoreColumns<'c, 'a> {
     }
 
     fn metadata(&self) -> Result<Metadata<Cow<'a, str>>, DecodeError> {
+        let trace_parent = match self.trace_parent {
+            Some(Attribute::Text(text)) => TraceParent::parse(text).ok(),
+            Some(_) | None => None,
+        };
         let actor = match self.actor {
             Some(Attribute::Text(actor)) => Some(actor.clone()),
             Some(_) | None => None,
@@ -384,6 +395,7 @@ impl<'c, 'a> CoreColumns<'c, 'a> {
             command_id: optional_id(self.command_id, COMMAND_ID)?,
             correlation_id: optional_id(self.correlation_id, CORRELATION_ID)?,
             causation_id: optional_id(self.causation_id, CAUSATION_ID)?,
+            trace_parent,
             actor,
         })
     }

@@ -6,7 +6,8 @@ use millrace_core::layout::SNAPSHOT_INTERVAL;
 use millrace_core::testing::{assert_conforms, assert_projects, given};
 use millrace_core::{
     Aggregate, AggregateId, Attribute, Attributes, DecodeError, Envelope, HistoryEntry, LoadError,
-    Metadata, RecordedEvent, StoredRow, StoredRowOf, Timestamp, Version, View, row, view,
+    Metadata, RecordedEvent, StoredRow, StoredRowOf, Timestamp, TraceParent, Version, View,
+    envelope, row, view,
 };
 use orders::{By, Closed, Command, Event, Orders, PublicEvent, Status, orders, placed};
 use proptest::prelude::*;
@@ -36,11 +37,14 @@ fn at(millis: i64) -> Timestamp {
     Timestamp::from_unix_millis(millis).expect("in range")
 }
 
+const TRACE_PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
 fn metadata() -> Metadata {
     Metadata {
         command_id: Some("command".to_owned()),
         correlation_id: Some("correlation".to_owned()),
         causation_id: Some("causation".to_owned()),
+        trace_parent: TraceParent::parse(TRACE_PARENT).ok(),
         actor: Some("actor".to_owned()),
     }
 }
@@ -163,6 +167,7 @@ fn an_event_row_has_the_columns_of_core_and_of_the_domain() {
         ("CommandId", Attribute::text("command")),
         ("CorrelationId", Attribute::text("correlation")),
         ("CausationId", Attribute::text("causation")),
+        ("TraceParent", Attribute::text(TRACE_PARENT)),
         ("Actor", Attribute::text("actor")),
         ("Sku", Attribute::text("x")),
     ]
@@ -459,7 +464,9 @@ const SHIPPED: &str = concat!(
     r#"{"specversion":"1.0","id":"o-1:2","source":"urn:millrace:orders","type":"LineShipped","#,
     r#""subject":"o-1","time":"1970-01-01T00:00:00.000Z","datacontenttype":"application/json","#,
     r#""dataschema":"urn:millrace:schema:LineShipped:1","correlationid":"correlation","#,
-    r#""causationid":"causation","data":{"orderId":"o-1","sequence":2,"sku":"\"x\""}}"#
+    r#""causationid":"causation","#,
+    r#""traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01","#,
+    r#""data":{"orderId":"o-1","sequence":2,"sku":"\"x\""}}"#
 );
 
 #[test]
@@ -520,13 +527,70 @@ fn a_wrong_member_of_an_envelope_is_named_and_an_unknown_one_ignored() {
         assert_eq!(error.path(), path, "{wrong}: {error}");
     }
     for (from, to) in [
-        ("{", r#"{"traceparent":"00-1","#),
+        ("{", r#"{"tracestate":"congo=t61rcWkgMzE","#),
         (r#""data":{"#, r#""data":{"new":[0.5],"new":1,"#),
     ] {
         let extended = SHIPPED.replacen(from, to, 1);
         let read = Envelope::parse::<Orders>(extended.as_bytes()).expect("reads");
         assert_eq!(bytes(&read), SHIPPED);
     }
+}
+
+#[test]
+fn an_event_without_a_valid_trace_parent_is_an_event() {
+    let member = format!(r#""traceparent":"{TRACE_PARENT}","#);
+    let without = SHIPPED.replace(&member, "");
+    for traceparent in [
+        "",
+        r#""traceparent":null,"#,
+        r#""traceparent":"","#,
+        r#""traceparent":1,"#,
+        r#""traceparent":{},"#,
+        r#""traceparent":"00-1","#,
+        r#""traceparent":"00-0AF7651916CD43DD8448EB211C80319C-B7AD6B7169203331-01","#,
+        member.repeat(2).as_str(),
+    ] {
+        let envelope = SHIPPED.replace(&member, traceparent);
+        let read = Envelope::parse::<Orders>(envelope.as_bytes()).expect(traceparent);
+        assert_eq!((read.trace_parent, bytes(&read)), (None, without.clone()));
+        assert_eq!(envelope::trace_id(envelope.as_bytes()), None);
+    }
+    let later = SHIPPED.replace("\"00-", "\"01-");
+    let read = Envelope::parse::<Orders>(later.as_bytes()).expect("read");
+    assert_eq!(bytes(&read), SHIPPED);
+}
+
+#[test]
+fn the_trace_of_bytes_that_are_no_event_is_found_for_the_log() {
+    let unknown = SHIPPED.replace(r#""data""#, r#""other""#);
+    assert!(Envelope::parse::<Orders>(unknown.as_bytes()).is_err());
+    let found = envelope::trace_id(unknown.as_bytes()).map(|id| id.to_string());
+    assert_eq!(found.as_deref(), Some("0af7651916cd43dd8448eb211c80319c"));
+    for bytes in ["", "[]", TRACE_PARENT] {
+        assert_eq!(envelope::trace_id(bytes.as_bytes()), None);
+    }
+}
+
+#[test]
+fn a_row_without_a_valid_trace_parent_is_the_same_event_without_one() {
+    let mut without = recorded(3, shipped("x"));
+    without.metadata.trace_parent = None;
+    let row = without.to_row::<Orders>().expect("a row");
+    assert!(!row.contains_key("TraceParent"));
+    assert_eq!(read(&row), Ok(StoredRow::Event(without.clone())));
+    for wrong in [
+        Attribute::text(""),
+        Attribute::text(TRACE_PARENT.to_uppercase()),
+        Attribute::number(1),
+        Attribute::Null,
+        Attribute::Other("M"),
+    ] {
+        let mut row = event_row(3, shipped("x"));
+        row.insert("TraceParent".to_owned(), wrong);
+        assert_eq!(read(&row), Ok(StoredRow::Event(without.clone())));
+    }
+    let published = Envelope::publish::<Orders>(&mut (), &without).expect("published");
+    assert!(!bytes(&published).contains("traceparent"));
 }
 
 #[test]

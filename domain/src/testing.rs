@@ -43,6 +43,7 @@ pub fn event(id: &str, sequence: u64) -> Envelope {
         time: Timestamp::from_unix_millis(millis).expect("a time"),
         correlation_id: None,
         causation_id: None,
+        trace_parent: None,
         event: match sequence {
             1 => PublicEvent::AccountCreated { currency },
             _ => PublicEvent::BalanceCredited { amount, currency },

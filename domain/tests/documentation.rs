@@ -70,6 +70,7 @@ fn history(id: &str) -> Vec<(ViewOf<Accounts>, HistoryEntryOf<Accounts>)> {
             time: time(at),
             correlation_id: correlation_id.map(str::to_owned),
             causation_id: None,
+            trace_parent: None,
             event,
         };
         let before = history.last().map(|(view, _)| view);

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use millrace_core::{
-    AggregateId, DecodeError, Metadata, RecordedEvent, Sequence, Timestamp, Version,
+    AggregateId, DecodeError, Metadata, RecordedEvent, Sequence, Timestamp, TraceParent, Version,
 };
 use millrace_domain::money::{Amount, Currency};
 use millrace_domain::{Accounts, Context, Event, PublicEvent};
@@ -18,6 +18,8 @@ fn to_bytes(envelope: &Envelope) -> Vec<u8> {
     envelope.to_bytes::<Accounts>().expect("bytes")
 }
 
+const SPAN: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
 fn example() -> Envelope {
     Envelope {
         subject: AggregateId::new("a-1").expect("valid"),
@@ -25,6 +27,7 @@ fn example() -> Envelope {
         time: Timestamp::parse("2026-11-20T21:03:05.123Z").expect("valid"),
         correlation_id: Some("corr".into()),
         causation_id: Some("cause".into()),
+        trace_parent: TraceParent::parse(SPAN).ok(),
         event: PublicEvent::BalanceWithdrawn {
             amount: Amount::new(1000).expect("valid"),
             currency: Currency::stored("EUR").expect("valid"),
@@ -38,6 +41,7 @@ const EXAMPLE: &str = concat!(
     r#""datacontenttype":"application/json","#,
     r#""dataschema":"urn:millrace:schema:BalanceWithdrawn:1","#,
     r#""correlationid":"corr","causationid":"cause","#,
+    r#""traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01","#,
     r#""data":{"accountId":"a-1","sequence":7,"amount":1000,"currency":"EUR"}}"#
 );
 
@@ -54,19 +58,19 @@ fn absent_members_are_left_out() {
     let envelope = Envelope {
         correlation_id: None,
         causation_id: None,
+        trace_parent: None,
         ..example()
     };
     let text = String::from_utf8(to_bytes(&envelope)).expect("utf-8");
-    assert!(
-        !text.contains("correlationid") && !text.contains("causationid"),
-        "{text}"
-    );
+    for member in ["correlationid", "causationid", "traceparent"] {
+        assert!(!text.contains(member), "{text}");
+    }
     assert_eq!(parse(text.as_bytes()).expect("parses"), envelope);
 }
 
 #[test]
 fn unknown_members_of_an_envelope_are_ignored() {
-    let extended = EXAMPLE.replacen('{', r#"{"traceparent":"00-1","#, 1);
+    let extended = EXAMPLE.replacen('{', r#"{"tracestate":"congo=t61rcWkgMzE","#, 1);
     assert_eq!(parse(extended.as_bytes()).expect("parses"), example());
 }
 
@@ -157,6 +161,7 @@ prop_compose! {
         amount in 1_i64..1 << 53,
         currency in "[A-Z]{3}",
         kind in 0..3,
+        span in proptest::option::of("00-[0-9a-f]{31}[1-9a-f]-[0-9a-f]{15}[1-9a-f]-0[01]"),
     ) -> Envelope {
         let currency = Currency::stored(&currency).expect("three capitals");
         let amount = Amount::new(amount).expect("in range");
@@ -170,6 +175,7 @@ prop_compose! {
             sequence: Sequence::new(sequence).expect("in range"),
             time: Timestamp::from_unix_millis(millis).expect("in range"),
             causation_id: correlation_id.clone(),
+            trace_parent: span.map(|span| TraceParent::parse(&span).expect("valid")),
             correlation_id,
             event,
         }

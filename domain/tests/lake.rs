@@ -46,6 +46,7 @@ fn bytes_that_would_break_a_query_are_no_rows() {
         r#"{"id":1,"type":"T"}"#,
         r#"{"id":"","type":"T"}"#,
         r#"{"id":"a","type":"T","source":5}"#,
+        r#"{"id":"a","type":"T","traceparent":5}"#,
         r#"{"id":"a","type":"T","data":5}"#,
         r#"{"id":"a","type":"T","data":[1]}"#,
         r#"{"id":"a","type":"T","data":{"amount":"5"}}"#,

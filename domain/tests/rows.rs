@@ -3,12 +3,12 @@
 use proptest::prelude::*;
 
 use millrace_core::row::{
-    ACTOR, COMMAND_ID, CORRELATION_ID, ID, SCHEMA_VERSION, SEQUENCE, SNAPSHOT, TIMESTAMP, TYPE,
-    VERSION, is_plainly_a_snapshot,
+    ACTOR, COMMAND_ID, CORRELATION_ID, ID, SCHEMA_VERSION, SEQUENCE, SNAPSHOT, TIMESTAMP,
+    TRACE_PARENT, TYPE, VERSION, is_plainly_a_snapshot,
 };
 use millrace_core::{
     AggregateId, Attribute, Attributes, DecodeError, Metadata, RecordedEvent, Snapshot, StoredRow,
-    StoredRowOf, Timestamp, Version,
+    StoredRowOf, Timestamp, TraceParent, Version,
 };
 use millrace_domain::money::{Amount, Balance, Currency};
 use millrace_domain::{Account, Accounts, Event};
@@ -19,6 +19,7 @@ const CURRENCY: &str = "Currency";
 const CREATED: &str = "CREATED";
 const CREDIT: &str = "CREDIT";
 const WITHDRAW: &str = "WITHDRAW";
+const SPAN: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 fn accounts() -> Accounts {
     Accounts {
@@ -72,6 +73,7 @@ fn recorded(version: u64, event: Event) -> RecordedEvent<Event> {
             command_id: Some("command".into()),
             correlation_id: Some("correlation".into()),
             causation_id: Some("causation".into()),
+            trace_parent: TraceParent::parse(SPAN).ok(),
             actor: Some("actor".into()),
         },
         event,
@@ -129,11 +131,11 @@ fn rows_have_exactly_these_attributes() {
     let names = |row: Attributes| row.into_keys().collect::<Vec<_>>().join(" ");
     assert_eq!(
         names(created.to_row::<Accounts>().expect("a row")),
-        "Actor CausationId CommandId CorrelationId Currency Id SchemaVersion Sequence Timestamp Type Version"
+        "Actor CausationId CommandId CorrelationId Currency Id SchemaVersion Sequence Timestamp TraceParent Type Version"
     );
     assert_eq!(
         names(credited.to_row::<Accounts>().expect("a row")),
-        "Actor Amount CausationId CommandId CorrelationId Id SchemaVersion Sequence Timestamp Type Version"
+        "Actor Amount CausationId CommandId CorrelationId Id SchemaVersion Sequence Timestamp TraceParent Type Version"
     );
     assert_eq!(
         names(snapshot().to_row::<Accounts>().expect("a row")),
@@ -186,7 +188,10 @@ fn names_the_attribute_that_is_missing_or_has_another_type() {
         .into_iter()
         .chain([snapshot().to_row::<Accounts>().expect("a row")]);
     for row in rows {
-        for name in row.keys().filter(|name| *name != ACTOR) {
+        for name in row
+            .keys()
+            .filter(|name| ![ACTOR, TRACE_PARENT].contains(&name.as_str()))
+        {
             let mut wrong = row.clone();
             wrong.insert(name.clone(), Attribute::Other("BOOL"));
             let error = read(&wrong).expect_err(name);

@@ -25,7 +25,8 @@ pub async fn handle<D: Project, M: ReadModel, A: Ambient>(
     let span = info_span!(
         "query",
         request_id = context.request_id,
-        correlation_id = field::Empty
+        correlation_id = field::Empty,
+        trace_id = field::Empty
     );
     let budget = Budget::of(&context, RESERVE, &reader.ambient);
     let answering = async {

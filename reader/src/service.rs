@@ -53,8 +53,12 @@ pub(crate) enum ReadError {
 }
 
 impl<D: Project, M: ReadModel, A: Ambient> Reader<D, M, A> {
-    /// Responds to a request within `budget`. The current span gets the request's `correlation_id`.
+    /// Responds to a request within `budget`. The current span gets the request's `correlation_id`, and its
+    /// `trace_id` if it has one.
     pub async fn answer(&self, request: &Request, budget: Budget) -> Response {
+        if let Some(trace_parent) = request.trace_parent() {
+            Span::current().record("trace_id", field::display(trace_parent.trace_id()));
+        }
         let (correlation_id, outcome) = match request.correlation_id(&self.ambient) {
             Ok(correlation_id) => {
                 Span::current().record("correlation_id", field::display(&correlation_id));

@@ -20,6 +20,9 @@ pub trait Ambient: Send + Sync {
     /// A uniformly distributed number from 0 (included) to 1 (excluded).
     fn fraction(&self) -> f64;
 
+    /// 64 random bits, for ids whose form is binary.
+    fn random_bits(&self) -> u64;
+
     /// Records an invocation's measurements; a value of `None` is left out. If telemetry was started,
     /// they are written as a log line of metrics.
     fn measure(&self, request_id: &str, values: &[(Metric, Option<u64>)]) {
@@ -38,6 +41,10 @@ impl<T: Ambient> Ambient for &T {
 
     fn fraction(&self) -> f64 {
         T::fraction(self)
+    }
+
+    fn random_bits(&self) -> u64 {
+        T::random_bits(self)
     }
 
     fn measure(&self, request_id: &str, values: &[(Metric, Option<u64>)]) {
@@ -67,6 +74,12 @@ impl Ambient for System {
     fn fraction(&self) -> f64 {
         fastrand::f64()
     }
+
+    fn random_bits(&self) -> u64 {
+        // Six bits of a UUID are fixed, none of them at the same place in both halves.
+        let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
+        high ^ low
+    }
 }
 
 #[cfg(test)]
@@ -82,5 +95,12 @@ mod tests {
         assert!(fractions.iter().all(|it| (0.0..1.0).contains(it)));
         let spread = |part: std::ops::Range<f64>| fractions.iter().any(|it| part.contains(it));
         assert!(spread(0.0..0.5) && spread(0.5..1.0), "{fractions:?}");
+    }
+
+    #[test]
+    fn every_random_bit_is_sometimes_0_and_sometimes_1() {
+        let drawn: Vec<u64> = (0..100).map(|_| System.random_bits()).collect();
+        assert_eq!(drawn.iter().fold(0, |any, bits| any | bits), u64::MAX);
+        assert_eq!(drawn.iter().fold(u64::MAX, |all, bits| all & bits), 0);
     }
 }

@@ -1,9 +1,10 @@
 //! The HTTP that the writer and the reader share: API Gateway's HTTP API requests (payload 2.0) as
-//! plain values, problem bodies (RFC 9457), correlation ids, and which resource a request names. What
+//! plain values, problem bodies (RFC 9457), correlation ids, traces, and which resource a request names. What
 //! resources there are, each of them says itself ([`ParsePath`]).
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::{NonZeroU64, NonZeroU128};
 
 use aws_lambda_events::apigw::{
     ApiGatewayRequestAuthorizer, ApiGatewayV2httpRequest, ApiGatewayV2httpResponse,
@@ -13,7 +14,7 @@ use aws_lambda_events::http::{HeaderMap, HeaderName, HeaderValue};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use millrace_core::ids::is_printable;
-use millrace_core::{PathError, Resource};
+use millrace_core::{PathError, Resource, TraceParent};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -21,6 +22,9 @@ use crate::ambient::Ambient;
 
 /// The header of the correlation id, in requests and responses.
 pub const CORRELATION_ID: &str = "x-correlation-id";
+/// The header of the caller's span, in requests only. Responses don't have it
+/// ([W3C Trace Context](https://www.w3.org/TR/trace-context/#traceparent-header)).
+const TRACE_PARENT: &str = "traceparent";
 const JSON: &str = "application/json";
 /// RFC 9457, section 3.
 const PROBLEM_JSON: &str = "application/problem+json";
@@ -211,6 +215,29 @@ impl Request {
             )),
         }
     }
+
+    /// The caller's span. `None` if the header `traceparent` is missing or malformed, which is no reason to
+    /// refuse a request
+    /// ([W3C Trace Context, section 4.2](https://www.w3.org/TR/trace-context/#a-traceparent-is-received)).
+    /// API Gateway joins repeated headers with a comma, so repeated ones are malformed too
+    /// ([payload 2.0](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html)).
+    #[must_use]
+    pub fn trace_parent(&self) -> Option<TraceParent> {
+        TraceParent::parse(self.header(TRACE_PARENT)?).ok()
+    }
+
+    /// A span of the function's own: in the caller's trace, or in a new one where the request belongs to
+    /// none.
+    pub fn own_span(&self, ambient: &impl Ambient) -> TraceParent {
+        let random = || NonZeroU64::new(ambient.random_bits()).unwrap_or(NonZeroU64::MAX);
+        match self.trace_parent() {
+            Some(parent) => parent.child(random()),
+            None => {
+                let trace_id = NonZeroU128::from(random()) | (u128::from(random().get()) << 64);
+                TraceParent::start(trace_id, random())
+            }
+        }
+    }
 }
 
 /// Whether another form of the path shows that the path contains a separator of an id: it is split
@@ -347,10 +374,11 @@ impl Problem {
 
 #[cfg(test)]
 mod tests {
-    use millrace_core::AggregateId;
+    use millrace_core::{AggregateId, Timestamp};
 
     use super::*;
     use crate::ambient::System;
+    use crate::testing::TestAmbient;
 
     /// A shelf, which is shown, and can't be named by every path.
     fn parse(path: &str) -> Result<Resource, PathError> {
@@ -528,6 +556,56 @@ mod tests {
                 Err(400)
             );
         }
+    }
+
+    /// A source of randomness of which every bit is 0.
+    struct Zeros;
+
+    impl Ambient for Zeros {
+        fn now(&self) -> Timestamp {
+            System.now()
+        }
+
+        fn unique_id(&self) -> String {
+            System.unique_id()
+        }
+
+        fn fraction(&self) -> f64 {
+            0.0
+        }
+
+        fn random_bits(&self) -> u64 {
+            0
+        }
+    }
+
+    #[test]
+    fn a_request_continues_its_callers_trace_or_begins_one() {
+        const CALLER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let with = |value: &str| {
+            let mut request = request("GET", "/");
+            let header = (TRACE_PARENT.to_owned(), value.to_owned());
+            request.headers.extend([header]);
+            request
+        };
+        let ambient = TestAmbient::default();
+        let written = |request: &Request| request.own_span(&ambient).to_string();
+        assert_eq!(
+            written(&with(CALLER)),
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000001-01"
+        );
+        assert_eq!(
+            written(&request("GET", "/")),
+            "00-00000000000000030000000000000002-0000000000000004-00"
+        );
+        for malformed in ["", "00-1", &format!("{CALLER},{CALLER}")] {
+            let request = with(malformed);
+            assert_eq!(request.trace_parent(), None, "{malformed}");
+            assert!(written(&request).ends_with("-00"), "{malformed}");
+        }
+        assert_ne!(written(&with("")), written(&with("")));
+        let spans = [CALLER, ""].map(|value| with(value).own_span(&Zeros).to_string());
+        assert!(spans.iter().all(|it| TraceParent::parse(it).is_ok()));
     }
 
     #[test]

@@ -2,7 +2,11 @@
 //!
 //! A log line contains ids, counts and reasons. It never contains a payload, an amount or a secret.
 
+use std::io;
+
+use tracing::Subscriber;
 use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -23,6 +27,18 @@ const OWN_CRATES: &str = "millrace";
 /// logged by its location, without its message, which may quote a payload.
 pub fn start() {
     metrics::start(variables::lookup(FUNCTION_NAME).unwrap_or_default());
+    subscriber(io::stdout, variables::lookup(LEVEL).as_deref()).init();
+    panics::log_panics();
+}
+
+/// Writes log lines from this level on.
+pub(crate) fn subscriber<W>(
+    writer: W,
+    level: Option<&str>,
+) -> impl Subscriber + Send + Sync + use<W>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
     tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
@@ -31,10 +47,9 @@ pub fn start() {
         .with_span_list(true)
         .with_target(false)
         .with_max_level(LevelFilter::TRACE)
+        .with_writer(writer)
         .finish()
-        .with(filter(variables::lookup(LEVEL).as_deref()))
-        .init();
-    panics::log_panics();
+        .with(filter(level))
 }
 
 /// Lambda's level applies to Millrace's own crates. The SDK and its dependencies log requests and

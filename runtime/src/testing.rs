@@ -1,7 +1,8 @@
 //! Test doubles that every function's tests share (feature `testing`).
 
+use std::io;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,6 +10,8 @@ use bytes::Bytes;
 use lambda_runtime::{Context, LambdaEvent};
 use millrace_core::Timestamp;
 use serde_json::{Value, json};
+use tracing::Dispatch;
+use tracing::subscriber::NoSubscriber;
 
 /// Mocks of the AWS SDK's clients, in the version that fits these crates.
 pub use aws_smithy_mocks;
@@ -17,14 +20,16 @@ use crate::ambient::Ambient;
 use crate::error::ServiceError;
 use crate::kinesis::KinesisRecord;
 use crate::metrics::Metric;
+use crate::telemetry;
 
 /// A clock and a source of randomness whose values a test sets. It keeps the measurements, which the
-/// test reads. Ids count up: `id-0`, `id-1`, ….
+/// test reads. Ids count up: `id-0`, `id-1`, …. So do [random bits](Ambient::random_bits): 1, 2, ….
 #[derive(Debug)]
 pub struct TestAmbient {
     unix_millis: AtomicI64,
     fraction: f64,
     ids: AtomicU64,
+    bits: AtomicU64,
     measured: Mutex<Vec<(Metric, Option<u64>)>>,
 }
 
@@ -35,6 +40,7 @@ impl Default for TestAmbient {
             unix_millis: AtomicI64::new(1_800_000_000_000),
             fraction: 0.5,
             ids: AtomicU64::new(0),
+            bits: AtomicU64::new(1),
             measured: Mutex::default(),
         }
     }
@@ -89,6 +95,10 @@ impl Ambient for TestAmbient {
         self.fraction
     }
 
+    fn random_bits(&self) -> u64 {
+        self.bits.fetch_add(1, Ordering::Relaxed)
+    }
+
     fn measure(&self, _: &str, values: &[(Metric, Option<u64>)]) {
         self.lock().extend_from_slice(values);
     }
@@ -106,6 +116,39 @@ pub fn in_virtual_time<T>(case: impl Future<Output = T>) -> T {
         .build()
         .expect("the runtime needs nothing of the system but memory")
         .block_on(case)
+}
+
+/// Like [`in_virtual_time`]. Also returns the log lines, as a function writes them.
+///
+/// # Panics
+/// If the runtime can't be built.
+pub fn logged<T>(case: impl Future<Output = T>) -> (T, Vec<Value>) {
+    // While a process has one subscriber, a thread without it disables the spans and lines that it reaches first,
+    // for all threads (`tracing_core::callsite`). So there are two.
+    let _other = Dispatch::new(NoSubscriber::new());
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = telemetry::subscriber(move || writer.clone(), None);
+    let result = tracing::subscriber::with_default(subscriber, || in_virtual_time(case));
+    let written = log.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let lines = serde_json::Deserializer::from_slice(&written).into_iter::<Value>();
+    let lines = lines.collect::<Result<_, _>>().expect("lines of JSON");
+    (result, lines)
+}
+
+/// Log lines in memory.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        io::Write::write(&mut *written, line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The error of a call whose response was lost; the call may have taken effect.

@@ -488,8 +488,23 @@ fn is_kept(world: &World, sent: &Sent, rows: &[&Attributes]) -> Result<(), Strin
     Ok(())
 }
 
-/// Checks that a row belongs to the request's aggregate and has the request's causation id and caller. Returns
-/// the difference as an error.
+/// Whether the writer's span is a child of the client's, or begins a trace that isn't sampled.
+fn is_traced(client: Option<&str>, own: &str) -> bool {
+    let own: Vec<&str> = own.split('-').collect();
+    let client: Option<Vec<&str>> = client.map(|span| span.split('-').collect());
+    match (client.as_deref(), &own[..]) {
+        (Some([_, trace, caller, flags]), own) => {
+            own.len() == 4
+                && [own[0], own[1], own[3]] == ["00", *trace, *flags]
+                && own[2] != *caller
+        }
+        (None, ["00", trace, parent, "00"]) => (trace.len(), parent.len()) == (32, 16),
+        (_, _) => false,
+    }
+}
+
+/// Checks that a row belongs to the request's aggregate and has the request's causation id, caller and trace.
+/// Returns the difference as an error.
 fn is_as_asked(world: &World, sent: &Sent, row: &Attributes) -> Result<(), &'static str> {
     let request = &sent.request;
     let path = world
@@ -508,6 +523,10 @@ fn is_as_asked(world: &World, sent: &Sent, row: &Attributes) -> Result<(), &'sta
     let is_left_out = sent.is_previous && role.is_none();
     if role != request.caller.as_deref() && !is_left_out {
         return Err("another caller");
+    }
+    let own = text(row, "TraceParent");
+    if !(is_traced(request.trace_parent.as_deref(), &own) || sent.is_previous && own.is_empty()) {
+        return Err("another trace");
     }
     Ok(())
 }

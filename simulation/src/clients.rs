@@ -42,6 +42,8 @@ pub(crate) struct Request {
     pub(crate) key: Option<String>,
     pub(crate) if_match: Option<String>,
     pub(crate) causation_id: Option<String>,
+    /// The sender's span, as a `traceparent`.
+    pub(crate) trace_parent: Option<String>,
     /// The role that the sender has assumed.
     pub(crate) caller: Option<String>,
 }
@@ -106,6 +108,7 @@ async fn act(sim: &Arc<Sim>, number: usize, action: Action) {
             let request = Request {
                 correlation_id: format!("command-{number}"),
                 key: has_key.then(|| format!("key-{number}")),
+                trace_parent: span(number),
                 caller: caller.map(role),
                 ..Request::opening(&sim.world().names, command)
             };
@@ -128,6 +131,7 @@ async fn act(sim: &Arc<Sim>, number: usize, action: Action) {
                 key: has_key.then(|| format!("key-{number}")),
                 if_match,
                 causation_id: has_cause.then(|| format!("cause-{number}")),
+                trace_parent: span(number),
                 caller: caller.map(role),
                 ..Request::to(&sim.world().names, &id, command)
             };
@@ -372,6 +376,14 @@ pub(crate) async fn send(sim: &Arc<Sim>, request: &Request, copies: usize) -> Ve
     answers
 }
 
+/// The span in which a client sends the command with this number. One half of the commands belongs to no trace.
+fn span(number: usize) -> Option<String> {
+    number.is_multiple_of(2).then(|| {
+        let flags = number / 2 % 2;
+        format!("00-{:032x}-ffffffff{number:08x}-{flags:02x}", number + 1)
+    })
+}
+
 /// The ARN of a caller's assumed role, without the session's name.
 fn role(caller: u8) -> String {
     format!("arn:aws:sts::123456789012:assumed-role/teller-{caller}")
@@ -390,6 +402,9 @@ async fn once(sim: &Arc<Sim>, request: &Request, is_previous: bool) -> Answer {
     }
     if let Some(id) = &request.causation_id {
         headers.insert("x-causation-id", id);
+    }
+    if let Some(span) = &request.trace_parent {
+        headers.insert("traceparent", span);
     }
     // Each time that a client assumes its role, its session has another name.
     let session = sim.world().rng.u8(..);

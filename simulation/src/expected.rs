@@ -131,15 +131,17 @@ fn expected(
     let time = Timestamp::parse(&text(row, "Timestamp")).expect("a readable row");
     let correlation_id = text(row, "CorrelationId");
     let causation_id = text(row, "CausationId");
+    let trace_parent = text(row, "TraceParent");
     let bytes = public_bytes(
         names,
         id,
         sequence,
         &own,
         time,
-        [
+        &[
             ("correlationid", &correlation_id),
             ("causationid", &causation_id),
+            ("traceparent", &trace_parent),
         ],
     );
     ExpectedEvent {
@@ -159,7 +161,7 @@ pub(crate) fn public_bytes(
     sequence: u64,
     own: &Expected,
     time: Timestamp,
-    ids: [(&str, &str); 2],
+    metadata: &[(&str, &str)],
 ) -> Vec<u8> {
     let Names {
         collection,
@@ -167,7 +169,7 @@ pub(crate) fn public_bytes(
         ..
     } = names;
     let Expected { name, data, .. } = own;
-    let ids: String = ids
+    let metadata: String = metadata
         .iter()
         .filter(|(_, value)| !value.is_empty())
         .flat_map(|(member, value)| {
@@ -183,7 +185,7 @@ pub(crate) fn public_bytes(
         .collect();
     let comma = if data.is_empty() { "" } else { "," };
     let bytes = format!(
-        r#"{{"specversion":"1.0","id":"{id}:{sequence}","source":"urn:millrace:{collection}","type":"{name}","subject":"{id}","time":"{time}","datacontenttype":"application/json","dataschema":"urn:millrace:schema:{name}:1",{ids}"data":{{"{id_member}":"{id}","sequence":{sequence}{comma}{data}}}}}"#
+        r#"{{"specversion":"1.0","id":"{id}:{sequence}","source":"urn:millrace:{collection}","type":"{name}","subject":"{id}","time":"{time}","datacontenttype":"application/json","dataschema":"urn:millrace:schema:{name}:1",{metadata}"data":{{"{id_member}":"{id}","sequence":{sequence}{comma}{data}}}}}"#
     );
     bytes.into_bytes()
 }

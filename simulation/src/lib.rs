@@ -301,6 +301,7 @@ fn world(scenario: &Arc<dyn Simulated>, rng: &mut Rng, options: Options) -> Worl
         in_flight: 0,
         violation: None,
         rng: rng.fork(),
+        random_bits: 0,
     };
     world.put_row(scenario.settings_row(), 0);
     world

@@ -149,4 +149,10 @@ impl Ambient for Services {
     fn fraction(&self) -> f64 {
         self.sim.world().rng.f64()
     }
+
+    fn random_bits(&self) -> u64 {
+        let mut world = self.sim.world();
+        world.random_bits += 1;
+        world.random_bits
+    }
 }

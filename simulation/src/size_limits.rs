@@ -124,6 +124,7 @@ async fn publish_full_puts(sim: &Arc<Sim>) -> Result<(), String> {
                 let record = Record {
                     partition_key,
                     data: vec![b'0' + u8::try_from(event).expect("small"); bytes],
+                    trace_id: None,
                 };
                 queue.push(sequence(event), record);
             }
@@ -205,8 +206,8 @@ fn event(sim: &Sim, aggregate: &str, sequence: u64, quotes: usize) -> Vec<u8> {
     let names = sim.scenario.names();
     let time = Timestamp::parse("2026-11-20T21:00:00.000Z").expect("a time");
     let correlation_id = "\"".repeat(quotes);
-    let ids = [("correlationid", &*correlation_id), ("causationid", "")];
-    public_bytes(&names, aggregate, sequence, &own, time, ids)
+    let metadata = [("correlationid", &*correlation_id)];
+    public_bytes(&names, aggregate, sequence, &own, time, &metadata)
 }
 
 fn put(sim: &Sim, key: &str, data: Vec<u8>) {
@@ -339,6 +340,7 @@ mod tests {
                 .map(|(number, size)| Record {
                     partition_key: format!("{number:03}"),
                     data: vec![0; size - 3],
+                    trace_id: None,
                 })
                 .collect();
             let put = Publisher::put(&services, &records).await;

@@ -48,10 +48,11 @@ impl Upgrade {
     }
 }
 
-/// The append that the previous version makes: without `Actor`, and with the keys of all callers in one namespace.
+/// The append that the previous version makes: without `Actor` and `TraceParent`, and with the keys of all callers in one namespace.
 pub(crate) fn previous_append(mut append: Append) -> Append {
     for (_, row) in &mut append.rows {
         row.remove("Actor");
+        row.remove("TraceParent");
     }
     if let Some(record) = &mut append.record {
         let key = text(record, KEY);

@@ -128,6 +128,8 @@ pub(crate) struct World {
     pub(crate) scenario: Arc<dyn Simulated>,
     pub(crate) names: Names,
     pub(crate) rng: Rng,
+    /// The last value of `Ambient::random_bits`. It counts up: spans need ids that differ, and no randomness.
+    pub(crate) random_bits: u64,
     pub(crate) plan: Plan,
     pub(crate) upgrade: Upgrade,
     pub(crate) sabotage: Option<Sabotage>,

@@ -55,6 +55,7 @@ fn the_corpus_contains_every_type_and_layout() {
         "BalanceWithdrawn",
         "\"correlationid\"",
         "\"causationid\"",
+        "\"traceparent\"",
         // 2^53 - 1, the largest amount.
         "9007199254740991",
     ] {

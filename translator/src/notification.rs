@@ -4,7 +4,10 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use millrace_core::row::{self, SNAPSHOT};
-use millrace_core::{Attribute, Attributes, BorrowedRowOf, Columns, DecodeError, Domain, Version};
+use millrace_core::{
+    Attribute, Attributes, BorrowedRowOf, Columns, DecodeError, Domain, StoredRow, TraceId,
+    TraceParent, Version,
+};
 use millrace_runtime::isolated;
 
 /// A change notification: a row that was inserted. Its strings may be borrowed from the invocation's
@@ -38,6 +41,8 @@ pub(crate) struct Notifications<'a, D: Domain> {
     /// The position of the aggregate's first record in the batch. If the aggregate is incomplete, the
     /// batch is delivered again from there or from an earlier record.
     pub(crate) first_position: usize,
+    /// The trace of this record's event, for the log.
+    pub(crate) trace_id: Option<TraceId>,
     /// The rows, sorted by version, without duplicates; rows whose version can't be read are last.
     pub(crate) images: Vec<RowImage<'a, D>>,
 }
@@ -61,6 +66,16 @@ impl<'a, D: Domain> RowImage<'a, D> {
     /// Decodes a row of the events table.
     pub(crate) fn stored(domain: &D, row: &'a Attributes) -> Self {
         Self::read(domain, &mut Columns::from(row))
+    }
+
+    /// The trace of the row's event. Also a row that can't be decoded may name one in its columns.
+    fn trace_id(&self, columns: &Columns<'_>) -> Option<TraceId> {
+        let trace_parent = match &self.row {
+            Ok(StoredRow::Event(event)) => event.metadata.trace_parent,
+            Ok(StoredRow::Snapshot(_)) => None,
+            Err(_) => TraceParent::parse(columns.text(row::TRACE_PARENT)?).ok(),
+        };
+        trace_parent.map(TraceParent::trace_id)
     }
 
     /// Whether both are the same row. Where comparing them panics, both are kept.
@@ -91,6 +106,7 @@ impl<'a, D: Domain> ChangeNotifications<'a, D> {
         let image = RowImage::read(domain, columns);
         let notifications = self.0.entry(aggregate).or_insert_with(|| Notifications {
             first_position: position,
+            trace_id: image.trace_id(columns),
             images: Vec::new(),
         });
         notifications.images.push(image);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 
-use millrace_core::{Attributes, DecodeError, Version};
+use millrace_core::{Attributes, DecodeError, TraceId, Version};
 use millrace_runtime::ServiceError;
 use millrace_runtime::batch_put::RecordOutcome;
 
@@ -172,6 +172,8 @@ pub struct Record {
     pub partition_key: String,
     /// The bytes of the event's envelope.
     pub data: Vec<u8>,
+    /// The event's trace, for the log.
+    pub trace_id: Option<TraceId>,
 }
 
 impl Record {

@@ -20,7 +20,7 @@ use std::time::Duration;
 use millrace_core::cursor::context_columns;
 use millrace_core::{
     Attributes, DecodeError, Domain, EncodeError, Envelope, RecordedEvent, Sequence, StoredRow,
-    Timestamp, Version,
+    Timestamp, TraceId, TraceParent, Version,
 };
 use millrace_runtime::{
     Ambient, Backoff, Budget, Chain, ConcurrentCalls, Panicked, ServiceError, isolated,
@@ -131,6 +131,7 @@ impl ReadyBytes {
 pub(crate) struct Publication<'a, D: Domain> {
     aggregate: String,
     first_position: usize,
+    trace_id: Option<TraceId>,
     /// The cursor as it is stored.
     stored: Cursor,
     /// The cursor's sequence when the batch began.
@@ -366,6 +367,7 @@ impl<'a, D: Domain> Publication<'a, D> {
         let mut publication = Self {
             aggregate,
             first_position: notifications.first_position,
+            trace_id: notifications.trace_id,
             stored: cursor,
             begin,
             phase,
@@ -483,6 +485,7 @@ impl<'a, D: Domain> Publication<'a, D> {
     pub(crate) fn restarted(&self, cursor: Cursor, now: Timestamp) -> Result<Self, DecodeError> {
         let notifications = Notifications {
             first_position: self.first_position,
+            trace_id: self.trace_id,
             images: Vec::new(),
         };
         let mut restarted = Self::announced(
@@ -526,6 +529,11 @@ impl<'a, D: Domain> Publication<'a, D> {
     /// The position of the aggregate's first record in the batch.
     pub(crate) const fn first_position(&self) -> usize {
         self.first_position
+    }
+
+    /// The trace of the aggregate's first record in the batch, for the log.
+    pub(crate) const fn trace_id(&self) -> Option<TraceId> {
+        self.trace_id
     }
 
     /// The events that are ready to be published.
@@ -926,6 +934,7 @@ impl<'a, D: Domain> Publication<'a, D> {
                 let record = Record {
                     partition_key,
                     data,
+                    trace_id: event.metadata.trace_parent.map(TraceParent::trace_id),
                 };
                 inputs.ready.add(record.size());
                 self.queue.push(self.next, record);
@@ -1090,6 +1099,7 @@ mod tests {
     fn with_ready(events: usize, size: usize) -> Publication<'static, Accounts> {
         let notifications = Notifications {
             first_position: 0,
+            trace_id: None,
             images: Vec::new(),
         };
         let now = Timestamp::from_unix_millis(0).expect("valid");
@@ -1100,6 +1110,7 @@ mod tests {
             let record = Record {
                 partition_key: "a".to_owned(),
                 data: vec![0; size - 1],
+                trace_id: None,
             };
             publication.queue().push(Sequence::FIRST, record);
         }

@@ -12,6 +12,7 @@ use millrace_core::Sequence;
 use millrace_runtime::batch_put::stored;
 use millrace_runtime::{Ambient, Backoff, Budget, Chain};
 use tokio::time::Instant;
+use tracing::field;
 
 use crate::ports::{MAX_PUT_BYTES, MAX_RECORD_BYTES, MAX_RECORDS};
 use crate::ports::{Publisher, PutError, Record};
@@ -108,8 +109,14 @@ impl Queue {
     }
 
     fn refuse(&mut self, refusal: Refusal) {
-        tracing::error!(%refusal, "an event can't be published; its aggregate is blocked");
-        if let Some((sequence, _)) = self.events.front() {
+        let first = self.events.front();
+        let trace_id = first.and_then(|(_, record)| record.trace_id);
+        tracing::error!(
+            trace_id = trace_id.map(field::display),
+            %refusal,
+            "an event can't be published; its aggregate is blocked"
+        );
+        if let Some((sequence, _)) = first {
             self.refused = Some(Refused {
                 sequence: *sequence,
                 refusal,

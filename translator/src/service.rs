@@ -12,7 +12,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use millrace_core::{DecodeError, Domain, Sequence, Timestamp};
 use millrace_runtime::{Ambient, Budget, Chain, ConcurrentCalls, ServiceError};
 use tokio::time::Instant;
-use tracing::{Instrument as _, info_span};
+use tracing::{Instrument as _, Span, field, info_span};
 
 use crate::cursor::{Block, Cursor, load_all};
 use crate::notification::{ChangeNotifications, Notifications};
@@ -232,6 +232,7 @@ where
             .map(|(first_position, aggregate)| {
                 let notifications = Notifications {
                     first_position,
+                    trace_id: None,
                     images: Vec::new(),
                 };
                 (aggregate, notifications)
@@ -609,7 +610,7 @@ where
 
     /// Saves an aggregate's cursor, and makes its next events ready.
     async fn prepare<'a>(&self, mut attempt: Attempt<'a, D>) -> Worked<'a, D> {
-        let span = info_span!("aggregate", position = attempt.publication.first_position());
+        let span = aggregate_span(&attempt);
         async {
             self.save(&mut attempt).await;
             if attempt.state != State::Open {
@@ -669,7 +670,7 @@ where
 
     /// Saves the progress of an aggregate whose work ends in this invocation.
     async fn save_last<'a>(&self, mut attempt: Attempt<'a, D>) -> Worked<'a, D> {
-        let span = info_span!("aggregate", position = attempt.publication.first_position());
+        let span = aggregate_span(&attempt);
         attempt.stop(self.translator.ambient.now());
         self.save(&mut attempt).instrument(span).await;
         Worked::Ended(Box::new(attempt))
@@ -886,6 +887,16 @@ impl<D: Domain> Aggregates<'_, D> {
         let id = publication.aggregate().to_owned();
         self.pending.insert(id, outcome);
     }
+}
+
+/// The span of an aggregate's log lines: its first record in the batch, by its position and its trace.
+fn aggregate_span<D: Domain>(attempt: &Attempt<'_, D>) -> Span {
+    let publication = &attempt.publication;
+    info_span!(
+        "aggregate",
+        position = publication.first_position(),
+        trace_id = publication.trace_id().map(field::display)
+    )
 }
 
 /// A publication for each aggregate, and the aggregates whose cursor can't be read.

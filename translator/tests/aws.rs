@@ -80,6 +80,7 @@ fn records(count: usize) -> Vec<Record> {
         .map(|n| Record {
             partition_key: format!("a{n}"),
             data: format!("{n}").into_bytes(),
+            trace_id: None,
         })
         .collect()
 }

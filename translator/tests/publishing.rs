@@ -76,6 +76,7 @@ fn queues(sizes: &[Vec<usize>]) -> Vec<Queue> {
                 let record = Record {
                     partition_key,
                     data,
+                    trace_id: None,
                 };
                 queue.push(sequence(index + 1), record);
             }

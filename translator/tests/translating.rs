@@ -6,7 +6,7 @@ use millrace_core::row::is_plainly_a_snapshot;
 use millrace_core::{Attribute, Attributes, DecodeError, Envelope, Sequence, Timestamp};
 use millrace_domain::money::{Amount, Currency};
 use millrace_domain::{Accounts, Event};
-use millrace_runtime::testing::in_virtual_time;
+use millrace_runtime::testing::{in_virtual_time, logged};
 use millrace_translator::MAX_READY_BYTES;
 use millrace_translator::cursor::{Block, Cursor, Suspension};
 use millrace_translator::ports::{MAX_PUT_BYTES, Record};
@@ -236,6 +236,88 @@ async fn a_block_stays_until_all_that_came_behind_it_is_published() {
     assert!(through(services.translate(&notified).await));
     assert_eq!(services.sequences("a"), dense(8));
     assert_eq!(services.cursor("a").blocked(), None);
+}
+
+const SPAN: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+const TRACE_ID: &str = "0af7651916cd43dd8448eb211c80319c";
+
+/// Adds this `TraceParent` to rows of the aggregate, also in the events table.
+fn trace(services: &Services, aggregate: &str, rows: &mut [Attributes], value: &Attribute) {
+    for row in &mut *rows {
+        row.insert("TraceParent".into(), value.clone());
+        let version = row["Version"].as_integer().expect("a number");
+        let version = u64::try_from(version).expect("positive");
+        put(services, aggregate, version, row.clone());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_has_its_trace_parent_wherever_its_row_is_read() {
+    let services = services();
+    let mut rows = services.append("a", &history(3));
+    trace(&services, "a", &mut rows, &Attribute::text(SPAN));
+    assert!(through(services.translate(&rows).await));
+    // The events are published again, from the events table.
+    services.world().cursors.clear();
+    assert!(through(services.translate(&rows[3..]).await));
+    let world = services.world();
+    let data: Vec<&[u8]> = world.stream.iter().map(|record| &*record.data).collect();
+    assert_eq!(data[..3], data[3..], "duplicates are byte-identical");
+    for event in data {
+        let event = Envelope::parse::<Accounts>(event).expect("an event");
+        let trace_parent = event.trace_parent.map(|span| span.to_string());
+        assert_eq!(trace_parent.as_deref(), Some(SPAN));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trace_parent_that_cannot_be_read_blocks_nothing_and_is_left_out() {
+    let without = services();
+    let rows = without.append("a", &history(3));
+    assert!(through(without.translate(&rows).await));
+    for wrong in [
+        Attribute::text("00-1"),
+        Attribute::number(1),
+        Attribute::Null,
+    ] {
+        let services = services();
+        let mut rows = services.append("a", &history(3));
+        trace(&services, "a", &mut rows, &wrong);
+        assert_eq!(services.translate(&rows).await.blocked, 0);
+        assert_eq!(services.world().stream, without.world().stream);
+    }
+}
+
+#[test]
+fn an_error_of_an_event_is_logged_with_its_trace() {
+    let services = services();
+    let mut rows = services.append("a", &history(1));
+    trace(&services, "a", &mut rows, &Attribute::text(SPAN));
+    services.world().refused.push("a".to_owned());
+    let (outcome, lines) = logged(services.translate(&rows[..1]));
+    assert_eq!(outcome.blocked, 1);
+    let [refused, blocked] = &lines[..] else {
+        panic!("{lines:?}");
+    };
+    assert_eq!(refused["trace_id"], TRACE_ID, "{refused}");
+    assert_eq!(blocked["message"], "an aggregate is blocked");
+    assert_eq!(blocked["span"]["trace_id"], TRACE_ID, "{blocked}");
+
+    // Also if the row can't be decoded.
+    let services = self::services();
+    let mut rows = services.append("a", &history(1));
+    trace(&services, "a", &mut rows, &Attribute::text(SPAN));
+    rows[0] = damage(&services, "a", 1);
+    let (outcome, lines) = logged(services.translate(&rows[..1]));
+    assert_eq!((outcome.blocked, lines.len()), (1, 1));
+    assert_eq!(lines[0]["span"]["trace_id"], TRACE_ID, "{}", lines[0]);
+
+    // No trace is known.
+    let services = self::services();
+    services.append("a", &history(1));
+    let row = damage(&services, "a", 1);
+    let (_, lines) = logged(services.translate(&[row]));
+    assert!(lines[0]["span"].get("trace_id").is_none(), "{}", lines[0]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -26,7 +26,8 @@ pub async fn handle<D: Domain, S: EventStore, A: Ambient>(
     let span = info_span!(
         "command",
         request_id = context.request_id,
-        correlation_id = field::Empty
+        correlation_id = field::Empty,
+        trace_id = field::Empty
     );
     let budget = Budget::of(&context, RESERVE, &writer.ambient);
     async {

@@ -2,7 +2,7 @@
 
 use millrace_core::command::{self, CommandError};
 use millrace_core::ids::is_printable;
-use millrace_core::{AggregateId, Domain, Metadata, Resource};
+use millrace_core::{AggregateId, Domain, Metadata, Resource, TraceParent};
 use millrace_runtime::Ambient;
 use millrace_runtime::http::{Caller, Problem, Request};
 
@@ -54,14 +54,15 @@ impl Prepared {
     }
 }
 
-/// Reads a request. The checks come in the order that the API documents: path and method, content
-/// type, size, headers, body.
+/// Reads a request, which is executed in the span `trace_parent`. The checks come in the order that the
+/// API documents: path and method, content type, size, headers, body.
 ///
 /// # Errors
 /// A [`Problem`] that says what is wrong with it.
 pub(crate) fn prepare<D: Domain>(
     request: &Request,
     correlation_id: &str,
+    trace_parent: TraceParent,
     ambient: &impl Ambient,
 ) -> Result<Prepared, Problem> {
     let resource = request.resource(Resource::parse_command::<D>)?;
@@ -104,6 +105,7 @@ pub(crate) fn prepare<D: Domain>(
             correlation_id: Some(correlation_id.to_owned()),
             causation_id: Some(causation_id.unwrap_or_else(|| command_id.clone())),
             command_id: Some(command_id),
+            trace_parent: Some(trace_parent),
             actor: request.caller.as_ref().map(Caller::to_string),
         },
     })

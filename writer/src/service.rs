@@ -21,11 +21,11 @@ use std::time::Duration;
 use millrace_core::resource::item_path;
 use millrace_core::{
     Aggregate, Attribute, Attributes, DecodeError, Domain, LoadError, Refusal, RefusalKind,
-    Sequence, Version, answer, row,
+    Sequence, TraceParent, Version, answer, row,
 };
 use millrace_runtime::http::{CORRELATION_ID, Problem, Request, Response};
 use millrace_runtime::{Ambient, Backoff, Budget, Chain, ServiceError};
-use tracing::Span;
+use tracing::{Span, field};
 
 use crate::idempotency::Key;
 use crate::ports::{Append, Appended, CommittedRecord, EventStore, TooLarge};
@@ -135,13 +135,16 @@ enum Decision {
 
 impl<D: Domain, S: EventStore, A: Ambient> Writer<D, S, A> {
     /// Responds to a request within the budget. Every response has the correlation id, and none may be
-    /// cached.
+    /// cached. The current span gets the `correlation_id` and the `trace_id`.
     pub async fn answer(&self, request: &Request, budget: Budget) -> (Response, Races) {
         let mut races = Races::default();
+        let trace_parent = request.own_span(&self.ambient);
+        Span::current().record("trace_id", field::display(trace_parent.trace_id()));
         let response = match request.correlation_id(&self.ambient) {
             Ok(correlation_id) => {
                 Span::current().record("correlation_id", &correlation_id);
-                let executed = self.execute(request, &correlation_id, budget, &mut races);
+                let executed =
+                    self.execute(request, &correlation_id, trace_parent, budget, &mut races);
                 // Lambda would end the function in the middle of a call, and the client would get
                 // API Gateway's own 500.
                 tokio::time::timeout(budget.left(), executed)
@@ -159,10 +162,11 @@ impl<D: Domain, S: EventStore, A: Ambient> Writer<D, S, A> {
         &self,
         request: &Request,
         correlation_id: &str,
+        trace_parent: TraceParent,
         budget: Budget,
         races: &mut Races,
     ) -> Result<Response, Failure> {
-        let command = prepare::<D>(request, correlation_id, &self.ambient)?;
+        let command = prepare::<D>(request, correlation_id, trace_parent, &self.ambient)?;
         let execution = Execution {
             writer: self,
             command: &command,

@@ -142,6 +142,7 @@ fn meter_reading(id: &str, events: u64, last: Shown, value: u32) -> Vec<KinesisR
             time: millrace_core::Timestamp::from_unix_millis(0).expect("1970"),
             correlation_id: None,
             causation_id: None,
+            trace_parent: None,
             event,
         };
         kinesis_record(0, id, &envelope.to_bytes::<Meters>().expect("encodes"))

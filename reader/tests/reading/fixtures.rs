@@ -53,6 +53,7 @@ pub(crate) fn history(times: &[i64]) -> Vec<Projected> {
             time: at(time),
             correlation_id: None,
             causation_id: None,
+            trace_parent: None,
             event,
         };
         let before = events.last().map(|(view, _)| view);

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use aws_lambda_events::encodings::Body;
+use aws_lambda_events::http::HeaderValue;
 use lambda_runtime::{Context, LambdaEvent};
 use millrace_core::Resource;
 use millrace_domain::Accounts;
 use millrace_reader::handler::handle;
 use millrace_reader::testing::InMemoryReadModel;
 use millrace_runtime::http::Request;
+use millrace_runtime::testing::logged;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -103,4 +105,25 @@ async fn the_wait_ends_before_the_invocation_does() {
     assert_eq!(response.status_code, 503);
     assert_eq!(response.headers["retry-after"], "1");
     assert!(started.elapsed() <= Duration::from_millis(600));
+}
+
+#[test]
+fn log_lines_of_a_query_have_its_trace() {
+    const TRACE_ID: &str = "0af7651916cd43dd8448eb211c80319c";
+    let span_of = |traceparent| {
+        let model = model(&history(&[0, 1]));
+        model.fail();
+        let mut event = event("/accounts/a", &json!({}), 10_000);
+        let header = HeaderValue::from_static(traceparent);
+        event.payload.headers.insert("traceparent", header);
+        let (response, lines) = logged(handled(&model, event));
+        assert_eq!(response.status_code, 503);
+        assert_eq!(response.headers.get("traceparent"), None);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        lines[0]["span"].clone()
+    };
+    let span = span_of("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    assert_eq!(span["trace_id"], TRACE_ID, "{span}");
+    let span = span_of("0af7651916cd43dd8448eb211c80319c");
+    assert!(span.get("trace_id").is_none(), "{span}");
 }

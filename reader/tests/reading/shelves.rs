@@ -93,6 +93,7 @@ fn model() -> InMemoryReadModel {
             time: at(i64::try_from(number).expect("small") * 10),
             correlation_id: None,
             causation_id: None,
+            trace_parent: None,
             event: Event::Stocked {},
         };
         let (view, entry) =

@@ -215,7 +215,7 @@ impl Layout {
 /// A name that means something in a record, or any.
 fn any_name() -> impl Strategy<Value = String> {
     prop_oneof![
-        4 => "(Id|Version|Type|Timestamp|Sequence|SchemaVersion|Currency|Amount|Balance|CommandId|CorrelationId|Actor)",
+        4 => "(Id|Version|Type|Timestamp|Sequence|SchemaVersion|Currency|Amount|Balance|CommandId|CorrelationId|TraceParent|Actor)",
         2 => "(S|N|B|BOOL|NULL|L|M|SS|NS|BS)",
         2 => "(eventName|eventID|dynamodb|Keys|NewImage|OldImage|SequenceNumber)",
         2 => "(kinesis|data|partitionKey|sequenceNumber|approximateArrivalTimestamp|encryptionType)",

@@ -62,6 +62,68 @@ async fn the_event_carries_where_it_comes_from() {
     assert_eq!(row["CausationId"], row["CommandId"]);
 }
 
+/// The members of the newest event's `TraceParent`.
+fn span_of_newest(setting: &Setting) -> Vec<String> {
+    let row = setting.store.events_of("a").pop().expect("appended");
+    let Attribute::Text(span) = &row["TraceParent"] else {
+        panic!("a span is a string");
+    };
+    span.split('-').map(str::to_owned).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_continues_its_clients_trace_with_a_span_of_the_writers() {
+    let setting = Setting::with_account().await;
+    for (sent, flags) in [
+        (
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "01",
+        ),
+        (
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00",
+            "00",
+        ),
+        // A later version, whose other flags this writer doesn't know.
+        (
+            "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-ff-x",
+            "01",
+        ),
+    ] {
+        let headers = [("traceparent", sent)];
+        let answer = setting.post(CREDIT, &headers, r#"{"amount":1}"#).await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(header(&answer, "traceparent"), None);
+        let span = span_of_newest(&setting);
+        let trace_id = "0af7651916cd43dd8448eb211c80319c";
+        assert_eq!([&*span[0], &*span[1], &*span[3]], ["00", trace_id, flags]);
+        assert_ne!(span[2], "b7ad6b7169203331");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_without_a_valid_traceparent_begins_a_trace() {
+    let setting = Setting::with_account().await;
+    let valid = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let twice = format!("{valid},{valid}");
+    let capital = valid.to_uppercase();
+    let mut before = span_of_newest(&setting);
+    for headers in [
+        &[][..],
+        &[("traceparent", "")],
+        &[("traceparent", "00-1")],
+        &[("traceparent", &*twice)],
+        &[("traceparent", &*capital)],
+    ] {
+        let answer = setting.post(CREDIT, headers, r#"{"amount":1}"#).await;
+        assert_eq!(answer.status, 200, "{headers:?}");
+        let span = span_of_newest(&setting);
+        assert_eq!([&*span[0], &*span[3]], ["00", "00"], "{headers:?}");
+        assert_ne!(span[1], "0af7651916cd43dd8448eb211c80319c");
+        assert_ne!((&span[1], &span[2]), (&before[1], &before[2]));
+        before = span;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn every_tenth_row_is_a_snapshot() {
     let setting = Setting::with_account().await;

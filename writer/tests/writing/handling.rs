@@ -1,9 +1,11 @@
 //! API Gateway's requests and the responses to them.
 
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
+use aws_lambda_events::http::HeaderValue;
 use lambda_runtime::{Context, LambdaEvent};
 use millrace_runtime::Ambient as _;
 use millrace_runtime::metrics::Metric;
+use millrace_runtime::testing::logged;
 use millrace_writer::handler::handle;
 use millrace_writer::testing::Fault;
 use serde_json::json;
@@ -22,6 +24,31 @@ fn credit() -> LambdaEvent<ApiGatewayV2httpRequest> {
     });
     let payload = serde_json::from_value(payload).expect("a request");
     LambdaEvent::new(payload, Context::default())
+}
+
+#[test]
+fn log_lines_of_a_command_have_its_trace() {
+    let setting = Setting::default();
+    let now = setting.ambient.now().unix_millis();
+    let lines_of = |traceparent| {
+        let mut event = credit();
+        event.context.deadline = u64::try_from(now).expect("after 1970") + 10_000;
+        let header = HeaderValue::from_static(traceparent);
+        event.payload.headers.insert("traceparent", header);
+        let writer = setting.writer();
+        let (answer, lines) = logged(handle(&writer, event));
+        assert_eq!(answer.status_code, 404);
+        lines
+    };
+    let lines = lines_of("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let trace_id = "0af7651916cd43dd8448eb211c80319c";
+    assert_eq!(lines[0]["span"]["trace_id"], trace_id, "{}", lines[0]);
+    // What a client sent is in no log, unless it is a trace.
+    let lines = lines_of("a secret");
+    let trace_id = lines[0]["span"]["trace_id"].as_str().expect("a new trace");
+    assert_eq!(trace_id.len(), 32, "{trace_id}");
+    assert!(!lines[0].to_string().contains("secret"), "{}", lines[0]);
 }
 
 #[tokio::test(start_paused = true)]

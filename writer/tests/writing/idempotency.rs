@@ -26,6 +26,25 @@ async fn a_repeat_gets_the_first_outcome_and_appends_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_repeat_in_another_trace_gets_the_first_outcome_and_the_event_keeps_its_trace() {
+    let setting = Setting::with_account().await;
+    let in_trace = async |traceparent: &'static str| {
+        let headers = [KEY[0], ("traceparent", traceparent)];
+        setting.post(CREDIT, &headers, r#"{"amount":5}"#).await
+    };
+    let first = in_trace("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").await;
+    let appended = setting.store.rows_of("a");
+    let repeat = in_trace("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").await;
+    assert_eq!((repeat.status, &repeat.body), (200, &first.body));
+    assert_eq!(header(&repeat, REPLAYED), Some("true"));
+    assert_eq!(setting.store.rows_of("a"), appended);
+    let Some(Attribute::Text(span)) = appended.last().and_then(|row| row.get("TraceParent")) else {
+        panic!("the event has a trace");
+    };
+    assert!(span.starts_with("00-0af7651916cd43dd8448eb211c80319c-"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_opening_is_repeated_with_its_location() {
     let setting = Setting::default();
     let first = setting.post("/accounts", &KEY, "").await;

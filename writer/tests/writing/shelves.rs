@@ -139,6 +139,11 @@ async fn all_events_of_a_command_are_appended_in_one_call() {
         expected.iter().map(Attribute::text).collect::<Vec<_>>()
     );
     assert_eq!(store.tokens().len(), 2);
+    // One command is one span.
+    let events = store.events_of(id(&path));
+    let mut spans: Vec<_> = events[1..].iter().map(|row| &row["TraceParent"]).collect();
+    spans.dedup();
+    assert_eq!(spans.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
