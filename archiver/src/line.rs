@@ -7,10 +7,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use millrace_core::{Domain, lake};
+use millrace_core::{Domain, envelope, lake};
 use millrace_runtime::isolated;
 use millrace_runtime::kinesis::KinesisRecord;
 use serde_json::json;
+use tracing::field;
 
 use crate::pack::MAX_RECORD;
 
@@ -41,6 +42,7 @@ fn lines_if(record: &KinesisRecord<'_>, is_event: impl FnOnce(&[u8]) -> bool) ->
         }
         tracing::error!(
             stream_id = &*record.stream_id,
+            trace_id = envelope::trace_id(&record.data).map(field::display),
             bytes,
             limit = MAX_RECORD,
             "an event is larger than a Firehose record; it goes into the lake as an UnreadableRecord"

@@ -15,14 +15,14 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use millrace_core::view::{self, HistoryEntryOf, ViewOf};
 use millrace_core::{
     Attribute, Attributes, DecodeError, EncodeError, Envelope, Project, Sequence, SequenceGate,
-    Timestamp, View,
+    Timestamp, TraceId, TraceParent, View, envelope,
 };
 use millrace_runtime::item_size::{MAX_ITEM_BYTES, item_size};
 use millrace_runtime::kinesis::KinesisRecord;
 use millrace_runtime::{
     Ambient, Backoff, Budget, Chain, ConcurrentCalls, ServiceError, isolated, isolated_future,
 };
-use tracing::{Instrument as _, info_span};
+use tracing::{Instrument as _, field, info_span};
 
 use crate::history;
 use crate::ports::{MAX_SAVES, MAX_VIEWS, REVISION, ReadModel, Saved, ViewSave};
@@ -98,6 +98,8 @@ struct Delivered<P> {
     aggregate: String,
     /// The first record's position in the batch.
     first: usize,
+    /// The first record's trace, for the log.
+    trace_id: Option<TraceId>,
     /// Each record's event, or why it contains none that could be applied.
     events: Vec<Result<Envelope<P>, String>>,
 }
@@ -345,7 +347,11 @@ impl<D: Project, M: ReadModel, A: Ambient> Projector<D, M, A> {
         budget: Budget,
     ) -> Vec<Projected> {
         let each = delivered.into_iter().map(async |delivered| {
-            let span = info_span!("aggregate", position = delivered.first);
+            let span = info_span!(
+                "aggregate",
+                position = delivered.first,
+                trace_id = delivered.trace_id.map(field::display)
+            );
             let projecting = self.project_aggregate(&delivered, &places.calls, budget);
             (delivered.first, projecting.instrument(span).await)
         });
@@ -523,11 +529,16 @@ fn by_aggregate<D: Project>(records: Vec<KinesisRecord<'_>>) -> Vec<Delivered<D:
     let mut aggregates: BTreeMap<Cow<'_, str>, Delivered<D::PublicEvent>> = BTreeMap::new();
     for record in records {
         let event = event_of::<D>(&record);
+        let trace_id = match &event {
+            Ok(event) => event.trace_parent.map(TraceParent::trace_id),
+            Err(_) => envelope::trace_id(&record.data),
+        };
         aggregates
             .entry(record.partition_key)
             .or_insert_with_key(|aggregate| Delivered {
                 aggregate: aggregate.to_string(),
                 first: record.position,
+                trace_id,
                 events: Vec::new(),
             })
             .events

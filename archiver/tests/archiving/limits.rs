@@ -10,7 +10,7 @@ use millrace_archiver::testing::{MemoryDeliveryStream, Response};
 use millrace_domain::Accounts;
 use millrace_runtime::Budget;
 use millrace_runtime::kinesis::KinesisRecord;
-use millrace_runtime::testing::{TestAmbient, in_virtual_time, kinesis_record};
+use millrace_runtime::testing::{TestAmbient, in_virtual_time, kinesis_record, logged};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -21,6 +21,20 @@ fn event_of(bytes: usize, position: usize) -> KinesisRecord<'static> {
     let event = |filler: &str| format!(r#"{{"id":"{position}","type":"T","filler":"{filler}"}}"#);
     let filler = "x".repeat(bytes - event("").len());
     kinesis_record(position, "a", event(&filler).as_bytes())
+}
+
+#[test]
+fn an_event_that_is_too_large_is_logged_with_its_trace() {
+    let span = r#""traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01","#;
+    for (span, trace_id) in [(span, Some("0af7651916cd43dd8448eb211c80319c")), ("", None)] {
+        let filler = "x".repeat(1_000 * 1024);
+        let event = format!(r#"{{{span}"id":"0","type":"T","filler":"{filler}"}}"#);
+        let record = kinesis_record(0, "a", event.as_bytes());
+        let (_, logged) = logged(async { lines::<Accounts>(&record) });
+        assert_eq!(logged.len(), 1, "{logged:?}");
+        let found = logged[0].get("trace_id").and_then(Value::as_str);
+        assert_eq!(found, trace_id);
+    }
 }
 
 /// The contents of a lake's records, in order: a whole event, or one joined from its parts.

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use millrace_core::Attribute;
-use millrace_domain::testing::{bytes, events};
+use millrace_core::{Attribute, TraceParent};
+use millrace_domain::testing::{bytes, event, events};
 use millrace_projector::service::Outcome;
 use millrace_projector::testing::{Fault, Items, MemoryReadModel};
 use millrace_runtime::kinesis::KinesisRecord;
-use millrace_runtime::testing::{TestAmbient, in_virtual_time, kinesis_record};
+use millrace_runtime::testing::{TestAmbient, in_virtual_time, kinesis_record, logged};
 use millrace_runtime::{Ambient as _, Budget};
 use proptest::prelude::*;
 
@@ -322,6 +322,30 @@ async fn a_view_that_cannot_be_read_is_marked_and_left_as_it_is() {
     let view = &memory.items().views["a"];
     assert_eq!(view["Balance"], Attribute::text("x"));
     assert_eq!(view["Sequence"], Attribute::number(2));
+}
+
+#[test]
+fn an_error_of_an_aggregate_is_logged_with_the_trace_of_its_first_record() {
+    const SPAN: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let span_of = |change: fn(&mut Vec<u8>)| {
+        let mut event = event("a", 2);
+        event.trace_parent = TraceParent::parse(SPAN).ok();
+        let mut batch = batch(&[event]);
+        change(&mut batch[0].data);
+        let memory = MemoryReadModel::default();
+        let (outcome, lines) = logged(project(&memory, batch));
+        assert_eq!((outcome.stale, lines.len()), (1, 1), "{lines:?}");
+        lines[0]["span"].clone()
+    };
+    let trace_id = "0af7651916cd43dd8448eb211c80319c";
+    assert_eq!(span_of(|_| {})["trace_id"], trace_id);
+    // Also if the record isn't an event that the projector can read.
+    let renamed = |data: &mut Vec<u8>| {
+        let text = String::from_utf8_lossy(data).replace("BalanceCredited", "Other");
+        *data = text.into_bytes();
+    };
+    assert_eq!(span_of(renamed)["trace_id"], trace_id);
+    assert!(span_of(Vec::clear).get("trace_id").is_none());
 }
 
 /// Batches of two aggregates' events: runs that go on, go back, or leap.
