@@ -68,6 +68,10 @@ export class MillraceStack extends Stack {
       discarded,
     });
 
+    // During an upgrade, a new writer may add columns to rows that a previous translator doesn't publish. Its events
+    // would differ from the duplicates that the new translator publishes.
+    commands.writer.handler.node.addDependency(domainStream.translator.handler, reconciler.reconciler.handler);
+
     new Observability(this, 'Observability', {
       settings,
       alarms,

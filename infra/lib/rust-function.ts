@@ -4,7 +4,7 @@
  * Cargo builds the binary before synthesis. This construct only reads it from the artifacts.
  */
 import { resolve } from 'node:path';
-import { type Duration, RemovalPolicy } from 'aws-cdk-lib';
+import { type Duration, RemovalPolicy, Validations } from 'aws-cdk-lib';
 import * as cloudwatch from 'aws-cdk-lib/aws-cloudwatch';
 import * as iam from 'aws-cdk-lib/aws-iam';
 import * as lambda from 'aws-cdk-lib/aws-lambda';
@@ -70,10 +70,20 @@ export class RustFunction extends Construct {
       memorySize: props.memoryMB,
       role,
       logGroup: this.logGroup,
+      // CDK adds X-Ray's permissions to the role.
+      tracing: settings.activeTracing ? lambda.Tracing.ACTIVE : undefined,
       loggingFormat: lambda.LoggingFormat.JSON,
       applicationLogLevelV2: lambda.ApplicationLogLevel.INFO,
       systemLogLevelV2: lambda.SystemLogLevel.WARN,
     });
+
+    if (settings.activeTracing) {
+      Validations.of(role).acknowledge({
+        id: 'AwsSolutions::AwsSolutions-IAM5[Resource::*]',
+        // https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsx-ray.html
+        reason: 'PutTraceSegments and PutTelemetryRecords support no resource-level permissions.',
+      });
+    }
 
     alarms.add(this, 'Errors', {
       section: `${name}Errors`,

@@ -105,6 +105,14 @@ export interface Settings {
   readonly enhancedFanOut: boolean;
 
   /**
+   * `activeTracing`: `true` lets Lambda record invocations of all functions in AWS X-Ray. The functions' own spans
+   * are in their logs only. AWS charges for recorded traces. `local` refuses `true`.
+   * https://docs.aws.amazon.com/lambda/latest/dg/services-xray.html
+   * @default false
+   */
+  readonly activeTracing: boolean;
+
+  /**
    * `retryAttempts`: how often each mapping retries a failed batch before it is discarded, -1 to 10000. -1 is
    * without limit, until the batch's records reach the mapping's age limit.
    * @default -1
@@ -155,7 +163,10 @@ export function readSettings(lookup: Lookup, environment: Environment): Settings
     logRetentionDays: logRetention(lookup),
     alarmTopic: topic(lookup),
     runbook: text(lookup, 'runbook', 'docs/runbook.md'),
-    enhancedFanOut: enhancedFanOut(lookup, local),
+    // The emulator's mappings don't read through a stream consumer.
+    enhancedFanOut: flagOfAws(lookup, 'enhancedFanOut', local),
+    // The emulator's Lambda records no traces.
+    activeTracing: flagOfAws(lookup, 'activeTracing', local),
     // https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html
     retryAttempts: integer(lookup, 'retryAttempts', -1, 10_000, -1),
     failureRetentionDays: integer(lookup, 'failureRetentionDays', 1, 3650, 90),
@@ -177,12 +188,12 @@ function capacity(lookup: Lookup): StreamCapacity {
   return { mode };
 }
 
-function enhancedFanOut(lookup: Lookup, local: boolean): boolean {
-  const value = lookup('enhancedFanOut') ?? false;
+/** A flag that the stage `local` refuses to set. */
+function flagOfAws(lookup: Lookup, name: string, local: boolean): boolean {
+  const value = lookup(name) ?? false;
   const isSet = String(value) === 'true';
-  if (!isSet && String(value) !== 'false') throw refused('enhancedFanOut', value, 'true or false');
-  // The emulator's mappings don't read through a stream consumer.
-  if (isSet && local) throw refused('enhancedFanOut', value, 'false while stage is local');
+  if (!isSet && String(value) !== 'false') throw refused(name, value, 'true or false');
+  if (isSet && local) throw refused(name, value, 'false while stage is local');
   return isSet;
 }
 

@@ -10,6 +10,12 @@ test('the default settings pass AWS Solutions checks', () => {
   expect(() => checked.synth()).not.toThrow();
 });
 
+test('active tracing passes them too', () => {
+  const { app: checked } = app({ activeTracing: true });
+  Validations.of(checked).addPlugins(new AwsSolutionsChecks(checked));
+  expect(() => checked.synth()).not.toThrow();
+});
+
 test('the checks would find what is wrong', () => {
   const { app: open } = app({ authorization: 'none' });
   Validations.of(open).addPlugins(new AwsSolutionsChecks(open));

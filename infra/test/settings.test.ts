@@ -22,6 +22,7 @@ test('the defaults are those for production on AWS', () => {
     alarmTopic: undefined,
     runbook: 'docs/runbook.md',
     enhancedFanOut: false,
+    activeTracing: false,
     retryAttempts: -1,
     failureRetentionDays: 90,
     reconcilerMinutes: 1,
@@ -37,6 +38,7 @@ test('numbers come as text from the command line and as numbers from cdk.json', 
   expect(read({ retentionHours: 8760 }).retentionHours).toBe(8760);
   expect(read({ enhancedFanOut: 'true' }).enhancedFanOut).toBe(true);
   expect(read({ enhancedFanOut: false }).enhancedFanOut).toBe(false);
+  expect(read({ activeTracing: 'true' }).activeTracing).toBe(true);
   expect(read({ shardMode: 'provisioned', shards: '3' }).capacity).toEqual({ mode: 'provisioned', shards: 3 });
 });
 
@@ -61,6 +63,11 @@ describe('a setting that is wrong is named with its value and what is allowed', 
       'fan-out on the emulator',
       { enhancedFanOut: true, stage: 'local' },
       /"enhancedFanOut" is true; allowed: false while stage is local/,
+    ],
+    [
+      'tracing on the emulator',
+      { activeTracing: true, stage: 'local' },
+      /"activeTracing" is true; allowed: false while stage is local/,
     ],
     ['retries below none', { retryAttempts: -2 }, /"retryAttempts" is -2; allowed: an integer from -1 to 10000/],
     ['days for ever', { failureRetentionDays: 9999 }, /"failureRetentionDays" is 9999/],

@@ -677,3 +677,23 @@ test('with enhanced fan-out the projector reads through a consumer of the stream
   expect(subscribing.map(({ Resource }) => Resource)).toContainEqual(arn);
   expect(template().findResources('AWS::Kinesis::StreamConsumer')).toEqual({});
 });
+
+test('with active tracing Lambda records the invocations of all functions, and of none without', () => {
+  const set = template({ activeTracing: true });
+  const functions = all(set, 'AWS::Lambda::Function');
+  for (const { Properties } of functions) expect(Properties.TracingConfig).toEqual({ Mode: 'Active' });
+  const statements = all(set, 'AWS::IAM::Policy').flatMap(({ Properties }) => Properties.PolicyDocument.Statement);
+  const recording = statements.filter(({ Action }) => [Action].flat().includes('xray:PutTraceSegments'));
+  expect(recording).toHaveLength(functions.length);
+  const untraced = JSON.stringify(template().toJSON());
+  expect(untraced).not.toContain('TracingConfig');
+  expect(untraced).not.toContain('xray');
+});
+
+test('the writer is updated after the functions that publish what it writes', () => {
+  const functions = template().findResources('AWS::Lambda::Function');
+  const named = (name: string) => Object.keys(functions).find((id) => id.includes(name))!;
+  const { DependsOn } = functions[named('Writer')]!;
+  expect(DependsOn).toContain(named('Translator'));
+  expect(DependsOn).toContain(named('ReconcilerFunction'));
+});
