@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use millrace_core::envelope;
 use millrace_core::ids::MAX_ID_CHARS;
 use millrace_core::layout::MAX_POSITION;
-use millrace_core::{AggregateId, Envelope, Sequence, Timestamp};
+use millrace_core::{AggregateId, Envelope, Sequence, Timestamp, TraceParent};
 use serde_json::{Map, Value, json};
 
 use crate::schema::{self, Object, Use};
@@ -23,6 +23,10 @@ const EXAMPLE: (&str, u64, &str) = (
     7,
     "2026-11-20T21:03:05.123Z",
 );
+
+/// The span of the examples, which is that of
+/// [W3C Trace Context](https://www.w3.org/TR/trace-context/#examples-of-http-traceparent-headers).
+const TRACE_PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 /// One version of an event type.
 #[derive(Debug, Clone, PartialEq)]
@@ -195,6 +199,16 @@ pub(crate) fn envelope_members<D: Contract>(events: &[EventVersion]) -> Object {
                  writer stored without it.",
             ),
         )
+        .with_optional(
+            "traceparent",
+            json!({
+                "type": "string",
+                "description": "The writer's span for the command, as in W3C Trace Context: CloudEvents' \
+                                distributed tracing extension. Absent in events of rows that were stored without \
+                                it.",
+                "pattern": "^00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]$",
+            }),
+        )
         .with(
             "data",
             json!({
@@ -214,6 +228,7 @@ fn example<D: Contract>(event: D::PublicEvent) -> Result<Map<String, Value>, Con
         time: Timestamp::parse(time).map_err(|error| failed(&error))?,
         correlation_id: Some("3a1f9c52-6f0e-4d0f-8f0e-6f4b7d9a2c11".to_owned()),
         causation_id: Some("c2b7a7de-53a8-4f0a-9b1d-1de0a4f3b7e5".to_owned()),
+        trace_parent: TraceParent::parse(TRACE_PARENT).ok(),
         event,
     };
     let mut members = encoded::<D>(&envelope)?;

@@ -64,7 +64,7 @@ domain stream. The subcommand `contract` generates this page from the code, toge
 ";
 
 /// The order of the envelope's members on the stream.
-const ENVELOPE_ORDER: [&str; 11] = [
+const ENVELOPE_ORDER: [&str; 12] = [
     "specversion",
     "id",
     "source",
@@ -75,6 +75,7 @@ const ENVELOPE_ORDER: [&str; 11] = [
     "dataschema",
     "correlationid",
     "causationid",
+    "traceparent",
     "data",
 ];
 

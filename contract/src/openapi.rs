@@ -119,7 +119,7 @@ fn command_operation(command: &Object, opens: bool, problems: &[Problem]) -> Val
     json!({
         "operationId": command.name,
         "summary": command.description,
-        "parameters": named(&["Idempotency-Key", "If-Match", "X-Correlation-Id", "X-Causation-Id"]),
+        "parameters": named(&["Idempotency-Key", "If-Match", "X-Correlation-Id", "X-Causation-Id", "traceparent"]),
         "requestBody": {
             "required": !command.required.is_empty(),
             "content": json_content(&command.schema()),
@@ -377,6 +377,11 @@ fn parameters<D: Domain>() -> Value {
             "X-Causation-Id",
             "The id of the cause of the command. It is published with the event as `causationid`.",
             text(MAX_ID_CHARS),
+        ),
+        "traceparent": in_header(
+            "traceparent",
+            "The client's span, as in W3C Trace Context. The event has a span of the writer's own in the same trace.",
+            json!({ "type": "string" }),
         ),
         "minSequence": in_query(
             "minSequence",

@@ -34,7 +34,7 @@ pub enum Column {
 
 /// The table's columns as the `SerDe` compares names: in lower case. The CDK app creates
 /// them.
-pub const COLUMNS: [(\&str, Column); 14] = [
+pub const COLUMNS: [(&str, Column); 14] = [
     ("specversion", Column::Text),
     ("id", Column::Text),
     ("source", Column::Text),
