@@ -230,13 +230,11 @@ impl Request {
     /// none.
     pub fn own_span(&self, ambient: &impl Ambient) -> TraceParent {
         let random = || NonZeroU64::new(ambient.random_bits()).unwrap_or(NonZeroU64::MAX);
-        match self.trace_parent() {
-            Some(parent) => parent.child(random()),
-            None => {
-                let trace_id = NonZeroU128::from(random()) | (u128::from(random().get()) << 64);
-                TraceParent::start(trace_id, random())
-            }
+        if let Some(parent) = self.trace_parent() {
+            return parent.child(random());
         }
+        let trace_id = NonZeroU128::from(random()) | (u128::from(random().get()) << 64);
+        TraceParent::start(trace_id, random())
     }
 }
 

@@ -92,12 +92,14 @@ pub(crate) async fn work(sim: &Arc<Sim>, actions: Vec<Action>, clients: usize) {
     days::end_outages(sim);
 }
 
+fn note(sim: &Sim, number: usize, action: &Action) {
+    let now = sim.elapsed();
+    let mut world = sim.world();
+    world.trace.note(now, format_args!("{number}: {action:?}"));
+}
+
 async fn act(sim: &Arc<Sim>, number: usize, action: Action) {
-    {
-        let now = sim.elapsed();
-        let mut world = sim.world();
-        world.trace.note(now, format_args!("{number}: {action:?}"));
-    }
+    note(sim, number, &action);
     match action {
         Action::Open {
             aggregate,
