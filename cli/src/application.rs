@@ -153,6 +153,10 @@ impl Application for TestApp {
     const NOUN: &'static str = "account";
     const FIRST_COMMANDS: &'static str = "";
 
+    fn contract() -> Result<Option<Documents>, ContractError> {
+        millrace_contract::documents::<millrace_domain::Accounts>().map(Some)
+    }
+
     fn domain(
         setting: impl Fn(&str) -> Option<String>,
     ) -> Result<Self::Domain, Self::SettingError> {

@@ -37,7 +37,7 @@ pub(crate) struct EventVersion {
     pub(crate) version: String,
     /// The members of its data.
     pub(crate) data: Object,
-    /// The schema of its data, by itself.
+    /// The schema of its data, without references.
     pub(crate) data_schema: Value,
     /// An example of its envelope.
     pub(crate) example: Map<String, Value>,
