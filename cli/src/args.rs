@@ -246,7 +246,7 @@ pub struct Contract {
     /// Write nothing, and report the documents that differ from the code
     #[arg(long)]
     pub check: bool,
-    /// Freeze the contract as published. From then on, a change of it that would break someone is refused
+    /// Freeze the contract as published, unless a change of the frozen one would break a subscriber or a client
     #[arg(long, conflicts_with = "check")]
     pub publish: bool,
 }

@@ -1,9 +1,11 @@
-//! Changes that a consumer or a client of the published contract would not survive.
+//! Changes that would break a consumer or a client of the published contract.
 //!
-//! What is published is frozen: a copy of each schema, of the HTTP API and of the lake's columns. Within a version,
-//! only these changes are safe: texts, new optional members, new event types and versions, new paths, and new
-//! columns. Everything else needs a new version of the event type, whose schema has a file of its own.
+//! What is published is frozen: a copy of each schema, of the HTTP API and of the lake's columns. Only these changes
+//! are safe: texts, new optional members, narrower ranges of what Millrace sends, wider ranges and more values of what
+//! it receives, new event types and versions, new paths, and new columns. Every other change of an event needs a new
+//! version of its type, whose schema has a file of its own.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::{Map, Value};
@@ -87,13 +89,13 @@ pub fn breaking_changes(frozen: &Documents, documents: &Documents) -> Vec<Breaki
                 // New event types and versions are how the contract grows.
                 comparison.schema(
                     "",
-                    Rule::Sent { is_open: true },
+                    Rule::Published { is_open: true },
                     (&before, &before),
                     (&after, &after),
                 );
             }
             _ => {
-                let rule = Rule::Sent { is_open: false };
+                let rule = Rule::Published { is_open: false };
                 comparison.schema("", rule, (&before, &before), (&after, &after));
             }
         }
@@ -101,12 +103,15 @@ pub fn breaking_changes(frozen: &Documents, documents: &Documents) -> Vec<Breaki
     found
 }
 
-/// Who has to survive a change of a schema.
+/// Whom a change of a schema may break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rule {
-    /// Who reads what Millrace sends. If it is open, a string may get new values.
-    Sent { is_open: bool },
-    /// Who sends what Millrace receives.
+    /// Those who read events, also those that were published before the change. If it is open, a string may get
+    /// new values.
+    Published { is_open: bool },
+    /// Those who read responses, which are all made after the change.
+    Sent,
+    /// Those who send what Millrace receives.
     Received,
 }
 
@@ -162,7 +167,7 @@ impl Comparison<'_> {
         for value in was.iter().filter(|value| !is.contains(value)) {
             self.report(place, format!("has no longer the value {value}"));
         }
-        if rule == (Rule::Sent { is_open: false }) {
+        if matches!(rule, Rule::Sent | Rule::Published { is_open: false }) {
             for value in is.iter().filter(|value| !was.contains(value)) {
                 self.report(place, format!("has the new value {value}"));
             }
@@ -187,13 +192,13 @@ impl Comparison<'_> {
             let is_wider = if is_least { is < was } else { is > was };
             let is_narrower = if is_least { is > was } else { is < was };
             match rule {
-                Rule::Sent { .. } if is_wider => {
+                Rule::Sent | Rule::Published { .. } if is_wider => {
                     self.report(place, format!("has a wider `{name}`"));
                 }
                 Rule::Received if is_narrower => {
                     self.report(place, format!("has a narrower `{name}`"));
                 }
-                Rule::Sent { .. } | Rule::Received => {}
+                Rule::Sent | Rule::Published { .. } | Rule::Received => {}
             }
         }
     }
@@ -219,10 +224,10 @@ impl Comparison<'_> {
         let is_required = |name: &&String| required(after.1).contains(&name.as_str());
         for name in was.keys().filter(|name| is.contains_key(*name)) {
             match (was_required(&name), is_required(&name), rule) {
-                (true, false, Rule::Sent { .. }) => {
+                (true, false, Rule::Sent | Rule::Published { .. }) => {
                     self.report(&inner(name), "is no longer always present");
                 }
-                (false, true, Rule::Sent { .. }) => self.report(
+                (false, true, Rule::Published { .. }) => self.report(
                     &inner(name),
                     "is no longer optional, but published events may lack it",
                 ),
@@ -232,14 +237,14 @@ impl Comparison<'_> {
         }
         for name in is.keys().filter(|name| !was.contains_key(*name)) {
             match (is_required(&name), rule) {
-                (true, Rule::Sent { .. }) => {
+                (true, Rule::Published { .. }) => {
                     self.report(
                         &inner(name),
                         "is new and always present, but published events lack it",
                     );
                 }
                 (true, Rule::Received) => self.report(&inner(name), "is new and required"),
-                (false, _) => {}
+                (true, Rule::Sent) | (false, _) => {}
             }
         }
         let is_closed =
@@ -249,7 +254,8 @@ impl Comparison<'_> {
         }
     }
 
-    /// Compares the HTTP API: bodies of requests and of responses with success, and parameters.
+    /// Compares the HTTP API: parameters, and bodies of requests and of successful responses. Headers of responses
+    /// and problems aren't compared.
     fn api(&mut self, before: &Value, after: &Value) {
         for (path, item) in objects(before, "/paths") {
             for (method, operation) in item.as_object().into_iter().flatten() {
@@ -273,12 +279,7 @@ impl Comparison<'_> {
     fn operation(&mut self, place: &str, before: Within<'_>, after: Within<'_>) {
         const BODY: &str = "/requestBody/content/application~1json/schema";
         let ((_, was), (_, is)) = (before, after);
-        for parameter in was["parameters"].as_array().into_iter().flatten() {
-            let parameters = is["parameters"].as_array();
-            if !parameters.is_some_and(|parameters| parameters.contains(parameter)) {
-                self.report(place, format!("no longer has the parameter {parameter}"));
-            }
-        }
+        self.parameters(place, before, after);
         match (was.pointer(BODY), is.pointer(BODY)) {
             (Some(was), Some(is)) => {
                 let place = format!("{place} body");
@@ -302,10 +303,32 @@ impl Comparison<'_> {
             match (response.pointer(content), now) {
                 (Some(was), Some(is)) => {
                     let place = format!("{place} {status}");
-                    let rule = Rule::Sent { is_open: false };
-                    self.schema(&place, rule, (before.0, was), (after.0, is));
+                    self.schema(&place, Rule::Sent, (before.0, was), (after.0, is));
                 }
                 (_, _) => self.report(place, format!("no longer has the response {status}")),
+            }
+        }
+    }
+
+    /// Compares the parameters of an operation.
+    fn parameters(&mut self, place: &str, before: Within<'_>, after: Within<'_>) {
+        let (was, is) = (parameters(before), parameters(after));
+        let is_required = |parameter: &Value| parameter["required"] == true;
+        for (name, was) in &was {
+            let place = format!("{place} parameter {name}");
+            let Some(is) = is.get(name) else {
+                self.report(&place, "was removed");
+                continue;
+            };
+            let schemas = ((before.0, &was["schema"]), (after.0, &is["schema"]));
+            self.schema(&place, Rule::Received, schemas.0, schemas.1);
+            if is_required(is) && !is_required(was) {
+                self.report(&place, "is no longer optional");
+            }
+        }
+        for (name, is) in is.iter().filter(|(name, _)| !was.contains_key(*name)) {
+            if is_required(is) {
+                self.report(&format!("{place} parameter {name}"), "is new and required");
             }
         }
     }
@@ -339,7 +362,19 @@ fn objects<'a>(
     object.into_iter().flatten()
 }
 
-/// The schema that a reference names.
+/// The parameters of an operation by their names.
+fn parameters<'a>((document, operation): Within<'a>) -> BTreeMap<&'a str, &'a Value> {
+    let listed = operation["parameters"].as_array();
+    let listed = listed.into_iter().flatten();
+    listed
+        .filter_map(|parameter| {
+            let (_, parameter) = resolved((document, parameter));
+            Some((parameter["name"].as_str()?, parameter))
+        })
+        .collect()
+}
+
+/// The schema or the parameter that a reference names.
 fn resolved((document, schema): Within<'_>) -> Within<'_> {
     let reference = schema.get("$ref").and_then(Value::as_str);
     let pointer = reference.and_then(|reference| reference.strip_prefix('#'));

@@ -135,6 +135,7 @@ pub(crate) fn envelope<D: Contract>(events: &[EventVersion]) -> Value {
 /// The members of the envelope.
 pub(crate) fn envelope_members<D: Contract>(events: &[EventVersion]) -> Object {
     let mut types: Vec<&str> = events.iter().map(|event| &*event.event_type).collect();
+    types.sort_unstable();
     types.dedup();
     let ids: Vec<String> = events.iter().map(EventVersion::id).collect();
     let text = |description: &str| json!({ "type": "string", "description": description });

@@ -8,7 +8,7 @@
 //! contract shows in a review.
 //!
 //! [`breaking_changes`] compares the contract with the frozen copies of what was published, and names each change
-//! that a consumer of a published version would not survive.
+//! that would break a consumer or a client.
 //!
 //! Everything is pure: the caller reads and writes the files.
 
@@ -40,7 +40,7 @@ pub trait Contract:
         Entry: JsonSchema,
     >
 {
-    /// What the documents are titled, such as `Shelves`.
+    /// The title of the documents, such as `Shelves`.
     const TITLE: &'static str;
     /// The version of the contract, `MAJOR.MINOR.PATCH`. Raise it with each change of the contract.
     const VERSION: &'static str;
@@ -48,7 +48,8 @@ pub trait Contract:
     /// An event of each type and version, for the examples.
     fn examples() -> Vec<Self::PublicEvent>;
 
-    /// Every refusal of the domain's commands and queries, each with what a client does then.
+    /// Every refusal of the domain's commands and queries, each with a text for clients: the
+    /// cause, or what to do.
     fn refusals() -> Vec<(Refusal, &'static str)>;
 }
 

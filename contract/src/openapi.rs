@@ -61,9 +61,8 @@ pub(crate) fn document<D: Contract>() -> Result<Value, ContractError> {
                             SigV4 for `execute-api` unless the deployment doesn't authorize them.",
         },
         "servers": [{
-            "url": "{api}",
-            "description": "The output `ApiUrl` of the deployment",
-            "variables": { "api": { "default": "/" } },
+            "url": "/",
+            "description": "The API that returns this document: the output `ApiUrl` of the deployment",
         }],
         "security": [{ "sigv4": [] }, {}],
         "paths": paths,
@@ -145,7 +144,7 @@ fn view_operation(problems: &[Problem]) -> Value {
     json!({
         "operationId": "view",
         "summary": "The current state, as far as the read model has it.",
-        "parameters": named(&["minSequence", "If-None-Match", "X-Correlation-Id"]),
+        "parameters": named(&["minSequence", "If-None-Match", "X-Correlation-Id", "traceparent"]),
         "responses": responses,
     })
 }
@@ -163,7 +162,7 @@ fn history_operation<D: Project>(problems: &[Problem]) -> Value {
     json!({
         "operationId": D::HISTORY,
         "summary": "The history, in pages.",
-        "parameters": named(&["minSequence", "limit", "before", "X-Correlation-Id"]),
+        "parameters": named(&["minSequence", "limit", "before", "X-Correlation-Id", "traceparent"]),
         "responses": responses,
     })
 }
@@ -181,7 +180,7 @@ fn view_at_operation(problems: &[Problem]) -> Value {
     json!({
         "operationId": "viewAt",
         "summary": "The state at a time.",
-        "parameters": named(&["minSequence", "at", "X-Correlation-Id"]),
+        "parameters": named(&["minSequence", "at", "X-Correlation-Id", "traceparent"]),
         "responses": responses,
     })
 }
@@ -197,7 +196,7 @@ fn responses(problems: &[Problem]) -> Map<String, Value> {
         let mut headers = json!({ "X-Correlation-Id": header("X-Correlation-Id") });
         match of_status[0].status {
             405 => headers["Allow"] = header("Allow"),
-            503 => headers["Retry-After"] = header("Retry-After"),
+            409 | 503 => headers["Retry-After"] = header("Retry-After"),
             _ => {}
         }
         responses.insert(
@@ -380,7 +379,7 @@ fn parameters<D: Domain>() -> Value {
         ),
         "traceparent": in_header(
             "traceparent",
-            "The client's span, as in W3C Trace Context. The event has a span of the writer's own in the same trace.",
+            "The client's span, as in W3C Trace Context. An event of a command has a span of the writer in the same trace.",
             json!({ "type": "string" }),
         ),
         "minSequence": in_query(

@@ -9,7 +9,7 @@ pub(crate) struct Problem {
     pub(crate) status: u16,
     /// The last part of the problem's `type`.
     pub(crate) code: &'static str,
-    /// What the client does then.
+    /// The cause, or what the client does then.
     pub(crate) advice: &'static str,
 }
 

@@ -19,7 +19,7 @@ pub struct TraceParent {
     is_sampled: bool,
 }
 
-/// The id of a trace, which all of its spans have. Its text form has 32 hexadecimal digits, and may be
+/// The id of a trace, the same in all its spans. Its text form has 32 hexadecimal digits, and may be
 /// logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TraceId(NonZeroU128);
@@ -64,8 +64,8 @@ impl TraceParent {
         TraceId(self.trace_id)
     }
 
-    /// Reads a `traceparent` of any version. Of a higher version than 00, the members that version 00 has are
-    /// read ([section 4.3](https://www.w3.org/TR/trace-context/#versioning-of-traceparent)).
+    /// Reads a `traceparent` of any version. Of a version above 00, only the members of version 00 are read
+    /// ([section 4.3](https://www.w3.org/TR/trace-context/#versioning-of-traceparent)).
     ///
     /// # Errors
     /// [`InvalidTraceParent`] if it isn't one, also if its digits aren't in lower case, or its trace id or
@@ -103,7 +103,7 @@ fn read(text: &[u8]) -> Option<TraceParent> {
     })
 }
 
-/// The number that these hexadecimal digits in lower case are.
+/// Reads these hexadecimal digits as a number; `None` if one isn't a digit in lower case.
 fn number(digits: &[u8]) -> Option<u128> {
     digits.iter().try_fold(0, |number, digit| {
         let value = match digit {

@@ -17,14 +17,14 @@ pub enum PublicEvent {
     },
     /// The amount was added to the balance.
     BalanceCredited {
-        /// In minor units of the currency.
+        /// The amount, in minor units of the currency.
         amount: Amount,
         /// The account's currency.
         currency: Currency,
     },
     /// The amount was subtracted from the balance.
     BalanceWithdrawn {
-        /// In minor units of the currency.
+        /// The amount, in minor units of the currency.
         amount: Amount,
         /// The account's currency.
         currency: Currency,

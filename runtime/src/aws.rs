@@ -49,8 +49,8 @@ impl Timeouts {
 ///
 /// Lambda sets a function's region and credentials as
 /// [environment variables](https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime).
-/// Credentials are read from there alone: the SDK's chain of other sources, such as profiles with roles and
-/// instance metadata, would be a part of every function that is never used. `AWS_ENDPOINT_URL`,
+/// Credentials are read from there only. The SDK's other sources, such as profiles with roles and instance metadata,
+/// would add code to every function that no function uses. `AWS_ENDPOINT_URL`,
 /// `AWS_USE_FIPS_ENDPOINT`, `AWS_USE_DUALSTACK_ENDPOINT` and `AWS_RETRY_MODE` work as
 /// [documented](https://docs.aws.amazon.com/sdkref/latest/guide/environment-variables.html).
 pub async fn config(timeouts: Timeouts) -> SdkConfig {

@@ -1,9 +1,9 @@
 //! Several items of a `DynamoDB` table in one call: reads by id, and writes that each have a condition of
 //! their own.
 //!
-//! The writes are statements of `PartiQL`. A write that can't be stated, or whose statement fails for any reason, is
-//! reported as not stored, and the caller saves that item alone. So the call of one item decides what a
-//! conflict or an error means, and one item never fails the others.
+//! The writes are statements of `PartiQL`. If a write has no statement, or its statement fails for any reason, it is
+//! reported as not stored, and the caller saves that item alone. So the call for a single item decides what a conflict
+//! or an error means, and a refused item never makes the others fail.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -36,8 +36,8 @@ pub struct Items {
 
 /// Reads up to 100 items
 /// ([`BatchGetItem`](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html))
-/// of a table whose partition key `key` is a string and which has no sort key,
-/// consistently, in one call that isn't repeated here. `action` is what an error calls the call.
+/// of a table whose partition key `key` is a string and which has no sort key. It is one consistent read, which
+/// isn't repeated here. `action` names the call in errors.
 ///
 /// # Errors
 /// [`ServiceError`]: nothing was read.
@@ -84,7 +84,7 @@ pub enum Condition<'a> {
     Missing(&'a str),
 }
 
-/// Stores a new item. It fails with `DuplicateItem` if there is one of its key
+/// Stores a new item. It fails with `DuplicateItem` if an item with its key exists
 /// ([INSERT](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ql-reference.insert.html)).
 ///
 /// `None`: the statement would be too long, or an attribute's name might need an escape in it.
@@ -144,11 +144,11 @@ pub fn update<'a>(
     statement.build()
 }
 
-/// A statement in the making.
+/// A statement that isn't complete yet.
 struct Statement {
     text: String,
     parameters: Vec<AttributeValue>,
-    /// Whether every name between quotes is the attribute's name for certain.
+    /// Whether no name can need an escape between quotes.
     has_plain_names: bool,
 }
 
@@ -188,16 +188,15 @@ impl Statement {
     }
 }
 
-/// Executes up to 25 statements in one call that isn't repeated here, and says of each in order
-/// whether it had its effect. An item that can't be written so is `None`, and had none. `action` is what
-/// an error and the logs call the call.
+/// Executes up to 25 statements in one call, which isn't repeated here. Returns for each, in order, whether it had its
+/// effect. `None` is an item without a statement: its result is `false`. `action` names the call in errors and logs.
 ///
 /// Each statement has its own result in a response with status 200
 /// ([`BatchExecuteStatement`](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchExecuteStatement.html)),
 /// so the SDK doesn't retry a failed one. A statement without a result in the response counts as failed.
 ///
 /// # Errors
-/// [`ServiceError`]: any of the statements may have had its effect.
+/// [`ServiceError`]: it is unknown which statements had their effect.
 pub async fn write(
     client: &Client,
     statements: Vec<Option<BatchStatementRequest>>,

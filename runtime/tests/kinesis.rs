@@ -1,7 +1,7 @@
 //! Reading a Kinesis mapping's batch in one pass gives the same records as parsing it with
 //! `aws_lambda_events` does.
 //!
-//! The batches are changed arbitrarily in one record. Three differences are deliberate:
+//! The batches are changed arbitrarily in one record. Four differences are deliberate:
 //!
 //! 1. A change that makes the other parser refuse the whole batch affects its record alone. The other
 //!    records are the same as without the change.
@@ -9,6 +9,8 @@
 //!    last one counts.
 //! 3. The other parser reads the digits after a time's decimal point as a number of milliseconds: .98 as
 //!    98 ms. Here they are decimals: 980 ms.
+//! 4. The other parser reads a list in the place of a record, or of its member `kinesis`, as an object's members
+//!    in order. Here such a record can't be read.
 
 #[path = "../../translator/tests/one_pass/json.rs"]
 mod json;
@@ -112,6 +114,8 @@ proptest! {
         let body = changed.write(layout);
         let (records, numbers) = fast(&body).map_err(TestCaseError::fail)?;
         match slow(&body) {
+            // Difference 4.
+            Some(_) if has_list(&body) => prop_assert!(records.iter().all(|it| it.position > 0)),
             Some(slow) => {
                 let mut expected = slow.0;
                 // Difference 3.
@@ -129,6 +133,26 @@ proptest! {
         prop_assert!(others.eq(&expected.0[1..]), "{}", body);
         prop_assert_eq!(&numbers[1..], &expected.1[1..], "{}", body);
     }
+}
+
+/// Whether the first record, or its member `kinesis`, is a list.
+fn has_list(body: &str) -> bool {
+    let body: Value = serde_json::from_str(body).expect("JSON");
+    let record = &body["Records"][0];
+    record.is_array() || record["kinesis"].is_array()
+}
+
+/// A list that the other parser reads as an object, which changes make now and then.
+#[test]
+fn a_list_is_no_record() {
+    let mut body: Value =
+        serde_json::from_str(&batch(&[vec![1], vec![2]]).write(Layout::default())).expect("JSON");
+    body["Records"][0]["kinesis"] = json!([1_545_084_650.987, "AQ==", "NONE", "key", "1", "1.0"]);
+    let body = body.to_string();
+    assert!(slow(&body).is_some(), "the other parser reads it");
+    let (records, _) = fast(&body).expect("a batch");
+    let positions: Vec<usize> = records.iter().map(|record| record.position).collect();
+    assert_eq!(positions, [1]);
 }
 
 /// Whether the first record's time has decimals, but not three.

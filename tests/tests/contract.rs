@@ -69,7 +69,7 @@ fn each_breaking_change_is_found() {
     const API: &str = "contracts/openapi.json";
     const LAKE: &str = "contracts/lake.json";
     type Change = fn(&mut Value);
-    let cases: [(&str, &str, Change); 18] = [
+    let cases: [(&str, &str, Change); 22] = [
         (CREDITED, "amount was removed", |it| {
             remove(it, "/properties", "amount");
         }),
@@ -131,8 +131,24 @@ fn each_breaking_change_is_found() {
         (API, "200.balance was removed", |it| {
             remove(it, "/components/schemas/View/properties", "balance");
         }),
-        (API, "no longer has the parameter", |it| {
+        (API, "parameter If-None-Match was removed", |it| {
             it["paths"]["/accounts/{accountId}"]["get"]["parameters"] = serde_json::json!([]);
+        }),
+        (API, "parameter limit has a narrower `maximum`", |it| {
+            it["components"]["parameters"]["limit"]["schema"]["maximum"] = 50.into();
+        }),
+        (API, "parameter minSequence is no longer optional", |it| {
+            it["components"]["parameters"]["minSequence"]["required"] = true.into();
+        }),
+        (API, "parameter tenant is new and required", |it| {
+            let operation = &mut it["paths"]["/accounts/{accountId}"]["get"];
+            let parameters = operation["parameters"].as_array_mut().expect("a list");
+            parameters.push(serde_json::json!({
+                "name": "tenant", "in": "query", "required": true, "schema": { "type": "string" },
+            }));
+        }),
+        (API, "200.sequence is no longer always present", |it| {
+            it["components"]["schemas"]["View"]["required"] = serde_json::json!(["accountId"]);
         }),
         (LAKE, "data: \"amount\" has another type", |it| {
             let fields = it["data"].as_array_mut().expect("a list");
@@ -188,6 +204,12 @@ fn texts_optional_members_and_new_types_are_no_breaking_changes() {
     change("contracts/openapi.json", |it| {
         it["paths"]["/accounts/{accountId}/close"] = serde_json::json!({ "post": {} });
         body(it)["properties"]["reference"] = serde_json::json!({ "type": "string" });
+        let view = &mut it["components"]["schemas"]["View"];
+        view["properties"]["owner"] = serde_json::json!({ "type": "string" });
+        view["required"]
+            .as_array_mut()
+            .expect("a list")
+            .push("owner".into());
     });
     change("contracts/lake.json", |it| {
         let fields = it["data"].as_array_mut().expect("a list");
@@ -228,7 +250,7 @@ fn the_reader_shows_the_documents() {
     assert_eq!(source.matches("include_str!").count(), shown.len());
 }
 
-/// The examples of the documents are events as the code encodes and reads them.
+/// The golden events contain only members that the schemas describe, and all that are always present.
 #[test]
 fn the_golden_events_have_the_members_that_the_schemas_describe() {
     let generated = generated();

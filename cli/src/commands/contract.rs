@@ -39,7 +39,7 @@ fn execute<A: Application>(root: &Path, flags: &Contract, output: Output) -> Res
         } else {
             write(root, path, text)?;
             output.line(
-                format_args!("{path} is written"),
+                format_args!("{path} was written"),
                 &json!({ "document": path, "written": true }),
             )?;
         }
@@ -56,7 +56,7 @@ fn execute<A: Application>(root: &Path, flags: &Contract, output: Output) -> Res
     if findings > 0 {
         if !breaking.is_empty() {
             output.next(
-                "keep the published version as it is, and add a new version; see docs/evolution.md",
+                "keep the published version as it is, and add a new version; see docs/evolution.md of Millrace",
             )?;
         }
         return Ok(ExitCode::from(NOT_WELL));

@@ -86,6 +86,7 @@ fn main() -> ExitCode {
         poison::a_malformed_row_blocks_its_account_alone,
         bad_input::invalid_requests_get_a_problem_and_append_nothing,
         queries::queries_return_the_accepted_state,
+        queries::the_documents_of_the_contract_are_shown,
         queries::athena_returns_the_events_of_the_lake,
         queries::athena_returns_times,
         tables::a_tag_on_each_table_contains_its_role,

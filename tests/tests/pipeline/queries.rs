@@ -7,6 +7,22 @@ use reqwest::StatusCode;
 use crate::pipeline::{DEADLINE, Pipeline};
 use crate::verify;
 
+/// The documents are those that are checked in.
+pub(crate) async fn the_documents_of_the_contract_are_shown(pipeline: &Pipeline) -> Result<()> {
+    for (path, text) in millrace_contract::documents::<millrace_domain::Accounts>()? {
+        let name = path.strip_prefix("contracts/");
+        let Some(name) = name.filter(|name| *name != "lake.json") else {
+            continue;
+        };
+        let answer = pipeline.get(&format!("/{name}")).await?;
+        answer.expect(StatusCode::OK)?;
+        let document: serde_json::Value = serde_json::from_str(&text)?;
+        ensure!(answer.body == document, "{name}: {answer:?}");
+    }
+    let missing = pipeline.get("/schemas/Missing.1.json").await?;
+    missing.expect(StatusCode::NOT_FOUND)
+}
+
 pub(crate) async fn queries_return_the_accepted_state(pipeline: &Pipeline) -> Result<()> {
     let id = pipeline.open().await?;
     pipeline.accepted(&id, "credit", 700).await?;

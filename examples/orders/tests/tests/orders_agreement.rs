@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use millrace_contract::documents;
 use millrace_core::{Domain, Project};
 use orders_domain::{Command, Orders};
 
@@ -47,4 +48,16 @@ fn the_cdk_app_describes_the_domain_of_orders() {
     assert_eq!(description, expected);
     assert_eq!(Orders::VIEW_AT, None);
     assert_eq!(Orders.settings(), []);
+}
+
+#[test]
+fn the_documents_of_the_contract_are_those_of_the_code() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for (path, text) in documents::<Orders>().expect("the contract") {
+        let checked_in = fs::read_to_string(root.join(&path)).unwrap_or_default();
+        assert!(
+            checked_in == text,
+            "{path} differs from the code: run `cargo run -- contract`"
+        );
+    }
 }
