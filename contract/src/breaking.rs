@@ -363,7 +363,7 @@ fn objects<'a>(
 }
 
 /// The parameters of an operation by their names.
-fn parameters<'a>((document, operation): Within<'a>) -> BTreeMap<&'a str, &'a Value> {
+fn parameters((document, operation): Within<'_>) -> BTreeMap<&str, &Value> {
     let listed = operation["parameters"].as_array();
     let listed = listed.into_iter().flatten();
     listed
