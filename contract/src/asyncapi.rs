@@ -32,8 +32,9 @@ pub(crate) fn document<D: Contract>(events: &[EventVersion]) -> Result<Value, Co
         );
         messages.insert(name, message(event));
     }
-    let references: Vec<Value> = names
-        .keys()
+    let references: Vec<Value> = events
+        .iter()
+        .map(EventVersion::file)
         .map(|name| json!({ "$ref": format!("#/channels/{CHANNEL}/messages/{name}") }))
         .collect();
     Ok(json!({

@@ -10,7 +10,8 @@ pub(crate) fn text(document: &Value) -> String {
     text
 }
 
-fn sorted(value: &Value) -> Value {
+/// The value with the members of each object in alphabetical order.
+pub(crate) fn sorted(value: &Value) -> Value {
     match value {
         Value::Object(members) => {
             let mut names: Vec<&String> = members.keys().collect();

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value};
 
 use crate::Contract;
+use crate::document::sorted;
 use crate::events::{self, EventVersion};
 use crate::schema::{self, Object};
 
@@ -93,7 +94,7 @@ fn shown<D: Contract>(example: &Map<String, Value>) -> String {
             Value::Object(data) => {
                 let data: Vec<String> = members(&data, &[D::ID, "sequence"])
                     .into_iter()
-                    .map(|(name, value)| format!("\"{name}\": {value}"))
+                    .map(|(name, value)| format!("\"{name}\": {}", sorted(&value)))
                     .collect();
                 format!("  \"{name}\": {{ {} }}", data.join(", "))
             }
@@ -124,7 +125,7 @@ fn table(object: &Object, example: Option<&Map<String, Value>>, order: &[&str]) 
         };
         let shown = match example.and_then(|example| example.get(name)) {
             Some(Value::Object(_)) | None => String::new(),
-            Some(value) => format!("`{value}`"),
+            Some(value) => format!("`{}`", sorted(value)),
         };
         let text = |member: &str| {
             schema
@@ -170,11 +171,12 @@ fn type_of(schema: &Value) -> String {
 /// The elements of an array: their type, and the members of objects.
 fn elements(schema: &Value) -> String {
     let members = schema.get("properties").and_then(Value::as_object);
-    let members: Vec<String> = members
+    let mut members: Vec<String> = members
         .into_iter()
         .flatten()
         .map(|(name, schema)| format!("`{name}`: {}", type_of(schema)))
         .collect();
+    members.sort_unstable();
     if members.is_empty() {
         format!(" of {}", type_of(schema))
     } else {
