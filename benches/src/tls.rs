@@ -18,19 +18,9 @@ const SYSTEM_ROOTS: [&str; 2] = [
 
 /// A certificate for the loopback address, and the file of the roots that trust it. The file is deleted when this is
 /// dropped.
-#[derive(Debug)]
 pub struct Certificate {
-    acceptor: Acceptor,
+    acceptor: TlsAcceptor,
     folder: TempDir,
-}
-
-#[derive(Clone)]
-struct Acceptor(TlsAcceptor);
-
-impl std::fmt::Debug for Acceptor {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("Acceptor")
-    }
 }
 
 impl Certificate {
@@ -56,7 +46,7 @@ impl Certificate {
         }
         std::fs::write(folder.path().join("roots.pem"), roots)?;
         Ok(Self {
-            acceptor: Acceptor(TlsAcceptor::from(Arc::new(config))),
+            acceptor: TlsAcceptor::from(Arc::new(config)),
             folder,
         })
     }
@@ -64,7 +54,7 @@ impl Certificate {
     /// The acceptor of a server.
     #[must_use]
     pub fn acceptor(&self) -> TlsAcceptor {
-        self.acceptor.0.clone()
+        self.acceptor.clone()
     }
 
     /// The file for a function's `SSL_CERT_FILE`.

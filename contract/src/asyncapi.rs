@@ -15,17 +15,19 @@ const ENVELOPE: &str = "Envelope";
 pub(crate) fn document<D: Contract>(events: &[EventVersion]) -> Result<Value, ContractError> {
     let mut generator = schema::generator(Use::Sent, true);
     let variants = schema::variants::<D::PublicEvent>(&mut generator)?;
-    let mut schemas = schema::definitions(&mut generator);
-    schemas.insert(
+    let mut schemas = Map::new();
+    schema::add_definitions(&mut schemas, &mut generator)?;
+    schema::add(
+        &mut schemas,
         ENVELOPE.to_owned(),
         events::envelope_members::<D>(events).schema(),
-    );
+    )?;
     let mut messages = Map::new();
     let mut names = Map::new();
     for (event, variant) in events.iter().zip(variants) {
         let name = event.file();
-        let data = events::data::<D>(&event.event_type, variant);
-        schemas.insert(name.clone(), data.schema());
+        let data = events::data::<D>(variant);
+        schema::add(&mut schemas, name.clone(), data.schema())?;
         names.insert(
             name.clone(),
             json!({ "$ref": format!("#/components/messages/{name}") }),

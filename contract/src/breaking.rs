@@ -5,7 +5,7 @@
 //! it receives, new event types and versions, new paths, and new columns. Every other change of an event needs a new
 //! version of its type, whose schema has a file of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde_json::{Map, Value};
@@ -13,8 +13,8 @@ use serde_json::{Map, Value};
 use crate::schema::values;
 use crate::{Documents, FOLDER};
 
-/// The folder of the frozen copies.
-const PUBLISHED: &str = "contracts/published";
+/// The folder of the frozen copies, which only an explicit command extends.
+pub const PUBLISHED: &str = "contracts/published";
 
 /// A change that breaks a consumer or a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,6 +115,29 @@ enum Rule {
     Received,
 }
 
+/// Keywords of a schema that no program depends on. Other names are for people, too: those that begin with `x-`.
+const TEXTS: [&str; 6] = [
+    "$id",
+    "$schema",
+    "default",
+    "description",
+    "examples",
+    "title",
+];
+
+/// Keywords that have a comparison of their own. Those of [`LIMITS`] have one too.
+const COMPARED: [&str; 6] = ["const", "enum", "items", "oneOf", "properties", "required"];
+
+/// Keywords that limit a value, and whether each is the least that is permitted.
+const LIMITS: [(&str, bool); 6] = [
+    ("minimum", true),
+    ("minLength", true),
+    ("minItems", true),
+    ("maximum", false),
+    ("maxLength", false),
+    ("maxItems", false),
+];
+
 /// A schema within its document, which has what references name.
 type Within<'a> = (&'a Value, &'a Value);
 
@@ -135,7 +158,7 @@ impl Comparison<'_> {
     fn schema(&mut self, place: &str, rule: Rule, before: Within<'_>, after: Within<'_>) {
         let (before, after) = (resolved(before), resolved(after));
         let (was, is) = (before.1, after.1);
-        for name in ["type", "pattern", "format", "anyOf", "allOf"] {
+        for name in keywords(was, is) {
             if was.get(name) != is.get(name) {
                 self.report(place, format!("has another `{name}`"));
             }
@@ -146,9 +169,13 @@ impl Comparison<'_> {
         self.values(place, rule, was, is);
         self.limits(place, rule, was, is);
         self.members(place, rule, before, after);
-        if let (Some(was), Some(is)) = (was.get("items"), is.get("items")) {
-            let place = format!("{place}[]");
-            self.schema(&place, rule, (before.0, was), (after.0, is));
+        match (was.get("items"), is.get("items")) {
+            (Some(was), Some(is)) => {
+                let place = format!("{place}[]");
+                self.schema(&place, rule, (before.0, was), (after.0, is));
+            }
+            (None, None) => {}
+            (_, _) => self.report(place, "has other elements: `items` was added or removed"),
         }
     }
 
@@ -175,14 +202,7 @@ impl Comparison<'_> {
     }
 
     fn limits(&mut self, place: &str, rule: Rule, was: &Value, is: &Value) {
-        for (name, is_least) in [
-            ("minimum", true),
-            ("minLength", true),
-            ("minItems", true),
-            ("maximum", false),
-            ("maxLength", false),
-            ("maxItems", false),
-        ] {
+        for (name, is_least) in LIMITS {
             let limit = |schema: &Value| schema.get(name).and_then(Value::as_f64);
             let unlimited = if is_least { f64::MIN } else { f64::MAX };
             let (was, is) = (
@@ -351,6 +371,19 @@ impl Comparison<'_> {
             }
         }
     }
+}
+
+/// The keywords of both schemas that must not change: those that aren't texts, and that no other comparison covers.
+fn keywords<'a>(was: &'a Value, is: &'a Value) -> BTreeSet<&'a str> {
+    let names = |schema: &'a Value| schema.as_object().into_iter().flat_map(Map::keys);
+    let mut names: BTreeSet<&str> = names(was).chain(names(is)).map(String::as_str).collect();
+    names.retain(|name| {
+        !TEXTS.contains(name)
+            && !COMPARED.contains(name)
+            && !LIMITS.iter().any(|(limit, _)| limit == name)
+            && !name.starts_with("x-")
+    });
+    names
 }
 
 /// The members of the object at this pointer.

@@ -72,7 +72,7 @@ pub(crate) fn of<D: Contract>() -> Result<Vec<EventVersion>, ContractError> {
             let example = examples
                 .get(&id)
                 .ok_or_else(|| ContractError::NoExample(id.clone()))?;
-            let data = data::<D>(event_type, variant.clone());
+            let data = data::<D>(variant.clone());
             let mut data_schema = data.schema();
             data_schema["$id"] = json!(id);
             data_schema["$schema"] = json!(DIALECT);
@@ -89,11 +89,10 @@ pub(crate) fn of<D: Contract>() -> Result<Vec<EventVersion>, ContractError> {
 }
 
 /// The members of an event's data: core's, and the domain's.
-pub(crate) fn data<D: Contract>(event_type: &str, variant: Object) -> Object {
+pub(crate) fn data<D: Contract>(variant: Object) -> Object {
     let mut data = variant.without_null();
     // Members that a consumer doesn't know are ignored, so that later ones don't break it.
     data.is_closed = false;
-    event_type.clone_into(&mut data.name);
     let id = json!({
         "type": "string",
         "description": "The aggregate's id, the same as the envelope's `subject`. It is opaque: don't parse it.",
@@ -141,16 +140,12 @@ pub(crate) fn envelope_members<D: Contract>(events: &[EventVersion]) -> Object {
     let text = |description: &str| json!({ "type": "string", "description": description });
     let constant = |value: &str, description: &str| json!({ "type": "string", "const": value, "description": description });
     let one_of = |values: Value, description: &str| json!({ "type": "string", "enum": values, "description": description });
-    let object = Object {
-        name: "Envelope".to_owned(),
-        description: Some(
-            "A domain event: one CloudEvents 1.0 object in structured mode. Ignore members that you don't know."
-                .to_owned(),
+    let object = Object::new(
+        "Envelope",
+        Some(
+            "A domain event: one CloudEvents 1.0 object in structured mode. Ignore members that you don't know.",
         ),
-        properties: Map::new(),
-        required: Vec::new(),
-        is_closed: false,
-    };
+    );
     object
         .with("specversion", constant("1.0", "The version of CloudEvents."))
         .with(

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use millrace_core::envelope::SEQUENCE;
 use serde_json::{Map, Value};
 
 use crate::Contract;
@@ -42,7 +43,7 @@ pub(crate) fn page<D: Contract>(events: &[EventVersion]) -> String {
         }
         line(format!("Schema of `data`: `{}`\n", event.id()));
         let of_data = example.get("data").and_then(Value::as_object);
-        line(table(data, of_data, &[D::ID, "sequence"]));
+        line(table(data, of_data, &[D::ID, SEQUENCE]));
         line("```json".to_owned());
         line(shown::<D>(example));
         line("```".to_owned());
@@ -82,19 +83,13 @@ const ENVELOPE_ORDER: [&str; 12] = [
 
 /// An example in the order of the stream, a member on each line.
 fn shown<D: Contract>(example: &Map<String, Value>) -> String {
-    let members = |object: &Map<String, Value>, order: &[&str]| {
-        let place = |name: &str| order.iter().position(|it| *it == name);
-        let mut members: Vec<(String, Value)> = object.clone().into_iter().collect();
-        members.sort_by_key(|(name, _)| (place(name).unwrap_or(order.len()), name.clone()));
-        members
-    };
-    let lines: Vec<String> = members(example, &ENVELOPE_ORDER)
+    let lines: Vec<String> = ordered(example, &ENVELOPE_ORDER)
         .into_iter()
         .map(|(name, value)| match value {
             Value::Object(data) => {
-                let data: Vec<String> = members(&data, &[D::ID, "sequence"])
+                let data: Vec<String> = ordered(data, &[D::ID, SEQUENCE])
                     .into_iter()
-                    .map(|(name, value)| format!("\"{name}\": {}", sorted(&value)))
+                    .map(|(name, value)| format!("\"{name}\": {}", sorted(value)))
                     .collect();
                 format!("  \"{name}\": {{ {} }}", data.join(", "))
             }
@@ -104,20 +99,20 @@ fn shown<D: Contract>(example: &Map<String, Value>) -> String {
     format!("{{\n{}\n}}", lines.join(",\n"))
 }
 
+/// The members in this order, and then those that it doesn't name.
+fn ordered<'a>(members: &'a Map<String, Value>, order: &[&str]) -> Vec<(&'a String, &'a Value)> {
+    let place = |name: &str| order.iter().position(|it| *it == name);
+    let mut members: Vec<_> = members.iter().collect();
+    members.sort_by_key(|(name, _)| (place(name).unwrap_or(order.len()), *name));
+    members
+}
+
 /// The members of an object, those of `order` first.
 fn table(object: &Object, example: Option<&Map<String, Value>>, order: &[&str]) -> String {
     let mut table =
         "| member | type | unit | presence | example | meaning |\n|---|---|---|---|---|---|\n"
             .to_owned();
-    let place = |name: &String| {
-        order
-            .iter()
-            .position(|it| it == name)
-            .unwrap_or(order.len())
-    };
-    let mut members: Vec<(&String, &Value)> = object.properties.iter().collect();
-    members.sort_by_key(|(name, _)| (place(name), (*name).clone()));
-    for (name, schema) in members {
+    for (name, schema) in ordered(&object.properties, order) {
         let presence = if object.required.contains(name) {
             "always"
         } else {

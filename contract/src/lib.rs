@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 use millrace_core::{Project, Refusal};
 use schemars::JsonSchema;
 
-pub use breaking::{Breaking, breaking_changes, frozen_path, published};
+pub use breaking::{Breaking, PUBLISHED, breaking_changes, frozen_path, published};
 
 /// A domain whose contract can be generated. Its types describe their members with `JsonSchema`: a doc comment is
 /// the description of a type or member, and `#[schemars(extend("x-unit" = "…"))]` is the unit of a number.
@@ -71,6 +71,10 @@ pub enum ContractError {
     /// A version of an event type has no example.
     #[error("there is no example of {0}")]
     NoExample(String),
+    /// Two types of a document have the same name and different schemas. Rename one of them with
+    /// `#[schemars(rename = "…")]`.
+    #[error("two types with different schemas have the name {0}")]
+    NameTaken(String),
     /// An example can't be encoded.
     #[error("an example can't be encoded: {0}")]
     Example(String),

@@ -1,6 +1,7 @@
 //! The OpenAPI document of the HTTP API.
 
 use millrace_core::answer::member_name;
+use millrace_core::envelope::SEQUENCE;
 use millrace_core::ids::MAX_ID_CHARS;
 use millrace_core::layout::MAX_POSITION;
 use millrace_core::{Domain, Project};
@@ -20,9 +21,9 @@ pub(crate) fn document<D: Contract>() -> Result<Value, ContractError> {
     let mut sent = schema::generator(Use::Sent, true);
     let commands = schema::variants::<D::Command>(&mut received)?;
     let mut schemas = answers::<D>(&mut sent)?;
-    schemas.extend(schema::definitions(&mut sent));
-    schemas.extend(schema::definitions(&mut received));
-    schemas.insert(PROBLEM.to_owned(), problem());
+    schema::add_definitions(&mut schemas, &mut sent)?;
+    schema::add_definitions(&mut schemas, &mut received)?;
+    schema::add(&mut schemas, PROBLEM.to_owned(), problem())?;
 
     let refusals = D::refusals();
     let command_problems = problems::of(Requests::Commands, &refusals);
@@ -127,62 +128,68 @@ fn command_operation(command: &Object, opens: bool, problems: &[Problem]) -> Val
     })
 }
 
-fn view_operation(problems: &[Problem]) -> Value {
+/// A query, without its id.
+struct Query<'a> {
+    operation_id: &'a str,
+    summary: &'a str,
+    /// Its own parameters, without those of every query.
+    parameters: &'a [&'a str],
+    /// The response's description, and the name of its schema.
+    response: (&'a str, &'a str),
+}
+
+fn query_operation(query: &Query<'_>, problems: &[Problem]) -> Value {
     let mut responses = responses(problems);
+    let (description, schema) = query.response;
     responses.insert(
         "200".to_owned(),
         json!({
-            "description": "The current state.",
-            "headers": { "ETag": header("ETag"), "X-Correlation-Id": header("X-Correlation-Id") },
-            "content": json_content(&schema::reference("View")),
+            "description": description,
+            "headers": { "X-Correlation-Id": header("X-Correlation-Id") },
+            "content": json_content(&schema::reference(schema)),
         }),
     );
-    responses.insert(
-        "304".to_owned(),
-        json!({ "description": "The state has the entity tag of `If-None-Match`." }),
-    );
+    let of_every_query = ["X-Correlation-Id", "traceparent"];
     json!({
-        "operationId": "view",
-        "summary": "The current state, as far as the read model has it.",
-        "parameters": named(&["minSequence", "If-None-Match", "X-Correlation-Id", "traceparent"]),
+        "operationId": query.operation_id,
+        "summary": query.summary,
+        "parameters": named(&[&["minSequence"], query.parameters, &of_every_query].concat()),
         "responses": responses,
     })
+}
+
+fn view_operation(problems: &[Problem]) -> Value {
+    let query = Query {
+        operation_id: "view",
+        summary: "The current state, as far as the read model has it.",
+        parameters: &["If-None-Match"],
+        response: ("The current state.", "View"),
+    };
+    let mut operation = query_operation(&query, problems);
+    let responses = &mut operation["responses"];
+    responses["200"]["headers"]["ETag"] = header("ETag");
+    responses["304"] = json!({ "description": "The state has the entity tag of `If-None-Match`." });
+    operation
 }
 
 fn history_operation<D: Project>(problems: &[Problem]) -> Value {
-    let mut responses = responses(problems);
-    responses.insert(
-        "200".to_owned(),
-        json!({
-            "description": "A page of the history, newest entry first.",
-            "headers": { "X-Correlation-Id": header("X-Correlation-Id") },
-            "content": json_content(&schema::reference("History")),
-        }),
-    );
-    json!({
-        "operationId": D::HISTORY,
-        "summary": "The history, in pages.",
-        "parameters": named(&["minSequence", "limit", "before", "X-Correlation-Id", "traceparent"]),
-        "responses": responses,
-    })
+    let query = Query {
+        operation_id: D::HISTORY,
+        summary: "The history, in pages.",
+        parameters: &["limit", "before"],
+        response: ("A page of the history, newest entry first.", "History"),
+    };
+    query_operation(&query, problems)
 }
 
 fn view_at_operation(problems: &[Problem]) -> Value {
-    let mut responses = responses(problems);
-    responses.insert(
-        "200".to_owned(),
-        json!({
-            "description": "The state at that time.",
-            "headers": { "X-Correlation-Id": header("X-Correlation-Id") },
-            "content": json_content(&schema::reference("ViewAt")),
-        }),
-    );
-    json!({
-        "operationId": "viewAt",
-        "summary": "The state at a time.",
-        "parameters": named(&["minSequence", "at", "X-Correlation-Id", "traceparent"]),
-        "responses": responses,
-    })
+    let query = Query {
+        operation_id: "viewAt",
+        summary: "The state at a time.",
+        parameters: &["at"],
+        response: ("The state at that time.", "ViewAt"),
+    };
+    query_operation(&query, problems)
 }
 
 /// A response for each status of these problems.
@@ -229,10 +236,10 @@ fn answers<D: Contract>(
     let own = |object: Object| object.without_null().renamed(member_name);
     let accepted = own(accepted)
         .with(D::ID, id())
-        .with("sequence", events::sequence());
+        .with(SEQUENCE, events::sequence());
     let current = own(view.clone())
         .with(D::ID, id())
-        .with("sequence", events::sequence())
+        .with(SEQUENCE, events::sequence())
         .with("openedAt", events::time("The time of the first event."))
         .with(
             "updatedAt",
@@ -240,10 +247,10 @@ fn answers<D: Contract>(
         );
     let at = own(view)
         .with(D::ID, id())
-        .with("sequence", events::sequence())
+        .with(SEQUENCE, events::sequence())
         .with("at", events::time("The time of the state."));
     let entry = own(entry)
-        .with("sequence", events::sequence())
+        .with(SEQUENCE, events::sequence())
         .with(
             "type",
             json!({ "type": "string", "description": "The event's type." }),
@@ -253,14 +260,7 @@ fn answers<D: Contract>(
             "correlationId",
             json!({ "type": "string", "description": "The event's correlation id." }),
         );
-    let page = Object {
-        name: "History".to_owned(),
-        description: Some("A page of the history.".to_owned()),
-        properties: Map::new(),
-        required: Vec::new(),
-        is_closed: false,
-    };
-    let page = page
+    let page = Object::new("History", Some("A page of the history."))
         .with(D::ID, id())
         .with(
             D::HISTORY,

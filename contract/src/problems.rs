@@ -129,20 +129,11 @@ pub(crate) fn of(requests: Requests, refusals: &[(Refusal, &'static str)]) -> Ve
             requests == Requests::Commands || refusal.kind == RefusalKind::Unknown
         })
         .map(|(refusal, advice)| Problem {
-            status: status(refusal.kind),
+            status: refusal.kind.status(),
             code: refusal.code,
             advice,
         });
     let mut problems: Vec<Problem> = common.chain(own).collect();
     problems.sort_by_key(|problem| problem.status);
     problems
-}
-
-/// The status of a refusal. The runtime's `http` maps the kinds in the same way.
-const fn status(kind: RefusalKind) -> u16 {
-    match kind {
-        RefusalKind::Unknown => 404,
-        RefusalKind::Conflict => 409,
-        RefusalKind::Rule => 422,
-    }
 }

@@ -34,7 +34,7 @@ pub(crate) struct Object {
     pub(crate) is_closed: bool,
 }
 
-/// A generator of schemas. The schemas of member types are part of each schema, or behind references.
+/// A generator of schemas. The schemas of member types are part of each schema, or references name them.
 pub(crate) fn generator(usage: Use, has_references: bool) -> SchemaGenerator {
     SchemaSettings::draft2020_12()
         .with(|settings| {
@@ -87,18 +87,23 @@ pub(crate) fn members<T: JsonSchema>(
     let name = T::schema_name();
     let schema = T::json_schema(generator).to_value();
     if schema.get("type") == Some(&json!("null")) {
-        return Ok(Object {
-            name: name.into_owned(),
-            description: None,
-            properties: Map::new(),
-            required: Vec::new(),
-            is_closed: false,
-        });
+        return Ok(Object::new(&name, None));
     }
     object_of(&name, &schema).ok_or_else(|| ContractError::Form(name.into_owned()))
 }
 
 impl Object {
+    /// An object without members, which accepts others.
+    pub(crate) fn new(name: &str, description: Option<&str>) -> Self {
+        Self {
+            name: name.to_owned(),
+            description: description.map(str::to_owned),
+            properties: Map::new(),
+            required: Vec::new(),
+            is_closed: false,
+        }
+    }
+
     /// Leaves `null` out of each member's schema: a member that would be `null` is left out.
     pub(crate) fn without_null(mut self) -> Self {
         for (name, schema) in &mut self.properties {
@@ -153,9 +158,34 @@ impl Object {
     }
 }
 
-/// The schemas that references of this generator name.
-pub(crate) fn definitions(generator: &mut SchemaGenerator) -> Map<String, Value> {
-    generator.take_definitions(true)
+/// Adds the schemas that references of this generator name.
+///
+/// # Errors
+/// [`ContractError::NameTaken`].
+pub(crate) fn add_definitions(
+    schemas: &mut Map<String, Value>,
+    generator: &mut SchemaGenerator,
+) -> Result<(), ContractError> {
+    for (name, schema) in generator.take_definitions(true) {
+        add(schemas, name, schema)?;
+    }
+    Ok(())
+}
+
+/// Adds a schema that references may name.
+///
+/// # Errors
+/// [`ContractError::NameTaken`] if another schema has the name.
+pub(crate) fn add(
+    schemas: &mut Map<String, Value>,
+    name: String,
+    schema: Value,
+) -> Result<(), ContractError> {
+    if schemas.get(&name).is_some_and(|other| *other != schema) {
+        return Err(ContractError::NameTaken(name));
+    }
+    schemas.insert(name, schema);
+    Ok(())
 }
 
 /// The values that a schema permits, if it lists them: an `enum`, a `const`, or an enum whose values have texts.
@@ -224,4 +254,19 @@ fn remove_null(schema: &mut Value) -> bool {
         }
     }
     is_removed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_schemas_of_one_name_are_an_error() {
+        let mut schemas = Map::new();
+        let mut add = |schema: Value| add(&mut schemas, "View".to_owned(), schema);
+        assert_eq!(add(json!({ "type": "string" })), Ok(()));
+        assert_eq!(add(json!({ "type": "string" })), Ok(()));
+        let taken = ContractError::NameTaken("View".to_owned());
+        assert_eq!(add(json!({ "type": "integer" })), Err(taken));
+    }
 }

@@ -27,6 +27,19 @@ pub enum RefusalKind {
     Rule,
 }
 
+impl RefusalKind {
+    /// The status of a response that refuses a command for this reason
+    /// ([RFC 9110, section 15.5](https://www.rfc-editor.org/rfc/rfc9110#section-15.5)).
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::Unknown => 404,
+            Self::Conflict => 409,
+            Self::Rule => 422,
+        }
+    }
+}
+
 impl Refusal {
     /// There is no such aggregate.
     #[must_use]

@@ -13,6 +13,13 @@ import { STAGES } from './stage.ts';
 /** The SQL types of a view, by the Hive types of the Glue table. */
 const PRESTO: Readonly<Record<string, string>> = { string: 'varchar', bigint: 'bigint' };
 
+/** The SQL type of a Hive type. */
+function presto(type: string): string {
+  const found = PRESTO[type];
+  if (!found) throw new Error(`contracts/lake.json: the view has no type for ${type}`);
+  return found;
+}
+
 /** The column of records that are no events, which the view doesn't contain. */
 const UNREADABLE = 'data_base64';
 
@@ -94,8 +101,8 @@ export class LakeCatalog extends Construct {
    */
   private domainEvents(catalogId: string, lake: LakeColumns): void {
     const hive = [...lake.columns.filter(({ name }) => name !== UNREADABLE), ...lake.partitions];
-    const row = lake.data.map(({ name, type }) => `${name.toLowerCase()} ${PRESTO[type]}`).join(', ');
-    const columns = hive.map(({ name, type }) => ({ name, type: PRESTO[type] ?? `row(${row})` }));
+    const row = lake.data.map(({ name, type }) => `${name.toLowerCase()} ${presto(type)}`).join(', ');
+    const columns = hive.map(({ name, type }) => ({ name, type: name === 'data' ? `row(${row})` : presto(type) }));
     const names = columns.map(({ name }) => `"${name}"`).join(', ');
     const originalSql =
       `SELECT ${names} FROM (` +

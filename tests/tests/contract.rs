@@ -119,6 +119,15 @@ fn each_breaking_change_of_an_event_is_found() {
         (CREDITED, "currency has other values", |it| {
             it["properties"]["currency"]["enum"] = serde_json::json!(["EUR"]);
         }),
+        (CREDITED, "amount has another `multipleOf`", |it| {
+            it["properties"]["amount"]["multipleOf"] = 5.into();
+        }),
+        (CREDITED, "has another `additionalProperties`", |it| {
+            it["additionalProperties"] = serde_json::json!({ "type": "string" });
+        }),
+        (CREDITED, "amount has other elements", |it| {
+            it["properties"]["amount"]["items"] = serde_json::json!({ "type": "string" });
+        }),
         (ENVELOPE, "type has no longer the value", |it| {
             it["properties"]["type"]["enum"]
                 .as_array_mut()
@@ -259,6 +268,32 @@ fn the_reader_shows_the_documents() {
         );
     }
     assert_eq!(source.matches("include_str!").count(), shown.len());
+}
+
+/// docs/api.md lists the same problems as the OpenAPI document.
+#[test]
+fn the_api_page_lists_the_problems_of_the_openapi_document() {
+    let page = include_str!("../../docs/api.md");
+    let listed: BTreeSet<(String, String)> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split_once(" | `"))
+        .filter(|(status, _)| status.parse::<u16>().is_ok())
+        .filter_map(|(status, rest)| Some((status.to_owned(), rest.split_once('`')?.0.to_owned())))
+        .collect();
+    let document: Value = serde_json::from_str(&generated()[API]).expect("JSON");
+    let mut generated = BTreeSet::new();
+    for item in document["paths"].as_object().expect("paths").values() {
+        let operations = item.as_object().expect("operations").values();
+        let responses = operations.filter_map(|operation| operation["responses"].as_object());
+        for (status, response) in responses.flatten() {
+            let text = response["description"].as_str().expect("a text");
+            let codes = text.lines().filter_map(|line| line.strip_prefix("* `"));
+            let codes = codes.filter_map(|line| Some(line.split_once('`')?.0.to_owned()));
+            generated.extend(codes.map(|code| (status.clone(), code)));
+        }
+    }
+    assert!(generated.len() > 10, "the problems are found");
+    assert_eq!(listed, generated);
 }
 
 /// The golden events contain only members that the schemas describe, and all that are always present.

@@ -526,12 +526,7 @@ fn too_large(error: TooLarge) -> Problem {
 }
 
 fn refused(refusal: &Refusal) -> Problem {
-    let status = match refusal.kind {
-        RefusalKind::Unknown => 404,
-        RefusalKind::Conflict => 409,
-        RefusalKind::Rule => 422,
-    };
-    Problem::new(status, refusal.code, refusal.to_string())
+    Problem::new(refusal.kind.status(), refusal.code, refusal.to_string())
 }
 
 /// A command led to no event, and the aggregate has none yet, so there is no state to respond with.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use millrace_contract::{Documents, breaking_changes, frozen_path, published};
+use millrace_contract::{Documents, PUBLISHED, breaking_changes, frozen_path, published};
 use millrace_local_stack::Workspace;
 use serde_json::json;
 
@@ -87,7 +87,7 @@ fn execute<A: Application>(root: &Path, flags: &Contract, output: Output) -> Res
 fn frozen(root: &Path, documents: &Documents) -> Result<Documents> {
     let mut frozen = Documents::new();
     let current = documents.keys().filter_map(|path| frozen_path(path));
-    for path in current.chain(files(root, "contracts/published/schemas")?) {
+    for path in current.chain(files(root, &format!("{PUBLISHED}/schemas"))?) {
         if let Some(text) = read(root, &path)? {
             frozen.insert(path, text);
         }
