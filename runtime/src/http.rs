@@ -6,9 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::num::{NonZeroU64, NonZeroU128};
 
-use aws_lambda_events::apigw::{
-    ApiGatewayRequestAuthorizer, ApiGatewayV2httpRequest, ApiGatewayV2httpResponse,
-};
+use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use aws_lambda_events::encodings::Body;
 use aws_lambda_events::http::{HeaderMap, HeaderName, HeaderValue};
 use base64::Engine;
@@ -19,6 +17,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::ambient::Ambient;
+
+mod event;
+
+pub use event::{Authorizer, HttpContext, HttpEvent, IamCaller, Jwt, RequestContext};
 
 /// The header of the correlation id, in requests and responses.
 pub const CORRELATION_ID: &str = "x-correlation-id";
@@ -66,13 +68,13 @@ impl Caller {
     /// `<issuer>#<subject>`, which is unambiguous because an issuer has no fragment
     /// ([OpenID Connect Core, section 2](https://openid.net/specs/openid-connect-core-1_0.html#IDToken));
     /// with a Lambda authorizer, the `principalId` of its context.
-    fn read(authorizer: &ApiGatewayRequestAuthorizer) -> Option<Self> {
+    fn read(authorizer: &Authorizer) -> Option<Self> {
         let of_iam = authorizer.iam.as_ref().and_then(|iam| iam.user_arn.clone());
         let of_jwt = authorizer.jwt.as_ref().and_then(|jwt| {
-            let (issuer, subject) = (jwt.claims.get("iss")?, jwt.claims.get("sub")?);
-            Some(format!("{issuer}#{subject}"))
+            let claim = |name: &str| jwt.claims.get(name)?.as_str();
+            Some(format!("{}#{}", claim("iss")?, claim("sub")?))
         });
-        let principal = authorizer.fields.get("principalId");
+        let principal = authorizer.lambda.get("principalId");
         let of_lambda = || principal.and_then(Value::as_str).map(str::to_owned);
         of_iam.or(of_jwt).or_else(of_lambda).and_then(Self::new)
     }
@@ -121,39 +123,22 @@ impl Request {
     /// # Errors
     /// A [`Problem`] of status 400 if the body claims to be base64 and isn't, or if one form of the
     /// path shows an id that no path can name.
-    pub fn read(event: ApiGatewayV2httpRequest, parse: ParsePath) -> Result<Self, Problem> {
-        let body = event.body.unwrap_or_default();
+    pub fn read(event: HttpEvent, parse: ParsePath) -> Result<Self, Problem> {
         let body = if event.is_base64_encoded {
             STANDARD
-                .decode(body)
+                .decode(event.body)
                 .map_err(|_| Problem::malformed("the body is not base64"))?
         } else {
-            body.into_bytes()
+            event.body.into_bytes()
         };
-        // API Gateway joins a repeated parameter's values with commas, and the event's type splits
-        // them again. They are joined again, because choosing one would be a guess.
-        let mut query: BTreeMap<String, String> = BTreeMap::new();
-        for (name, value) in event.query_string_parameters.iter() {
-            query
-                .entry(name.to_owned())
-                .and_modify(|values| {
-                    values.push(',');
-                    values.push_str(value);
-                })
-                .or_insert_with(|| value.to_owned());
-        }
-        let headers = event
-            .headers
-            .iter()
-            .map(|(name, value)| {
-                (
-                    name.as_str().to_owned(),
-                    String::from_utf8_lossy(value.as_bytes()).into_owned(),
-                )
-            })
-            .collect();
-        let path = event.raw_path.unwrap_or_default();
-        let in_context = event.request_context.http.path.clone();
+        // The names of headers are case-insensitive (RFC 9110, section 5.1).
+        let headers = event.headers.into_iter();
+        let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value));
+        let path = event.raw_path;
+        let HttpContext {
+            method,
+            path: in_context,
+        } = event.request_context.http;
         let in_parameters = event.path_parameters.get("proxy");
         let others = in_context
             .into_iter()
@@ -167,10 +152,10 @@ impl Request {
         let authorizer = event.request_context.authorizer.as_ref();
         Ok(Self {
             caller: authorizer.and_then(Caller::read),
-            method: event.request_context.http.method.to_string(),
+            method,
             path,
-            query,
-            headers,
+            query: event.query_string_parameters,
+            headers: headers.collect(),
             body,
         })
     }

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
+use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use aws_lambda_events::encodings::Body;
 use futures_util::future::{join, join_all};
 use lambda_runtime::LambdaEvent;
+use millrace_runtime::http::HttpEvent;
 use serde_json::{Value, json};
 
 use super::days::{self, MAPPINGS};
@@ -414,7 +415,7 @@ async fn once(sim: &Arc<Sim>, request: &Request, is_previous: bool) -> Answer {
         .caller
         .as_ref()
         .map(|role| json!({"iam": {"userArn": format!("{role}/session-{session}")}}));
-    let event: ApiGatewayV2httpRequest = serde_json::from_value(json!({
+    let event: HttpEvent = serde_json::from_value(json!({
         "version": "2.0",
         "routeKey": "$default",
         "rawPath": request.path,

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
+use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use aws_lambda_events::streams::{DynamoDbEventResponse, KinesisEventResponse};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -23,6 +23,7 @@ use millrace_projector::service::Projector;
 use millrace_reader::service::Reader;
 use millrace_reconciler::service::Reconciler;
 use millrace_runtime::ServiceError;
+use millrace_runtime::http::HttpEvent;
 use millrace_translator::service::Translator;
 use millrace_writer::service::Writer;
 use serde_json::{Value, json};
@@ -41,7 +42,7 @@ use super::world::{Change, Event, World};
 
 /// A boxed future of a call.
 type Call<T> = BoxFuture<'static, T>;
-type HttpInvocation = LambdaEvent<ApiGatewayV2httpRequest>;
+type HttpInvocation = LambdaEvent<HttpEvent>;
 type BatchInvocation = LambdaEvent<Bytes>;
 
 /// The names of a domain that the engine uses in requests and expects in responses and events.

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use aws_lambda_events::encodings::Body;
 use lambda_runtime::LambdaEvent;
 use millrace_core::{Attributes, Timestamp, view};
+use millrace_runtime::http::HttpEvent;
 use serde_json::{Value, json};
 
 use super::expected::{self, ExpectedEvent};
@@ -183,7 +183,7 @@ fn projected(world: &World, id: &str) -> u64 {
 async fn ask(sim: &Arc<Sim>, path: &str, id: &str, query: Value) -> Result<Option<Answer>, String> {
     let before = projected(&sim.world(), id);
     let is_at = query.get("at").is_some();
-    let event: ApiGatewayV2httpRequest = serde_json::from_value(json!({
+    let event: HttpEvent = serde_json::from_value(json!({
         "version": "2.0",
         "routeKey": "GET /{proxy+}",
         "rawPath": path,

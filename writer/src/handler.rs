@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
+use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use lambda_runtime::LambdaEvent;
 use millrace_core::{Domain, Resource};
-use millrace_runtime::http::Request;
+use millrace_runtime::http::{HttpEvent, Request};
 use millrace_runtime::metrics::Metric;
 use millrace_runtime::{Ambient, Budget};
 use tracing::{Instrument as _, field, info_span};
@@ -20,7 +20,7 @@ const RESERVE: Duration = Duration::from_secs(1);
 /// client as API Gateway's generic error, without a reason.
 pub async fn handle<D: Domain, S: EventStore, A: Ambient>(
     writer: &Writer<D, S, A>,
-    event: LambdaEvent<ApiGatewayV2httpRequest>,
+    event: LambdaEvent<HttpEvent>,
 ) -> ApiGatewayV2httpResponse {
     let LambdaEvent { payload, context } = event;
     let span = info_span!(

@@ -2,22 +2,21 @@
 
 use std::time::Duration;
 
-use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
+use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use aws_lambda_events::encodings::Body;
-use aws_lambda_events::http::HeaderValue;
 use lambda_runtime::{Context, LambdaEvent};
 use millrace_core::Resource;
 use millrace_domain::Accounts;
 use millrace_reader::handler::handle;
 use millrace_reader::testing::InMemoryReadModel;
-use millrace_runtime::http::Request;
+use millrace_runtime::http::{HttpEvent, Request};
 use millrace_runtime::testing::logged;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::fixtures::{history, model, reader};
 
-fn event(path: &str, query: &Value, millis_left: u64) -> LambdaEvent<ApiGatewayV2httpRequest> {
+fn event(path: &str, query: &Value, millis_left: u64) -> LambdaEvent<HttpEvent> {
     let payload = serde_json::from_value(json!({
         "version": "2.0",
         "routeKey": "GET /{proxy+}",
@@ -35,7 +34,7 @@ fn event(path: &str, query: &Value, millis_left: u64) -> LambdaEvent<ApiGatewayV
 
 async fn handled(
     model: &InMemoryReadModel,
-    event: LambdaEvent<ApiGatewayV2httpRequest>,
+    event: LambdaEvent<HttpEvent>,
 ) -> ApiGatewayV2httpResponse {
     handle(&reader(model), event).await
 }
@@ -48,6 +47,44 @@ async fn an_event_is_answered() {
     assert_eq!(response.headers["etag"], "\"2\"");
     assert_eq!(response.headers["x-correlation-id"], "mine");
     assert!(matches!(response.body, Some(Body::Text(body)) if body.contains("\"balance\":100")));
+}
+
+/// A client may send any bytes in a header, so API Gateway may pass any characters on.
+#[tokio::test(start_paused = true)]
+async fn a_header_that_is_not_ascii_gets_a_response() {
+    let model = model(&history(&[0, 1]));
+    let mut event = event("/accounts/a", &json!({}), 10_000);
+    let headers = &mut event.payload.headers;
+    headers.insert("user-agent".to_owned(), "Zürich/1.0".to_owned());
+    let response = handled(&model, event.clone()).await;
+    assert_eq!(response.status_code, 200);
+    let headers = &mut event.payload.headers;
+    headers.insert("x-correlation-id".to_owned(), "Zürich".to_owned());
+    let response = handled(&model, event).await;
+    assert_eq!(response.status_code, 400);
+    let body = match response.body {
+        Some(Body::Text(body)) => body,
+        other => panic!("{other:?}"),
+    };
+    assert!(body.contains("X-Correlation-Id"), "{body}");
+}
+
+/// The forms that API Gateway gives to what a request may lack.
+#[test]
+fn an_event_may_lack_what_a_request_lacks() {
+    let event = json!({
+        "rawPath": "/accounts/a",
+        "headers": {"X-Correlation-Id": "mine", "accept": "naïve"},
+        "queryStringParameters": null,
+        "requestContext": {"http": {"method": "GET"}, "authorizer": null},
+        "body": null,
+    });
+    let event = serde_json::from_value(event).expect("an event");
+    let request = Request::read(event, Resource::parse::<Accounts>).expect("a request");
+    assert_eq!(request.header("x-correlation-id"), Some("mine"));
+    assert_eq!(request.header("accept"), Some("naïve"));
+    assert_eq!((request.body.len(), request.query.len()), (0, 0));
+    assert_eq!(request.caller, None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -110,12 +147,12 @@ async fn the_wait_ends_before_the_invocation_does() {
 #[test]
 fn log_lines_of_a_query_have_its_trace() {
     const TRACE_ID: &str = "0af7651916cd43dd8448eb211c80319c";
-    let span_of = |traceparent| {
+    let span_of = |traceparent: &str| {
         let model = model(&history(&[0, 1]));
         model.fail();
         let mut event = event("/accounts/a", &json!({}), 10_000);
-        let header = HeaderValue::from_static(traceparent);
-        event.payload.headers.insert("traceparent", header);
+        let headers = &mut event.payload.headers;
+        headers.insert("traceparent".to_owned(), traceparent.to_owned());
         let (response, lines) = logged(handled(&model, event));
         assert_eq!(response.status_code, 503);
         assert_eq!(response.headers.get("traceparent"), None);

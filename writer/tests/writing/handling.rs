@@ -1,9 +1,8 @@
 //! API Gateway's requests and the responses to them.
 
-use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
-use aws_lambda_events::http::HeaderValue;
 use lambda_runtime::{Context, LambdaEvent};
 use millrace_runtime::Ambient as _;
+use millrace_runtime::http::HttpEvent;
 use millrace_runtime::metrics::Metric;
 use millrace_runtime::testing::logged;
 use millrace_writer::handler::handle;
@@ -12,7 +11,7 @@ use serde_json::json;
 
 use crate::fixtures::Setting;
 
-fn credit() -> LambdaEvent<ApiGatewayV2httpRequest> {
+fn credit() -> LambdaEvent<HttpEvent> {
     let payload = json!({
         "version": "2.0",
         "routeKey": "POST /accounts/{id}/credit",
@@ -30,11 +29,11 @@ fn credit() -> LambdaEvent<ApiGatewayV2httpRequest> {
 fn log_lines_of_a_command_have_its_trace() {
     let setting = Setting::default();
     let now = setting.ambient.now().unix_millis();
-    let lines_of = |traceparent| {
+    let lines_of = |traceparent: &str| {
         let mut event = credit();
         event.context.deadline = u64::try_from(now).expect("after 1970") + 10_000;
-        let header = HeaderValue::from_static(traceparent);
-        event.payload.headers.insert("traceparent", header);
+        let headers = &mut event.payload.headers;
+        headers.insert("traceparent".to_owned(), traceparent.to_owned());
         let writer = setting.writer();
         let (answer, lines) = logged(handle(&writer, event));
         assert_eq!(answer.status_code, 404);
