@@ -140,7 +140,7 @@ pub fn decide_with_serde_dynamo(items: Vec<Item>) -> Item {
         version: newest.version + 1,
         sequence: newest.sequence + 1,
         timestamp: AT.parse().expect("a time"),
-        schema_version: Some(1),
+        schema_version: Some(2),
         command_id: Some(COMMAND.to_owned()),
         correlation_id: Some(COMMAND.to_owned()),
         causation_id: Some(COMMAND.to_owned()),

@@ -73,8 +73,12 @@ impl Domain for Accounts {
     const OPENS: &'static str = "open";
     const BEGINS: &'static str = "CREATED";
     const BEGINS_PUBLIC: &'static str = "AccountCreated";
-    const LAKE: &'static [(&'static str, Column)] =
-        &[("amount", Column::Bigint), ("currency", Column::Text)];
+    const SCHEMA: u32 = 2;
+    const LAKE: &'static [(&'static str, Column)] = &[
+        ("amount", Column::Bigint),
+        ("currency", Column::Text),
+        ("channel", Column::Text),
+    ];
 
     type Command = Command;
     type Event = Event;
@@ -97,10 +101,11 @@ impl Domain for Accounts {
                 credited.ok_or_else(balance_limit)?;
                 Event::BalanceCredited { amount }
             }
-            (Command::Withdraw { amount }, Some(account)) => {
+            (Command::Withdraw { amount, channel }, Some(account)) => {
                 let withdrawn = account.balance.checked_withdraw(amount);
                 withdrawn.ok_or_else(|| insufficient_funds(account.balance, amount))?;
-                Event::BalanceWithdrawn { amount }
+                let channel = channel.unwrap_or_default().into();
+                Event::BalanceWithdrawn { amount, channel }
             }
         };
         Ok(vec![event])
@@ -112,7 +117,7 @@ impl Domain for Accounts {
             (Event::BalanceCredited { amount }, Some(account)) => {
                 Some(account.moved(amount.minor_units()))
             }
-            (Event::BalanceWithdrawn { amount }, Some(account)) => {
+            (Event::BalanceWithdrawn { amount, .. }, Some(account)) => {
                 Some(account.moved(-amount.minor_units()))
             }
             // `decide` returns no second opening and no movement before the opening, and `StoredRow::read`
@@ -140,10 +145,15 @@ impl Domain for Accounts {
         }]
     }
 
-    /// Adds the default currency to rows in the legacy layout, which have none.
-    fn upcast(&self, _: u32, row: &mut Columns<'_>) {
-        if matches!(row.text("Type"), Some("CREATED" | "SNAPSHOT")) {
-            row.set_default("Currency", || Attribute::text(self.default_currency));
+    /// Adds the default currency to rows in the legacy layout, which have none, and to withdrawals of schema version 1
+    /// that their channel wasn't recorded.
+    fn upcast(&self, schema: u32, row: &mut Columns<'_>) {
+        match row.text("Type") {
+            Some("CREATED" | "SNAPSHOT") => {
+                row.set_default("Currency", || Attribute::text(self.default_currency));
+            }
+            Some("WITHDRAW") if schema < 2 => row.set("Channel", Attribute::text("unrecorded")),
+            Some(_) | None => {}
         }
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer};
 use millrace_core::InvalidValue;
 use millrace_core::decode::from_text;
 
+use crate::channel::Channel;
 use crate::money::{Amount, Currency, InvalidCurrency, NO_CURRENCY};
 
 /// A command. A variant's serde name is the last segment of its path; `POST` to the collection's path is
@@ -27,6 +28,8 @@ pub enum Command {
     Withdraw {
         /// In minor units of the account's currency.
         amount: Amount,
+        /// Where the money is withdrawn; `online` if absent.
+        channel: Option<Channel>,
     },
 }
 

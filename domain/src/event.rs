@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::channel::StoredChannel;
 use crate::money::{Amount, Currency};
 
 /// An event of an account. A variant's serde name is the row's `Type`, its fields are the row's columns.
@@ -26,5 +27,7 @@ pub enum Event {
     BalanceWithdrawn {
         /// In minor units of the account's currency.
         amount: Amount,
+        /// Where the money was withdrawn.
+        channel: StoredChannel,
     },
 }

@@ -7,6 +7,7 @@
 //! function that looks up an environment variable ([`Accounts::read`]).
 
 mod accounts;
+mod channel;
 mod command;
 mod contract;
 mod event;
@@ -17,6 +18,7 @@ pub mod testing;
 mod view;
 
 pub use accounts::{Accepted, Account, Accounts, DEFAULT_CURRENCY, SettingError};
+pub use channel::{Channel, StoredChannel};
 pub use command::{Command, ListedCurrency};
 pub use event::Event;
 pub use public::{Context, PublicEvent};

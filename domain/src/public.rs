@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::channel::Channel;
 use crate::event::Event;
 use crate::money::{Amount, Currency};
 
@@ -29,6 +30,17 @@ pub enum PublicEvent {
         /// The account's currency.
         currency: Currency,
     },
+    /// The amount was subtracted from the balance. Version 2 has the channel. Withdrawals that were stored before
+    /// version 2 existed have version 1 for ever.
+    #[serde(rename = "BalanceWithdrawn:2")]
+    BalanceWithdrawn2 {
+        /// The amount, in minor units of the currency.
+        amount: Amount,
+        /// The account's currency.
+        currency: Currency,
+        /// Where the money was withdrawn.
+        channel: Channel,
+    },
 }
 
 /// The account's currency. Only the row of the opening contains it, but every public event repeats it.
@@ -48,7 +60,14 @@ impl PublicEvent {
         Some(match *event {
             Event::AccountCreated { .. } => Self::AccountCreated { currency },
             Event::BalanceCredited { amount } => Self::BalanceCredited { amount, currency },
-            Event::BalanceWithdrawn { amount } => Self::BalanceWithdrawn { amount, currency },
+            Event::BalanceWithdrawn { amount, channel } => match channel.recorded() {
+                None => Self::BalanceWithdrawn { amount, currency },
+                Some(channel) => Self::BalanceWithdrawn2 {
+                    amount,
+                    currency,
+                    channel,
+                },
+            },
         })
     }
 
@@ -56,7 +75,8 @@ impl PublicEvent {
         match *self {
             Self::AccountCreated { currency }
             | Self::BalanceCredited { currency, .. }
-            | Self::BalanceWithdrawn { currency, .. } => currency,
+            | Self::BalanceWithdrawn { currency, .. }
+            | Self::BalanceWithdrawn2 { currency, .. } => currency,
         }
     }
 }

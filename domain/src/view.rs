@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::accounts::Account;
+use crate::channel::Channel;
 use crate::money::{Amount, Balance, Currency};
 use crate::public::PublicEvent;
 
@@ -14,6 +15,11 @@ pub struct Transaction {
     /// The amount of the credit or withdrawal, in minor units; `None` for the opening.
     #[schemars(description = "The amount of the credit or withdrawal. Absent for the opening.")]
     amount: Option<Amount>,
+    /// Where the money was withdrawn; `None` for other events, and for withdrawals of version 1.
+    #[schemars(
+        description = "Where the money was withdrawn. Absent for other events, and for older withdrawals."
+    )]
+    channel: Option<Channel>,
     /// The balance after the event, in minor units.
     balance: Balance,
     /// The account's currency.
@@ -28,7 +34,8 @@ pub(crate) fn after(before: Option<&Account>, event: &PublicEvent) -> Account {
     match *event {
         PublicEvent::AccountCreated { .. } => *account,
         PublicEvent::BalanceCredited { amount, .. } => account.moved(amount.minor_units()),
-        PublicEvent::BalanceWithdrawn { amount, .. } => account.moved(-amount.minor_units()),
+        PublicEvent::BalanceWithdrawn { amount, .. }
+        | PublicEvent::BalanceWithdrawn2 { amount, .. } => account.moved(-amount.minor_units()),
     }
 }
 
@@ -38,10 +45,18 @@ impl Transaction {
         let amount = match *event {
             PublicEvent::AccountCreated { .. } => None,
             PublicEvent::BalanceCredited { amount, .. }
-            | PublicEvent::BalanceWithdrawn { amount, .. } => Some(amount),
+            | PublicEvent::BalanceWithdrawn { amount, .. }
+            | PublicEvent::BalanceWithdrawn2 { amount, .. } => Some(amount),
+        };
+        let channel = match *event {
+            PublicEvent::BalanceWithdrawn2 { channel, .. } => Some(channel),
+            PublicEvent::AccountCreated { .. }
+            | PublicEvent::BalanceCredited { .. }
+            | PublicEvent::BalanceWithdrawn { .. } => None,
         };
         Self {
             amount,
+            channel,
             balance: after.balance,
             currency: after.currency,
         }

@@ -5,7 +5,7 @@ use millrace_core::{
     answer, view,
 };
 use millrace_domain::money::{Amount, Currency};
-use millrace_domain::{Accounts, Event, PublicEvent};
+use millrace_domain::{Accounts, Channel, Event, PublicEvent};
 use serde_json::{Value, json};
 
 const OPENED: &str = "2026-11-21T03:32:59.155Z";
@@ -56,9 +56,10 @@ fn history(id: &str) -> Vec<(ViewOf<Accounts>, HistoryEntryOf<Accounts>)> {
         (
             WITHDRAWN,
             Some("0c9a…"),
-            PublicEvent::BalanceWithdrawn {
+            PublicEvent::BalanceWithdrawn2 {
                 amount: amount(1250),
                 currency,
+                channel: Channel::Online,
             },
         ),
     ];
@@ -93,6 +94,7 @@ fn the_response_to_a_command_is_the_documented_one() {
         },
         Event::BalanceWithdrawn {
             amount: amount(1250),
+            channel: Channel::Online.into(),
         },
     ];
     let appended = account.append(&events, time(OPENED), &Metadata::default());

@@ -6,7 +6,7 @@ use millrace_core::{
     AggregateId, DecodeError, Metadata, RecordedEvent, Sequence, Timestamp, TraceParent, Version,
 };
 use millrace_domain::money::{Amount, Currency};
-use millrace_domain::{Accounts, Context, Event, PublicEvent};
+use millrace_domain::{Accounts, Channel, Context, Event, PublicEvent};
 
 type Envelope = millrace_core::Envelope<PublicEvent>;
 
@@ -54,6 +54,27 @@ fn an_envelope_has_exactly_these_bytes() {
 }
 
 #[test]
+fn version_2_of_a_withdrawal_has_its_channel() {
+    let envelope = Envelope {
+        event: PublicEvent::BalanceWithdrawn2 {
+            amount: Amount::new(1000).expect("valid"),
+            currency: Currency::stored("EUR").expect("valid"),
+            channel: Channel::Branch,
+        },
+        ..example()
+    };
+    let bytes = String::from_utf8(to_bytes(&envelope)).expect("utf-8");
+    let expected = EXAMPLE
+        .replace(":BalanceWithdrawn:1", ":BalanceWithdrawn:2")
+        .replace(r#""EUR"}"#, r#""EUR","channel":"branch"}"#);
+    assert_eq!(bytes, expected);
+    assert_eq!(parse(bytes.as_bytes()).expect("parses"), envelope);
+    let other = bytes.replace("branch", "unrecorded");
+    let error = parse(other.as_bytes()).expect_err("no channel");
+    assert_eq!(error.path(), "data.channel", "{error}");
+}
+
+#[test]
 fn absent_members_are_left_out() {
     let envelope = Envelope {
         correlation_id: None,
@@ -90,7 +111,9 @@ fn names_the_wrong_member_of_an_envelope() {
             r#""type":"AccountCreated""#,
             "dataschema",
         ),
-        (":BalanceWithdrawn:1", ":BalanceWithdrawn:2", "dataschema"),
+        // Version 2 has a channel.
+        (":BalanceWithdrawn:1", ":BalanceWithdrawn:2", "data.channel"),
+        (":BalanceWithdrawn:1", ":BalanceWithdrawn:3", "dataschema"),
         (r#""subject":"a-1""#, r#""subject":"""#, "subject"),
         ("2026-11-20T", "2026-11-20 at ", "time"),
         (
@@ -160,7 +183,7 @@ prop_compose! {
         correlation_id in proptest::option::of("[^\\p{Cc}]{1,20}"),
         amount in 1_i64..1 << 53,
         currency in "[A-Z]{3}",
-        kind in 0..3,
+        kind in 0..4,
         span in proptest::option::of("00-[0-9a-f]{31}[1-9a-f]-[0-9a-f]{15}[1-9a-f]-0[01]"),
     ) -> Envelope {
         let currency = Currency::stored(&currency).expect("three capitals");
@@ -168,7 +191,8 @@ prop_compose! {
         let (sequence, event) = match kind {
             0 => (1, PublicEvent::AccountCreated { currency }),
             1 => (sequence, PublicEvent::BalanceCredited { amount, currency }),
-            _ => (sequence, PublicEvent::BalanceWithdrawn { amount, currency }),
+            2 => (sequence, PublicEvent::BalanceWithdrawn { amount, currency }),
+            _ => (sequence, PublicEvent::BalanceWithdrawn2 { amount, currency, channel: Channel::Atm }),
         };
         Envelope {
             subject: AggregateId::new(subject).expect("printable"),

@@ -12,11 +12,12 @@ fn is_row(bytes: &[u8]) -> bool {
 }
 
 /// The fields of the column `data`.
-const DATA: [(&str, Column); 4] = [
+const DATA: [(&str, Column); 5] = [
     ("accountid", Column::Text),
     ("sequence", Column::Bigint),
     ("amount", Column::Bigint),
     ("currency", Column::Text),
+    ("channel", Column::Text),
 ];
 
 #[test]

@@ -11,10 +11,11 @@ use millrace_core::{
     StoredRowOf, Timestamp, TraceParent, Version,
 };
 use millrace_domain::money::{Amount, Balance, Currency};
-use millrace_domain::{Account, Accounts, Event};
+use millrace_domain::{Account, Accounts, Event, StoredChannel};
 
 const AMOUNT: &str = "Amount";
 const BALANCE: &str = "Balance";
+const CHANNEL: &str = "Channel";
 const CURRENCY: &str = "Currency";
 const CREATED: &str = "CREATED";
 const CREDIT: &str = "CREDIT";
@@ -99,8 +100,12 @@ fn every_event() -> [RecordedEvent<Event>; 3] {
     [
         recorded(1, Event::AccountCreated { currency }),
         recorded(3, Event::BalanceCredited { amount }),
-        recorded(13, Event::BalanceWithdrawn { amount }),
+        recorded(13, withdrawn(amount, StoredChannel::Atm)),
     ]
+}
+
+const fn withdrawn(amount: Amount, channel: StoredChannel) -> Event {
+    Event::BalanceWithdrawn { amount, channel }
 }
 
 fn snapshot() -> Snapshot<Account> {
@@ -127,7 +132,7 @@ fn a_written_row_is_read_back_unchanged() {
 
 #[test]
 fn rows_have_exactly_these_attributes() {
-    let [created, credited, _] = every_event();
+    let [created, credited, withdrawn] = every_event();
     let names = |row: Attributes| row.into_keys().collect::<Vec<_>>().join(" ");
     assert_eq!(
         names(created.to_row::<Accounts>().expect("a row")),
@@ -138,8 +143,12 @@ fn rows_have_exactly_these_attributes() {
         "Actor Amount CausationId CommandId CorrelationId Id SchemaVersion Sequence Timestamp TraceParent Type Version"
     );
     assert_eq!(
+        names(withdrawn.to_row::<Accounts>().expect("a row")),
+        "Actor Amount CausationId Channel CommandId CorrelationId Id SchemaVersion Sequence Timestamp TraceParent Type Version"
+    );
+    assert_eq!(
         names(snapshot().to_row::<Accounts>().expect("a row")),
-        "Balance Currency Id Sequence Timestamp Type Version"
+        "Balance Currency Id SchemaVersion Sequence Timestamp Type Version"
     );
     assert_eq!(
         credited.to_row::<Accounts>().expect("a row")[SEQUENCE],
@@ -173,6 +182,12 @@ fn legacy_rows_get_the_default_currency_and_the_sequence_of_their_version() {
         panic!("an event");
     };
     assert_eq!(withdrawn.sequence().get(), 11);
+    let amount = Amount::new(7).expect("valid");
+    let unrecorded = Event::BalanceWithdrawn {
+        amount,
+        channel: StoredChannel::Unrecorded,
+    };
+    assert_eq!(withdrawn.event, unrecorded);
 
     let row = older(12, SNAPSHOT, &[(BALANCE, Attribute::number(0))]);
     let StoredRow::Snapshot(read) = read(&row).expect("reads") else {
@@ -198,7 +213,7 @@ fn names_the_attribute_that_is_missing_or_has_another_type() {
             assert_eq!(error.path(), *name);
             assert!(error.problem().contains("BOOL"), "{error}");
         }
-        for name in [ID, VERSION, TYPE, TIMESTAMP, AMOUNT, BALANCE] {
+        for name in [ID, VERSION, TYPE, TIMESTAMP, AMOUNT, BALANCE, CHANNEL] {
             let mut without = row.clone();
             if without.remove(name).is_some() {
                 let error = read(&without).expect_err(name);
@@ -232,7 +247,7 @@ fn names_the_attribute_with_an_invalid_value() {
         (with(TIMESTAMP, n("-9223372036854775808")), TIMESTAMP),
         (with(SEQUENCE, n("3")), SEQUENCE),
         (with(SEQUENCE, n("-2")), SEQUENCE),
-        (with(SCHEMA_VERSION, n("2")), SCHEMA_VERSION),
+        (with(SCHEMA_VERSION, n("3")), SCHEMA_VERSION),
         (with(SCHEMA_VERSION, n("0")), SCHEMA_VERSION),
         (with(COMMAND_ID, Attribute::text("")), COMMAND_ID),
         (
@@ -253,6 +268,32 @@ fn names_the_attribute_with_an_invalid_value() {
     ] {
         let error = read(&row).expect_err(attribute);
         assert_eq!(error.path(), attribute, "{row:?}: {error}");
+    }
+}
+
+/// Rows of schema version 1 have no channel, whatever they contain.
+#[test]
+fn only_rows_of_schema_version_2_have_a_channel() {
+    let row = |schema: i64, channel: Attribute| {
+        let amount = (AMOUNT, Attribute::number(7));
+        let schema = (SCHEMA_VERSION, Attribute::number(schema));
+        older(3, WITHDRAW, &[amount, schema, (CHANNEL, channel)])
+    };
+    let channel = |row: &Attributes| match read(row).expect("readable") {
+        StoredRow::Event(RecordedEvent {
+            event: Event::BalanceWithdrawn { channel, .. },
+            ..
+        }) => channel,
+        other => panic!("{other:?}"),
+    };
+    let atm = || Attribute::text("atm");
+    assert_eq!(channel(&row(2, atm())), StoredChannel::Atm);
+    assert_eq!(channel(&row(1, atm())), StoredChannel::Unrecorded);
+    let number = Attribute::number(1);
+    assert_eq!(channel(&row(1, number.clone())), StoredChannel::Unrecorded);
+    for value in [number, Attribute::text("ATM"), Attribute::text("")] {
+        let error = read(&row(2, value)).expect_err("not a channel");
+        assert_eq!(error.path(), CHANNEL, "{error}");
     }
 }
 
@@ -283,7 +324,7 @@ proptest! {
     fn no_row_makes_reading_panic(
         start in 0_usize..3,
         changes in prop::collection::vec((prop::sample::select(vec![
-            ID, VERSION, TYPE, AMOUNT, BALANCE, CURRENCY, TIMESTAMP, SEQUENCE, SCHEMA_VERSION, COMMAND_ID,
+            ID, VERSION, TYPE, AMOUNT, BALANCE, CHANNEL, CURRENCY, TIMESTAMP, SEQUENCE, SCHEMA_VERSION, COMMAND_ID,
         ]), proptest::option::of(any_attribute())), 0..4),
     ) {
         let mut row = every_event()[start].to_row::<Accounts>().expect("a row");

@@ -168,7 +168,8 @@ pub(crate) fn public_bytes(
         id: id_member,
         ..
     } = names;
-    let Expected { name, data, .. } = own;
+    let Expected { data, .. } = own;
+    let (name, version) = own.type_and_version();
     let metadata: String = metadata
         .iter()
         .filter(|(_, value)| !value.is_empty())
@@ -185,7 +186,7 @@ pub(crate) fn public_bytes(
         .collect();
     let comma = if data.is_empty() { "" } else { "," };
     let bytes = format!(
-        r#"{{"specversion":"1.0","id":"{id}:{sequence}","source":"urn:millrace:{collection}","type":"{name}","subject":"{id}","time":"{time}","datacontenttype":"application/json","dataschema":"urn:millrace:schema:{name}:1",{metadata}"data":{{"{id_member}":"{id}","sequence":{sequence}{comma}{data}}}}}"#
+        r#"{{"specversion":"1.0","id":"{id}:{sequence}","source":"urn:millrace:{collection}","type":"{name}","subject":"{id}","time":"{time}","datacontenttype":"application/json","dataschema":"urn:millrace:schema:{name}:{version}",{metadata}"data":{{"{id_member}":"{id}","sequence":{sequence}{comma}{data}}}}}"#
     );
     bytes.into_bytes()
 }
@@ -219,7 +220,7 @@ pub(crate) fn history_item(id: &str, event: &ExpectedEvent) -> Attributes {
         &[
             ("Id", Attribute::text(id)),
             ("Sequence", Attribute::number(event.sequence)),
-            ("Type", Attribute::text(&event.own.name)),
+            ("Type", Attribute::text(event.own.type_and_version().0)),
             ("Time", Attribute::text(event.time)),
             ("EffectiveAt", Attribute::text(event.effective_at)),
         ],

@@ -69,8 +69,8 @@ pub const SABOTAGES: [(Sabotage, &[&str]); 22] = [
     // The aggregate is never completed.
     (Sabotage::PartialFailuresIgnored, &["4", "5"]),
     (Sabotage::RejectedDeliveriesIgnored, &["4"]),
-    // O if an operator can't repair the aggregate.
-    (Sabotage::PoisonTriedAgain, &["5", "O"]),
+    // 4 if the mapping retries the row until the end, O if an operator can't repair the aggregate.
+    (Sabotage::PoisonTriedAgain, &["4", "5", "O"]),
     // An event's row differs when it is read again. The first check that reads it fails.
     (Sabotage::RowConditionForgotten, &["1", "3", "W"]),
     (Sabotage::OutcomeForgotten, &["W"]),

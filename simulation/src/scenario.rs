@@ -95,6 +95,10 @@ pub trait Scenario: Send + Sync + 'static {
     /// that core reads.
     fn row_damages(&self) -> &'static [RowDamage];
 
+    /// Converts an event's row to the row that the application's previous version would have stored. By default,
+    /// both store the same.
+    fn previous_row(&self, _row: &mut Attributes) {}
+
     /// The row of an opening, including its `Type`, as another writer than Millrace's appends it: an
     /// older version, a legacy system, an import.
     fn other_opening(&self) -> Attributes;
@@ -134,7 +138,7 @@ pub trait Expectation: Clone + Send + Sync + 'static {
 /// The expected values of an event: the domain's own columns and members.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expected {
-    /// The public event's type.
+    /// The public event's type. Version 1 has the type alone, a later one its number too: `Shipped:2`.
     pub name: String,
     /// The domain's members of its `data`, as the JSON that follows `"sequence":n`, without a comma at
     /// either end: `"articles":1,"unit":"piece"`.
@@ -219,6 +223,13 @@ fn own_data(envelope: &[u8], sequence: u64) -> String {
     let (_, own) = data.split_once(&before).expect("data has a sequence");
     let own = own.strip_suffix("}}").expect("data ends the envelope");
     own.trim_start_matches(',').to_owned()
+}
+
+impl Expected {
+    /// The public event's type, and the version of the type.
+    pub(crate) fn type_and_version(&self) -> (&str, &str) {
+        self.name.split_once(':').unwrap_or((&self.name, "1"))
+    }
 }
 
 /// An [`Expectation`] as a trait object, because the simulation doesn't know its type.

@@ -11,6 +11,7 @@ use millrace_writer::idempotency::KEY;
 use millrace_writer::ports::Append;
 
 use super::dynamodb::events::text;
+use super::functions::Simulated;
 
 /// The time of the upgrade, in milliseconds from the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,11 +49,13 @@ impl Upgrade {
     }
 }
 
-/// The append that the previous version makes: without `Actor` and `TraceParent`, and with the keys of all callers in one namespace.
-pub(crate) fn previous_append(mut append: Append) -> Append {
+/// The append that the previous version makes: rows of its own form, without `Actor` and `TraceParent`, and with the
+/// keys of all callers in one namespace.
+pub(crate) fn previous_append(scenario: &dyn Simulated, mut append: Append) -> Append {
     for (_, row) in &mut append.rows {
         row.remove("Actor");
         row.remove("TraceParent");
+        scenario.previous_row(row);
     }
     if let Some(record) = &mut append.record {
         let key = text(record, KEY);

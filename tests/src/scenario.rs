@@ -20,6 +20,16 @@ const DEFAULT_CURRENCY: &str = "EUR";
 /// The currencies in clients' commands. Half of the commands have none and get the default.
 const CURRENCIES: [Option<&str>; 6] = [None, None, None, Some("EUR"), Some("USD"), Some("JPY")];
 
+/// The channels in clients' withdrawals. Half of the withdrawals have none and get the default, `online`.
+const CHANNELS: [Option<&str>; 6] = [
+    None,
+    None,
+    None,
+    Some("branch"),
+    Some("atm"),
+    Some("online"),
+];
+
 impl Scenario for AccountScenario {
     type Domain = Accounts;
     type Expectation = Account;
@@ -43,11 +53,20 @@ impl Scenario for AccountScenario {
     fn draw_command(&self, rng: &mut Rng) -> Command {
         let is_withdrawal = rng.u8(0..3) == 0;
         let name = if is_withdrawal { "withdraw" } else { "credit" };
-        moving(name, rng.u64(1..500))
+        let mut command = moving(name, rng.u64(1..500));
+        if is_withdrawal && let Some(channel) = CHANNELS[rng.usize(0..CHANNELS.len())] {
+            command.body["channel"] = json!(channel);
+        }
+        command
     }
 
     fn variation_of(&self, command: &Command) -> Command {
-        moving(command.name, amount(command).unwrap_or(0) + 1)
+        let mut other = command.clone();
+        other.body = json!({ "amount": amount(command).unwrap_or(0) + 1 });
+        if let Some(channel) = command.body["channel"].as_str() {
+            other.body["channel"] = json!(channel);
+        }
+        other
     }
 
     fn accepted_command(&self) -> Command {
@@ -66,21 +85,22 @@ impl Scenario for AccountScenario {
             }
             name => {
                 let is_right = text(row, "Amount").parse().ok() == amount(command);
-                (
-                    if name == "credit" {
-                        "CREDIT"
-                    } else {
-                        "WITHDRAW"
-                    },
-                    is_right,
-                )
+                let channel = command.body["channel"].as_str().unwrap_or("online");
+                if name == "credit" {
+                    ("CREDIT", is_right)
+                } else {
+                    // The previous version stored no channel.
+                    let is_right =
+                        is_right && (is_first_schema(row) || text(row, "Channel") == channel);
+                    ("WITHDRAW", is_right)
+                }
             }
         };
         if text(row, "Type") != expected_type {
             return Err("it is another command's".to_owned());
         }
         if !is_right {
-            return Err("another amount or currency".to_owned());
+            return Err("another amount, currency or channel".to_owned());
         }
         Ok(())
     }
@@ -91,7 +111,11 @@ impl Scenario for AccountScenario {
         match text(row, "Type") {
             "CREATED" => true,
             "SNAPSHOT" => is_integer("Balance"),
-            "CREDIT" | "WITHDRAW" => is_integer("Amount"),
+            "CREDIT" => is_integer("Amount"),
+            "WITHDRAW" => {
+                let is_channel = ["branch", "atm", "online"].contains(&text(row, "Channel"));
+                is_integer("Amount") && (is_first_schema(row) || is_channel)
+            }
             _ => false,
         }
     }
@@ -114,7 +138,21 @@ impl Scenario for AccountScenario {
                 name: "NoAmount",
                 apply: |row| drop(row.remove("Amount")),
             },
+            RowDamage {
+                name: "UnknownChannel",
+                apply: |row| {
+                    set(row, "Type", Attribute::text("WITHDRAW"));
+                    set(row, "SchemaVersion", Attribute::number(2));
+                    set(row, "Channel", Attribute::text("elsewhere"));
+                },
+            },
         ]
+    }
+
+    /// The first schema version knew no channels.
+    fn previous_row(&self, row: &mut Attributes) {
+        set(row, "SchemaVersion", Attribute::number(1));
+        row.remove("Channel");
     }
 
     /// The legacy layout has no currency; the account gets the default currency.
@@ -172,15 +210,21 @@ impl Expectation for Account {
             currency.clone_into(&mut self.currency);
         }
         let amount: i64 = text(row, "Amount").parse().unwrap_or(0);
+        let mut channel = None;
         let (name, amount) = match text(row, "Type") {
             "CREATED" => ("AccountCreated", None),
             "CREDIT" => {
                 self.balance += amount;
                 ("BalanceCredited", Some(amount))
             }
-            _ => {
+            _ if is_first_schema(row) => {
                 self.balance -= amount;
                 ("BalanceWithdrawn", Some(amount))
+            }
+            _ => {
+                self.balance -= amount;
+                channel = Some(text(row, "Channel"));
+                ("BalanceWithdrawn:2", Some(amount))
             }
         };
         let balance = ("Balance", Attribute::number(self.balance));
@@ -192,16 +236,25 @@ impl Expectation for Account {
         if let Some(amount) = amount {
             set(&mut entry, "Amount", Attribute::number(amount));
         }
+        if let Some(channel) = channel {
+            set(&mut entry, "Channel", Attribute::text(channel));
+        }
+        let channel = channel.map_or_else(String::new, |it| format!(r#","channel":"{it}""#));
         let amount = amount.map_or_else(String::new, |amount| format!(r#""amount":{amount},"#));
         Expected {
             name: name.to_owned(),
-            data: format!(r#"{amount}"currency":"{}""#, self.currency),
+            data: format!(r#"{amount}"currency":"{}"{channel}"#, self.currency),
             state: account.clone(),
             view: account,
             entry,
             accepted: item([balance]),
         }
     }
+}
+
+/// Whether a row has schema version 1, which knew no channels.
+fn is_first_schema(row: &Attributes) -> bool {
+    ["", "1"].contains(&text(row, "SchemaVersion"))
 }
 
 fn moving(name: &'static str, amount: u64) -> Command {

@@ -53,6 +53,8 @@ fn the_corpus_contains_every_type_and_layout() {
         "AccountCreated",
         "BalanceCredited",
         "BalanceWithdrawn",
+        "BalanceWithdrawn:2",
+        "\"channel\"",
         "\"correlationid\"",
         "\"causationid\"",
         "\"traceparent\"",

@@ -27,6 +27,10 @@ const DOCUMENTS: Documents = &[
         include_str!("../../../contracts/schemas/BalanceWithdrawn.1.json"),
     ),
     (
+        "schemas/BalanceWithdrawn.2.json",
+        include_str!("../../../contracts/schemas/BalanceWithdrawn.2.json"),
+    ),
+    (
         "schemas/envelope.json",
         include_str!("../../../contracts/schemas/envelope.json"),
     ),

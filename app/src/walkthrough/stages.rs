@@ -143,7 +143,13 @@ pub(super) fn is_event(event: &Value, record: &Record) -> Result<()> {
     expect(event, "/correlationid", record.correlation_id.as_str())?;
     expect(event, "/data/accountId", record.account.as_str())?;
     expect(event, "/data/sequence", record.sequence)?;
+    expect(
+        event,
+        "/dataschema",
+        "urn:millrace:schema:BalanceWithdrawn:2",
+    )?;
     expect(event, "/data/amount", record.amount)?;
+    expect(event, "/data/channel", "online")?;
     expect(event, "/data/currency", record.currency.as_str())
 }
 
@@ -209,8 +215,10 @@ mod tests {
         json!({
             "specversion": "1.0", "id": "a:3", "source": "urn:millrace:accounts",
             "type": "BalanceWithdrawn", "subject": "a", "time": "2026-11-20T21:03:05.123Z",
-            "correlationid": "c",
-            "data": { "accountId": "a", "sequence": 3, "amount": 1250, "currency": "EUR" },
+            "dataschema": "urn:millrace:schema:BalanceWithdrawn:2", "correlationid": "c",
+            "data": {
+                "accountId": "a", "sequence": 3, "amount": 1250, "currency": "EUR", "channel": "online",
+            },
         })
     }
 
@@ -220,10 +228,12 @@ mod tests {
         for pointer in [
             "/id",
             "/type",
+            "/dataschema",
             "/correlationid",
             "/data/sequence",
             "/data/amount",
             "/data/currency",
+            "/data/channel",
         ] {
             let mut other = envelope();
             *other.pointer_mut(pointer).expect("there") = "other".into();

@@ -4,6 +4,7 @@ use millrace_core::testing::{assert_conforms, assert_projects, given};
 use proptest::prelude::*;
 
 use super::*;
+use crate::channel::{Channel, StoredChannel};
 use crate::command::ListedCurrency;
 
 fn accounts() -> Accounts {
@@ -32,6 +33,7 @@ fn credit(minor_units: i64) -> Command {
 fn withdraw(minor_units: i64) -> Command {
     Command::Withdraw {
         amount: amount(minor_units),
+        channel: None,
     }
 }
 
@@ -50,6 +52,7 @@ fn credited(minor_units: i64) -> Event {
 fn withdrawn(minor_units: i64) -> Event {
     Event::BalanceWithdrawn {
         amount: amount(minor_units),
+        channel: StoredChannel::Online,
     }
 }
 
@@ -128,6 +131,49 @@ fn a_movement_without_a_known_currency_is_not_published() {
 }
 
 #[test]
+fn a_withdrawal_has_the_channel_of_its_command_or_online() {
+    for (channel, stored) in [
+        (None, StoredChannel::Online),
+        (Some(Channel::Branch), StoredChannel::Branch),
+        (Some(Channel::Atm), StoredChannel::Atm),
+        (Some(Channel::Online), StoredChannel::Online),
+    ] {
+        let amount = amount(5);
+        given(accounts(), [opened(), credited(5)])
+            .when(Command::Withdraw { amount, channel })
+            .then([Event::BalanceWithdrawn {
+                amount,
+                channel: stored,
+            }]);
+    }
+}
+
+/// An event never changes its version, so a withdrawal whose channel wasn't recorded has version 1 for ever.
+#[test]
+fn a_withdrawal_is_published_with_its_channel_or_as_version_1() {
+    let (amount, currency) = (amount(5), currency("SEK"));
+    for (channel, published) in [
+        (
+            StoredChannel::Unrecorded,
+            PublicEvent::BalanceWithdrawn { amount, currency },
+        ),
+        (
+            StoredChannel::Atm,
+            PublicEvent::BalanceWithdrawn2 {
+                amount,
+                currency,
+                channel: Channel::Atm,
+            },
+        ),
+    ] {
+        let mut context = Context::default();
+        Accounts::publish(&mut context, &opened());
+        let event = Event::BalanceWithdrawn { amount, channel };
+        assert_eq!(Accounts::publish(&mut context, &event), Some(published));
+    }
+}
+
+#[test]
 fn reads_commands_from_their_name_and_body() {
     let read = |name: &str, body: &str| {
         let members = json::object(body.as_bytes()).expect("JSON");
@@ -142,6 +188,14 @@ fn reads_commands_from_their_name_and_body() {
             credit(MAX_MINOR_UNITS),
         ),
         ("withdraw", r#"{"amount":1}"#, withdraw(1)),
+        (
+            "withdraw",
+            r#"{"amount":1,"channel":"atm"}"#,
+            Command::Withdraw {
+                amount: amount(1),
+                channel: Some(Channel::Atm),
+            },
+        ),
     ] {
         assert_eq!(read(name, body), Ok(command), "{body}");
     }
@@ -155,6 +209,14 @@ fn reads_commands_from_their_name_and_body() {
         ("credit", r#"{"amount":5,"amount":5}"#, "/amount"),
         ("credit", r#"{"amount":5,"currency":"SEK"}"#, "/currency"),
         ("credit", "{}", "/amount"),
+        ("credit", r#"{"amount":5,"channel":"atm"}"#, "/channel"),
+        ("withdraw", r#"{"amount":5,"channel":"ATM"}"#, "/channel"),
+        (
+            "withdraw",
+            r#"{"amount":5,"channel":"unrecorded"}"#,
+            "/channel",
+        ),
+        ("withdraw", r#"{"amount":5,"channel":2}"#, "/channel"),
         ("close", "{}", ""),
     ] {
         let error = read(name, body).expect_err(body);

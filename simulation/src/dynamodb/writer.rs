@@ -95,7 +95,7 @@ impl EventStore for Services {
     async fn append(&self, append: Append) -> Result<Appended, ServiceError> {
         const ACTION: &str = "an append";
         let append = if self.is_previous {
-            previous_append(append)
+            previous_append(&*self.sim.scenario, append)
         } else {
             append
         };
