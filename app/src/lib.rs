@@ -10,9 +10,10 @@ mod walkthrough;
 use anyhow::Result;
 use millrace_cli::Application;
 use millrace_cli::application::{Members, described};
+use millrace_cli::named_query::NamedQueries;
 use millrace_cli::output::Output;
 use millrace_contract::{ContractError, Documents, documents};
-use millrace_domain::money::{Currency, decimal};
+use millrace_domain::money::{Currency, decimal, major_units};
 use millrace_domain::{Accounts, SettingError};
 use millrace_local_stack::progress::Progress;
 use millrace_local_stack::stack::Local;
@@ -42,10 +43,55 @@ impl Application for AccountsApp {
         describe(data)
     }
 
+    fn queries() -> NamedQueries {
+        QUERIES
+    }
+
+    fn amount(minor_units: i128, currency: &str) -> Option<String> {
+        major_units(minor_units, Currency::stored(currency).ok()?)
+    }
+
     async fn walkthrough(local: &Local, output: Output, progress: &Progress) -> Result<()> {
         walkthrough::run(local, output, progress).await
     }
 }
+
+/// The named queries over the lake.
+const QUERIES: NamedQueries = &[
+    (
+        "account-statement",
+        include_str!("../../domain/athena/account-statement.sql"),
+    ),
+    ("balances", include_str!("../../domain/athena/balances.sql")),
+    (
+        "busiest-accounts",
+        include_str!("../../domain/athena/busiest-accounts.sql"),
+    ),
+    (
+        "daily-report",
+        include_str!("../../domain/athena/daily-report.sql"),
+    ),
+    (
+        "duplicates",
+        include_str!("../../domain/athena/duplicates.sql"),
+    ),
+    (
+        "lake-delay",
+        include_str!("../../domain/athena/lake-delay.sql"),
+    ),
+    (
+        "largest-movements",
+        include_str!("../../domain/athena/largest-movements.sql"),
+    ),
+    (
+        "late-events",
+        include_str!("../../domain/athena/late-events.sql"),
+    ),
+    (
+        "missing-sequences",
+        include_str!("../../domain/athena/missing-sequences.sql"),
+    ),
+];
 
 /// The members of an event's or a view's data. An amount or balance is shown with its currency and its decimals.
 fn describe(data: &Map<String, Value>) -> Members {
@@ -81,6 +127,7 @@ const FIRST_COMMANDS: &str = r#"Open an account, credit it, withdraw from it and
 
 #[cfg(test)]
 mod tests {
+    use millrace_cli::named_query::NamedQuery;
     use serde_json::json;
 
     use super::*;
@@ -105,5 +152,33 @@ mod tests {
     fn data_that_is_not_money_is_shown_unchanged() {
         let event = json!({ "amount": "a lot", "currency": "euro" });
         assert_eq!(described_as(&event), "amount a lot, currency euro");
+    }
+
+    #[test]
+    fn every_query_of_the_domain_is_part_of_the_command() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../domain/athena");
+        let mut files: Vec<String> = std::fs::read_dir(folder)
+            .expect("the folder")
+            .map(|entry| entry.expect("a file").file_name().display().to_string())
+            .collect();
+        files.sort();
+        let names: Vec<String> = QUERIES
+            .iter()
+            .map(|(name, _)| format!("{name}.sql"))
+            .collect();
+        assert_eq!(names, files);
+        for (name, sql) in QUERIES {
+            NamedQuery::parse(name, sql).expect("valid");
+        }
+    }
+
+    #[test]
+    fn sums_are_shown_in_the_major_unit() {
+        let amount = AccountsApp::amount;
+        assert_eq!(amount(-5, "EUR").as_deref(), Some("-0.05"));
+        let sum = 9_007_199_254_740_991 * 5_000;
+        assert_eq!(amount(sum, "EUR").as_deref(), Some("450359962737049550.00"));
+        assert_eq!(amount(7, "JPY").as_deref(), Some("7"));
+        assert_eq!(amount(7, "euro"), None);
     }
 }

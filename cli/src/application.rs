@@ -10,6 +10,7 @@ use millrace_local_stack::progress::Progress;
 use millrace_local_stack::stack::Local;
 use serde_json::{Map, Value};
 
+use crate::named_query::NamedQueries;
 use crate::output::Output;
 
 /// The members of an event's or a view's data as text for people: names and values.
@@ -50,6 +51,20 @@ pub trait Application: Send + Sync + 'static {
         members
             .map(|(name, value)| (name.clone(), described(value)))
             .collect()
+    }
+
+    /// The domain's named queries over the lake, which the command `query` runs. By default there are none.
+    #[must_use]
+    fn queries() -> NamedQueries {
+        &[]
+    }
+
+    /// An amount in a currency's minor units as text for people, in the major unit and without the currency: `12.50`.
+    /// `None` if the currency isn't known. By default, no currency is known.
+    #[must_use]
+    fn amount(minor_units: i128, currency: &str) -> Option<String> {
+        let _ = (minor_units, currency);
+        None
     }
 
     /// The documents of the domain's public contract, which the command `contract` writes:

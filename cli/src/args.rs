@@ -86,6 +86,13 @@ pub enum Subcommands {
     /// Show one aggregate's rows, events, cursor and view
     #[command(after_help = help("inspect --id 0e5bab83-270a-48ba-8eb6-bca6046a03cb --at 2026-11-20T21:00:00Z", EXIT_CODES))]
     Inspect(Inspect),
+    /// Query the lake with a named query of the domain
+    ///
+    /// Without a name, it lists the queries with their parameters. The result is a table with amounts in major units,
+    /// and bars if the query has a chart. With --csv and --json, amounts are in minor units, as the lake contains
+    /// them. Athena charges for what a query reads. If the command is stopped, it stops the query.
+    #[command(after_help = help("query daily-report --set from=2026-11-20", EXIT_CODES))]
+    Query(Query),
     /// Generate the documents of the public contract from the code
     ///
     /// Writes the folder contracts/ (JSON Schemas, AsyncAPI, OpenAPI, the lake's columns) and docs/events.md. Then
@@ -238,6 +245,31 @@ pub enum Model {
     Views,
     /// The histories: the events of each aggregate.
     History,
+}
+
+/// The flags of `query`.
+#[derive(Debug, Args)]
+pub struct Query {
+    /// The query's name; without it, the queries are listed
+    pub name: Option<String>,
+    /// A parameter's value; repeat the flag for each parameter
+    #[arg(long, value_name = "NAME=VALUE", value_parser = assignment, requires = "name")]
+    pub set: Vec<(String, String)>,
+    /// Print the result as CSV
+    #[arg(long, conflicts_with = "json", requires = "name")]
+    pub csv: bool,
+    /// Write the query's chart to this file
+    #[arg(long, value_name = "FILE", requires = "name")]
+    pub svg: Option<PathBuf>,
+    /// The deployment.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// Reads `NAME=VALUE`.
+fn assignment(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("it isn't NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 /// The flags of `contract`.
@@ -420,6 +452,9 @@ mod tests {
             "millrace rebuild balances",
             "millrace inspect",
             "millrace inspect --account a --at noon",
+            "millrace query --csv",
+            "millrace query daily-report --set from",
+            "millrace query daily-report --csv --json",
         ] {
             let error = parse(line.split(' ')).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");
@@ -478,7 +513,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_command_line_panics(
-            command in "(tail|verify|reconcile|redrive|republish|rebuild|inspect|up|down|demo|doctor|\\PC{0,9})",
+            command in "(tail|verify|reconcile|redrive|republish|rebuild|inspect|query|up|down|demo|doctor|\\PC{0,9})",
             arguments in prop::collection::vec(
                 "(--account|--all|--from|--at|--type|--sample|--port|--json|--dry-run|accounts|\\PC{0,12})",
                 0..6,

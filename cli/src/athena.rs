@@ -4,12 +4,33 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use aws_sdk_athena::Client;
-use aws_sdk_athena::types::{QueryExecutionContext, QueryExecutionState};
+use aws_sdk_athena::types::{QueryExecutionContext, QueryExecutionState, Row};
 
 /// The pause between two requests for the state of a query.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Runs a query and returns its rows, as text, without the names of the columns. There is no timeout.
+/// The result of a query.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Answer {
+    /// The columns.
+    pub columns: Vec<Column>,
+    /// The rows, each with a value for every column. `None` is `NULL`.
+    pub rows: Vec<Vec<Option<String>>>,
+    /// How many bytes the query read in S3. Athena charges for them.
+    pub scanned_bytes: Option<u64>,
+}
+
+/// A column of a result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// The name.
+    pub name: String,
+    /// The type in SQL, such as `bigint`.
+    pub sql_type: String,
+}
+
+/// Runs a query and returns its rows, as text, without the names of the columns. `NULL` is an empty text. There is no
+/// timeout.
 ///
 /// # Errors
 /// If Athena doesn't accept the query, or the query fails. The error contains Athena's reason.
@@ -19,45 +40,97 @@ pub async fn query(
     database: &str,
     sql: &str,
 ) -> Result<Vec<Vec<String>>> {
+    let id = start(client, work_group, database, sql, &[]).await?;
+    let rows = answer(client, &id).await?.rows.into_iter();
+    let rows = rows.map(|row| row.into_iter().map(Option::unwrap_or_default).collect());
+    Ok(rows.collect())
+}
+
+/// Starts a query. The parameters are literals of SQL for the `?` in the query. Returns the query's id.
+///
+/// # Errors
+/// If Athena doesn't accept the query.
+pub async fn start(
+    client: &Client,
+    work_group: &str,
+    database: &str,
+    sql: &str,
+    parameters: &[String],
+) -> Result<String> {
     let database = QueryExecutionContext::builder().database(database).build();
     let started = client
         .start_query_execution()
         .query_string(sql)
+        .set_execution_parameters((!parameters.is_empty()).then(|| parameters.to_vec()))
         .work_group(work_group)
         .query_execution_context(database)
         .send()
         .await
         .context("Athena did not accept the query")?;
-    let id = started.query_execution_id.context("the query has no id")?;
-    wait_for_end(client, &id).await?;
-    let mut pages = client
-        .get_query_results()
-        .query_execution_id(&id)
-        .into_paginator()
-        .send();
-    let mut rows = Vec::new();
-    while let Some(page) = pages.next().await {
-        let page = page.context("could not read Athena's response")?;
-        let page = page.result_set.and_then(|set| set.rows).unwrap_or_default();
-        rows.extend(page.into_iter().map(|row| {
-            let cells = row.data.unwrap_or_default().into_iter();
-            cells
-                .map(|cell| cell.var_char_value.unwrap_or_default())
-                .collect()
-        }));
-    }
-    // The first row contains the names of the columns.
-    Ok(rows.into_iter().skip(1).collect())
+    started.query_execution_id.context("the query has no id")
 }
 
-async fn wait_for_end(client: &Client, id: &str) -> Result<()> {
+/// Waits for the end of a query, and returns its result. There is no timeout.
+///
+/// # Errors
+/// If the query fails, with Athena's reason.
+pub async fn answer(client: &Client, id: &str) -> Result<Answer> {
+    let mut answer = Answer {
+        scanned_bytes: wait_for_end(client, id).await?,
+        ..Answer::default()
+    };
+    let mut pages = client
+        .get_query_results()
+        .query_execution_id(id)
+        .into_paginator()
+        .send();
+    while let Some(page) = pages.next().await {
+        let page = page.context("could not read Athena's response")?;
+        let set = page.result_set.context("a page has no result")?;
+        if answer.columns.is_empty() {
+            let columns = set.result_set_metadata.and_then(|it| it.column_info);
+            let columns = columns.unwrap_or_default().into_iter();
+            let columns = columns.map(|column| Column {
+                name: column.name,
+                sql_type: column.r#type,
+            });
+            answer.columns = columns.collect();
+        }
+        let rows = set.rows.unwrap_or_default();
+        answer.rows.extend(rows.into_iter().map(values));
+    }
+    // The first row contains the names of the columns.
+    answer.rows.drain(..1.min(answer.rows.len()));
+    Ok(answer)
+}
+
+fn values(row: Row) -> Vec<Option<String>> {
+    let data = row.data.unwrap_or_default().into_iter();
+    data.map(|datum| datum.var_char_value).collect()
+}
+
+/// Stops a query, so that it reads no more.
+///
+/// # Errors
+/// If Athena can't be reached.
+pub async fn stop(client: &Client, id: &str) -> Result<()> {
+    let stopping = client.stop_query_execution().query_execution_id(id);
+    stopping.send().await.context("could not stop the query")?;
+    Ok(())
+}
+
+/// Waits for the end of a query. Returns how many bytes it read.
+async fn wait_for_end(client: &Client, id: &str) -> Result<Option<u64>> {
     loop {
         let execution = client.get_query_execution().query_execution_id(id);
-        let status = execution.send().await?.query_execution;
-        let status = status.and_then(|execution| execution.status);
-        let status = status.context("Athena does not know the query")?;
+        let execution = execution.send().await?.query_execution;
+        let execution = execution.context("Athena does not know the query")?;
+        let scanned = execution.statistics.and_then(|it| it.data_scanned_in_bytes);
+        let status = execution.status.context("the query has no state")?;
         match status.state {
-            Some(QueryExecutionState::Succeeded) => return Ok(()),
+            Some(QueryExecutionState::Succeeded) => {
+                return Ok(scanned.and_then(|bytes| bytes.try_into().ok()));
+            }
             Some(QueryExecutionState::Failed | QueryExecutionState::Cancelled) => bail!(
                 "the query failed: {}",
                 status.state_change_reason.unwrap_or_default()

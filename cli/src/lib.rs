@@ -45,10 +45,12 @@
 pub mod application;
 pub mod args;
 pub mod athena;
+mod chart;
 pub mod clients;
 mod commands;
 mod event_line;
 pub mod follower;
+pub mod named_query;
 pub mod operate;
 pub mod output;
 mod signals;

@@ -180,17 +180,24 @@ impl Currency {
 /// it defines no decimals, is shown in minor units.
 #[must_use]
 pub fn decimal(minor_units: i64, currency: Currency) -> String {
-    let listed = Iso4217::from_code(currency.as_str());
-    let Some(exponent) = listed.and_then(Iso4217::exponent) else {
-        return format!("{minor_units} minor units of {currency}");
-    };
+    major_units(minor_units.into(), currency).map_or_else(
+        || format!("{minor_units} minor units of {currency}"),
+        |number| format!("{number} {currency}"),
+    )
+}
+
+/// An amount or a sum of amounts in the currency's major unit, with as many decimals as ISO 4217 defines: `12.50`.
+/// `None` for a code that ISO 4217 doesn't list, or for which it defines no decimals.
+#[must_use]
+pub fn major_units(minor_units: i128, currency: Currency) -> Option<String> {
+    let exponent = Iso4217::from_code(currency.as_str()).and_then(Iso4217::exponent)?;
     let digits = usize::from(exponent);
     let sign = if minor_units < 0 { "-" } else { "" };
     // At least one digit before the decimal point.
     let number = format!("{:0>1$}", minor_units.unsigned_abs(), digits + 1);
     let (major, minor) = number.split_at(number.len() - digits);
     let point = if digits == 0 { "" } else { "." };
-    format!("{sign}{major}{point}{minor} {currency}")
+    Some(format!("{sign}{major}{point}{minor}"))
 }
 
 impl fmt::Display for Currency {

@@ -7,11 +7,11 @@ use millrace_local_stack::Workspace;
 use millrace_local_stack::progress::Progress;
 
 use crate::application::Application;
-use crate::args::{Inspect, Rebuild, Reconcile, Redrive, Republish, Tail, Target, Verify};
+use crate::args::{Inspect, Query, Rebuild, Reconcile, Redrive, Republish, Tail, Target, Verify};
 use crate::operate::deployment::Deployment;
 use crate::operate::{
-    inspect as inspecting, rebuild as rebuilding, reconcile as reconciling, redrive as redriving,
-    republish as republishing, tail as tailing, verify as verifying,
+    inspect as inspecting, query as querying, rebuild as rebuilding, reconcile as reconciling,
+    redrive as redriving, republish as republishing, tail as tailing, verify as verifying,
 };
 use crate::output::Output;
 
@@ -22,6 +22,15 @@ async fn open<A: Application>(
 ) -> Result<Deployment<A::Domain>> {
     *output = output.of_deployment(target.deployment.as_deref());
     Deployment::open::<A>(target.deployment.clone()).await
+}
+
+pub(super) async fn query<A: Application>(query: Query, mut output: Output) -> Result<ExitCode> {
+    let Some(name) = &query.name else {
+        return querying::list::<A>(output);
+    };
+    let prepared = querying::prepare::<A>(&query, name)?;
+    let deployment = open::<A>(&query.target, &mut output).await?;
+    querying::run::<A>(&deployment, &query, prepared, output).await
 }
 
 pub(super) async fn tail<A: Application>(tail: Tail, mut output: Output) -> Result<ExitCode> {

@@ -21,6 +21,7 @@ mod memory;
 mod outcome;
 pub mod ports;
 pub mod publish;
+pub(crate) mod query;
 pub mod rebuild;
 pub(crate) mod reconcile;
 pub(crate) mod redrive;
