@@ -309,7 +309,7 @@ impl ReadModelRepair for &Services {
         read: &Attributes,
         columns: &[&str],
     ) -> Result<Saved, ServiceError> {
-        assert_eq!(columns, ["Amount", "Balance", "Currency"]);
+        assert_eq!(columns, ["Amount", "Channel", "Balance", "Currency"]);
         let mut world = self.call();
         let key = history_key(read);
         if world.model.history.get(&key) != Some(read) {
