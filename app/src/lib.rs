@@ -160,6 +160,7 @@ mod tests {
         let mut files: Vec<String> = std::fs::read_dir(folder)
             .expect("the folder")
             .map(|entry| entry.expect("a file").file_name().display().to_string())
+            .filter(|name| name.ends_with(".sql"))
             .collect();
         files.sort();
         let names: Vec<String> = QUERIES

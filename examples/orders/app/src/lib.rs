@@ -10,6 +10,7 @@ use std::convert::Infallible;
 
 use anyhow::Result;
 use millrace_cli::Application;
+use millrace_cli::named_query::NamedQueries;
 use millrace_cli::output::Output;
 use millrace_contract::{ContractError, Documents, documents};
 use millrace_local_stack::progress::Progress;
@@ -33,6 +34,10 @@ impl Application for OrdersApp {
         documents::<Orders>().map(Some)
     }
 
+    fn queries() -> NamedQueries {
+        QUERIES
+    }
+
     fn domain(_: impl Fn(&str) -> Option<String>) -> Result<Orders, Infallible> {
         Ok(Orders)
     }
@@ -41,6 +46,30 @@ impl Application for OrdersApp {
         walkthrough::run(local, output).await
     }
 }
+
+/// The named queries over the lake.
+const QUERIES: NamedQueries = &[
+    (
+        "daily-report",
+        include_str!("../../domain/athena/daily-report.sql"),
+    ),
+    (
+        "duplicates",
+        include_str!("../../domain/athena/duplicates.sql"),
+    ),
+    (
+        "missing-sequences",
+        include_str!("../../domain/athena/missing-sequences.sql"),
+    ),
+    (
+        "order-history",
+        include_str!("../../domain/athena/order-history.sql"),
+    ),
+    (
+        "units-by-article",
+        include_str!("../../domain/athena/units-by-article.sql"),
+    ),
+];
 
 const FIRST_COMMANDS: &str = r#"Place an order, ship it and query it (copy and paste):
 
@@ -54,6 +83,7 @@ const FIRST_COMMANDS: &str = r#"Place an order, ship it and query it (copy and p
 mod tests {
     use millrace_cli::application::Words;
     use millrace_cli::args;
+    use millrace_cli::named_query::NamedQuery;
 
     use super::*;
 
@@ -70,6 +100,22 @@ mod tests {
         ] {
             let parsed = command.try_get_matches_from_mut(line.split(' '));
             assert!(parsed.is_ok(), "{line}: {parsed:?}");
+        }
+    }
+
+    #[test]
+    fn every_query_of_the_domain_is_part_of_the_command() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../domain/athena");
+        let mut files: Vec<String> = std::fs::read_dir(folder)
+            .expect("the folder")
+            .map(|entry| entry.expect("a file").file_name().display().to_string())
+            .filter(|name| name.ends_with(".sql"))
+            .collect();
+        files.sort();
+        let names = QUERIES.iter().map(|(name, _)| format!("{name}.sql"));
+        assert_eq!(names.collect::<Vec<_>>(), files);
+        for (name, sql) in QUERIES {
+            NamedQuery::parse(name, sql).expect("valid");
         }
     }
 

@@ -8,7 +8,7 @@ SELECT
   data.sequence AS sequence,
   time,
   type,
-  array_join(transform(data.lines, line -> line.article || ' x ' || CAST(line.quantity AS varchar)), ', ') AS articles,
+  array_join(transform(data.lines, line -> line.sku || ' x ' || CAST(line.quantity AS varchar)), ', ') AS articles,
   data.units AS units,
   data.reason AS reason
 FROM domain_events

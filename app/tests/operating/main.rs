@@ -3,6 +3,9 @@
 //! All scenarios are one test, because each verifies the whole deployment, and would find the accounts of the
 //! others.
 
+mod known_history;
+mod queries;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -51,9 +54,14 @@ struct Finished {
 
 impl Operator {
     fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command_for_people(arguments);
+        command.arg("--json");
+        command
+    }
+
+    fn command_for_people(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
         command
-            .arg("--json")
             .args(arguments)
             .env("MILLRACE_DEPLOYMENT", self.state.join("local.json"))
             .current_dir(self.folder.path());
@@ -376,6 +384,9 @@ async fn operators_inspect_and_repair_a_deployment() -> Result<()> {
     a_table_of_another_role_is_refused(&operator)
         .await
         .context("a table of another role")?;
+    queries::named_queries_equal_the_fold(&operator)
+        .await
+        .context("named queries")?;
     errors_name_their_cause(&operator).await.context("errors")?;
     stack.stop()
 }
