@@ -26,11 +26,17 @@ test('the defaults are those for production on AWS', () => {
     retryAttempts: -1,
     failureRetentionDays: 90,
     reconcilerMinutes: 1,
+    lakeFormat: 'parquet',
   });
 });
 
 test('the local stage is open and is thrown away', () => {
   expect(read({ stage: 'local' })).toMatchObject({ removalPolicy: 'destroy', authorization: 'none' });
+});
+
+test('the lake of the local stage has readable lines, unless the setting says otherwise', () => {
+  expect(read({ stage: 'local' }).lakeFormat).toBe('json');
+  expect(read({ stage: 'local', lakeFormat: 'parquet' }).lakeFormat).toBe('parquet');
 });
 
 test('numbers come as text from the command line and as numbers from cdk.json', () => {
@@ -69,6 +75,7 @@ describe('a setting that is wrong is named with its value and what is allowed', 
       { activeTracing: true, stage: 'local' },
       /"activeTracing" is true; allowed: false while stage is local/,
     ],
+    ['an unknown format', { lakeFormat: 'orc' }, /"lakeFormat" is "orc"; allowed: one of parquet, json/],
     ['retries below none', { retryAttempts: -2 }, /"retryAttempts" is -2; allowed: an integer from -1 to 10000/],
     ['days for ever', { failureRetentionDays: 9999 }, /"failureRetentionDays" is 9999/],
     ['no folder', { artifacts: '' }, /"artifacts" is ""/],

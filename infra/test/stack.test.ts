@@ -403,7 +403,7 @@ describe.each([
 
   test('the lake has one folder per day, as its table describes', () => {
     of().hasResourceProperties('AWS::KinesisFirehose::DeliveryStream', {
-      ExtendedS3DestinationConfiguration: { Prefix: 'events/dt=!{timestamp:yyyy-MM-dd}/' },
+      ExtendedS3DestinationConfiguration: { Prefix: Match.stringLikeRegexp('/dt=!{timestamp:yyyy-MM-dd}/$') },
     });
     of().hasResourceProperties('AWS::Glue::Table', {
       TableInput: {
@@ -502,9 +502,9 @@ describe('what AWS has beyond the local stage', () => {
     expect(Math.max(...fromKinesis(aws).map((it) => it.ParallelizationFactor))).toBe(4);
   });
 
-  test('the lake is compressed and buffered', () => {
+  test('the lake is buffered', () => {
     aws.hasResourceProperties('AWS::KinesisFirehose::DeliveryStream', {
-      ExtendedS3DestinationConfiguration: { CompressionFormat: 'GZIP' },
+      ExtendedS3DestinationConfiguration: { BufferingHints: { IntervalInSeconds: 300, SizeInMBs: 128 } },
     });
   });
 });
@@ -526,7 +526,7 @@ describe('alarms', () => {
   };
 
   test('each says what to do, and none has an action unless a topic is set', () => {
-    expect(alarms(aws)).toHaveLength(31);
+    expect(alarms(aws)).toHaveLength(32);
     for (const alarm of alarms(aws)) {
       expect(alarm.AlarmDescription).toMatch(/What to do: docs\/runbook\.md#[a-z]+$/);
       expect(alarm).not.toHaveProperty('AlarmActions');
@@ -647,6 +647,7 @@ test('every setting changes its resource', () => {
     defaultCurrency: 'CHF',
     logRetentionDays: 7,
     reconcilerMinutes: 5,
+    lakeFormat: 'json',
   });
   for (const { Properties } of all(set, 'AWS::Lambda::Function')) expect(Properties.Architectures).toEqual(['x86_64']);
   set.hasResourceProperties('AWS::Kinesis::Stream', { RetentionPeriodHours: 24, ShardCount: 2 });
@@ -659,6 +660,9 @@ test('every setting changes its resource', () => {
   set.hasResource('AWS::DynamoDB::GlobalTable', { DeletionPolicy: 'Delete' });
   set.hasResourceProperties('AWS::Events::Rule', { ScheduleExpression: 'rate(5 minutes)' });
   set.hasOutput('ReconcilerMinutes', { Value: '5' });
+  set.hasResourceProperties('AWS::Glue::Table', {
+    TableInput: { Parameters: Match.objectLike({ classification: 'json' }) },
+  });
 });
 
 test('with enhanced fan-out the projector reads through a consumer of the stream, and the reconciler watches its mapping', () => {
