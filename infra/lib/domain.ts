@@ -35,6 +35,13 @@ export interface Domain {
   readonly lake: LakeColumns;
 
   /**
+   * The folder of the queries of the lake: absolute, with a file `<name>.sql` for each. Athena lists them as named
+   * queries.
+   * @default - there are no named queries
+   */
+  readonly queries?: string;
+
+  /**
    * The domain's own settings, as environment variables of the functions that read them: the writer, the
    * translator and the reconciler.
    */

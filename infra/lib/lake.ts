@@ -5,8 +5,8 @@
  * `<folder of the format>/dt=<day of delivery>/`. The lake may contain duplicates with the same `id`; the
  * `domain_events` view contains each event once.
  */
-import { Duration, Names, RemovalPolicy, Size, Stack } from 'aws-cdk-lib';
-import * as athena from 'aws-cdk-lib/aws-athena';
+import { Duration, RemovalPolicy, Size, Stack } from 'aws-cdk-lib';
+import type * as athena from 'aws-cdk-lib/aws-athena';
 import * as iam from 'aws-cdk-lib/aws-iam';
 import * as firehose from 'aws-cdk-lib/aws-kinesisfirehose';
 import * as logs from 'aws-cdk-lib/aws-logs';
@@ -20,20 +20,15 @@ import { consume } from './domain-stream-consumer.ts';
 import { LakeCatalog } from './lake-catalog.ts';
 import { FORMATS } from './lake-format.ts';
 import type { StreamMapping } from './mapping.ts';
+import { NamedQueries, readQueries } from './named-queries.ts';
 import { PrivateBucket } from './private-bucket.ts';
 import { RustFunction } from './rust-function.ts';
 import type { Settings } from './settings.ts';
 import { STAGES } from './stage.ts';
+import { workGroup } from './work-group.ts';
 
 /** The lake bucket's folders, next to that of the events (`lake-format.ts`). */
 export const FOLDERS = { errors: 'errors/', athena: 'athena/' } as const;
-
-/**
- * The maximum number of bytes that one query may read: 100 GiB, about 0.5 USD at 5 USD per TB. It stops a
- * query without a condition on `dt`. The minimum that Athena accepts is 10 MB.
- * https://docs.aws.amazon.com/athena/latest/ug/workgroups-setting-control-limits-cloudwatch.html
- */
-const SCAN_LIMIT = 100 * 1024 ** 3;
 
 /** How long the result of a query is kept. */
 const RESULT_DAYS = 30;
@@ -46,7 +41,7 @@ export interface LakeProps {
   readonly settings: Settings;
   /** The registry that gets the alarms on the archiver, its mapping and the delivery stream. */
   readonly alarms: MillraceAlarms;
-  /** The domain. The lake's table has columns for its members of public data. */
+  /** The domain. The lake's table has columns for its members of public data, and Athena its queries. */
   readonly domain: Domain;
   /** The stream that the archiver reads. */
   readonly domainStream: DomainStream;
@@ -77,7 +72,15 @@ export class Lake extends Construct {
     });
     this.catalog = new LakeCatalog(this, 'Catalog', { settings, domain: props.domain, bucket: this.bucket });
     this.deliveryStream = this.delivery(settings);
-    this.workGroup = this.queries(settings);
+    this.workGroup = workGroup(this, 'WorkGroup', {
+      isRetained: settings.removalPolicy === 'retain',
+      description: `Queries over the domain events of ${Stack.of(this).stackName}`,
+      results: this.bucket.s3UrlForObject(FOLDERS.athena),
+    });
+    const queries = props.domain.queries === undefined ? [] : readQueries(props.domain.queries);
+    if (STAGES[settings.stage].namedQueries) {
+      new NamedQueries(this, 'Queries', { queries, catalog: this.catalog, workGroup: this.workGroup });
+    }
 
     this.archiver = new RustFunction(this, 'Archiver', {
       settings,
@@ -227,26 +230,5 @@ export class Lake extends Construct {
       inputFormat: new firehose.OpenXJsonInputFormat({ lowercaseColumnNames: true }),
       outputFormat: new firehose.ParquetOutputFormat({ compression: firehose.ParquetCompression.SNAPPY }),
     };
-  }
-
-  private queries(settings: Settings): athena.CfnWorkGroup {
-    const group = new athena.CfnWorkGroup(this, 'WorkGroup', {
-      // CloudFormation doesn't generate names of work groups. This name is derived from the stack's name.
-      name: Names.uniqueResourceName(this, { maxLength: 64, separator: '-' }),
-      description: `Queries over the domain events of ${Stack.of(this).stackName}`,
-      recursiveDeleteOption: settings.removalPolicy === 'destroy',
-      workGroupConfiguration: {
-        enforceWorkGroupConfiguration: true,
-        publishCloudWatchMetricsEnabled: true,
-        bytesScannedCutoffPerQuery: SCAN_LIMIT,
-        engineVersion: { selectedEngineVersion: 'Athena engine version 3' },
-        resultConfiguration: {
-          outputLocation: this.bucket.s3UrlForObject(FOLDERS.athena),
-          encryptionConfiguration: { encryptionOption: 'SSE_S3' },
-        },
-      },
-    });
-    group.applyRemovalPolicy(settings.removalPolicy === 'retain' ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY);
-    return group;
   }
 }

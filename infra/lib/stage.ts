@@ -47,6 +47,12 @@ export interface StageTraits {
   readonly lakeView: boolean;
 
   /**
+   * Create the domain's named queries in the stack's Athena work group.
+   * Local: no. The emulator's CloudFormation can't create `AWS::Athena::NamedQuery`.
+   */
+  readonly namedQueries: boolean;
+
+  /**
    * Add a pattern to the translator's filter that matches rows without `Type` on the emulator. On AWS, the
    * pattern isn't needed, and would match every snapshot: `domain-stream.ts`.
    */
@@ -67,6 +73,7 @@ export const STAGES: Readonly<Record<Stage, StageTraits>> = {
     lakeCompression: true,
     lakeBufferSeconds: 300,
     lakeView: true,
+    namedQueries: true,
     filterNamesMissingParents: false,
     tableTagsBesideReplicas: false,
   },
@@ -77,6 +84,7 @@ export const STAGES: Readonly<Record<Stage, StageTraits>> = {
     lakeCompression: false,
     lakeBufferSeconds: 0,
     lakeView: false,
+    namedQueries: false,
     filterNamesMissingParents: true,
     tableTagsBesideReplicas: true,
   },
