@@ -43,6 +43,7 @@ export class LakeCatalog extends Construct {
   /** Derived from the stack's name, with the characters that SQL accepts without quotes. */
   readonly databaseName: string;
   readonly tableName = 'events';
+  readonly viewName = 'domain_events';
   readonly database: glue.CfnDatabase;
   readonly table: glue.CfnTable;
 
@@ -136,7 +137,7 @@ export class LakeCatalog extends Construct {
       catalogId,
       databaseName: this.databaseName,
       tableInput: {
-        name: 'domain_events',
+        name: this.viewName,
         description: 'Each domain event once',
         tableType: 'VIRTUAL_VIEW',
         parameters: { presto_view: 'true', comment: 'Presto View' },

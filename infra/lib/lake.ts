@@ -13,6 +13,7 @@ import * as logs from 'aws-cdk-lib/aws-logs';
 import type * as s3 from 'aws-cdk-lib/aws-s3';
 import { Construct } from 'constructs';
 import type { MillraceAlarms } from './alarms.ts';
+import { DailyReport } from './daily-report.ts';
 import type { DiscardedBatches } from './discarded-batches.ts';
 import type { Domain } from './domain.ts';
 import type { DomainStream } from './domain-stream.ts';
@@ -67,7 +68,7 @@ export class Lake extends Construct {
     this.bucket = new PrivateBucket(this, 'Bucket', {
       settings,
       accessLogs: props.accessLogs,
-      // Query results expire. Events don't.
+      // Query results expire. Events and daily reports don't.
       lifecycleRules: [{ id: 'expire-query-results', prefix: FOLDERS.athena, expiration: Duration.days(RESULT_DAYS) }],
     });
     this.catalog = new LakeCatalog(this, 'Catalog', { settings, domain: props.domain, bucket: this.bucket });
@@ -80,6 +81,9 @@ export class Lake extends Construct {
     const queries = props.domain.queries === undefined ? [] : readQueries(props.domain.queries);
     if (STAGES[settings.stage].namedQueries) {
       new NamedQueries(this, 'Queries', { queries, catalog: this.catalog, workGroup: this.workGroup });
+    }
+    if (settings.dailyReport) {
+      new DailyReport(this, 'DailyReport', { settings, alarms, queries, bucket: this.bucket, catalog: this.catalog });
     }
 
     this.archiver = new RustFunction(this, 'Archiver', {

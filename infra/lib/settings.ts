@@ -143,6 +143,14 @@ export interface Settings {
    * @default - `parquet` on the stage `aws`, `json` on `local`
    */
   readonly lakeFormat: LakeFormat;
+
+  /**
+   * `dailyReport`: `true` runs the domain's query `daily-report` each day at 01:00 UTC for the day before. Athena
+   * writes the result as CSV below `reports/` in the lake's bucket, where it doesn't expire. AWS charges for what the
+   * query reads. `local` refuses `true`.
+   * @default false
+   */
+  readonly dailyReport: boolean;
 }
 
 /** The error of an invalid setting. The message names the setting, its value and the allowed values. */
@@ -184,6 +192,8 @@ export function readSettings(lookup: Lookup, environment: Environment): Settings
     reconcilerMinutes: integer(lookup, 'reconcilerMinutes', 1, 60, 1),
     // The emulator converts too, but lines are readable.
     lakeFormat: oneOf(lookup, 'lakeFormat', LAKE_FORMATS, local ? 'json' : 'parquet'),
+    // The emulator's Scheduler can't start queries.
+    dailyReport: flagOfAws(lookup, 'dailyReport', local),
   };
 }
 

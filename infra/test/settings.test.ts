@@ -27,6 +27,7 @@ test('the defaults are those for production on AWS', () => {
     failureRetentionDays: 90,
     reconcilerMinutes: 1,
     lakeFormat: 'parquet',
+    dailyReport: false,
   });
 });
 
@@ -45,6 +46,7 @@ test('numbers come as text from the command line and as numbers from cdk.json', 
   expect(read({ enhancedFanOut: 'true' }).enhancedFanOut).toBe(true);
   expect(read({ enhancedFanOut: false }).enhancedFanOut).toBe(false);
   expect(read({ activeTracing: 'true' }).activeTracing).toBe(true);
+  expect(read({ dailyReport: 'true' }).dailyReport).toBe(true);
   expect(read({ shardMode: 'provisioned', shards: '3' }).capacity).toEqual({ mode: 'provisioned', shards: 3 });
 });
 
@@ -76,6 +78,11 @@ describe('a setting that is wrong is named with its value and what is allowed', 
       /"activeTracing" is true; allowed: false while stage is local/,
     ],
     ['an unknown format', { lakeFormat: 'orc' }, /"lakeFormat" is "orc"; allowed: one of parquet, json/],
+    [
+      'reports on the emulator',
+      { dailyReport: 'true', stage: 'local' },
+      /"dailyReport" is "true"; allowed: false while stage is local/,
+    ],
     ['retries below none', { retryAttempts: -2 }, /"retryAttempts" is -2; allowed: an integer from -1 to 10000/],
     ['days for ever', { failureRetentionDays: 9999 }, /"failureRetentionDays" is 9999/],
     ['no folder', { artifacts: '' }, /"artifacts" is ""/],
