@@ -9,7 +9,6 @@ import { Construct } from 'constructs';
 import type { Domain, LakeColumn, LakeColumns } from './domain.ts';
 import { FORMATS } from './lake-format.ts';
 import type { Settings } from './settings.ts';
-import { STAGES } from './stage.ts';
 
 /** The SQL types of a view, by the Hive types of the Glue table. */
 const PRESTO: Readonly<Record<string, string>> = { string: 'varchar', bigint: 'bigint', boolean: 'boolean' };
@@ -31,7 +30,7 @@ function row(fields: readonly LakeColumn[]): string {
 const UNREADABLE = 'data_base64';
 
 export interface LakeCatalogProps {
-  /** The stack's settings. They decide the format of the table, and the stage `local` has no view. */
+  /** The stack's settings. They decide the format of the table. */
   readonly settings: Settings;
   /** The domain, which has the columns. */
   readonly domain: Domain;
@@ -94,7 +93,7 @@ export class LakeCatalog extends Construct {
     });
     this.table.addResourceDependency(this.database);
 
-    if (STAGES[settings.stage].lakeView) this.domainEvents(catalogId, domain.lake);
+    this.domainEvents(catalogId, domain.lake);
   }
 
   /**

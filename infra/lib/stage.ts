@@ -41,12 +41,6 @@ export interface StageTraits {
   readonly lakeBufferSeconds: number;
 
   /**
-   * Create the `domain_events` view, which contains each event once.
-   * Local: no. The emulator's Athena can't read a view that is stored in Glue.
-   */
-  readonly lakeView: boolean;
-
-  /**
    * Create the domain's named queries in the stack's Athena work group.
    * Local: no. The emulator's CloudFormation can't create `AWS::Athena::NamedQuery`.
    */
@@ -72,7 +66,6 @@ export const STAGES: Readonly<Record<Stage, StageTraits>> = {
     archiverWindowSeconds: 60,
     lakeCompression: true,
     lakeBufferSeconds: 300,
-    lakeView: true,
     namedQueries: true,
     filterNamesMissingParents: false,
     tableTagsBesideReplicas: false,
@@ -83,7 +76,6 @@ export const STAGES: Readonly<Record<Stage, StageTraits>> = {
     archiverWindowSeconds: 0,
     lakeCompression: false,
     lakeBufferSeconds: 0,
-    lakeView: false,
     namedQueries: false,
     filterNamesMissingParents: true,
     tableTagsBesideReplicas: true,
