@@ -1,7 +1,8 @@
 //! Converts a stream record to lake records, each one line of JSON.
 //!
-//! The bytes of an event are a lake record as they are. Other bytes would make every query fail, and
-//! must not be lost: they become an event of type `UnreadableRecord` that contains them in `data_base64`.
+//! The bytes of an event are a lake record as they are. Other bytes would make every query fail, or
+//! Firehose's conversion of all lines that are packed with them, and must not be lost: they become an
+//! event of type `UnreadableRecord` that contains them in `data_base64`.
 //! An event that is larger than a Firehose record becomes several of these, each with one part. So
 //! nothing is lost and no later event waits, but queries don't show it as an event.
 

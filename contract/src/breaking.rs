@@ -353,24 +353,37 @@ impl Comparison<'_> {
         }
     }
 
+    /// Compares the lists of columns. The fields of a column are compared by themselves, because a new one is no
+    /// change for queries: Athena reads fields by their names.
     fn lake(&mut self, before: &Value, after: &Value) {
         for list in ["columns", "data", "partitions"] {
-            for column in before[list].as_array().into_iter().flatten() {
-                let name = &column["name"];
-                let now = after[list].as_array().into_iter().flatten();
-                let now = now.clone().find(|column| column["name"] == *name);
-                let place = format!("{list}: {name}");
-                match now {
-                    None => self.report(&place, "was removed"),
-                    // The fields of the column `data` are compared by themselves.
-                    Some(now) if now["type"] != column["type"] && *name != "data" => {
-                        self.report(&place, "has another type");
-                    }
-                    Some(_) => {}
-                }
-            }
+            self.columns(&format!("{list}: "), &before[list], &after[list]);
         }
     }
+
+    fn columns(&mut self, place: &str, before: &Value, after: &Value) {
+        for column in before.as_array().into_iter().flatten() {
+            let name = column["name"].as_str().unwrap_or_default();
+            let place = format!("{place}{name}");
+            let now = after.as_array().into_iter().flatten();
+            let Some(now) = now.into_iter().find(|now| now["name"] == column["name"]) else {
+                self.report(&place, "was removed");
+                continue;
+            };
+            if kind(&column["type"]) != kind(&now["type"]) {
+                self.report(&place, "has another type");
+            }
+            self.columns(&format!("{place}."), &column["fields"], &now["fields"]);
+        }
+    }
+}
+
+/// A type in Hive without its fields: `array<struct` of `array<struct<sku:string>>`.
+fn kind(hive: &Value) -> &str {
+    let hive = hive.as_str().unwrap_or_default();
+    let is_of_list = hive.starts_with("array<");
+    let end = hive.match_indices('<').nth(usize::from(is_of_list));
+    end.map_or(hive, |(end, _)| &hive[..end])
 }
 
 /// The keywords of both schemas that must not change: those that aren't texts, and that no other comparison covers.
@@ -422,4 +435,53 @@ fn required(schema: &Value) -> Vec<&str> {
         .flatten()
         .filter_map(Value::as_str)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// The changes of a lake whose column `data` has this list.
+    fn changes(lines: &Value) -> Vec<String> {
+        let lake =
+            |lines: &Value| json!({ "columns": [], "data": [lines], "partitions": [] }).to_string();
+        let before = json!({
+            "name": "lines", "type": "array<struct<sku:string,quantity:bigint>>",
+            "fields": [{ "name": "sku", "type": "string" }, { "name": "quantity", "type": "bigint" }],
+        });
+        let frozen = Documents::from([(format!("{PUBLISHED}/lake.json"), lake(&before))]);
+        let documents = Documents::from([(format!("{FOLDER}/lake.json"), lake(lines))]);
+        let found = breaking_changes(&frozen, &documents);
+        found
+            .iter()
+            .map(|Breaking { place, problem, .. }| format!("{place} {problem}"))
+            .collect()
+    }
+
+    #[test]
+    fn the_fields_of_a_list_are_compared_one_by_one() {
+        let sku = json!({ "name": "sku", "type": "string" });
+        let added = json!({
+            "name": "lines", "type": "array<struct<note:string,sku:string,quantity:bigint>>",
+            "fields": [
+                { "name": "note", "type": "string" }, sku, { "name": "quantity", "type": "bigint" },
+            ],
+        });
+        assert_eq!(changes(&added), [""; 0]);
+        let removed =
+            json!({ "name": "lines", "type": "array<struct<sku:string>>", "fields": [sku] });
+        assert_eq!(changes(&removed), ["data: lines.quantity was removed"]);
+        let other = json!({
+            "name": "lines", "type": "array<struct<sku:string,quantity:string>>",
+            "fields": [sku, { "name": "quantity", "type": "string" }],
+        });
+        assert_eq!(changes(&other), ["data: lines.quantity has another type"]);
+        let object = json!({
+            "name": "lines", "type": "struct<sku:string,quantity:bigint>",
+            "fields": [sku, { "name": "quantity", "type": "bigint" }],
+        });
+        assert_eq!(changes(&object), ["data: lines has another type"]);
+    }
 }

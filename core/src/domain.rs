@@ -38,6 +38,7 @@ impl<T> Data for T where
 /// types `Stocked` and `Taken`.
 ///
 /// ```
+/// use millrace_core::lake::Column;
 /// use millrace_core::testing::{assert_conforms, given};
 /// use millrace_core::{Domain, Refusal};
 /// use serde::{Deserialize, Serialize};
@@ -80,6 +81,7 @@ impl<T> Data for T where
 ///     const ID: &'static str = "shelfId";
 ///     const OPENS: &'static str = "stock";
 ///     const BEGINS: &'static str = "Stocked";
+///     const LAKE: &'static [(&'static str, Column)] = &[("articles", Column::Bigint)];
 ///
 ///     type Command = Command;
 ///     type Event = Event;
@@ -150,8 +152,9 @@ pub trait Domain: Send + Sync + 'static {
     /// The schema version that rows are written in, and the highest that is read; from 1 on. Rows of
     /// lower ones go through [`Domain::upcast`].
     const SCHEMA: u32 = 1;
-    /// The members of public data that have a column in the lake, with its type; id and sequence have
-    /// one anyway.
+    /// The members of public data with the types of their columns in the lake; id and sequence have a
+    /// column anyway. Each member needs one: the lake in Parquet contains no others. Names are letters,
+    /// digits and underscores, and differ in more than case.
     const LAKE: &'static [(&'static str, lake::Column)] = &[];
 
     /// What a client asks for: an enum whose variants have named fields. A variant's serde name is the

@@ -5,9 +5,13 @@
 //! event types and members that are newer than this code. A line with other types would make every
 //! query that reads it fail.
 //!
-//! Athena reads a line with the `OpenX` `SerDe`, which compares names without regard to case and fails
-//! on an object that names a member twice, whatever the member
-//! ([Athena](https://docs.aws.amazon.com/athena/latest/ug/openx-json-serde.html)).
+//! Firehose reads a line with the `OpenX` deserializer and makes it a row of Parquet, or Athena reads it
+//! with the Hive JSON `SerDe`. Both compare names without regard to case: Firehose brings them into lower
+//! case, as Glue and Athena do with the names of columns. Neither accepts an object that names a member
+//! twice
+//! ([Firehose](https://docs.aws.amazon.com/firehose/latest/APIReference/API_OpenXJsonSerDe.html),
+//! [OpenX](https://docs.aws.amazon.com/athena/latest/ug/openx-json-serde.html),
+//! [Hive](https://docs.aws.amazon.com/athena/latest/ug/hive-json-serde.html)).
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -26,14 +30,19 @@ pub enum Column {
     Text,
     /// `bigint`: an integer of 64 bits.
     Bigint,
+    /// `boolean`.
+    Boolean,
+    /// `struct`: an object with these fields.
+    Object(&'static [(&'static str, Column)]),
+    /// `array` of `struct`: a list of objects with these fields.
+    List(&'static [(&'static str, Column)]),
     /// `struct`: the column `data`.
     Data,
     /// The partition column `dt` comes from the object's path in S3, and not from the line.
     Partition,
 }
 
-/// The table's columns as the `SerDe` compares names: in lower case. The CDK app creates
-/// them.
+/// The table's columns, in lower case. The CDK app creates them.
 pub const COLUMNS: [(&str, Column); 14] = [
     ("specversion", Column::Text),
     ("id", Column::Text),
@@ -58,9 +67,14 @@ const REQUIRED: [&str; 2] = ["id", "type"];
 #[derive(Debug, PartialEq, Eq)]
 enum Value<'a> {
     Null,
-    Text { is_empty: bool },
+    Text {
+        is_empty: bool,
+    },
     Integer,
+    Boolean,
     Other,
+    /// A list that contains only these objects and nulls. A list with other values is `Other`.
+    List(Vec<Members<'a>>),
     Object(Members<'a>),
 }
 
@@ -78,25 +92,40 @@ pub fn is_row<D: Domain>(bytes: &[u8]) -> bool {
         return false;
     };
     let has = |name| matches!(members.get(name), Some(Value::Text { is_empty: false }));
-    REQUIRED.into_iter().all(has) && fits(&members, &COLUMNS, &data_columns::<D>())
+    REQUIRED.into_iter().all(has) && fits(&members, &COLUMNS, &data_fields::<D>())
 }
 
 /// Whether each member that has a column can be its value. A member without a column can be
 /// anything.
-fn fits<N: AsRef<str>>(
+fn fits(
     members: &Members<'_>,
-    columns: &[(N, Column)],
-    data: &[(Cow<'_, str>, Column)],
+    columns: &[(&'static str, Column)],
+    data: &[(&'static str, Column)],
 ) -> bool {
-    columns.iter().all(
-        |(name, column)| match (column, members.get(name.as_ref())) {
+    columns.iter().all(|(name, column)| {
+        let value = members.get(lower_case((*name).into()).as_ref());
+        match (column, value) {
             (_, None | Some(Value::Null))
             | (Column::Text, Some(Value::Text { .. }))
-            | (Column::Bigint, Some(Value::Integer)) => true,
+            | (Column::Bigint, Some(Value::Integer))
+            | (Column::Boolean, Some(Value::Boolean)) => true,
             (Column::Data, Some(Value::Object(members))) => fits(members, data, &[]),
-            (Column::Text | Column::Bigint | Column::Data | Column::Partition, Some(_)) => false,
-        },
-    )
+            (Column::Object(fields), Some(Value::Object(members))) => fits(members, fields, &[]),
+            (Column::List(fields), Some(Value::List(objects))) => {
+                objects.iter().all(|members| fits(members, fields, &[]))
+            }
+            (
+                Column::Text
+                | Column::Bigint
+                | Column::Boolean
+                | Column::Object(_)
+                | Column::List(_)
+                | Column::Data
+                | Column::Partition,
+                Some(_),
+            ) => false,
+        }
+    })
 }
 
 /// The fields of the column `data`: core's, and the domain's.
@@ -104,14 +133,6 @@ fn fits<N: AsRef<str>>(
 pub fn data_fields<D: Domain>() -> Vec<(&'static str, Column)> {
     let core = [(D::ID, Column::Text), (envelope::SEQUENCE, Column::Bigint)];
     core.into_iter().chain(D::LAKE.iter().copied()).collect()
-}
-
-/// The fields of the column `data` as the `SerDe` compares names.
-fn data_columns<D: Domain>() -> Vec<(Cow<'static, str>, Column)> {
-    data_fields::<D>()
-        .into_iter()
-        .map(|(name, column)| (lower_case(name.into()), column))
-        .collect()
 }
 
 /// The name in lower case. Nearly all names are, and are not copied.
@@ -144,7 +165,7 @@ impl<'de> Visitor<'de> for AnyValue {
     }
 
     fn visit_bool<E>(self, _: bool) -> Result<Value<'de>, E> {
-        Ok(Value::Other)
+        Ok(Value::Boolean)
     }
 
     fn visit_i64<E>(self, _: i64) -> Result<Value<'de>, E> {
@@ -170,8 +191,20 @@ impl<'de> Visitor<'de> for AnyValue {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Value<'de>, A::Error> {
-        while elements.next_element::<Value<'_>>()?.is_some() {}
-        Ok(Value::Other)
+        let mut objects = Vec::new();
+        let mut has_others = false;
+        while let Some(element) = elements.next_element()? {
+            match element {
+                Value::Object(members) => objects.push(members),
+                Value::Null => {}
+                _ => has_others = true,
+            }
+        }
+        Ok(if has_others {
+            Value::Other
+        } else {
+            Value::List(objects)
+        })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value<'de>, A::Error> {

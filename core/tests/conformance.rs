@@ -9,12 +9,14 @@ use millrace_core::testing::{assert_conforms, assert_projects, names_every_attri
 use millrace_core::{AggregateId, Data, Domain, Project, Refusal, Snapshot, Timestamp, Version};
 use serde::{Deserialize, Serialize};
 
+type Columns = &'static [(&'static str, Column)];
+
 /// What a variation replaces.
 trait Variation: Send + Sync + 'static {
     const OPENS: &'static str = "begin";
     const BEGINS: &'static str = "Begun";
     const BEGINS_PUBLIC: &'static str = "Begun";
-    const LAKE: &'static [(&'static str, Column)] = &[];
+    const LAKE: Columns = &[("count", Column::Bigint)];
     type Event: Data + Example;
     type State: Data + Example;
     type PublicEvent: Data + Example;
@@ -48,7 +50,7 @@ impl<V: Variation> Domain for Varied<V> {
     const OPENS: &'static str = V::OPENS;
     const BEGINS: &'static str = V::BEGINS;
     const BEGINS_PUBLIC: &'static str = V::BEGINS_PUBLIC;
-    const LAKE: &'static [(&'static str, Column)] = V::LAKE;
+    const LAKE: Columns = V::LAKE;
 
     type Command = Command;
     type Event = V::Event;
@@ -135,6 +137,7 @@ data! {
     Ratio { ratio: f64 = 0.5 }
     Nested { inner: Tagged = Tagged::example() }
     NestedFlat { inner: Flattened = Flattened::example() }
+    Listed { items: Vec<Count> = vec![Count::example()] }
     Forgetful { #[serde(skip_serializing, default)] count: u32 = 1 }
 }
 
@@ -147,6 +150,7 @@ event! {
     WithRatio { Begun(Ratio) }
     WithNested { Begun(Nested) }
     WithForgotten { Begun(Forgetful) }
+    WithList { Begun(Listed) }
     #[serde(rename_all = "UPPERCASE")]
     NamedSnapshot { Snapshot(Count) }
     #[serde(tag = "kind")]
@@ -179,7 +183,17 @@ variations! {
     BeginsNothing: Plain, Count, Plain, (), (), Count { const BEGINS: &'static str = "Opened"; };
     BeginsNothingPublic: Plain, Count, Plain, (), (), Count { const BEGINS_PUBLIC: &'static str = "Opened"; };
     SnapshotEvent: NamedSnapshot, Count, Plain, (), (), Count { const BEGINS: &'static str = "SNAPSHOT"; };
-    WrongLake: Plain, Count, Plain, (), (), Count { const LAKE: &'static [(&'static str, Column)] = &[("count", Column::Text)]; };
+    WrongLake: Plain, Count, Plain, (), (), Count { const LAKE: Columns = &[("count", Column::Text)]; };
+    ConformingWithList: Plain, Count, WithList, (), (), Count { const LAKE: Columns = &[("items", Column::List(&[("count", Column::Bigint)]))]; };
+    NoColumn: Plain, Count, Plain, (), (), Count { const LAKE: Columns = &[]; };
+    OtherCase: Plain, Count, Plain, (), (), Count { const LAKE: Columns = &[("Count", Column::Bigint)]; };
+    NoColumnInList: Plain, Count, WithList, (), (), Count { const LAKE: Columns = &[("items", Column::List(&[]))]; };
+    WrongInList: Plain, Count, WithList, (), (), Count { const LAKE: Columns = &[("items", Column::List(&[("count", Column::Boolean)]))]; };
+    TwoColumns: Plain, Count, Plain, (), (), Count { const LAKE: Columns = &[("count", Column::Bigint), ("Count", Column::Bigint)]; };
+    ColumnOfId: Plain, Count, Plain, (), (), Count { const LAKE: Columns = &[("count", Column::Bigint), ("THINGID", Column::Text)]; };
+    TwoInList: Plain, Count, Plain, (), (), Count { const LAKE: Columns = &[("count", Column::Bigint), ("items", Column::List(&[("a", Column::Text), ("A", Column::Text)]))]; };
+    SpecialColumn: Plain, Count, Plain, (), (), Count { const LAKE: Columns = &[("count", Column::Bigint), ("a:b", Column::Text)]; };
+    ColumnOfData: Plain, Count, Plain, (), (), Count { const LAKE: Columns = &[("count", Column::Data)]; };
     ReservedColumn: WithTime, Count, Plain, (), (), Count;
     ReservedStateColumn: Plain, Timed, Plain, (), (), Count;
     ReservedSequence: Plain, Count, WithSequence, (), (), Count;
@@ -220,6 +234,7 @@ fn a_domain_without_fault_conforms() {
     assert_eq!(conforms::<Conforming>(), Ok(()));
     assert_eq!(projects::<Conforming>(), Ok(()));
     assert_eq!(conforms::<ConformingWithContext>(), Ok(()));
+    assert_eq!(conforms::<ConformingWithList>(), Ok(()));
     names_every_attribute(&Varied::<Conforming>(PhantomData), &Plain::example());
 }
 
@@ -289,6 +304,24 @@ fn each_fault_of_a_domain_is_found() {
             "an error names the attribute",
         ),
         (conforms::<WrongLake>(), "is a row of the lake"),
+        (conforms::<WrongInList>(), "is a row of the lake"),
+        (conforms::<NoColumn>(), "no column for the member count"),
+        (conforms::<OtherCase>(), "no column for the member count"),
+        (
+            conforms::<NoColumnInList>(),
+            "no column for the member items.count",
+        ),
+        (conforms::<TwoColumns>(), "two columns Count"),
+        (conforms::<ColumnOfId>(), "two columns THINGID"),
+        (conforms::<TwoInList>(), "two columns items.A"),
+        (
+            conforms::<SpecialColumn>(),
+            "a:b has other characters than letters",
+        ),
+        (
+            conforms::<ColumnOfData>(),
+            "the lake's column count has no type of data",
+        ),
         (conforms::<Stateless>(), "there is a state after each event"),
         (conforms::<Unpublished>(), "every event is published"),
         (

@@ -222,6 +222,10 @@ fn a_line_of_the_lake_has_the_types_of_cores_and_the_domains_columns() {
         "{}",
         r#"{"orderId":"o","sequence":1,"sku":"x","new":5}"#,
         r#"{"SKU":"x"}"#,
+        r#"{"cancelled":false}"#,
+        r#"{"lines":[]}"#,
+        r#"{"lines":[null,{},{"SKU":"x","quantity":2,"new":[1]}]}"#,
+        r#"{"lines":[{"options":null},{"options":{"Colour":"red","size":7}}]}"#,
     ] {
         assert!(lake::is_row::<Orders>(line(data).as_bytes()), "{data}");
     }
@@ -231,6 +235,16 @@ fn a_line_of_the_lake_has_the_types_of_cores_and_the_domains_columns() {
         r#"{"sequence":"1"}"#,
         r#"{"sku":1}"#,
         r#"{"SKU":1}"#,
+        r#"{"cancelled":"false"}"#,
+        r#"{"lines":{}}"#,
+        r#"{"lines":"x"}"#,
+        r#"{"lines":["x"]}"#,
+        r#"{"lines":[{},[]]}"#,
+        r#"{"lines":[{"quantity":1},{"quantity":"1"}]}"#,
+        r#"{"Lines":[{"Quantity":0.5}]}"#,
+        r#"{"lines":[{"sku":"x","SKU":"y"}]}"#,
+        r#"{"lines":[{"options":[]}]}"#,
+        r#"{"lines":[{"options":{"colour":1}}]}"#,
     ] {
         assert!(!lake::is_row::<Orders>(line(data).as_bytes()), "{data}");
     }

@@ -106,6 +106,9 @@ fn values(column: Column) -> (&'static str, &'static str) {
     match column {
         Column::Text => (r#""x""#, "5"),
         Column::Bigint => ("7", r#""7""#),
+        Column::Boolean => ("true", r#""true""#),
+        Column::Object(_) => ("{}", "[]"),
+        Column::List(_) => ("[{}]", "{}"),
         Column::Data => (r#"{"accountId":"a","amount":5}"#, "[]"),
         Column::Partition => ("null", r#""2026-11-20""#),
     }

@@ -13,6 +13,9 @@ const CURRENCIES = JSON.parse(readFileSync(join(import.meta.dirname, 'currencies
 /** The columns of the lake, generated from the Rust crate. */
 const LAKE = JSON.parse(readFileSync(join(import.meta.dirname, '../../contracts/lake.json'), 'utf8')) as LakeColumns;
 
+/** The queries of the lake. */
+const QUERIES = join(import.meta.dirname, '../../domain/athena');
+
 /**
  * The domain with its one setting. A test compares the names with those of the Rust crate
  * (`tests/tests/agreement.rs`).
@@ -31,6 +34,7 @@ export function accounts(lookup: Lookup): Domain {
     history: 'transactions',
     viewAt: 'balance',
     lake: LAKE,
+    queries: QUERIES,
     environment: { DEFAULT_CURRENCY: defaultCurrency },
     outputs: {
       DefaultCurrency: { value: defaultCurrency, description: 'Currency of accounts that are opened without one' },

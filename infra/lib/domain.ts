@@ -35,6 +35,13 @@ export interface Domain {
   readonly lake: LakeColumns;
 
   /**
+   * The folder of the queries of the lake: absolute, with a file `<name>.sql` for each. Athena lists them as named
+   * queries.
+   * @default - there are no named queries
+   */
+  readonly queries?: string;
+
+  /**
    * The domain's own settings, as environment variables of the functions that read them: the writer, the
    * translator and the reconciler.
    */
@@ -56,10 +63,18 @@ export interface LakeColumns {
 
 /** A column, or a field of the column `data`. */
 export interface LakeColumn {
-  /** The member's name: `itemCount`. Athena compares names in lower case. */
+  /** The member's name in lower case: `itemcount`. */
   readonly name: string;
-  /** The type in Hive: `string`, `bigint`, which is a signed integer of 64 bits, or of `data` a `struct`. */
+  /**
+   * The type in Hive: `string`, `boolean`, `bigint`, which is a signed integer of 64 bits, a `struct`, or an `array`
+   * of `struct`.
+   */
   readonly type: string;
+  /**
+   * The fields of the `struct`, or of the elements of the `array`.
+   * @default - the type has no fields, or it is the column `data`, whose fields `LakeColumns` lists
+   */
+  readonly fields?: readonly LakeColumn[];
 }
 
 /** An output of the CloudFormation stack. */

@@ -1,38 +1,35 @@
 /**
- * The lake: every domain event as a JSON line in S3, by day, and Athena to query it.
+ * The lake: every domain event in S3, by day, in Parquet or as a line of JSON, and Athena to query it.
  *
  * The archiver reads the domain stream and sends lake records to Firehose, which writes them below
- * `events/dt=<day of delivery>/`. The lake may contain duplicates with the same `id`; the `domain_events`
- * view contains each event once.
+ * `<folder of the format>/dt=<day of delivery>/`. The lake may contain duplicates with the same `id`; the
+ * `domain_events` view contains each event once.
  */
-import { Duration, Names, RemovalPolicy, Size, Stack } from 'aws-cdk-lib';
-import * as athena from 'aws-cdk-lib/aws-athena';
+import { Duration, RemovalPolicy, Size, Stack } from 'aws-cdk-lib';
+import type * as athena from 'aws-cdk-lib/aws-athena';
 import * as iam from 'aws-cdk-lib/aws-iam';
 import * as firehose from 'aws-cdk-lib/aws-kinesisfirehose';
 import * as logs from 'aws-cdk-lib/aws-logs';
 import type * as s3 from 'aws-cdk-lib/aws-s3';
 import { Construct } from 'constructs';
 import type { MillraceAlarms } from './alarms.ts';
+import { DailyReport } from './daily-report.ts';
 import type { DiscardedBatches } from './discarded-batches.ts';
 import type { Domain } from './domain.ts';
 import type { DomainStream } from './domain-stream.ts';
 import { consume } from './domain-stream-consumer.ts';
 import { LakeCatalog } from './lake-catalog.ts';
+import { FORMATS } from './lake-format.ts';
 import type { StreamMapping } from './mapping.ts';
+import { NamedQueries, readQueries } from './named-queries.ts';
 import { PrivateBucket } from './private-bucket.ts';
 import { RustFunction } from './rust-function.ts';
 import type { Settings } from './settings.ts';
 import { STAGES } from './stage.ts';
+import { workGroup } from './work-group.ts';
 
-/** The lake bucket's folders. */
-export const FOLDERS = { events: 'events/', errors: 'errors/', athena: 'athena/' } as const;
-
-/**
- * The maximum number of bytes that one query may read: 100 GiB, about 0.5 USD at 5 USD per TB. It stops a
- * query without a condition on `dt`. The minimum that Athena accepts is 10 MB.
- * https://docs.aws.amazon.com/athena/latest/ug/workgroups-setting-control-limits-cloudwatch.html
- */
-const SCAN_LIMIT = 100 * 1024 ** 3;
+/** The lake bucket's folders, next to that of the events (`lake-format.ts`). */
+export const FOLDERS = { errors: 'errors/', athena: 'athena/' } as const;
 
 /** How long the result of a query is kept. */
 const RESULT_DAYS = 30;
@@ -45,7 +42,7 @@ export interface LakeProps {
   readonly settings: Settings;
   /** The registry that gets the alarms on the archiver, its mapping and the delivery stream. */
   readonly alarms: MillraceAlarms;
-  /** The domain. The lake's table has columns for its members of public data. */
+  /** The domain. The lake's table has columns for its members of public data, and Athena its queries. */
   readonly domain: Domain;
   /** The stream that the archiver reads. */
   readonly domainStream: DomainStream;
@@ -71,12 +68,23 @@ export class Lake extends Construct {
     this.bucket = new PrivateBucket(this, 'Bucket', {
       settings,
       accessLogs: props.accessLogs,
-      // Query results expire. Events don't.
+      // Query results expire. Events and daily reports don't.
       lifecycleRules: [{ id: 'expire-query-results', prefix: FOLDERS.athena, expiration: Duration.days(RESULT_DAYS) }],
     });
-    this.deliveryStream = this.delivery(settings);
     this.catalog = new LakeCatalog(this, 'Catalog', { settings, domain: props.domain, bucket: this.bucket });
-    this.workGroup = this.queries(settings);
+    this.deliveryStream = this.delivery(settings);
+    this.workGroup = workGroup(this, 'WorkGroup', {
+      isRetained: settings.removalPolicy === 'retain',
+      description: `Queries over the domain events of ${Stack.of(this).stackName}`,
+      results: this.bucket.s3UrlForObject(FOLDERS.athena),
+    });
+    const queries = props.domain.queries === undefined ? [] : readQueries(props.domain.queries);
+    if (STAGES[settings.stage].namedQueries) {
+      new NamedQueries(this, 'Queries', { queries, catalog: this.catalog, workGroup: this.workGroup });
+    }
+    if (settings.dailyReport) {
+      new DailyReport(this, 'DailyReport', { settings, alarms, queries, bucket: this.bucket, catalog: this.catalog });
+    }
 
     this.archiver = new RustFunction(this, 'Archiver', {
       settings,
@@ -111,18 +119,30 @@ export class Lake extends Construct {
       threshold: MAX_LAKE_AGE.toSeconds(),
       means: 'Events that Firehose has accepted do not reach the lake.',
     });
+    if (settings.lakeFormat === 'parquet') {
+      // https://docs.aws.amazon.com/firehose/latest/dev/monitoring-with-cloudwatch-metrics.html
+      alarms.add(this, 'ConversionFails', {
+        metric: this.deliveryStream.metric('FailedConversion.Records', { statistic: 'Sum' }),
+        threshold: 1,
+        means: 'Firehose could not convert events to Parquet, so the lake lacks them.',
+      });
+    }
   }
 
   private delivery(settings: Settings): firehose.DeliveryStream {
     const traits = STAGES[settings.stage];
+    const format = FORMATS[settings.lakeFormat];
+    const isParquet = settings.lakeFormat === 'parquet';
     const errorLog = new logs.LogGroup(this, 'DeliveryErrors', {
       retention: settings.logRetentionDays,
       removalPolicy: settings.removalPolicy === 'retain' ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
     });
 
-    // The permissions that Firehose needs, on the folders to which it writes. CDK's grant would allow it to
-    // read and delete every object of the bucket.
+    // The permissions that Firehose needs, on the folders to which it writes and the table whose columns it
+    // reads. CDK's grants would allow it to read and delete every object of the bucket, and to read every
+    // schema.
     // https://docs.aws.amazon.com/firehose/latest/dev/controlling-access.html#using-iam-s3
+    // https://docs.aws.amazon.com/firehose/latest/dev/controlling-access.html#using-iam-glue
     const role = new iam.Role(this, 'DeliveryRole', {
       // Only on behalf of this AWS account: otherwise a delivery stream of another account could write here.
       // A condition on the stream's ARN would be a circular dependency, because the stream refers to the
@@ -142,10 +162,18 @@ export class Lake extends Construct {
             new iam.PolicyStatement({
               actions: ['s3:AbortMultipartUpload', 's3:GetObject', 's3:PutObject'],
               resources: [
-                this.bucket.arnForObjects(`${FOLDERS.events}*`),
+                this.bucket.arnForObjects(`${format.folder}*`),
                 this.bucket.arnForObjects(`${FOLDERS.errors}*`),
               ],
             }),
+            ...(isParquet
+              ? [
+                  new iam.PolicyStatement({
+                    actions: ['glue:GetTable', 'glue:GetTableVersion', 'glue:GetTableVersions'],
+                    resources: this.catalog.arns(this.catalog.tableName),
+                  }),
+                ]
+              : []),
             new iam.PolicyStatement({
               actions: ['logs:CreateLogStream', 'logs:PutLogEvents'],
               resources: [errorLog.logGroupArn],
@@ -154,47 +182,57 @@ export class Lake extends Construct {
         }),
       },
     });
-    for (const folder of [FOLDERS.events, FOLDERS.errors]) {
+    for (const folder of [format.folder, FOLDERS.errors]) {
       this.bucket.acknowledgePrefix(role, folder, 'Firehose names the objects itself, by day and shard.');
     }
     const fixed = role.withoutPolicyUpdates();
 
-    return new firehose.DeliveryStream(this, 'Delivery', {
+    const stream = new firehose.DeliveryStream(this, 'Delivery', {
       role: fixed,
       encryption: firehose.StreamEncryption.awsOwnedKey(),
       destination: new firehose.S3Bucket(this.bucket, {
         role: fixed,
         loggingConfig: new firehose.EnableLogging(errorLog),
-        dataOutputPrefix: `${FOLDERS.events}dt=!{timestamp:yyyy-MM-dd}/`,
+        dataOutputPrefix: `${format.folder}dt=!{timestamp:yyyy-MM-dd}/`,
         errorOutputPrefix: `${FOLDERS.errors}!{firehose:error-output-type}/dt=!{timestamp:yyyy-MM-dd}/`,
         // Firehose writes an object when it reaches one of the two limits. Many small objects make Athena
-        // slow, and large ones delay the events: five minutes, or 64 MiB, half of what Firehose allows.
+        // slow, and large ones delay the events.
         // https://docs.aws.amazon.com/firehose/latest/dev/buffering-hints.html
         bufferingInterval: Duration.seconds(traits.lakeBufferSeconds),
-        bufferingSize: Size.mebibytes(64),
-        compression: traits.lakeCompression ? firehose.Compression.GZIP : firehose.Compression.UNCOMPRESSED,
+        bufferingSize: Size.mebibytes(format.bufferMB),
+        ...(isParquet
+          ? { dataFormatConversion: this.conversion() }
+          : { compression: traits.lakeCompression ? firehose.Compression.GZIP : firehose.Compression.UNCOMPRESSED }),
       }),
     });
+    // Firehose keeps what an update doesn't mention, but the compression of one format excludes the conversion of
+    // the other. So the template states what each format doesn't have.
+    // https://docs.aws.amazon.com/firehose/latest/APIReference/API_UpdateDestination.html
+    const [absent, value] = isParquet
+      ? ['CompressionFormat', 'UNCOMPRESSED']
+      : ['DataFormatConversionConfiguration', { Enabled: false }];
+    (stream.node.defaultChild as firehose.CfnDeliveryStream).addPropertyOverride(
+      `ExtendedS3DestinationConfiguration.${absent}`,
+      value,
+    );
+    return stream;
   }
 
-  private queries(settings: Settings): athena.CfnWorkGroup {
-    const group = new athena.CfnWorkGroup(this, 'WorkGroup', {
-      // CloudFormation doesn't generate names of work groups. This name is derived from the stack's name.
-      name: Names.uniqueResourceName(this, { maxLength: 64, separator: '-' }),
-      description: `Queries over the domain events of ${Stack.of(this).stackName}`,
-      recursiveDeleteOption: settings.removalPolicy === 'destroy',
-      workGroupConfiguration: {
-        enforceWorkGroupConfiguration: true,
-        publishCloudWatchMetricsEnabled: true,
-        bytesScannedCutoffPerQuery: SCAN_LIMIT,
-        engineVersion: { selectedEngineVersion: 'Athena engine version 3' },
-        resultConfiguration: {
-          outputLocation: this.bucket.s3UrlForObject(FOLDERS.athena),
-          encryptionConfiguration: { encryptionOption: 'SSE_S3' },
-        },
-      },
-    });
-    group.applyRemovalPolicy(settings.removalPolicy === 'retain' ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY);
-    return group;
+  /**
+   * The conversion of lines to the columns of the table's newest version. A Firehose record may contain several
+   * lines. If one of them can't be converted, Firehose writes the whole record below `errors/`; the archiver
+   * sends only lines that can be rows (`core/src/lake.rs`). Objects are compressed within Parquet and can't be
+   * compressed again.
+   * https://docs.aws.amazon.com/firehose/latest/dev/record-format-conversion.html
+   * https://docs.aws.amazon.com/firehose/latest/dev/enable-record-format-conversion.html
+   */
+  private conversion(): firehose.DataFormatConversionProps {
+    return {
+      schemaConfiguration: firehose.SchemaConfiguration.fromCfnTable(this.catalog.table),
+      // It brings the members' names into lower case, as the columns' names are. AWS recommends it for Firehose.
+      // https://docs.aws.amazon.com/firehose/latest/APIReference/API_OpenXJsonSerDe.html
+      inputFormat: new firehose.OpenXJsonInputFormat({ lowercaseColumnNames: true }),
+      outputFormat: new firehose.ParquetOutputFormat({ compression: firehose.ParquetCompression.SNAPPY }),
+    };
   }
 }

@@ -72,6 +72,12 @@ export class MillraceStack extends Stack {
     // would differ from the duplicates that the new translator publishes.
     commands.writer.handler.node.addDependency(domainStream.translator.handler, reconciler.reconciler.handler);
 
+    // During an upgrade, Firehose would convert an event with a new member without it, as long as the table has no
+    // column for it.
+    for (const { handler } of [domainStream.translator, reconciler.reconciler]) {
+      handler.node.addDependency(lake.catalog.table);
+    }
+
     new Observability(this, 'Observability', {
       settings,
       alarms,

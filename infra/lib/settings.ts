@@ -9,6 +9,7 @@
 import { closeSync, existsSync, openSync, readSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { RetentionDays } from 'aws-cdk-lib/aws-logs';
+import { LAKE_FORMATS, type LakeFormat } from './lake-format.ts';
 import { FUNCTION_NAMES } from './names.ts';
 
 /** The target of the deployment: AWS, or the local emulator (see `stage.ts`). */
@@ -132,6 +133,24 @@ export interface Settings {
    * @default 1
    */
   readonly reconcilerMinutes: number;
+
+  /**
+   * `lakeFormat`: how the lake stores events, `parquet` or `json`. With `parquet`, Firehose converts the events to
+   * the columns of the lake's table, and a query reads and pays for only the columns that it names. With `json`, the
+   * lake stores each event's bytes as a line. The formats have different folders, and the table reads the folder of
+   * the current format. After a change, the lake therefore lacks earlier events until
+   * `millrace republish --all` has published all events again; objects of the other format stay in their folder.
+   * @default - `parquet` on the stage `aws`, `json` on `local`
+   */
+  readonly lakeFormat: LakeFormat;
+
+  /**
+   * `dailyReport`: `true` runs the domain's query `daily-report` each day at 01:00 UTC for the day before. Athena
+   * writes the result as CSV below `reports/` in the lake's bucket, where it doesn't expire. AWS charges for what the
+   * query reads. `local` refuses `true`.
+   * @default false
+   */
+  readonly dailyReport: boolean;
 }
 
 /** The error of an invalid setting. The message names the setting, its value and the allowed values. */
@@ -171,6 +190,10 @@ export function readSettings(lookup: Lookup, environment: Environment): Settings
     retryAttempts: integer(lookup, 'retryAttempts', -1, 10_000, -1),
     failureRetentionDays: integer(lookup, 'failureRetentionDays', 1, 3650, 90),
     reconcilerMinutes: integer(lookup, 'reconcilerMinutes', 1, 60, 1),
+    // The emulator converts too, but lines are readable.
+    lakeFormat: oneOf(lookup, 'lakeFormat', LAKE_FORMATS, local ? 'json' : 'parquet'),
+    // The emulator's Scheduler can't start queries.
+    dailyReport: flagOfAws(lookup, 'dailyReport', local),
   };
 }
 

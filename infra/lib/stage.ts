@@ -41,10 +41,10 @@ export interface StageTraits {
   readonly lakeBufferSeconds: number;
 
   /**
-   * Create the `domain_events` view, which contains each event once.
-   * Local: no. The emulator's Athena can't read a view that is stored in Glue.
+   * Create the domain's named queries in the stack's Athena work group.
+   * Local: no. The emulator's CloudFormation can't create `AWS::Athena::NamedQuery`.
    */
-  readonly lakeView: boolean;
+  readonly namedQueries: boolean;
 
   /**
    * Add a pattern to the translator's filter that matches rows without `Type` on the emulator. On AWS, the
@@ -66,7 +66,7 @@ export const STAGES: Readonly<Record<Stage, StageTraits>> = {
     archiverWindowSeconds: 60,
     lakeCompression: true,
     lakeBufferSeconds: 300,
-    lakeView: true,
+    namedQueries: true,
     filterNamesMissingParents: false,
     tableTagsBesideReplicas: false,
   },
@@ -76,7 +76,7 @@ export const STAGES: Readonly<Record<Stage, StageTraits>> = {
     archiverWindowSeconds: 0,
     lakeCompression: false,
     lakeBufferSeconds: 0,
-    lakeView: false,
+    namedQueries: false,
     filterNamesMissingParents: true,
     tableTagsBesideReplicas: true,
   },

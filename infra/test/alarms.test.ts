@@ -30,7 +30,7 @@ test('an alarm is in the construct that owns its resource', () => {
     'DomainStream/Translator': reader,
     'Projection/Projector': reader,
     'Queries/Reader': ['Errors', 'Throttles'],
-    Lake: ['ArchiveFails', 'LakeIsOld'],
+    Lake: ['ArchiveFails', 'ConversionFails', 'LakeIsOld'],
     'Lake/Archiver': reader,
     'Reconciler/Reconciler': ['Errors', 'Throttles'],
     'Reconciler/Gauges': [

@@ -4,6 +4,10 @@ import { beforeAll, expect, test } from 'vitest';
 import type { Domain } from '../lib/domain.ts';
 import { template } from './synthesise.ts';
 
+/** The type of the column `data`. */
+const FIELDS =
+  'struct<orderid:string,sequence:bigint,items:array<struct<sku:string,count:bigint,packing:struct<gift:boolean>>>>';
+
 const ORDERS: Domain = {
   collection: 'orders',
   aggregate: 'order',
@@ -14,13 +18,21 @@ const ORDERS: Domain = {
   lake: {
     columns: [
       { name: 'id', type: 'string' },
-      { name: 'data', type: 'struct<orderId:string,sequence:bigint,itemCount:bigint>' },
+      { name: 'data', type: FIELDS },
       { name: 'data_base64', type: 'string' },
     ],
     data: [
-      { name: 'orderId', type: 'string' },
+      { name: 'orderid', type: 'string' },
       { name: 'sequence', type: 'bigint' },
-      { name: 'itemCount', type: 'bigint' },
+      {
+        name: 'items',
+        type: 'array<struct<sku:string,count:bigint,packing:struct<gift:boolean>>>',
+        fields: [
+          { name: 'sku', type: 'string' },
+          { name: 'count', type: 'bigint' },
+          { name: 'packing', type: 'struct<gift:boolean>', fields: [{ name: 'gift', type: 'boolean' }] },
+        ],
+      },
     ],
     partitions: [{ name: 'dt', type: 'string' }],
   },
@@ -66,18 +78,18 @@ test('its settings are in the environment of writer, translator and reconciler',
 });
 
 test('the lake has columns for its public data, in the table and in the view', () => {
-  const fields = 'struct<orderId:string,sequence:bigint,itemCount:bigint>';
   for (const tableType of ['EXTERNAL_TABLE', 'VIRTUAL_VIEW']) {
     orders.hasResourceProperties('AWS::Glue::Table', {
       TableInput: {
         TableType: tableType,
-        StorageDescriptor: { Columns: Match.arrayWith([{ Name: 'data', Type: fields }]) },
+        StorageDescriptor: { Columns: Match.arrayWith([{ Name: 'data', Type: FIELDS }]) },
       },
     });
   }
   const [view] = of('AWS::Glue::Table').filter((it) => it.Properties.TableInput.TableType === 'VIRTUAL_VIEW');
   const encoded = /Presto View: (\S+)/.exec(view!.Properties.TableInput.ViewOriginalText)![1]!;
   expect(Buffer.from(encoded, 'base64').toString()).toContain(
-    'row(orderid varchar, sequence bigint, itemcount bigint)',
+    'row(orderid varchar, sequence bigint, ' +
+      'items array(row(sku varchar, count bigint, packing row(gift boolean))))',
   );
 });

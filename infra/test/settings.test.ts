@@ -26,11 +26,18 @@ test('the defaults are those for production on AWS', () => {
     retryAttempts: -1,
     failureRetentionDays: 90,
     reconcilerMinutes: 1,
+    lakeFormat: 'parquet',
+    dailyReport: false,
   });
 });
 
 test('the local stage is open and is thrown away', () => {
   expect(read({ stage: 'local' })).toMatchObject({ removalPolicy: 'destroy', authorization: 'none' });
+});
+
+test('the lake of the local stage has readable lines, unless the setting says otherwise', () => {
+  expect(read({ stage: 'local' }).lakeFormat).toBe('json');
+  expect(read({ stage: 'local', lakeFormat: 'parquet' }).lakeFormat).toBe('parquet');
 });
 
 test('numbers come as text from the command line and as numbers from cdk.json', () => {
@@ -39,6 +46,7 @@ test('numbers come as text from the command line and as numbers from cdk.json', 
   expect(read({ enhancedFanOut: 'true' }).enhancedFanOut).toBe(true);
   expect(read({ enhancedFanOut: false }).enhancedFanOut).toBe(false);
   expect(read({ activeTracing: 'true' }).activeTracing).toBe(true);
+  expect(read({ dailyReport: 'true' }).dailyReport).toBe(true);
   expect(read({ shardMode: 'provisioned', shards: '3' }).capacity).toEqual({ mode: 'provisioned', shards: 3 });
 });
 
@@ -68,6 +76,12 @@ describe('a setting that is wrong is named with its value and what is allowed', 
       'tracing on the emulator',
       { activeTracing: true, stage: 'local' },
       /"activeTracing" is true; allowed: false while stage is local/,
+    ],
+    ['an unknown format', { lakeFormat: 'orc' }, /"lakeFormat" is "orc"; allowed: one of parquet, json/],
+    [
+      'reports on the emulator',
+      { dailyReport: 'true', stage: 'local' },
+      /"dailyReport" is "true"; allowed: false while stage is local/,
     ],
     ['retries below none', { retryAttempts: -2 }, /"retryAttempts" is -2; allowed: an integer from -1 to 10000/],
     ['days for ever', { failureRetentionDays: 9999 }, /"failureRetentionDays" is 9999/],

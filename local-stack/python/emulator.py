@@ -1,4 +1,4 @@
-"""Runs MiniStack, the local AWS emulator, for `millrace`.
+"""Runs MiniStack, the local AWS emulator, for `millrace`. `catalogue.py` replaces a part of it.
 
 MiniStack starts the functions as child processes in its own process group. With `--watch`, this
 script reads its standard input, a pipe whose other end only the parent process has open. The pipe
@@ -37,7 +37,10 @@ if "--watch" in sys.argv[2:]:
 # MiniStack also parses sys.argv, so remove the arguments of this script.
 sys.argv[1:] = []
 
+import catalogue  # noqa: E402
 from ministack.app import main  # noqa: E402
+
+catalogue.install()
 
 try:
     main()

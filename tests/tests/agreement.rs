@@ -64,6 +64,7 @@ fn the_cdk_app_describes_the_domain_of_accounts() {
     history: '{}',
     viewAt: '{}',
     lake: LAKE,
+    queries: QUERIES,
 ",
         Accounts::COLLECTION,
         Accounts::ID,

@@ -1,5 +1,8 @@
 //! What every domain is checked for, with examples of its events.
 
+use std::collections::BTreeSet;
+use std::slice::from_ref;
+
 use crate::attribute::{Attribute, Attributes};
 use crate::columns::Columns;
 use crate::cursor;
@@ -9,7 +12,7 @@ use crate::encode::{encode_struct, encode_variant, variant_name};
 use crate::envelope::{self, Envelope};
 use crate::error::{DecodeError, EncodeError};
 use crate::ids::{AggregateId, Metadata};
-use crate::lake;
+use crate::lake::{self, Column};
 use crate::layout::Version;
 use crate::row::{self, RecordedEvent, SNAPSHOT, Snapshot, StoredRow};
 use crate::time::Timestamp;
@@ -25,7 +28,8 @@ const UNREADABLE: Attribute = Attribute::Other("B");
 ///   history begins with the named event.
 /// * There is a state after each event, and a public event of each.
 /// * Rows, snapshots, public events and the context are read back as they were written.
-/// * Public events are rows of the lake.
+/// * Public events are rows of the lake, and each of their members has a column ([`Domain::LAKE`]), so
+///   that the lake contains everything that was published.
 /// * No column and no member collides with a reserved one.
 /// * An error names the attribute ([`names_every_attribute`]).
 ///
@@ -37,6 +41,7 @@ pub fn assert_conforms<D: Domain>(domain: &D, history: &[D::Event]) {
     assert_variant::<D::Event>("BEGINS", D::BEGINS);
     assert_variant::<D::PublicEvent>("BEGINS_PUBLIC", D::BEGINS_PUBLIC);
     assert!(D::SCHEMA >= 1, "SCHEMA begins at 1");
+    assert_lake("", &lake::data_fields::<D>());
     let mut state = None;
     let mut context = D::Context::default();
     let mut version = Version::FIRST;
@@ -175,9 +180,61 @@ fn assert_public<D: Domain>(public: &Envelope<D::PublicEvent>) {
         lake::is_row::<D>(&bytes),
         "a public event is a row of the lake, whose columns LAKE names"
     );
+    assert_has_columns("", &data, D::LAKE);
     assert_columns(&data, &data, |data| {
         decode_variant::<D::PublicEvent>(name, &Columns::from(data), |_| false).map(drop)
     });
+}
+
+/// Glue and Athena compare names in lower case, and accept letters, digits and underscores
+/// ([Athena](https://docs.aws.amazon.com/athena/latest/ug/tables-databases-columns-names.html)).
+#[track_caller]
+fn assert_lake(path: &str, columns: &[(&str, Column)]) {
+    let mut names = BTreeSet::new();
+    for (name, column) in columns {
+        let path = format!("{path}{name}");
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        assert!(
+            !name.is_empty() && name.bytes().all(is_plain),
+            "the lake's column {path} has other characters than letters, digits and underscores"
+        );
+        assert!(
+            names.insert(name.to_ascii_lowercase()),
+            "the lake has two columns {path}, in upper or lower case"
+        );
+        match column {
+            Column::Text | Column::Bigint | Column::Boolean => {}
+            Column::Object(fields) | Column::List(fields) => {
+                assert_lake(&format!("{path}."), fields);
+            }
+            Column::Data | Column::Partition => {
+                panic!("the lake's column {path} has no type of data")
+            }
+        }
+    }
+}
+
+/// Each member has a column, also those of inner objects.
+#[track_caller]
+fn assert_has_columns(path: &str, members: &Attributes, columns: &[(&str, Column)]) {
+    for (name, value) in members {
+        let path = format!("{path}{name}");
+        let column = columns.iter().find(|(column, _)| column == name);
+        let Some((_, column)) = column else {
+            panic!("the lake has no column for the member {path} of public data: add it to LAKE");
+        };
+        if let Column::Object(fields) | Column::List(fields) = column {
+            let objects = match value {
+                Attribute::List(elements) => elements,
+                value => from_ref(value),
+            };
+            for object in objects {
+                if let Attribute::Map(members) = object {
+                    assert_has_columns(&format!("{path}."), members, fields);
+                }
+            }
+        }
+    }
 }
 
 #[track_caller]

@@ -52,6 +52,13 @@ pub(crate) struct Line {
     pub(crate) options: BTreeMap<String, String>,
 }
 
+/// The columns of a line in the lake.
+const LINE: [(&str, Column); 3] = [
+    ("sku", Column::Text),
+    ("quantity", Column::Bigint),
+    ("options", Column::Object(&[("colour", Column::Text)])),
+];
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Order {
@@ -93,7 +100,12 @@ impl Domain for Orders {
     const OPENS: &'static str = "place";
     const BEGINS: &'static str = "OrderPlaced";
     const SCHEMA: u32 = 2;
-    const LAKE: &'static [(&'static str, Column)] = &[("sku", Column::Text)];
+    const LAKE: &'static [(&'static str, Column)] = &[
+        ("lines", Column::List(&LINE)),
+        ("note", Column::Text),
+        ("sku", Column::Text),
+        ("cancelled", Column::Boolean),
+    ];
 
     type Command = Command;
     type Event = Event;

@@ -31,7 +31,13 @@ const REPORTED_LOG_LINES: usize = 20;
 pub const CREDENTIAL: &str = "test";
 
 /// The script that runs the emulator.
-const LAUNCHER: &str = include_str!("../../python/emulator.py");
+const LAUNCHER: &str = "emulator.py";
+
+/// The launcher, and the module that it imports. Python looks for modules in the launcher's folder.
+const SCRIPTS: [(&str, &str); 2] = [
+    (LAUNCHER, include_str!("../../python/emulator.py")),
+    ("catalogue.py", include_str!("../../python/catalogue.py")),
+];
 
 /// Determines when the emulator ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,10 +196,11 @@ fn spawn(settings: &Settings, endpoint_url: &str, port: u16, instance: &str) -> 
     std::fs::create_dir_all(&temporary)?;
     let log = File::create(log_path(state)).context("could not open the emulator's log")?;
 
-    let launcher = state.join("emulator.py");
-    files::write_atomically(&launcher, LAUNCHER.as_bytes())?;
+    for (name, script) in SCRIPTS {
+        files::write_atomically(&state.join(name), script.as_bytes())?;
+    }
     let mut command = Command::new(settings.programs.join("python"));
-    command.arg(launcher).arg(instance);
+    command.arg(state.join(LAUNCHER)).arg(instance);
     match settings.lifetime {
         Lifetime::Starter => command.arg("--watch").stdin(Stdio::piped()),
         Lifetime::Own => command.stdin(Stdio::null()),

@@ -48,8 +48,14 @@ impl Domain for Orders {
     const OPENS: &'static str = "place";
     const BEGINS: &'static str = "OrderPlaced";
     const SCHEMA: u32 = 2;
-    const LAKE: &'static [(&'static str, Column)] =
-        &[("units", Column::Bigint), ("reason", Column::Text)];
+    const LAKE: &'static [(&'static str, Column)] = &[
+        (
+            "lines",
+            Column::List(&[("sku", Column::Text), ("quantity", Column::Bigint)]),
+        ),
+        ("units", Column::Bigint),
+        ("reason", Column::Text),
+    ];
 
     type Command = Command;
     type Event = Event;

@@ -10,8 +10,8 @@ use crate::reason::Reason;
 /// A public event. A variant's name is the envelope's `type`; its fields are the members of `data` next to
 /// the order's id and the sequence. No public event contains the recipient.
 ///
-/// The lake has columns for strings and integers but not for lists. Events with lines therefore also contain
-/// the number of units.
+/// Events with lines also contain the number of units, so that consumers and queries of the lake needn't add up the
+/// quantities.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum PublicEvent {
     /// The order was placed.

@@ -76,3 +76,16 @@ fn the_lake_refuses_a_string_as_number_of_units() {
     assert_ne!(wrong, line);
     assert!(!lake::is_row::<Orders>(wrong.as_bytes()));
 }
+
+#[test]
+fn the_lake_refuses_lines_of_other_types() {
+    let line = EVENTS.lines().next().expect("an event");
+    for (right, other) in [
+        (r#""quantity":3"#, r#""quantity":"3""#),
+        (r#""lines":[{"#, r#""lines":["A-1",{"#),
+    ] {
+        let wrong = line.replace(right, other);
+        assert_ne!(wrong, line);
+        assert!(!lake::is_row::<Orders>(wrong.as_bytes()), "{wrong}");
+    }
+}

@@ -35,6 +35,7 @@ fn the_cdk_app_describes_the_domain_of_orders() {
   commands: [{}],
   history: '{}',
   lake: LAKE,
+  queries: QUERIES,
   environment: {{}},
   outputs: {{}},
 }};
