@@ -178,9 +178,21 @@ def translate(tree):
     """The statement in DuckDB's SQL, with the results of Trino where DuckDB's are others."""
     tree = annotate_types(tree, dialect="athena")
     arithmetic = (expressions.Add, expressions.Sub, expressions.DateAdd, expressions.DateSub)
-    # The innermost first, because a cast contains a copy.
-    for node in reversed(list(tree.find_all(*arithmetic, expressions.DateDiff, expressions.Format))):
+    dates = [node for node in tree.find_all(*arithmetic) if node.is_type(expressions.DType.DATE)]
+    # sqlglot would also translate by types, and give some functions others than Trino's.
+    for node in tree.walk():
+        node.type = None
+    # The innermost first, because a cast contains a copy. A date and an interval are a timestamp in DuckDB.
+    for node in reversed(dates):
+        node.replace(expressions.cast(node.copy(), expressions.DType.DATE))
+    for node in list(tree.find_all(expressions.Cast, expressions.DateDiff, expressions.Format)):
         match node:
+            case expressions.Cast() if node.to.sql() == "DECIMAL" and node.this.is_string:
+                # A literal with its own number of digits. DuckDB's type has three after the point.
+                node.replace(expressions.Literal.number(node.this.name))
+            case expressions.Cast() if node.to.sql() == "DECIMAL":
+                # Trino's type has no digits after the point.
+                node.to.replace(expressions.DataType.build("decimal(38, 0)"))
             case expressions.DateDiff():
                 # Trino counts complete units. DuckDB's date_diff counts their boundaries.
                 unit = expressions.Literal.string(node.text("unit"))
@@ -188,10 +200,18 @@ def translate(tree):
             case expressions.Format():
                 # DuckDB's format has other patterns.
                 node.replace(function("printf", node.this, *node.expressions))
-            case _ if node.is_type(expressions.DType.DATE):
-                # A date and an interval are a timestamp in DuckDB.
-                node.replace(expressions.cast(node.copy(), expressions.DType.DATE))
+    tree = tree.transform(with_columns_of_rows)
     return tree.sql(dialect="duckdb", unsupported_level=sqlglot.ErrorLevel.RAISE)
+
+
+def with_columns_of_rows(node):
+    """An UNNEST of rows as Trino's: with a column for each field. DuckDB's has one column with a struct."""
+    alias = node.args.get("alias") if isinstance(node, expressions.Unnest) else None
+    if alias is None or len(node.expressions) != 1 or len(alias.columns) < 2:
+        return node
+    rows = node.expressions[0].sql(dialect="duckdb")
+    fields = sqlglot.parse_one(f"SELECT UNNEST({rows}, max_depth := 2)", read="duckdb")
+    return expressions.Subquery(this=fields, alias=alias.copy())
 
 
 def function(name, *arguments):

@@ -48,12 +48,21 @@ async fn what_athena_does_not_execute_is_found() -> Result<()> {
         ("SELECT a FROM events ORDER BY a LIMIT 3", "LIMIT 3"),
         ("SELECT a::int AS b FROM events ORDER BY b", "'::'"),
         ("SELECT a / 2 AS b FROM events ORDER BY b", "a / 2"),
-        ("SELECT epoch(time) AS b FROM events ORDER BY b", "function epoch"),
-        ("SELECT typeof(a) AS b FROM events ORDER BY b", "function typeof"),
+        (
+            "SELECT epoch(time) AS b FROM events ORDER BY b",
+            "function epoch",
+        ),
+        (
+            "SELECT typeof(a) AS b FROM events ORDER BY b",
+            "function typeof",
+        ),
         ("SELECT ? AS a FROM events ORDER BY a", "outside of WHERE"),
         ("SELECT a FROM other ORDER BY a", "table other"),
         ("SELECT sum(a) FROM events ORDER BY 1", "without AS"),
-        ("SELECT date_diff('day', a, b) AS c FROM events ORDER BY c", "date_diff"),
+        (
+            "SELECT date_diff('day', a, b) AS c FROM events ORDER BY c",
+            "date_diff",
+        ),
         ("SELECT a FROM events WHERE ORDER BY a", "Required keyword"),
         ("SELECT a FROM events ORDER BY a; DROP TABLE events", "';'"),
     ];

@@ -52,6 +52,7 @@ fn the_tutorial_shows_the_files_of_the_example() {
     let paths: Vec<&str> = shown.iter().map(|(path, _)| *path).collect();
     for folder in [
         "domain/src",
+        "domain/athena",
         "app/src",
         "app/src/bin",
         "infra/bin",

@@ -25,7 +25,7 @@ pub(crate) async fn lacking<D: Project + Clone, S: BuildHasher>(
     aggregate: Option<&str>,
     due: &HashMap<String, Sequence, S>,
 ) -> Result<Vec<(String, String)>> {
-    // An empty lake has no columns yet, so a query would fail.
+    // Athena would read the lake for nothing.
     if due.is_empty() {
         return Ok(Vec::new());
     }

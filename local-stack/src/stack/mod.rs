@@ -27,10 +27,9 @@ pub use emulator::{CREDENTIAL, Ending, Lifetime};
 
 /// How the emulator's Athena differs from AWS's.
 pub const ATHENA_LIMITS: &str = "\
-The local stack uses DuckDB in place of Athena. It infers the type of each column from the data
-and ignores the types of the catalogue, so a comparison may silently give another result than on AWS:
-`time` is a timestamp locally and a string on AWS. The view `domain_events` doesn't exist locally:
-query the table `events`, which may contain an event twice.";
+The local stack executes Athena's queries in DuckDB, with the tables, views and types of the catalogue.
+It executes only SELECT, doesn't have every function, and doesn't limit what a query reads.
+A quotient of decimals is a double, and some dates that are computed are timestamps.";
 
 /// The setting that a consumer in JavaScript needs to read the local stream.
 pub const NODE_LIMITS: &str = "\

@@ -15,6 +15,7 @@ mod lake;
 mod linearizable;
 mod load;
 mod older_layout;
+mod parquet;
 mod pipeline;
 mod poison;
 mod queries;
@@ -88,7 +89,12 @@ fn main() -> ExitCode {
         queries::queries_return_the_accepted_state,
         queries::the_documents_of_the_contract_are_shown,
         queries::athena_returns_the_events_of_the_lake,
-        queries::athena_returns_times,
+        queries::athena_has_the_types_of_the_catalogue,
+        queries::athena_has_each_event_once_in_the_view,
+        queries::athena_computes_as_on_aws,
+        queries::athena_reads_parameters_as_literals,
+        queries::athena_says_what_is_wrong,
+        parquet::athena_reads_the_same_from_parquet,
         tables::a_tag_on_each_table_contains_its_role,
         conditions::cursor::concurrent_saves_keep_the_later_cursor_and_every_block,
         conditions::cursor::a_reset_changes_only_the_cursor_that_was_read,

@@ -197,16 +197,26 @@ async fn an_order_is_published_projected_and_archived(shop: &Shop) -> Result<Str
     let entries = history["history"].as_array().context("a history")?;
     ensure!(entries.len() == 4, "{history}");
 
-    let sql = format!(
-        "SELECT type, data.units FROM {} WHERE subject = '{id}' ORDER BY data.sequence",
-        shop.local.glue_table
-    );
-    let (athena, local) = (&shop.clients.athena, &shop.local);
-    let rows =
-        millrace_cli::athena::query(athena, &local.athena_work_group, &local.glue_database, &sql);
-    let rows = rows.await?;
-    let units: Vec<&str> = rows.iter().map(|row| row[1].as_str()).collect();
-    ensure!(units == ["5", "2", "3", ""], "{rows:?}");
+    let query = async |name: &str, set: &[&str]| -> Result<Value> {
+        let arguments = [&["query", name], set].concat();
+        Ok(json!(shop.orders(&arguments, 0).await?))
+    };
+    let set = format!("order={id}");
+    let rows = query("order-history", &["--set", &set]).await?;
+    let articles = |row: usize| (&rows[row]["articles"], &rows[row]["units"]);
+    ensure!(articles(0) == (&json!("A-1 x 5"), &json!(5)), "{rows}");
+    ensure!(articles(3) == (&Value::Null, &Value::Null), "{rows}");
+    let report = query("daily-report", &[]).await?;
+    let counts = (&report[0]["orders_placed"], &report[0]["units_shipped"]);
+    ensure!(counts == (&json!(1), &json!("5")), "{report}");
+    let units = query("units-by-article", &[]).await?;
+    let expected =
+        json!([{ "article": "A-1", "orders": 1, "units_ordered": "5", "units_shipped": "5" }]);
+    ensure!(units == expected, "{units}");
+    for faults in ["missing-sequences", "duplicates"] {
+        let rows = query(faults, &[]).await?;
+        ensure!(rows == json!([]), "{faults}: {rows}");
+    }
     Ok(id)
 }
 
