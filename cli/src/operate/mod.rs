@@ -10,7 +10,9 @@
 //! No command writes to the events table: people decide how a wrong row is repaired.
 
 pub mod aggregates;
+mod athena;
 pub mod checkpoint;
+pub mod days;
 pub(crate) mod deployment;
 pub mod dynamodb;
 pub mod fold;
