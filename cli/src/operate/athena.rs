@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use aws_sdk_athena::Client;
 use millrace_archiver::line::UNREADABLE;
 use millrace_core::lake::{self, Column};
@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use super::days::Days;
 use super::deployment::Deployment;
 use super::ports::{Lake, LakeRecord, Pages, QueryError, Run};
-use crate::athena::{self, Failed, Results, Row};
+use crate::athena::{self, Failed};
 
 /// The timeout of a query: Athena's own
 /// ([quotas](https://docs.aws.amazon.com/athena/latest/ug/service-limits.html)).
@@ -40,12 +40,15 @@ pub(crate) struct AthenaLake {
 
 /// The result of a query, and what reads its rows.
 pub(crate) struct Answer<R> {
-    results: Results,
+    results: athena::Pages,
     read: R,
 }
 
 /// Reads a row as a run.
 type ReadRun = fn(Row) -> Result<Run>;
+
+/// A row of a result, as text; `None` is `NULL`.
+type Row = Vec<Option<String>>;
 
 /// The columns of a record, which the rows of a result have after subject and sequence.
 #[derive(Debug, Clone)]
@@ -65,14 +68,22 @@ impl AthenaLake {
         }
     }
 
-    async fn query(&self, sql: &str) -> Result<Results, QueryError> {
-        let query = athena::run(&self.client, &self.work_group, &self.database, sql);
-        let ended = tokio::time::timeout(PATIENCE, query).await;
-        let ended = ended.context("the query did not end").flatten();
-        ended.map_err(|error| match error.downcast_ref::<Failed>() {
+    async fn query(&self, sql: &str) -> Result<athena::Pages, QueryError> {
+        let pages = self.pages(sql).await;
+        pages.map_err(|error| match error.downcast_ref::<Failed>() {
             Some(failed) if failed.is_too_large() => QueryError::TooLarge(failed.reason.clone()),
             _ => failed(error).into(),
         })
+    }
+
+    async fn pages(&self, sql: &str) -> Result<athena::Pages> {
+        let client = &self.client;
+        let id = athena::start(client, &self.work_group, &self.database, sql, &[]).await?;
+        let Ok(pages) = tokio::time::timeout(PATIENCE, athena::pages(client, &id)).await else {
+            athena::stop(client, &id).await?;
+            bail!("the query did not end");
+        };
+        pages
     }
 }
 
@@ -159,7 +170,7 @@ fn select_records(
 
 fn read_run(row: Row) -> Result<Run> {
     let [Some(subject), Some(first), Some(last)] = cells(row)? else {
-        anyhow::bail!("Athena returned a run without a number");
+        bail!("Athena returned a run without a number");
     };
     Ok(Run {
         subject,
@@ -277,10 +288,10 @@ impl Pages<LakeRecord> for Answer<RecordColumns> {
 }
 
 async fn read_page<T>(
-    results: &mut Results,
+    results: &mut athena::Pages,
     read: impl Fn(Row) -> Result<T> + Send,
 ) -> Result<Option<Vec<T>>, ServiceError> {
-    let page = results.page().await.map_err(failed)?;
+    let page = results.next().await.map_err(failed)?;
     let rows = page.map(|rows| rows.into_iter().map(read).collect::<Result<_>>());
     rows.transpose().map_err(failed)
 }

@@ -104,7 +104,7 @@ impl<D: Project, L: EventLog> Source<D> for L {
             domain,
             events: self,
             aggregate,
-            rows: VecDeque::new(),
+            pending: VecDeque::new(),
             after: None,
             more: true,
             state: None,
@@ -119,7 +119,8 @@ pub struct Rows<'a, D: Project, L> {
     domain: &'a D,
     events: &'a L,
     aggregate: &'a str,
-    rows: VecDeque<Attributes>,
+    /// Rows that were read and aren't folded yet.
+    pending: VecDeque<Attributes>,
     /// The last row that was read.
     after: Option<Version>,
     /// Whether more rows may follow the last one that was read.
@@ -132,7 +133,7 @@ pub struct Rows<'a, D: Project, L> {
 impl<D: Project, L: EventLog> EventsOf<D> for Rows<'_, D, L> {
     async fn next(&mut self, expected: Sequence) -> Result<Option<Readable<D>>, ServiceError> {
         loop {
-            while let Some(row) = self.rows.pop_front() {
+            while let Some(row) = self.pending.pop_front() {
                 if let Some(event) = self.event(&row, expected).transpose() {
                     return Ok(Some(event));
                 }
@@ -164,7 +165,7 @@ impl<D: Project, L: EventLog> Rows<'_, D, L> {
         // If the row's version can't be read, the fold ends at the row, so no later page is read.
         let last = page.rows.last().and_then(|row| row::version(row).ok());
         self.after = last.or(self.after);
-        self.rows = page.rows.into();
+        self.pending = page.rows.into();
         Ok(())
     }
 

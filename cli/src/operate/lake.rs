@@ -155,14 +155,15 @@ mod tests {
         let asked = RefCell::new(Vec::new());
         let due = due(expected);
         let lacking = lacking(lake, all(), None, &due, |days| {
-            asked.borrow_mut().push(days)
+            asked.borrow_mut().push(days);
         });
-        let lacking = lacking.now_or_never().expect("nothing waits");
-        let lacking = lacking.map_err(|error| format!("{error:#}"));
-        let texts = lacking.map(|lacking| {
-            let lacking = lacking.into_iter();
-            lacking.map(|(id, text)| format!("{id}: {text}")).collect()
-        });
+        let found = lacking.now_or_never().expect("nothing waits");
+        let texts = found
+            .map(|found| {
+                let found = found.into_iter();
+                found.map(|(id, text)| format!("{id}: {text}")).collect()
+            })
+            .map_err(|error| format!("{error:#}"));
         (texts, asked.into_inner())
     }
 

@@ -26,11 +26,14 @@ pub mod publish;
 pub(crate) mod query;
 pub mod rebuild;
 pub(crate) mod reconcile;
+mod records;
 pub(crate) mod redrive;
 mod replay;
 pub(crate) mod republish;
+pub(crate) mod restore;
 pub(crate) mod roles;
 pub mod standing;
+mod survey;
 pub(crate) mod tail;
 pub(crate) mod verify;
 

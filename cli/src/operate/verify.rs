@@ -37,7 +37,7 @@ const MAX_EXAMINATIONS: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long an event may take from the stream to the lake on AWS: the archiver's batching window, Firehose's
 /// buffer, and Firehose's retries.
-const LAKE_DELAY_MILLIS: i64 = 15 * 60 * 1000;
+pub(super) const LAKE_DELAY_MILLIS: i64 = 15 * 60 * 1000;
 /// How long an event may take to the lake of a local stack.
 const LOCAL_PATIENCE: Duration = Duration::from_secs(30);
 /// The number of consecutive empty reads after which the stream counts as read to its end.
