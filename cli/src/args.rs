@@ -83,6 +83,14 @@ pub enum Subcommands {
     /// The command is safe at any time, and a run that was stopped can be started again.
     #[command(after_help = help("rebuild views", FINDING_CODES))]
     Rebuild(Rebuild),
+    /// Restore the read models from the lake alone, and compare it with the events table
+    ///
+    /// For the case that the events table is lost or can't be read; otherwise, `rebuild` is faster. Names the events
+    /// that the lake lacks, or whose records can't be decoded or differ from the events table, and restores an
+    /// aggregate up to the event before. The command is safe at any time, and a run that was stopped can be started
+    /// again.
+    #[command(after_help = help("restore --from lake --all --dry-run", FINDING_CODES))]
+    Restore(Restore),
     /// Show one aggregate's rows, events, cursor and view
     #[command(after_help = help("inspect --id 0e5bab83-270a-48ba-8eb6-bca6046a03cb --at 2026-11-20T21:00:00Z", EXIT_CODES))]
     Inspect(Inspect),
@@ -272,6 +280,34 @@ fn assignment(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
+/// The flags of `restore`.
+#[derive(Debug, Args)]
+#[group(id = "which", required = true, multiple = false, args = ["id", "all"])]
+pub struct Restore {
+    /// The source of the events
+    #[arg(long, value_name = "SOURCE")]
+    pub from: Source,
+    /// Restore only this aggregate
+    #[arg(long, value_name = "ID", value_parser = id)]
+    pub id: Option<AggregateId>,
+    /// Restore all aggregates
+    #[arg(long)]
+    pub all: bool,
+    /// Compare lake, events table and read models, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The deployment.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// A copy of the events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Source {
+    /// The lake: the events in S3, which Athena reads.
+    Lake,
+}
+
 /// The flags of `contract`.
 #[derive(Debug, Args)]
 pub struct Contract {
@@ -450,6 +486,10 @@ mod tests {
             "millrace republish --all --resume --restart",
             "millrace rebuild",
             "millrace rebuild balances",
+            "millrace restore --all",
+            "millrace restore --from lake",
+            "millrace restore --from backup --all",
+            "millrace restore --from lake --all --account a",
             "millrace inspect",
             "millrace inspect --account a --at noon",
             "millrace query --csv",
@@ -513,7 +553,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_command_line_panics(
-            command in "(tail|verify|reconcile|redrive|republish|rebuild|inspect|query|up|down|demo|doctor|\\PC{0,9})",
+            command in "(tail|verify|reconcile|redrive|republish|rebuild|restore|inspect|query|up|down|demo|doctor|\\PC{0,9})",
             arguments in prop::collection::vec(
                 "(--account|--all|--from|--at|--type|--sample|--port|--json|--dry-run|accounts|\\PC{0,12})",
                 0..6,

@@ -9,6 +9,28 @@ use aws_sdk_athena::types::{QueryExecutionContext, QueryExecutionState, Row};
 /// The pause between two requests for the state of a query.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Athena accepted a query, and ended it without a result.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the query failed: {reason}")]
+pub struct Failed {
+    /// Athena's reason.
+    pub reason: String,
+}
+
+/// Parts of the reasons with which Athena ends a query that reads too much: more bytes than the work group allows
+/// ([limits](https://docs.aws.amazon.com/athena/latest/ug/workgroups-setting-control-limits-cloudwatch.html)), or more
+/// than the query's memory can sort.
+const TOO_LARGE: [&str; 2] = ["bytes scanned limit", "query exhausted resources"];
+
+impl Failed {
+    /// Whether a query of less data may succeed.
+    #[must_use]
+    pub fn is_too_large(&self) -> bool {
+        let reason = self.reason.to_lowercase();
+        TOO_LARGE.iter().any(|part| reason.contains(part))
+    }
+}
+
 /// The result of a query.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Answer {
@@ -73,7 +95,7 @@ pub async fn start(
 /// Waits for the end of a query, and returns its result. There is no timeout.
 ///
 /// # Errors
-/// If the query fails, with Athena's reason.
+/// If the query fails: [`Failed`], with Athena's reason.
 pub async fn answer(client: &Client, id: &str) -> Result<Answer> {
     let mut answer = Answer {
         scanned_bytes: wait_for_end(client, id).await?,
@@ -109,6 +131,60 @@ fn values(row: Row) -> Vec<Option<String>> {
     data.map(|datum| datum.var_char_value).collect()
 }
 
+/// Waits for the end of a query, and returns its result to be read page by page. There is no timeout.
+///
+/// # Errors
+/// If the query fails: [`Failed`], with Athena's reason.
+pub async fn pages(client: &Client, id: &str) -> Result<Pages> {
+    wait_for_end(client, id).await?;
+    Ok(Pages {
+        client: client.clone(),
+        query: id.to_owned(),
+        next: Next::First,
+    })
+}
+
+/// The result of a query, page by page. Only one page is in memory.
+#[derive(Debug)]
+pub struct Pages {
+    client: Client,
+    query: String,
+    next: Next,
+}
+
+#[derive(Debug)]
+enum Next {
+    First,
+    After(String),
+    None,
+}
+
+impl Pages {
+    /// Reads the rows of the next page. `None` after the last page.
+    ///
+    /// # Errors
+    /// If Athena can't be read. The call can be repeated.
+    pub async fn next(&mut self) -> Result<Option<Vec<Vec<Option<String>>>>> {
+        // The first row of the first page contains the names of the columns.
+        let (token, names) = match &self.next {
+            Next::First => (None, 1),
+            Next::After(token) => (Some(token.clone()), 0),
+            Next::None => return Ok(None),
+        };
+        let page = self
+            .client
+            .get_query_results()
+            .query_execution_id(&self.query)
+            .set_next_token(token)
+            .send()
+            .await
+            .context("could not read Athena's response")?;
+        self.next = page.next_token.map_or(Next::None, Next::After);
+        let rows = page.result_set.and_then(|set| set.rows).unwrap_or_default();
+        Ok(Some(rows.into_iter().skip(names).map(values).collect()))
+    }
+}
+
 /// Stops a query, so that it reads no more.
 ///
 /// # Errors
@@ -131,11 +207,35 @@ async fn wait_for_end(client: &Client, id: &str) -> Result<Option<u64>> {
             Some(QueryExecutionState::Succeeded) => {
                 return Ok(scanned.and_then(|bytes| bytes.try_into().ok()));
             }
-            Some(QueryExecutionState::Failed | QueryExecutionState::Cancelled) => bail!(
-                "the query failed: {}",
-                status.state_change_reason.unwrap_or_default()
-            ),
+            Some(QueryExecutionState::Failed | QueryExecutionState::Cancelled) => bail!(Failed {
+                reason: status.state_change_reason.unwrap_or_default(),
+            }),
             _ => tokio::time::sleep(PAUSE).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_that_reads_too_much_is_told_from_other_failures() {
+        for (reason, is_too_large) in [
+            ("Bytes scanned limit was exceeded", true),
+            ("Query cancelled! : Bytes scanned limit was exceeded", true),
+            ("Query exhausted resources at this scale factor", true),
+            (
+                "SYNTAX_ERROR: line 1:8: Column 'x' cannot be resolved",
+                false,
+            ),
+            ("HIVE_CURSOR_ERROR: Row is not a valid JSON Object", false),
+            ("", false),
+        ] {
+            let failed = Failed {
+                reason: reason.to_owned(),
+            };
+            assert_eq!(failed.is_too_large(), is_too_large, "{reason}");
         }
     }
 }

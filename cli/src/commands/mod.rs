@@ -38,6 +38,7 @@ pub async fn run<A: Application>() -> ExitCode {
         Subcommands::Redrive(redrive) => operate::redrive::<A>(redrive, output).await,
         Subcommands::Republish(republish) => operate::republish::<A>(republish, output).await,
         Subcommands::Rebuild(rebuild) => operate::rebuild::<A>(rebuild, output).await,
+        Subcommands::Restore(restore) => operate::restore::<A>(restore, output).await,
         Subcommands::Inspect(inspect) => operate::inspect::<A>(inspect, output).await,
         Subcommands::Query(query) => operate::query::<A>(query, output).await,
         Subcommands::Contract(contract) => contract::run::<A>(&contract, output),

@@ -7,11 +7,14 @@ use millrace_local_stack::Workspace;
 use millrace_local_stack::progress::Progress;
 
 use crate::application::Application;
-use crate::args::{Inspect, Query, Rebuild, Reconcile, Redrive, Republish, Tail, Target, Verify};
+use crate::args::{
+    Inspect, Query, Rebuild, Reconcile, Redrive, Republish, Restore, Tail, Target, Verify,
+};
 use crate::operate::deployment::Deployment;
 use crate::operate::{
     inspect as inspecting, query as querying, rebuild as rebuilding, reconcile as reconciling,
-    redrive as redriving, republish as republishing, tail as tailing, verify as verifying,
+    redrive as redriving, republish as republishing, restore as restoring, tail as tailing,
+    verify as verifying,
 };
 use crate::output::Output;
 
@@ -82,6 +85,14 @@ pub(super) async fn rebuild<A: Application>(
 ) -> Result<ExitCode> {
     let deployment = open::<A>(&rebuild.target, &mut output).await?;
     rebuilding::run(&deployment, &rebuild, output, &Progress::on_stderr()).await
+}
+
+pub(super) async fn restore<A: Application>(
+    restore: Restore,
+    mut output: Output,
+) -> Result<ExitCode> {
+    let deployment = open::<A>(&restore.target, &mut output).await?;
+    restoring::run(&deployment, &restore, output, &Progress::on_stderr()).await
 }
 
 pub(super) async fn inspect<A: Application>(

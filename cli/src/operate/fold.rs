@@ -1,7 +1,10 @@
 //! Folds one aggregate's events page by page into the view and the history entry after each event. Only one
 //! page of rows is in memory, no matter how many events the aggregate has.
+//!
+//! The events come from a [`Source`]: the events table ([`EventLog`]), or the lake.
 
 use std::collections::VecDeque;
+use std::future::Future;
 
 use millrace_core::view::{self, HistoryEntryOf, ViewOf};
 use millrace_core::{
@@ -50,64 +53,187 @@ pub struct Folded<D: Project> {
     pub entry: HistoryEntryOf<D>,
 }
 
-/// A fold of the events that have been read so far.
-pub struct Fold<'a, D: Project, L> {
+/// A source of aggregates' events. Every [`EventLog`] is one.
+pub trait Source<D: Project>: Send + Sync {
+    /// Whether the source has all events. Otherwise, an aggregate may have more events than the source has of
+    /// it, so items of later events aren't wrong.
+    const HAS_ALL: bool;
+
+    /// The events of one aggregate.
+    type Events<'a>: EventsOf<D>
+    where
+        Self: 'a;
+
+    /// The events of one aggregate, from the first one on. It reads nothing yet.
+    fn events<'a>(&'a self, domain: &'a D, aggregate: &'a str) -> Self::Events<'a>;
+}
+
+/// The events of one aggregate, in order.
+pub trait EventsOf<D: Project>: Send {
+    /// Reads the event of the sequence `expected`, which follows the one that was read before; `None` if there
+    /// are no more events. If the event can't be read, the call returns the reason, and isn't repeated.
+    ///
+    /// # Errors
+    /// [`ServiceError`]: nothing was read; the call can be repeated.
+    fn next(
+        &mut self,
+        expected: Sequence,
+    ) -> impl Future<Output = Result<Option<Readable<D>>, ServiceError>> + Send;
+
+    /// Makes [`EventsOf::next`] read again at the end, because events may have been appended since the end
+    /// was reached.
+    fn look_again(&mut self);
+
+    /// The version of the first snapshot that isn't the fold of the events before it.
+    fn wrong_snapshot(&self) -> Option<Version>;
+}
+
+/// An event, or why it can't be read.
+pub type Readable<D> = Result<Envelope<<D as Domain>::PublicEvent>, Damage>;
+
+impl<D: Project, L: EventLog> Source<D> for L {
+    const HAS_ALL: bool = true;
+
+    type Events<'a>
+        = Rows<'a, D, L>
+    where
+        L: 'a;
+
+    fn events<'a>(&'a self, domain: &'a D, aggregate: &'a str) -> Rows<'a, D, L> {
+        Rows {
+            domain,
+            events: self,
+            aggregate,
+            pending: VecDeque::new(),
+            after: None,
+            more: true,
+            state: None,
+            context: <D as Domain>::Context::default(),
+            wrong_snapshot: None,
+        }
+    }
+}
+
+/// An aggregate's rows in the events table.
+pub struct Rows<'a, D: Project, L> {
     domain: &'a D,
     events: &'a L,
     aggregate: &'a str,
-    rows: VecDeque<Attributes>,
+    /// Rows that were read and aren't folded yet.
+    pending: VecDeque<Attributes>,
     /// The last row that was read.
     after: Option<Version>,
     /// Whether more rows may follow the last one that was read.
     more: bool,
     state: Option<D::State>,
     context: D::Context,
-    view: Option<ViewOf<D>>,
-    damage: Option<Damage>,
     wrong_snapshot: Option<Version>,
 }
 
-impl<'a, D: Project, L: EventLog> Fold<'a, D, L> {
-    /// A fold before the first event. It reads nothing yet.
-    pub fn new(domain: &'a D, events: &'a L, aggregate: &'a str) -> Self {
-        Self {
-            domain,
-            events,
-            aggregate,
-            rows: VecDeque::new(),
-            after: None,
-            more: true,
-            state: None,
-            context: <D as Domain>::Context::default(),
-            view: None,
-            damage: None,
-            wrong_snapshot: None,
+impl<D: Project, L: EventLog> EventsOf<D> for Rows<'_, D, L> {
+    async fn next(&mut self, expected: Sequence) -> Result<Option<Readable<D>>, ServiceError> {
+        loop {
+            while let Some(row) = self.pending.pop_front() {
+                if let Some(event) = self.event(&row, expected).transpose() {
+                    return Ok(Some(event));
+                }
+            }
+            if !self.more {
+                return Ok(None);
+            }
+            self.read().await?;
         }
     }
 
-    /// Reads the next event; `None` after the last row, or if the next event can't be read
+    fn look_again(&mut self) {
+        self.more = true;
+    }
+
+    fn wrong_snapshot(&self) -> Option<Version> {
+        self.wrong_snapshot
+    }
+}
+
+impl<D: Project, L: EventLog> Rows<'_, D, L> {
+    async fn read(&mut self) -> Result<(), ServiceError> {
+        let page = self
+            .events
+            .page(self.aggregate, self.after, None, MAX_PAGE_ROWS)
+            .await?;
+        // An empty page ends the rows: the request for another page would start at the same row.
+        self.more = page.more && !page.rows.is_empty();
+        // If the row's version can't be read, the fold ends at the row, so no later page is read.
+        let last = page.rows.last().and_then(|row| row::version(row).ok());
+        self.after = last.or(self.after);
+        self.pending = page.rows.into();
+        Ok(())
+    }
+
+    /// The event of a row; `None` if the row is a snapshot.
+    fn event(
+        &mut self,
+        row: &Attributes,
+        expected: Sequence,
+    ) -> Result<Option<Envelope<D::PublicEvent>>, Damage> {
+        let read: Result<StoredRowOf<D>, _> = StoredRow::read(self.domain, row);
+        let event = match read.map_err(|error| Damage::Undecodable {
+            version: row::version(row).map_or(0, Version::get),
+            error,
+        })? {
+            StoredRow::Event(event) => event,
+            StoredRow::Snapshot(snapshot) => {
+                let is_here = snapshot.version.sequence().next() == expected;
+                if is_here && Some(snapshot.state) != self.state {
+                    self.wrong_snapshot.get_or_insert(snapshot.version);
+                }
+                return Ok(None);
+            }
+        };
+        if event.sequence() != expected {
+            return Err(Damage::Missing(expected));
+        }
+        let envelope = Envelope::publish::<D>(&mut self.context, &event)
+            .ok_or(Damage::Unpublishable(expected))?;
+        self.state = D::evolve(self.state.take(), &event.event);
+        Ok(Some(envelope))
+    }
+}
+
+/// A fold of the events that have been read so far.
+pub struct Fold<'a, D: Project, S: Source<D> + 'a> {
+    events: S::Events<'a>,
+    view: Option<ViewOf<D>>,
+    damage: Option<Damage>,
+}
+
+impl<'a, D: Project, S: Source<D>> Fold<'a, D, S> {
+    /// A fold before the first event. It reads nothing yet.
+    pub fn new(domain: &'a D, source: &'a S, aggregate: &'a str) -> Self {
+        Self {
+            events: source.events(domain, aggregate),
+            view: None,
+            damage: None,
+        }
+    }
+
+    /// Reads the next event; `None` after the last one, or if the next event can't be read
     /// ([`Fold::damage`]).
     ///
     /// # Errors
     /// [`ServiceError`]: nothing was read; the call can be repeated.
     pub async fn next(&mut self) -> Result<Option<Folded<D>>, ServiceError> {
-        while self.damage.is_none() {
-            while let Some(row) = self.rows.pop_front() {
-                match self.fold(&row) {
-                    Ok(Some(folded)) => return Ok(Some(folded)),
-                    Ok(None) => {}
-                    Err(damage) => {
-                        self.damage = Some(damage);
-                        return Ok(None);
-                    }
-                }
-            }
-            if !self.more {
-                break;
-            }
-            self.read().await?;
+        if self.damage.is_some() {
+            return Ok(None);
         }
-        Ok(None)
+        let read = self.events.next(self.through().next()).await?;
+        match read.map(|event| event.and_then(|envelope| self.fold(envelope))) {
+            None => Ok(None),
+            Some(Ok(folded)) => Ok(Some(folded)),
+            Some(Err(damage)) => {
+                self.damage = Some(damage);
+                Ok(None)
+            }
+        }
     }
 
     /// Reads all remaining events.
@@ -121,10 +247,10 @@ impl<'a, D: Project, L: EventLog> Fold<'a, D, L> {
         Ok(())
     }
 
-    /// Makes [`Fold::next`] read again at the end, because rows may have been appended since the end was
+    /// Makes [`Fold::next`] read again at the end, because events may have been appended since the end was
     /// reached.
-    pub const fn look_again(&mut self) {
-        self.more = true;
+    pub fn look_again(&mut self) {
+        self.events.look_again();
     }
 
     /// The view after the last event that was read; `None` before the first.
@@ -146,59 +272,31 @@ impl<'a, D: Project, L: EventLog> Fold<'a, D, L> {
         self.damage.as_ref()
     }
 
+    /// Whether the aggregate may have events after the last one that can be read: the next one can't be read,
+    /// or the source doesn't have all events.
+    #[must_use]
+    pub const fn may_continue(&self) -> bool {
+        self.damage.is_some() || !S::HAS_ALL
+    }
+
     /// The version of the first snapshot that isn't the fold of the events before it.
     #[must_use]
-    pub const fn wrong_snapshot(&self) -> Option<Version> {
-        self.wrong_snapshot
+    pub fn wrong_snapshot(&self) -> Option<Version> {
+        self.events.wrong_snapshot()
     }
 
-    async fn read(&mut self) -> Result<(), ServiceError> {
-        let page = self
-            .events
-            .page(self.aggregate, self.after, None, MAX_PAGE_ROWS)
-            .await?;
-        // An empty page ends the rows: the request for another page would start at the same row.
-        self.more = page.more && !page.rows.is_empty();
-        // If the row's version can't be read, the fold ends at the row, so no later page is read.
-        let last = page.rows.last().and_then(|row| row::version(row).ok());
-        self.after = last.or(self.after);
-        self.rows = page.rows.into();
-        Ok(())
-    }
-
-    fn fold(&mut self, row: &Attributes) -> Result<Option<Folded<D>>, Damage> {
-        let expected = self.through().next();
-        let read: Result<StoredRowOf<D>, _> = StoredRow::read(self.domain, row);
-        let event = match read.map_err(|error| Damage::Undecodable {
-            version: row::version(row).map_or(0, Version::get),
-            error,
-        })? {
-            StoredRow::Event(event) => event,
-            StoredRow::Snapshot(snapshot) => {
-                let is_here = snapshot.version.sequence().next() == expected;
-                if is_here && Some(snapshot.state) != self.state {
-                    self.wrong_snapshot.get_or_insert(snapshot.version);
-                }
-                return Ok(None);
-            }
-        };
-        if event.sequence() != expected {
-            return Err(Damage::Missing(expected));
-        }
-        let envelope = Envelope::publish::<D>(&mut self.context, &event)
-            .ok_or(Damage::Unpublishable(expected))?;
-        self.state = D::evolve(self.state.take(), &event.event);
+    fn fold(&mut self, envelope: Envelope<D::PublicEvent>) -> Result<Folded<D>, Damage> {
         let (view, entry) = view::apply::<D>(self.view.as_ref(), &envelope).map_err(|error| {
             Damage::Unprojectable {
-                sequence: expected,
+                sequence: envelope.sequence,
                 error,
             }
         })?;
         self.view = Some(view.clone());
-        Ok(Some(Folded {
+        Ok(Folded {
             envelope,
             view,
             entry,
-        }))
+        })
     }
 }

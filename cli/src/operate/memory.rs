@@ -1,6 +1,6 @@
 //! In-memory implementations of the operators' ports, for tests.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -10,6 +10,8 @@ use millrace_core::{
 };
 use millrace_domain::money::Amount;
 use millrace_domain::{Accounts, Event};
+use millrace_projector::ports::{ReadModel, Saved as SavedView, ViewSave, Views};
+use millrace_projector::testing::{Items, history_key};
 use millrace_runtime::batch_put::RecordOutcome;
 use millrace_runtime::testing::TestAmbient;
 use millrace_runtime::{Ambient as _, ServiceError};
@@ -18,7 +20,11 @@ use millrace_translator::ports::{
     CursorStore, EventRows, Loaded, Page, Publisher, PutError, Record, Saved,
 };
 
-use super::ports::{AggregateIds, CursorRepair, EventLog, IdPage, Reset, Segment, StoredCursor};
+use super::days::{Day, Days};
+use super::ports::{
+    AggregateIds, CursorRepair, EventLog, HistoryPage, IdPage, Lake, LakeRecord, Pages, QueryError,
+    ReadModelRepair, Reset, Run, Segment, StoredCursor,
+};
 use super::publish::Publication;
 
 /// The simulated latency of each put.
@@ -215,6 +221,96 @@ impl EventLog for Memory {
     }
 }
 
+/// Read models in memory.
+#[derive(Clone, Default)]
+pub(super) struct ModelInMemory(Arc<Mutex<Items>>);
+
+impl ModelInMemory {
+    pub(super) fn items(&self) -> MutexGuard<'_, Items> {
+        self.0
+            .lock()
+            .expect("no test panics while it has locked the items")
+    }
+}
+
+impl ReadModel for ModelInMemory {
+    async fn view(&self, aggregate: &str) -> Result<Option<Attributes>, ServiceError> {
+        Ok(self.items().views.get(aggregate).cloned())
+    }
+
+    async fn read_views(&self, _: &[&str]) -> Result<Views, ServiceError> {
+        unreachable!("the operators' commands read one view")
+    }
+
+    async fn put_history(&self, items: Vec<Attributes>) -> Result<Vec<Attributes>, ServiceError> {
+        self.items().put_history(items);
+        Ok(Vec::new())
+    }
+
+    async fn save_view(
+        &self,
+        item: Attributes,
+        read: Option<&Attributes>,
+    ) -> Result<SavedView, ServiceError> {
+        Ok(self.items().save_view(item, read))
+    }
+
+    async fn save_views(&self, _: Vec<ViewSave>) -> Result<Vec<bool>, ServiceError> {
+        unreachable!("the operators' commands save one view")
+    }
+
+    async fn set_stale(
+        &self,
+        _: &str,
+        _: Attributes,
+        _: &Attributes,
+    ) -> Result<SavedView, ServiceError> {
+        unreachable!("the operators' commands replace views")
+    }
+}
+
+impl ReadModelRepair for ModelInMemory {
+    async fn history_page(
+        &self,
+        aggregate: &str,
+        after: Option<&Attributes>,
+    ) -> Result<HistoryPage, ServiceError> {
+        let items = self.items();
+        let after = after.map(history_key);
+        let mut items = items
+            .history_of(aggregate)
+            .filter(|item| Some(history_key(item)) > after)
+            .cloned();
+        let page: Vec<_> = items.by_ref().take(2).collect();
+        Ok(HistoryPage {
+            last: items.next().and_then(|_| page.last().cloned()),
+            items: page,
+        })
+    }
+
+    async fn delete_view(
+        &self,
+        aggregate: &str,
+        read: &Attributes,
+    ) -> Result<SavedView, ServiceError> {
+        let mut items = self.items();
+        if !items.is_unchanged(aggregate, Some(read)) {
+            return Ok(SavedView::Moved);
+        }
+        items.views.remove(aggregate);
+        Ok(SavedView::Stored)
+    }
+
+    async fn delete_history(
+        &self,
+        read: &Attributes,
+        _: &[&str],
+    ) -> Result<SavedView, ServiceError> {
+        self.items().history.remove(&history_key(read));
+        Ok(SavedView::Stored)
+    }
+}
+
 impl CursorStore for Memory {
     async fn load(&self, aggregates: &[&str]) -> Result<Loaded, ServiceError> {
         let mut world = self.world();
@@ -310,5 +406,122 @@ impl Publisher for Memory {
         }
         world.stream.extend_from_slice(records);
         Ok(vec![Ok(()); records.len()])
+    }
+}
+
+/// The day so many days after the lake's first one.
+pub(super) fn day(after: i64) -> Day {
+    (0..after).fold(Day::FIRST, |day, _| day.next())
+}
+
+/// The lake's records with their days of delivery.
+#[derive(Debug, Default)]
+pub(super) struct LakeInMemory {
+    pub(super) records: Vec<(Day, LakeRecord)>,
+    /// The number of records that one query may read.
+    pub(super) limit: Option<usize>,
+    /// Whether every query fails.
+    pub(super) is_down: bool,
+}
+
+/// A result in pages of two, with an empty one at the end.
+pub(super) struct InPages<T>(VecDeque<Vec<T>>);
+
+impl<T: Clone + Send> Pages<T> for InPages<T> {
+    async fn page(&mut self) -> Result<Option<Vec<T>>, ServiceError> {
+        Ok(self.0.pop_front())
+    }
+}
+
+impl<T: Clone> InPages<T> {
+    pub(super) fn of(rows: &[T]) -> Self {
+        let pages = rows.chunks(2).map(<[T]>::to_vec);
+        Self(pages.chain([Vec::new()]).collect())
+    }
+}
+
+impl LakeInMemory {
+    /// Adds records of an aggregate: the day of delivery and the sequence of each.
+    pub(super) fn add(&mut self, subject: &str, delivered: &[(i64, u64)]) {
+        for &(on, sequence) in delivered {
+            let record = LakeRecord {
+                subject: subject.to_owned(),
+                sequence,
+                json: format!("{subject}:{sequence}"),
+            };
+            self.records.push((day(on), record));
+        }
+    }
+
+    /// The number of records of the day with most of them.
+    pub(super) fn busiest_day(&self) -> usize {
+        let mut count: BTreeMap<Day, usize> = BTreeMap::new();
+        for (day, _) in &self.records {
+            *count.entry(*day).or_default() += 1;
+        }
+        count.into_values().max().unwrap_or_default()
+    }
+
+    /// The records of these days, each once and in order. The limit applies to those of all aggregates.
+    fn read(
+        &self,
+        days: Days,
+        aggregate: Option<&str>,
+    ) -> Result<BTreeSet<LakeRecord>, QueryError> {
+        if self.is_down {
+            return Err(ServiceError::new("a query of the lake", "it is down").into());
+        }
+        let records = self.records.iter();
+        let records = records.filter(|(day, _)| (days.first..=days.last).contains(day));
+        if self
+            .limit
+            .is_some_and(|limit| records.clone().count() > limit)
+        {
+            let reason = "Bytes scanned limit was exceeded";
+            return Err(QueryError::TooLarge(reason.to_owned()));
+        }
+        let records = records.map(|(_, record)| record.clone());
+        let is_asked = |record: &LakeRecord| aggregate.is_none_or(|id| id == record.subject);
+        Ok(records.filter(is_asked).collect())
+    }
+}
+
+impl Lake for LakeInMemory {
+    type Runs = InPages<Run>;
+    type Records = InPages<LakeRecord>;
+
+    async fn runs(&self, days: Days, aggregate: Option<&str>) -> Result<Self::Runs, QueryError> {
+        let mut runs: Vec<Run> = Vec::new();
+        for LakeRecord {
+            subject, sequence, ..
+        } in self.read(days, aggregate)?
+        {
+            match runs.last_mut() {
+                Some(run) if run.subject == subject && run.last + 1 >= sequence => {
+                    run.last = sequence;
+                }
+                _ => runs.push(Run {
+                    subject,
+                    first: sequence,
+                    last: sequence,
+                }),
+            }
+        }
+        // Athena returns them in any order.
+        runs.reverse();
+        Ok(InPages::of(&runs))
+    }
+
+    async fn records(
+        &self,
+        days: Days,
+        aggregate: Option<&str>,
+    ) -> Result<Self::Records, QueryError> {
+        let records: Vec<LakeRecord> = self.read(days, aggregate)?.into_iter().collect();
+        Ok(InPages::of(&records))
+    }
+
+    async fn limit(&self) -> String {
+        format!("{} records", self.limit.unwrap_or_default())
     }
 }

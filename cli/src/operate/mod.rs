@@ -10,7 +10,9 @@
 //! No command writes to the events table: people decide how a wrong row is repaired.
 
 pub mod aggregates;
+mod athena;
 pub mod checkpoint;
+pub mod days;
 pub(crate) mod deployment;
 pub mod dynamodb;
 pub mod fold;
@@ -24,11 +26,14 @@ pub mod publish;
 pub(crate) mod query;
 pub mod rebuild;
 pub(crate) mod reconcile;
+mod records;
 pub(crate) mod redrive;
 mod replay;
 pub(crate) mod republish;
+pub(crate) mod restore;
 pub(crate) mod roles;
 pub mod standing;
+mod survey;
 pub(crate) mod tail;
 pub(crate) mod verify;
 

@@ -11,6 +11,8 @@ use millrace_runtime::ServiceError;
 use millrace_translator::cursor::{Block, Cursor};
 use millrace_translator::ports::{CursorStore, EventRows};
 
+use super::days::Days;
+
 /// One of the segments in which a table is scanned in parallel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segment {
@@ -148,6 +150,80 @@ pub trait CursorRepair: CursorStore {
         read: &Self::Item,
         until_published: Option<&Block>,
     ) -> impl Future<Output = Result<Reset, ServiceError>> + Send;
+}
+
+/// Consecutive events of one aggregate that the lake contains.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// The aggregate's id.
+    pub subject: String,
+    /// The sequence of the first event.
+    pub first: u64,
+    /// The sequence of the last event.
+    pub last: u64,
+}
+
+/// A lake record of an event, with the order of [`Lake::records`].
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LakeRecord {
+    /// The aggregate's id.
+    pub subject: String,
+    /// The event's sequence.
+    pub sequence: u64,
+    /// The event as JSON, with the members that have a column.
+    pub json: String,
+}
+
+/// Why a query of the lake has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// The query reads more than one query may read. A query of fewer days may succeed. Contains the reason.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The query failed.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+}
+
+/// The result of a query, page by page.
+pub trait Pages<T>: Send {
+    /// Reads the next page, which may be empty; `None` after the last one.
+    ///
+    /// # Errors
+    /// [`ServiceError`]: nothing was read.
+    fn page(&mut self) -> impl Future<Output = Result<Option<Vec<T>>, ServiceError>> + Send;
+}
+
+/// The lake. A query reads the records that were delivered on certain days, of one aggregate or of all. It
+/// ignores records that aren't events of an aggregate, such as those of type `UnreadableRecord`.
+pub trait Lake: Send + Sync {
+    /// The result of [`Lake::runs`].
+    type Runs: Pages<Run>;
+    /// The result of [`Lake::records`].
+    type Records: Pages<LakeRecord>;
+
+    /// The runs of consecutive sequences among the records, in any order.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    fn runs(
+        &self,
+        days: Days,
+        aggregate: Option<&str>,
+    ) -> impl Future<Output = Result<Self::Runs, QueryError>> + Send;
+
+    /// The records, ordered by subject and sequence. Equal records are returned once.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    fn records(
+        &self,
+        days: Days,
+        aggregate: Option<&str>,
+    ) -> impl Future<Output = Result<Self::Records, QueryError>> + Send;
+
+    /// Describes how much one query may read, and how an operator changes it.
+    fn limit(&self) -> impl Future<Output = String> + Send;
 }
 
 /// The progress of a run of `republish`, stored so that a later run can continue it.

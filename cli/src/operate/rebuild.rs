@@ -1,4 +1,5 @@
 //! `millrace rebuild`: compares a read model with the events table, and replaces the items that differ.
+//! [`Rebuilder`] does the same with any [`Source`] of events.
 //!
 //! Each aggregate is folded from the events table and compared with its items in the read model. A view is
 //! one item, which is replaced by one write on the condition that its revision is still the one that was
@@ -28,8 +29,8 @@ use millrace_translator::adapters::dynamodb::EventsTable;
 use serde_json::json;
 
 use super::deployment::Deployment;
-use super::fold::{Damage, Fold};
-use super::ports::{EventLog, ReadModelRepair};
+use super::fold::{Damage, Fold, Source};
+use super::ports::ReadModelRepair;
 use super::roles::{self, Role};
 use super::{CONCURRENCY, aggregates, outcome};
 use crate::application::plural;
@@ -53,11 +54,11 @@ const CHUNK: usize = 100;
 
 /// The services that rebuild a read model.
 #[derive(Debug, Clone)]
-pub struct Rebuilder<D, L, M, A> {
+pub struct Rebuilder<D, S, M, A> {
     /// The domain.
     pub domain: D,
-    /// The events table.
-    pub events: L,
+    /// The source of the events.
+    pub events: S,
     /// The read models.
     pub model: M,
     /// The clock, and the source of ids and random numbers.
@@ -74,7 +75,8 @@ pub enum Outcome {
         /// The number of items that were written or removed.
         changed: usize,
     },
-    /// The aggregate has no events. Contains the number of removed items.
+    /// The source has no events of the aggregate. Contains the number of removed items. If the source doesn't
+    /// have all events, no item is removed.
     Removed(usize),
     /// An event can't be read. The read model is correct up to `through`, the event before it. Items of later
     /// events were not changed.
@@ -138,7 +140,15 @@ impl Summary {
     }
 }
 
-impl<D: Project, L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<D, L, M, A> {
+/// What happens to items that differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Differing {
+    Replace,
+    /// They stay as they are.
+    Count,
+}
+
+impl<D: Project, S: Source<D>, M: ReadModelRepair, A: Ambient> Rebuilder<D, S, M, A> {
     /// Rebuilds many aggregates, several of them concurrently, and calls `report` with each outcome.
     ///
     /// # Errors
@@ -164,11 +174,22 @@ impl<D: Project, L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<D, L, M,
 
     /// Rebuilds one aggregate. Service errors are retried.
     pub async fn rebuild(&self, model: Model, aggregate: &str) -> Outcome {
+        self.with_retries(model, aggregate, Differing::Replace)
+            .await
+    }
+
+    /// Compares one aggregate as [`rebuild`](Self::rebuild) does, and writes nothing. The outcome contains the
+    /// number of items that differ. Service errors are retried.
+    pub async fn compare(&self, model: Model, aggregate: &str) -> Outcome {
+        self.with_retries(model, aggregate, Differing::Count).await
+    }
+
+    async fn with_retries(&self, model: Model, aggregate: &str, differing: Differing) -> Outcome {
         let mut retry = 0;
         loop {
             let outcome = match model {
-                Model::Views => self.view(aggregate).await,
-                Model::History => self.history(aggregate).await,
+                Model::Views => self.view(aggregate, differing).await,
+                Model::History => self.history(aggregate, differing).await,
             };
             match outcome {
                 Ok(outcome) => return outcome,
@@ -184,7 +205,7 @@ impl<D: Project, L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<D, L, M,
     /// Replaces the view unless it is the fold of its events. The item is read before the last event is. So
     /// if the item is ahead of the fold, or is marked stale, an event that was appended after the fold isn't
     /// the reason.
-    async fn view(&self, aggregate: &str) -> Result<Outcome, Failed> {
+    async fn view(&self, aggregate: &str, differing: Differing) -> Result<Outcome, Failed> {
         let mut fold = Fold::new(&self.domain, &self.events, aggregate);
         let mut newest: VecDeque<ViewOf<D>> = VecDeque::new();
         let mut removed = 0;
@@ -204,6 +225,10 @@ impl<D: Project, L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<D, L, M,
             let Some(right) = fold.view() else {
                 match (fold.damage(), live) {
                     (Some(damage), _) => return Ok(damaged(through, damage)),
+                    (None, Some(_)) if fold.may_continue() => return Ok(Outcome::Removed(0)),
+                    (None, Some(_)) if differing == Differing::Count => {
+                        return Ok(Outcome::Removed(1));
+                    }
                     (None, None) => return Ok(Outcome::Removed(removed)),
                     (None, Some(item)) => {
                         // If events have been appended since the read, the next attempt writes the view
@@ -215,9 +240,10 @@ impl<D: Project, L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<D, L, M,
                 }
                 continue;
             };
-            // The view may include events after the unreadable row, applied while the row was still readable.
+            // The view may include events after the unreadable row, applied while the row was still readable, or
+            // events that the source doesn't have.
             let is_ahead = matches!(&read, Ok(Some(view)) if view.sequence > through);
-            let kept = stale.filter(|stale| fold.damage().is_some() && stale.until > through);
+            let kept = stale.filter(|stale| fold.may_continue() && stale.until > through);
             let is_right = match &read {
                 Ok(Some(view)) if attempt == 0 => view == right,
                 // In later attempts, the projector may have saved an earlier view of the fold.
@@ -225,8 +251,11 @@ impl<D: Project, L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<D, L, M,
                 _ => false,
             };
             let is_marked = live.as_ref().and_then(Stale::read) != kept;
-            if (is_right && !is_marked) || (is_ahead && fold.damage().is_some()) {
+            if (is_right && !is_marked) || (is_ahead && fold.may_continue()) {
                 return Ok(outcome(&fold, 0, read.ok().flatten()));
+            }
+            if differing == Differing::Count {
+                return Ok(outcome(&fold, 1, Some(right.clone())));
             }
             let is_behind = match &read {
                 Ok(Some(view)) => view.sequence < through,
@@ -234,7 +263,8 @@ impl<D: Project, L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<D, L, M,
             };
             if is_behind {
                 // The projector skips events that the view includes, so the history must include them first.
-                if let incomplete @ Outcome::Incomplete(_) = self.history(aggregate).await? {
+                let history = self.history(aggregate, Differing::Replace).await?;
+                if let incomplete @ Outcome::Incomplete(_) = history {
                     return Ok(incomplete);
                 }
             }
@@ -256,14 +286,14 @@ impl<D: Project, L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<D, L, M,
 
     /// Puts history items that are missing or wrong, and removes those that belong to no event. It repeats
     /// the pass over the history until a pass changes nothing.
-    async fn history(&self, aggregate: &str) -> Result<Outcome, Failed> {
+    async fn history(&self, aggregate: &str, differing: Differing) -> Result<Outcome, Failed> {
         let mut changed = 0;
         let mut upto = None;
         for _ in 0..MAX_TRIES {
-            let pass = self.history_pass(aggregate, upto).await?;
+            let pass = self.history_pass(aggregate, upto, differing).await?;
             changed += pass.changed;
             upto.get_or_insert(pass.through);
-            if pass.changed == 0 {
+            if pass.changed == 0 || differing == Differing::Count {
                 let through = upto.unwrap_or(pass.through);
                 return Ok(match pass.damage {
                     Some(damage) => damaged(pass.through, &damage),
@@ -279,7 +309,12 @@ impl<D: Project, L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<D, L, M,
 
     /// Reads the history and the events once, in parallel by sequence, and repairs the history, up to the
     /// event `upto` if it is given.
-    async fn history_pass(&self, aggregate: &str, upto: Option<Sequence>) -> Result<Pass, Failed> {
+    async fn history_pass(
+        &self,
+        aggregate: &str,
+        upto: Option<Sequence>,
+        differing: Differing,
+    ) -> Result<Pass, Failed> {
         let mut fold = Fold::new(&self.domain, &self.events, aggregate);
         let mut items = Items::new(&self.model, aggregate);
         let mut item = items.next().await?;
@@ -318,15 +353,18 @@ impl<D: Project, L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<D, L, M,
                             event = fold.next().await?;
                         }
                         // The item may belong to an event after the one that can't be read.
-                        (Some(here), None) if fold.damage().is_some() && here > fold.through() => {
+                        (Some(here), None) if fold.may_continue() && here > fold.through() => {
                             break;
                         }
                         _ => {
                             // The item isn't removed if the projector has changed it since the read. The next
                             // pass reads it again.
-                            let columns = field_names::<D::Entry>();
-                            self.model.delete_history(read, columns).await?;
-                            (changed, has_deleted) = (changed + 1, true);
+                            if differing == Differing::Replace {
+                                let columns = field_names::<D::Entry>();
+                                self.model.delete_history(read, columns).await?;
+                                has_deleted = true;
+                            }
+                            changed += 1;
                             item = items.next().await?;
                         }
                     }
@@ -334,16 +372,23 @@ impl<D: Project, L: EventLog, M: ReadModelRepair, A: Ambient> Rebuilder<D, L, M,
             }
             if put.len() == CHUNK {
                 changed += put.len();
-                history::put_all(&self.model, &self.ambient, std::mem::take(&mut put)).await?;
+                self.put(std::mem::take(&mut put), differing).await?;
             }
         }
         changed += put.len();
-        history::put_all(&self.model, &self.ambient, put).await?;
+        self.put(put, differing).await?;
         Ok(Pass {
             through: fold.through(),
             damage: fold.damage().cloned(),
             changed,
         })
+    }
+
+    async fn put(&self, items: Vec<Attributes>, differing: Differing) -> Result<(), ServiceError> {
+        match differing {
+            Differing::Replace => history::put_all(&self.model, &self.ambient, items).await,
+            Differing::Count => Ok(()),
+        }
     }
 }
 
@@ -360,8 +405,8 @@ fn damaged(through: Sequence, damage: &Damage) -> Outcome {
     }
 }
 
-fn outcome<D: Project, L: EventLog>(
-    fold: &Fold<'_, D, L>,
+fn outcome<D: Project, S: Source<D>>(
+    fold: &Fold<'_, D, S>,
     changed: usize,
     view: Option<ViewOf<D>>,
 ) -> Outcome {

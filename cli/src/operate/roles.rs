@@ -57,17 +57,25 @@ pub(crate) async fn check<D: Project + Clone>(
 ) -> Result<()> {
     for role in roles {
         let table = role.table(deployment);
-        check_one(&deployment.clients.dynamodb, table, *role)
-            .await
-            .with_context(|| {
-                format!(
-                    "nothing was written: the deployment file {} names {table} as the table of role \
-                     `{role}`",
-                    deployment.file.display()
-                )
-            })?;
+        check_to_read(deployment, *role).await.with_context(|| {
+            format!(
+                "nothing was written: the deployment file {} names {table} as the table of role `{role}`",
+                deployment.file.display()
+            )
+        })?;
     }
     Ok(())
+}
+
+/// Checks that the table of this role has the role's key schema and tag, before it is read.
+///
+/// # Errors
+/// If it hasn't, or can't be described.
+pub(crate) async fn check_to_read<D: Project + Clone>(
+    deployment: &Deployment<D>,
+    role: Role,
+) -> Result<()> {
+    check_one(&deployment.clients.dynamodb, role.table(deployment), role).await
 }
 
 async fn check_one(client: &Client, table: &str, role: Role) -> Result<()> {

@@ -19,6 +19,8 @@ use millrace_reconciler::report;
 use millrace_runtime::{Ambient as _, Chain, System};
 use serde_json::{Value, json};
 
+use super::athena::AthenaLake;
+use super::days::Days;
 use super::deployment::{Deployment, Reconciler};
 use super::standing::{Beforehand, Finding, Kind, Standing};
 use super::{CONCURRENCY, aggregates, inspect, lake, reconcile};
@@ -35,7 +37,7 @@ const MAX_EXAMINATIONS: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long an event may take from the stream to the lake on AWS: the archiver's batching window, Firehose's
 /// buffer, and Firehose's retries.
-const LAKE_DELAY_MILLIS: i64 = 15 * 60 * 1000;
+pub(super) const LAKE_DELAY_MILLIS: i64 = 15 * 60 * 1000;
 /// How long an event may take to the lake of a local stack.
 const LOCAL_PATIENCE: Duration = Duration::from_secs(30);
 /// The number of consecutive empty reads after which the stream counts as read to its end.
@@ -481,8 +483,11 @@ async fn check_lake<D: Project + Clone>(
     let step = progress.start("Querying the lake");
     let aggregate = verify.id.as_ref().map(AggregateId::as_str);
     let asked = Instant::now();
+    let (source, days) = (AthenaLake::of(deployment), Days::until(started));
+    let asks = |days: Days| step.detail(&days.to_string());
     let lacking = loop {
-        let lacking = match lake::lacking(deployment, aggregate, &report.due).await {
+        let lacking = lake::lacking(&source, days, aggregate, &report.due, asks).await;
+        let lacking = match lacking {
             Ok(lacking) => lacking,
             Err(error) => return report.not_checked("the lake", &format!("{error:#}")),
         };
