@@ -155,9 +155,11 @@ fn select_records(
     let fields = fields.iter().map(|(name, column)| {
         let name = name.to_lowercase();
         match column {
-            Column::Text | Column::Bigint => format!("{DATA}.\"{name}\""),
-            // Athena returns other types in a form that isn't JSON.
-            _ => format!("json_format(CAST({DATA}.\"{name}\" AS JSON))"),
+            Column::Text | Column::Bigint | Column::Boolean => format!("{DATA}.\"{name}\""),
+            // Athena's own text of these types can't be read back.
+            Column::Object(_) | Column::List(_) | Column::Data | Column::Partition => {
+                format!("json_format(CAST({DATA}.\"{name}\" AS JSON))")
+            }
         }
     });
     let columns: Vec<String> = members.chain(fields).collect();
@@ -186,6 +188,27 @@ fn cells<const N: usize>(row: Row) -> Result<[Option<String>; N]> {
         .with_context(|| format!("Athena returned a row of {count} columns"))
 }
 
+/// The value with the names of the column's fields. Athena returns names in lower case, and fields that an object
+/// doesn't have as nulls.
+fn named(value: Value, column: Column) -> Value {
+    match (column, value) {
+        (Column::List(fields), Value::Array(objects)) => {
+            let objects = objects.into_iter();
+            objects
+                .map(|object| named(object, Column::Object(fields)))
+                .collect()
+        }
+        (Column::Object(fields), Value::Object(mut members)) => {
+            let fields = fields.iter().filter_map(|(name, column)| {
+                let value = members.remove(&name.to_lowercase())?;
+                (!value.is_null()).then(|| ((*name).to_owned(), named(value, *column)))
+            });
+            Value::Object(fields.collect())
+        }
+        (_, value) => value,
+    }
+}
+
 impl RecordColumns {
     /// The event as JSON. Members without a value are left out.
     fn read(&self, row: Row) -> Result<LakeRecord> {
@@ -211,13 +234,14 @@ impl RecordColumns {
         data.insert(envelope::SEQUENCE.to_owned(), sequence.into());
         for (name, column) in &self.fields {
             let Some(text) = next() else { continue };
-            let value = match column {
-                Column::Text => Value::String(text),
-                _ => serde_json::from_str(&text)
-                    .with_context(|| format!("Athena returned no value for {DATA}.{name}"))?,
+            let value = if *column == Column::Text {
+                Value::String(text)
+            } else {
+                let value = serde_json::from_str(&text);
+                value.with_context(|| format!("Athena returned no value for {DATA}.{name}"))?
             };
             if !value.is_null() {
-                data.insert((*name).to_owned(), value);
+                data.insert((*name).to_owned(), named(value, *column));
             }
         }
         event.insert(DATA.to_owned(), data.into());
@@ -381,21 +405,32 @@ mod tests {
     }
 
     #[test]
-    fn other_types_than_strings_and_integers_are_read_as_json() {
-        let fields = vec![("Lines", Column::Data), ("none", Column::Data)];
+    fn lists_and_objects_have_the_names_of_the_domain() {
+        const PRICE: &[(&str, Column)] = &[("perUnit", Column::Bigint)];
+        const LINE: &[(&str, Column)] = &[
+            ("articleId", Column::Text),
+            ("price", Column::Object(PRICE)),
+        ];
+        let fields = vec![
+            ("orderLines", Column::List(LINE)),
+            ("isGift", Column::Boolean),
+            ("none", Column::List(LINE)),
+        ];
         let sql = select_records("events", &fields, days(), None);
-        assert!(
-            sql.contains("json_format(CAST(data.\"lines\" AS JSON)), "),
-            "{sql}"
-        );
+        let list = "json_format(CAST(data.\"orderlines\" AS JSON)), data.\"isgift\", ";
+        assert!(sql.contains(list), "{sql}");
         let columns = RecordColumns { fields };
         let nulls = "|".repeat(members().count());
-        let text = format!("a|1{nulls}|[{{\"sku\":\"x\"}}]|null");
+        let lines = r#"[{"articleid":"x","price":{"perunit":5}},{"articleid":"Y","price":null}]"#;
+        let text = format!("a|1{nulls}|{lines}|true|null");
         let record = columns.read(row(&text)).expect("a record");
         let event: Value = serde_json::from_str(&record.json).expect("JSON");
         assert_eq!(
             event["data"],
-            serde_json::json!({ "sequence": 1, "Lines": [{ "sku": "x" }] })
+            serde_json::json!({
+                "sequence": 1, "isGift": true,
+                "orderLines": [{ "articleId": "x", "price": { "perUnit": 5 } }, { "articleId": "Y" }],
+            })
         );
     }
 

@@ -19,6 +19,7 @@ mod parquet;
 mod pipeline;
 mod poison;
 mod queries;
+mod restore;
 mod tables;
 mod verify;
 
@@ -95,6 +96,7 @@ fn main() -> ExitCode {
         queries::athena_reads_parameters_as_literals,
         queries::athena_says_what_is_wrong,
         parquet::athena_reads_the_same_from_parquet,
+        restore::read_models_are_restored_from_the_lake,
         tables::a_tag_on_each_table_contains_its_role,
         conditions::cursor::concurrent_saves_keep_the_later_cursor_and_every_block,
         conditions::cursor::a_reset_changes_only_the_cursor_that_was_read,
