@@ -24,7 +24,12 @@ TABLES = {"events", "domain_events"}
 
 
 def problems(sql):
-    for token in sqlglot.tokenize(sql, read="athena"):
+    try:
+        tokens = sqlglot.tokenize(sql, read="athena")
+    except sqlglot.errors.SqlglotError as error:
+        yield str(error.__cause__ or error)
+        return
+    for token in tokens:
         if token.token_type in REFUSED_TOKENS:
             yield f"line {token.line}: {token.text!r}"
     try:
