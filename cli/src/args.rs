@@ -83,12 +83,12 @@ pub enum Subcommands {
     /// The command is safe at any time, and a run that was stopped can be started again.
     #[command(after_help = help("rebuild views", FINDING_CODES))]
     Rebuild(Rebuild),
-    /// Restore the read models from the lake alone, and compare it with the events table
+    /// Restore the read models from the lake, and compare the lake with the events table if it can be read
     ///
-    /// For the case that the events table is lost or can't be read; otherwise, `rebuild` is faster. Names the events
-    /// that the lake lacks, or whose records can't be decoded or differ from the events table, and restores an
-    /// aggregate up to the event before. The command is safe at any time, and a run that was stopped can be started
-    /// again.
+    /// Use it if the events table is lost or can't be read; otherwise use `rebuild`, which is faster. It names the
+    /// events that the lake lacks, and records that can't be decoded or that differ from the events table. It restores
+    /// each aggregate up to the last event before the first of these. Athena charges for reading the whole lake, also
+    /// with --id. Begin with --dry-run. A run that was stopped can be started again.
     #[command(after_help = help("restore --from lake --all --dry-run", FINDING_CODES))]
     Restore(Restore),
     /// Show one aggregate's rows, events, cursor and view
@@ -98,7 +98,7 @@ pub enum Subcommands {
     ///
     /// Without a name, it lists the queries with their parameters. The result is a table with amounts in major units,
     /// and bars if the query has a chart. With --csv and --json, amounts are in minor units, as the lake contains
-    /// them. Athena charges for what a query reads. If the command is stopped, it stops the query.
+    /// them. Athena charges for what a query reads. If you stop the command, it also stops the query in Athena.
     #[command(after_help = help("query daily-report --set from=2026-11-20", EXIT_CODES))]
     Query(Query),
     /// Generate the documents of the public contract from the code
@@ -258,15 +258,16 @@ pub enum Model {
 /// The flags of `query`.
 #[derive(Debug, Args)]
 pub struct Query {
-    /// The query's name; without it, the queries are listed
+    /// The query's name. Without a name, the command lists the queries and their parameters
     pub name: Option<String>,
-    /// A parameter's value; repeat the flag for each parameter
+    /// The value of one parameter; a DATE is 2026-11-20, today or today-30, a TIME is RFC 3339 or now. Use the flag once
+    /// for each parameter
     #[arg(long, value_name = "NAME=VALUE", value_parser = assignment, requires = "name")]
     pub set: Vec<(String, String)>,
     /// Print the result as CSV
     #[arg(long, conflicts_with = "json", requires = "name")]
     pub csv: bool,
-    /// Write the query's chart to this file
+    /// Write the query's chart to this file, as SVG; an error if the query has no chart
     #[arg(long, value_name = "FILE", requires = "name")]
     pub svg: Option<PathBuf>,
     /// The deployment.
@@ -293,7 +294,7 @@ pub struct Restore {
     /// Restore all aggregates
     #[arg(long)]
     pub all: bool,
-    /// Compare lake, events table and read models, and change nothing
+    /// Only compare lake, events table and read models, and write nothing
     #[arg(long)]
     pub dry_run: bool,
     /// The deployment.

@@ -4,7 +4,7 @@
 -- (see missing-sequences), its balance is wrong.
 -- Cost: reads every day of the lake.
 --
--- parameter at: time, default now. Events up to this time are counted, and those of exactly this time too.
+-- parameter at: time, default now. Events up to and including this time are counted.
 -- amounts: balance in currency
 WITH movements AS (
   SELECT

@@ -5,7 +5,7 @@
 --
 -- parameter from: date, default today-30. The first day of the events' time, UTC.
 -- parameter to: date, default today. The last day of the events' time, UTC.
--- parameter number: integer, default 20. The most accounts.
+-- parameter number: integer, default 20. The maximum number of accounts.
 -- chart: events by account
 WITH period AS (
   -- DISTINCT, because the lake may contain an event more than once.

@@ -6,7 +6,7 @@
 --
 -- parameter from: date, default today-30. The first day of the events' time, UTC.
 -- parameter to: date, default today. The last day of the events' time, UTC.
--- parameter number: integer, default 20. The most movements of one currency.
+-- parameter number: integer, default 20. The maximum number of movements of each currency.
 -- amounts: amount in currency
 WITH movements AS (
   -- DISTINCT, because the lake may contain an event more than once.

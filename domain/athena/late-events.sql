@@ -6,7 +6,7 @@
 -- Cost: reads every day of the lake, to find the first delivery.
 --
 -- parameter from: date, default today-30. The first day of delivery, UTC.
--- parameter days: integer, default 1. The least number of days.
+-- parameter days: integer, default 1. The minimum number of days.
 WITH deliveries AS (
   SELECT
     id,
