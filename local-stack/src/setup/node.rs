@@ -57,11 +57,17 @@ pub async fn set_up(workspace: &Workspace, progress: &Progress) -> Result<()> {
     let step = progress.start(STEP);
     stamp.clear()?;
     let is_locked = infra.join(LOCK_FILE).is_file();
-    let mut npm = Command::new("npm");
-    npm.arg(if is_locked { "ci" } else { "install" })
-        .args(["--no-audit", "--no-fund"])
-        .current_dir(&infra);
-    tool::run(&step, &mut npm).await?;
+    let npm = || {
+        let mut npm = Command::new("npm");
+        npm.arg(if is_locked { "ci" } else { "install" })
+            .args(["--no-audit", "--no-fund"])
+            .current_dir(&infra);
+        npm
+    };
+    // npm repeats a request only after some failures of the registry. The second attempt decides.
+    if tool::run(&step, &mut npm()).await.is_err() {
+        tool::run(&step, &mut npm()).await?;
+    }
     // npm has written the lock file if there was none.
     stamp.set(&inputs(&infra)?)?;
     step.done();
