@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use aws_lambda_events::streams::KinesisEventResponse;
 use bytes::Bytes;
 use lambda_runtime::LambdaEvent;
+use millrace_consumer::{BatchResponse, KinesisBatch};
 use millrace_core::{DecodeError, Domain};
-use millrace_runtime::kinesis::KinesisBatch;
 use millrace_runtime::metrics::{Metric, count};
 use millrace_runtime::{Ambient, Budget};
 use tracing::{Instrument as _, info_span};
@@ -25,7 +24,7 @@ const RESERVE: Duration = Duration::from_secs(3);
 pub async fn handle<D: Domain, L: Delivery, A: Ambient>(
     archiver: &Archiver<D, L, A>,
     event: LambdaEvent<Bytes>,
-) -> Result<KinesisEventResponse, DecodeError> {
+) -> Result<BatchResponse, DecodeError> {
     let LambdaEvent {
         payload: body,
         context,

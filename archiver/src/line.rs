@@ -8,9 +8,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use millrace_consumer::KinesisRecord;
 use millrace_core::{Domain, envelope, lake};
 use millrace_runtime::isolated;
-use millrace_runtime::kinesis::KinesisRecord;
 use serde_json::json;
 use tracing::field;
 

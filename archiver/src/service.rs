@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use millrace_consumer::KinesisRecord;
 use millrace_core::Domain;
 use millrace_runtime::batch_put::{RecordOutcome, stored};
-use millrace_runtime::kinesis::KinesisRecord;
 use millrace_runtime::{Ambient, Backoff, Budget, Chain};
 
 use crate::line::lines;

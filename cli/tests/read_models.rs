@@ -12,6 +12,7 @@ use millrace_cli::operate::ports::{
 };
 use millrace_cli::operate::rebuild::{Outcome, Rebuilder, Summary};
 use millrace_cli::operate::standing::{Examiner, Kind, Standing};
+use millrace_consumer::KinesisRecord;
 use millrace_core::{
     Aggregate, AggregateId, Attribute, Attributes, DecodeError, Metadata, Project, Sequence,
     Timestamp, Version, row,
@@ -21,7 +22,6 @@ use millrace_domain::{Accounts, Event};
 use millrace_projector::ports::{MAX_HISTORY_ITEMS, REVISION, ReadModel, Saved, ViewSave, Views};
 use millrace_projector::service::Projector;
 use millrace_projector::testing::{Items, history_key};
-use millrace_runtime::kinesis::KinesisRecord;
 use millrace_runtime::{Ambient, Budget, ServiceError};
 use millrace_translator::cursor::{Block, Cursor, Parked, Suspension};
 use millrace_translator::ports::{CursorStore, EventRows, Loaded, Page, Saved as SavedCursor};

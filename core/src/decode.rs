@@ -39,6 +39,41 @@ pub fn field_names<T: DeserializeOwned>() -> &'static [&'static str] {
     names
 }
 
+/// The names of an enum's variants, as serde calls them. Empty for any other type.
+#[must_use]
+pub fn variant_names<T: DeserializeOwned>() -> &'static [&'static str] {
+    let mut names: &[&str] = &[];
+    let read: Result<T> = T::deserialize(VariantNames(&mut names));
+    drop(read);
+    names
+}
+
+/// Keeps the names of an enum's variants, and contains no value.
+struct VariantNames<'n>(&'n mut Names);
+
+impl<'de> Deserializer<'de> for VariantNames<'_> {
+    type Error = DecodeError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value> {
+        Err(DecodeError::constant("contains no value"))
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: Name,
+        variants: Names,
+        visitor: V,
+    ) -> Result<V::Value> {
+        *self.0 = variants;
+        self.deserialize_any(visitor)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map struct identifier ignored_any
+    }
+}
+
 /// Keeps the names of a struct's fields, and contains no value.
 struct FieldNames<'n>(&'n mut Names);
 

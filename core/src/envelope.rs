@@ -6,11 +6,12 @@
 
 use std::borrow::Cow;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::attribute::{Attribute, Attributes};
 use crate::columns::Columns;
-use crate::decode::{decode_struct, decode_variant};
+use crate::decode::{decode_struct, decode_variant, variant_names};
 use crate::domain::{Data, Domain};
 use crate::encode::{FieldSink, NO_ENUM, TaggedSerializer};
 use crate::error::{DecodeError, EncodeError};
@@ -98,12 +99,6 @@ impl<P: Data, T: AsRef<str> + Clone> Envelope<P, T> {
         })
     }
 
-    /// `<aggregate id>:<sequence>`: the same for every duplicate, unique to the event.
-    #[must_use]
-    pub fn id(&self) -> String {
-        format!("{}:{}", self.subject, self.sequence)
-    }
-
     /// The envelope's bytes: one JSON object without a line break.
     ///
     /// # Errors
@@ -123,14 +118,116 @@ impl<P: Data, T: AsRef<str> + Clone> Envelope<P, T> {
     }
 }
 
-impl<P: Data> Envelope<P> {
-    /// Reads an envelope. Members that neither core nor the domain knows are ignored, as CloudEvents
-    /// asks for extension attributes.
+/// An event of a type or version that a consumer doesn't know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownType {
+    /// The event's `type`.
+    pub name: String,
+    /// The version of the type's `data`, from 1.
+    pub version: u32,
+    /// Whether the consumer knows another version of the type.
+    pub is_known_in_other_version: bool,
+}
+
+/// An event as a consumer reads it that is not the domain's own program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Received<E> {
+    /// An event of a type and version that the consumer knows.
+    Known(Envelope<E>),
+    /// An event of a type or version that it doesn't know. Of `data`, only the sequence is read.
+    Unknown(Envelope<UnknownType>),
+}
+
+impl<E: DeserializeOwned> Received<E> {
+    /// Reads an event of which only the types that `E` declares are known. `E` is an enum whose variants have
+    /// named fields. A variant's serde name is the `type`, or `type:version` for a later version than 1; its
+    /// fields are members of `data`. Unknown members are ignored.
+    ///
+    /// Unlike [`Envelope::parse`], this needs no [`Domain`], and doesn't check the rules that only the domain
+    /// knows: which type an aggregate begins with, and which member of `data` repeats the aggregate's id.
     ///
     /// # Errors
     /// [`DecodeError`] that names the member which is missing or wrong (`data.amount`), or without a
-    /// path for bytes that are no JSON object. A retry fails in the same way.
-    pub fn parse<D: Domain<PublicEvent = P>>(bytes: &[u8]) -> Result<Self, DecodeError> {
+    /// path for bytes that are no JSON object. `source` is the expected one.
+    pub fn parse(bytes: &[u8], source: &str) -> Result<Self, DecodeError> {
+        let Opened {
+            members,
+            data,
+            trace_parent,
+        } = Opened::read(bytes)?;
+        expect("specversion", &members.specversion, SPEC_VERSION)?;
+        expect("source", &members.source, source)?;
+        let version = version(&members)
+            .and_then(|version| version.parse().ok())
+            .ok_or_else(|| {
+                DecodeError::new("dataschema", "is not the schema of a version of the type")
+            })?;
+        let name = if version == 1 {
+            members.r#type.clone()
+        } else {
+            format!("{}{VERSION_SEPARATOR}{version}", members.r#type)
+        };
+        let subject = subject(members.subject)?;
+        let sequence = sequence(&data).map_err(|error| error.in_field("data"))?;
+        let time = time(&members.time)?;
+        let envelope = Envelope {
+            subject,
+            sequence,
+            time,
+            correlation_id: members.correlationid,
+            causation_id: members.causationid,
+            trace_parent,
+            event: (),
+        };
+        if members.id != envelope.id() {
+            return Err(DecodeError::new("id", "is not <subject>:<sequence>"));
+        }
+        let known = variant_names::<E>();
+        if known.contains(&name.as_str()) {
+            let event = decode_variant(&name, &data, |_| false)
+                .map_err(|error: DecodeError| error.in_field("data"))?;
+            return Ok(Self::Known(envelope.with_event(event)));
+        }
+        let is_known_in_other_version = known
+            .iter()
+            .any(|known| type_and_version(known).0 == members.r#type);
+        Ok(Self::Unknown(envelope.with_event(UnknownType {
+            name: members.r#type,
+            version,
+            is_known_in_other_version,
+        })))
+    }
+}
+
+impl<P, T: AsRef<str>> Envelope<P, T> {
+    /// `<aggregate id>:<sequence>`: the same for every duplicate, unique to the event.
+    #[must_use]
+    pub fn id(&self) -> String {
+        format!("{}:{}", self.subject, self.sequence)
+    }
+
+    fn with_event<E>(self, event: E) -> Envelope<E, T> {
+        Envelope {
+            subject: self.subject,
+            sequence: self.sequence,
+            time: self.time,
+            correlation_id: self.correlation_id,
+            causation_id: self.causation_id,
+            trace_parent: self.trace_parent,
+            event,
+        }
+    }
+}
+
+/// The members of an envelope before they are checked.
+struct Opened<'a> {
+    members: Members,
+    data: Columns<'a>,
+    trace_parent: Option<TraceParent>,
+}
+
+impl<'a> Opened<'a> {
+    fn read(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let mut members = json::borrowed_object(bytes)?;
         let data = match members.remove("data") {
             Some(Attribute::Map(data)) => Columns::from(data),
@@ -140,20 +237,38 @@ impl<P: Data> Envelope<P> {
             None => return Err(DecodeError::missing("data")),
         };
         let trace_parent = take_trace_parent(&mut members);
-        let members: Members = decode_struct(&Columns::from(members), |_| false)?;
+        Ok(Self {
+            members: decode_struct(&Columns::from(members), |_| false)?,
+            data,
+            trace_parent,
+        })
+    }
+}
+
+impl<P: Data> Envelope<P> {
+    /// Reads an envelope. Members that neither core nor the domain knows are ignored, as CloudEvents
+    /// asks for extension attributes.
+    ///
+    /// # Errors
+    /// [`DecodeError`] that names the member which is missing or wrong (`data.amount`), or without a
+    /// path for bytes that are no JSON object. A retry fails in the same way.
+    pub fn parse<D: Domain<PublicEvent = P>>(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let Opened {
+            members,
+            data,
+            trace_parent,
+        } = Opened::read(bytes)?;
         expect("specversion", &members.specversion, SPEC_VERSION)?;
         expect("source", &members.source, &source(D::COLLECTION))?;
 
         let event = read_event(&members, &data, |name| name == D::ID || name == SEQUENCE)?;
-        let subject = AggregateId::new(members.subject)
-            .map_err(|error: InvalidId| DecodeError::new("subject", error.to_string()))?;
+        let subject = subject(members.subject)?;
         let sequence = read_data::<D>(&data, &subject).map_err(|error| error.in_field("data"))?;
         if (sequence == Sequence::FIRST) != (members.r#type == D::BEGINS_PUBLIC) {
             let problem = format!("is 1 for {} and for nothing else", D::BEGINS_PUBLIC);
             return Err(DecodeError::new(SEQUENCE, problem).in_field("data"));
         }
-        let time = Timestamp::parse(&members.time)
-            .map_err(|error: InvalidTime| DecodeError::new("time", error.to_string()))?;
+        let time = time(&members.time)?;
         let envelope = Self {
             subject,
             sequence,
@@ -180,11 +295,7 @@ fn read_event<P: Data>(
     let Members {
         r#type, dataschema, ..
     } = members;
-    let version = dataschema
-        .strip_prefix(SCHEMA_PREFIX)
-        .and_then(|rest| rest.strip_prefix(':')?.strip_prefix(r#type.as_str()))
-        .and_then(|rest| rest.strip_prefix(':'))
-        .filter(|version| is_version(version));
+    let version = version(members);
     let later = version
         .filter(|version| *version != FIRST_VERSION)
         .map(|version| format!("{}{VERSION_SEPARATOR}{version}", members.r#type));
@@ -200,6 +311,19 @@ fn read_event<P: Data>(
         expect("dataschema", dataschema, &schema(r#type, FIRST_VERSION))?;
     }
     Ok(event)
+}
+
+/// The version of the type that `dataschema` names; `None` if it names no version of the type.
+fn version(members: &Members) -> Option<&str> {
+    members
+        .dataschema
+        .strip_prefix(SCHEMA_PREFIX)
+        .and_then(|rest| {
+            rest.strip_prefix(':')?
+                .strip_prefix(members.r#type.as_str())
+        })
+        .and_then(|rest| rest.strip_prefix(':'))
+        .filter(|version| is_version(version))
 }
 
 /// Whether this can be the version of an event type: a whole number from 1 on.
@@ -229,6 +353,19 @@ fn read_data<D: Domain>(
     if data.text(D::ID) != Some(subject.as_str()) {
         return Err(DecodeError::new(D::ID, "is not the subject"));
     }
+    sequence(data)
+}
+
+fn subject(text: String) -> Result<AggregateId, DecodeError> {
+    AggregateId::new(text)
+        .map_err(|error: InvalidId| DecodeError::new("subject", error.to_string()))
+}
+
+fn time(text: &str) -> Result<Timestamp, DecodeError> {
+    Timestamp::parse(text).map_err(|error: InvalidTime| DecodeError::new("time", error.to_string()))
+}
+
+fn sequence(data: &Columns<'_>) -> Result<Sequence, DecodeError> {
     data.get(SEQUENCE)
         .and_then(Attribute::as_integer)
         .and_then(|number| u64::try_from(number).ok())

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use aws_lambda_events::streams::KinesisEventResponse;
 use bytes::Bytes;
 use lambda_runtime::LambdaEvent;
+use millrace_consumer::{BatchResponse, KinesisBatch};
 use millrace_core::{DecodeError, Project};
-use millrace_runtime::kinesis::KinesisBatch;
 use millrace_runtime::metrics::{Metric, count};
 use millrace_runtime::{Ambient, Budget};
 use tracing::{Instrument as _, info_span};
@@ -25,7 +24,7 @@ const RESERVE: Duration = Duration::from_secs(3);
 pub async fn handle<D: Project, M: ReadModel, A: Ambient>(
     projector: &Projector<D, M, A>,
     event: LambdaEvent<Bytes>,
-) -> Result<KinesisEventResponse, DecodeError> {
+) -> Result<BatchResponse, DecodeError> {
     let LambdaEvent {
         payload: body,
         context,

@@ -12,13 +12,13 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use millrace_consumer::KinesisRecord;
 use millrace_core::view::{self, HistoryEntryOf, ViewOf};
 use millrace_core::{
     Attribute, Attributes, DecodeError, EncodeError, Envelope, Project, Sequence, SequenceGate,
     Timestamp, TraceId, TraceParent, View, envelope,
 };
 use millrace_runtime::item_size::{MAX_ITEM_BYTES, item_size};
-use millrace_runtime::kinesis::KinesisRecord;
 use millrace_runtime::{
     Ambient, Backoff, Budget, Chain, ConcurrentCalls, ServiceError, isolated, isolated_future,
 };

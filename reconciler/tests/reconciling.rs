@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use lambda_runtime::{Context, LambdaEvent};
+use millrace_consumer::testing::kinesis_event;
 use millrace_core::{Attribute, Attributes, Columns, Sequence, Timestamp};
 use millrace_domain::money::{Amount, Currency};
 use millrace_domain::{Accounts, Event};
@@ -15,7 +16,7 @@ use millrace_reconciler::service::{FunctionNames, Reconciler, Run};
 use millrace_reconciler::state::{self, BatchState, Position};
 use millrace_reconciler::testing::{Contents, MemoryServices, completed};
 use millrace_runtime::metrics::Metric;
-use millrace_runtime::testing::{TestAmbient, in_virtual_time, kinesis_event, lost_call};
+use millrace_runtime::testing::{TestAmbient, in_virtual_time, lost_call};
 use millrace_runtime::{Ambient as _, Budget, ServiceError};
 use millrace_translator::cursor::Suspension;
 use millrace_translator::notification::{ChangeNotifications, InsertedRow};

@@ -4,12 +4,10 @@ use std::io;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use lambda_runtime::{Context, LambdaEvent};
 use millrace_core::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tracing::Dispatch;
 use tracing::subscriber::NoSubscriber;
 
@@ -18,7 +16,6 @@ pub use aws_smithy_mocks;
 
 use crate::ambient::Ambient;
 use crate::error::ServiceError;
-use crate::kinesis::KinesisRecord;
 use crate::metrics::Metric;
 use crate::telemetry;
 
@@ -157,63 +154,14 @@ pub fn lost_call() -> ServiceError {
     ServiceError::new("a call", "it was lost")
 }
 
-/// A record of the domain stream at this position in a batch, with the aggregate's id as partition key.
-#[must_use]
-pub fn kinesis_record(position: usize, aggregate: &str, data: &[u8]) -> KinesisRecord<'static> {
-    KinesisRecord {
-        position,
-        stream_id: format!("shard:{position}").into(),
-        partition_key: aggregate.to_owned().into(),
-        arrival: None,
-        data: data.to_vec(),
-    }
-}
-
-/// A batch of records of the domain stream, each given by its partition key and its data.
-#[must_use]
-pub fn kinesis_records(records: &[(&str, Vec<u8>)]) -> Vec<KinesisRecord<'static>> {
-    let positioned = records.iter().enumerate();
-    positioned
-        .map(|(position, (key, data))| kinesis_record(position, key, data))
-        .collect()
-}
-
-/// A batch of a Kinesis mapping as Lambda delivers it. Each record is given by its sequence number, its
-/// partition key and its data.
-#[must_use]
-pub fn kinesis_event<'a>(records: impl IntoIterator<Item = (u64, &'a str, &'a [u8])>) -> Value {
-    let records: Vec<Value> = records
-        .into_iter()
-        .map(|(sequence_number, partition_key, data)| {
-            json!({
-                "eventID": format!("shardId-000000000000:{sequence_number}"),
-                "kinesis": {
-                    "kinesisSchemaVersion": "1.0",
-                    "partitionKey": partition_key,
-                    "sequenceNumber": sequence_number.to_string(),
-                    "data": STANDARD.encode(data),
-                    "approximateArrivalTimestamp": 1_545_084_650.987,
-                },
-            })
-        })
-        .collect();
-    json!({ "Records": records })
-}
-
-/// An invocation of a consumer whose deadline is one minute after this clock's time. Each record is given
-/// by its partition key and its data; its sequence number is its position in the batch.
+/// An invocation with this event, whose deadline is one minute after this clock's time.
 ///
 /// # Panics
 /// If the clock's time is before 1970.
 #[must_use]
-pub fn kinesis_invocation(
-    ambient: &TestAmbient,
-    records: &[(&str, Vec<u8>)],
-) -> LambdaEvent<Bytes> {
-    let numbered = (0..).zip(records);
-    let payload = kinesis_event(numbered.map(|(number, (key, data))| (number, *key, &data[..])));
+pub fn invocation(ambient: &TestAmbient, event: &Value) -> LambdaEvent<Bytes> {
     let mut context = Context::default();
     let now = u64::try_from(ambient.now().unix_millis()).expect("after 1970");
     context.deadline = now + 60_000;
-    LambdaEvent::new(payload.to_string().into(), context)
+    LambdaEvent::new(event.to_string().into(), context)
 }

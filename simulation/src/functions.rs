@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
-use aws_lambda_events::streams::{DynamoDbEventResponse, KinesisEventResponse};
+use aws_lambda_events::streams::DynamoDbEventResponse;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use lambda_runtime::{Context, LambdaEvent};
@@ -18,6 +18,7 @@ use millrace_archiver::service::Archiver;
 use millrace_cli::args::Model;
 use millrace_cli::operate::publish::{Outcome, Publication, Redriven, Selection};
 use millrace_cli::operate::rebuild::{Outcome as Rebuilt, Rebuilder};
+use millrace_consumer::BatchResponse;
 use millrace_core::{Attributes, Domain, Project, Sequence, row, settings};
 use millrace_projector::service::Projector;
 use millrace_reader::service::Reader;
@@ -83,9 +84,9 @@ pub(crate) trait Simulated: Scenario {
 
     fn translate(&self, services: Services, event: BatchInvocation) -> Call<DynamoDbEventResponse>;
 
-    fn project(&self, services: Services, event: BatchInvocation) -> Call<KinesisEventResponse>;
+    fn project(&self, services: Services, event: BatchInvocation) -> Call<BatchResponse>;
 
-    fn archive(&self, services: Services, event: BatchInvocation) -> Call<KinesisEventResponse>;
+    fn archive(&self, services: Services, event: BatchInvocation) -> Call<BatchResponse>;
 
     /// Runs the reconciler; returns its response, or `None` if it has none.
     fn reconcile(&self, services: Services, context: Context) -> Call<Option<Value>>;
@@ -155,7 +156,7 @@ impl<S: Scenario> Simulated for S {
         })
     }
 
-    fn project(&self, services: Services, event: BatchInvocation) -> Call<KinesisEventResponse> {
+    fn project(&self, services: Services, event: BatchInvocation) -> Call<BatchResponse> {
         let projector = Projector {
             domain: PhantomData::<Panicking<S::Domain>>,
             model: services.clone(),
@@ -167,7 +168,7 @@ impl<S: Scenario> Simulated for S {
         })
     }
 
-    fn archive(&self, services: Services, event: BatchInvocation) -> Call<KinesisEventResponse> {
+    fn archive(&self, services: Services, event: BatchInvocation) -> Call<BatchResponse> {
         let archiver = Archiver {
             domain: PhantomData::<Panicking<S::Domain>>,
             delivery: services.clone(),
@@ -431,11 +432,9 @@ impl Function for ArchiverFunction {
 }
 
 /// The sequence numbers that a consumer reports.
-fn reported(response: KinesisEventResponse) -> Vec<String> {
+fn reported(response: BatchResponse) -> Vec<String> {
     let failures = response.batch_item_failures.into_iter();
-    failures
-        .map(|failure| failure.item_identifier.unwrap_or_default())
-        .collect()
+    failures.map(|failure| failure.item_identifier).collect()
 }
 
 /// A change in the format in which Lambda delivers records of the table's stream.

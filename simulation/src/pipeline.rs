@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use millrace_archiver::service::Archiver;
 use millrace_archiver::testing::MemoryDeliveryStream;
+use millrace_consumer::testing::kinesis_records;
 use millrace_core::{AggregateId, Attributes, Project, Sequence, row};
 use millrace_projector::service::Projector;
 use millrace_projector::testing::MemoryReadModel;
@@ -34,7 +35,7 @@ use millrace_reader::service::Reader;
 use millrace_reader::testing::InMemoryReadModel;
 use millrace_runtime::Budget;
 use millrace_runtime::http::{Request, Response};
-use millrace_runtime::testing::{TestAmbient, kinesis_records};
+use millrace_runtime::testing::TestAmbient;
 use millrace_translator::testing::TestServices;
 use millrace_writer::service::Writer;
 use millrace_writer::testing::InMemoryEventStore;

@@ -17,9 +17,10 @@ const FUNCTIONS: [&str; 6] = [
 ];
 
 /// Crates that are generic over the domain. Their tests may use accounts.
-const NEUTRAL: [&str; 12] = [
+const NEUTRAL: [&str; 13] = [
     "core",
     "contract",
+    "consumer",
     "runtime",
     "writer",
     "translator",
@@ -33,15 +34,16 @@ const NEUTRAL: [&str; 12] = [
 ];
 
 /// For each library, the crates that it depends on, as docs/ARCHITECTURE.md states them.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("core", &[]),
     ("contract", &["core"]),
     ("domain", &["contract", "core"]),
+    ("consumer", &["core"]),
     ("runtime", &["core"]),
     ("writer", &["core", "runtime"]),
     ("translator", &["core", "runtime"]),
-    ("projector", &["core", "runtime"]),
-    ("archiver", &["core", "runtime"]),
+    ("projector", &["consumer", "core", "runtime"]),
+    ("archiver", &["consumer", "core", "runtime"]),
     ("reader", &["core", "runtime"]),
     // The reconciler publishes with the translator's code and reads the projector's stale attributes.
     (
@@ -67,6 +69,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
         &[
             "archiver",
             "cli",
+            "consumer",
             "core",
             "projector",
             "reader",

@@ -4,10 +4,11 @@ use std::marker::PhantomData;
 
 use millrace_archiver::service::Archiver;
 use millrace_archiver::testing::MemoryDeliveryStream;
+use millrace_consumer::KinesisRecord;
+use millrace_consumer::testing::kinesis_records;
 use millrace_domain::Accounts;
 use millrace_domain::testing::{Envelope, records};
-use millrace_runtime::kinesis::KinesisRecord;
-use millrace_runtime::testing::{TestAmbient, kinesis_records};
+use millrace_runtime::testing::TestAmbient;
 
 /// The archiver of accounts.
 pub(crate) fn archiver<'a>(

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use millrace_archiver::service::Outcome;
 use millrace_archiver::testing::{MemoryDeliveryStream, Response};
+use millrace_consumer::KinesisRecord;
+use millrace_consumer::testing::kinesis_record;
 use millrace_domain::testing::{bytes, events};
 use millrace_runtime::Budget;
-use millrace_runtime::kinesis::KinesisRecord;
-use millrace_runtime::testing::{TestAmbient, kinesis_record};
+use millrace_runtime::testing::TestAmbient;
 
 use crate::accounts::{archiver, batch};
 

@@ -4,15 +4,17 @@ use bytes::Bytes;
 use lambda_runtime::LambdaEvent;
 use millrace_archiver::handler::handle;
 use millrace_archiver::testing::{MemoryDeliveryStream, Response};
+use millrace_consumer::testing::kinesis_batch;
 use millrace_domain::testing::{events_of, records};
 use millrace_runtime::metrics::Metric;
-use millrace_runtime::testing::{TestAmbient, kinesis_invocation};
+use millrace_runtime::testing::TestAmbient;
 use serde_json::Value;
 
 use crate::accounts::archiver;
 
 fn invocation(ids: &[(&str, u64)]) -> LambdaEvent<Bytes> {
-    kinesis_invocation(&TestAmbient::default(), &records(&events_of(ids)))
+    let event = kinesis_batch(&records(&events_of(ids)));
+    millrace_runtime::testing::invocation(&TestAmbient::default(), &event)
 }
 
 #[tokio::test(start_paused = true)]
@@ -30,7 +32,7 @@ async fn the_archiver_reports_the_same_way() {
     let response = handle(&archiver, invocation(&[("a", 2), ("a", 3)])).await;
     let failures = response.expect("a batch").batch_item_failures;
     assert_eq!(failures.len(), 1);
-    assert_eq!(failures[0].item_identifier.as_deref(), Some("0"));
+    assert_eq!(failures[0].item_identifier, "0");
 }
 
 #[tokio::test(start_paused = true)]
@@ -76,7 +78,7 @@ async fn a_record_without_data_is_reported_and_the_others_are_archived() {
     let response = handle(&archiver(&lake, &ambient), invocation).await;
     let failures = response.expect("a batch").batch_item_failures;
     assert_eq!(failures.len(), 1);
-    assert_eq!(failures[0].item_identifier.as_deref(), Some("1"));
+    assert_eq!(failures[0].item_identifier, "1");
     assert_eq!(lake.lines().len(), 2);
     assert_eq!(
         ambient.measured(),

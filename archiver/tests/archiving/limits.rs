@@ -7,10 +7,11 @@ use base64::engine::general_purpose::STANDARD;
 use millrace_archiver::line::lines;
 use millrace_archiver::service::Outcome;
 use millrace_archiver::testing::{MemoryDeliveryStream, Response};
+use millrace_consumer::KinesisRecord;
+use millrace_consumer::testing::kinesis_record;
 use millrace_domain::Accounts;
 use millrace_runtime::Budget;
-use millrace_runtime::kinesis::KinesisRecord;
-use millrace_runtime::testing::{TestAmbient, in_virtual_time, kinesis_record, logged};
+use millrace_runtime::testing::{TestAmbient, in_virtual_time, logged};
 use proptest::prelude::*;
 use serde_json::Value;
 

@@ -3,6 +3,8 @@
 use std::marker::PhantomData;
 use std::sync::LazyLock;
 
+use millrace_consumer::KinesisRecord;
+use millrace_consumer::testing::kinesis_records;
 use millrace_core::view::{HistoryEntryOf, ViewOf, apply};
 use millrace_core::{Attribute, HistoryEntry, Sequence, View};
 use millrace_domain::Accounts;
@@ -10,8 +12,7 @@ use millrace_domain::testing::{Envelope, events, records};
 use millrace_projector::ports::REVISION;
 use millrace_projector::service::Projector;
 use millrace_projector::testing::{Items, MemoryReadModel};
-use millrace_runtime::kinesis::KinesisRecord;
-use millrace_runtime::testing::{TestAmbient, kinesis_records};
+use millrace_runtime::testing::TestAmbient;
 
 /// One for all invocations, so that ids are unique across them.
 pub(crate) static AMBIENT: LazyLock<TestAmbient> = LazyLock::new(TestAmbient::default);

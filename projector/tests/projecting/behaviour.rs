@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use millrace_consumer::KinesisRecord;
+use millrace_consumer::testing::kinesis_record;
 use millrace_core::{Attribute, TraceParent};
 use millrace_domain::testing::{bytes, event, events};
 use millrace_projector::service::Outcome;
 use millrace_projector::testing::{Fault, Items, MemoryReadModel};
-use millrace_runtime::kinesis::KinesisRecord;
-use millrace_runtime::testing::{TestAmbient, in_virtual_time, kinesis_record, logged};
+use millrace_runtime::testing::{TestAmbient, in_virtual_time, logged};
 use millrace_runtime::{Ambient as _, Budget};
 use proptest::prelude::*;
 

@@ -2,18 +2,20 @@
 
 use bytes::Bytes;
 use lambda_runtime::LambdaEvent;
+use millrace_consumer::testing::kinesis_batch;
 use millrace_domain::testing::{event, events_of, records};
 use millrace_projector::handler::handle;
 use millrace_projector::testing::MemoryReadModel;
 use millrace_runtime::Ambient as _;
 use millrace_runtime::metrics::Metric;
-use millrace_runtime::testing::{TestAmbient, kinesis_invocation};
+use millrace_runtime::testing::TestAmbient;
 use serde_json::Value;
 
 use crate::accounts::{projector, sequence, view_of};
 
 fn invocation(ids: &[(&str, u64)]) -> LambdaEvent<Bytes> {
-    kinesis_invocation(&TestAmbient::default(), &records(&events_of(ids)))
+    let event = kinesis_batch(&records(&events_of(ids)));
+    millrace_runtime::testing::invocation(&TestAmbient::default(), &event)
 }
 
 #[tokio::test(start_paused = true)]
@@ -38,7 +40,7 @@ async fn the_first_record_that_is_not_through_is_reported_and_no_other() {
         .into_iter()
         .map(|failure| failure.item_identifier)
         .collect();
-    assert_eq!(failures, [Some("1".to_owned())]);
+    assert_eq!(failures, ["1"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -78,7 +80,7 @@ async fn a_record_without_data_is_reported_and_the_others_are_projected() {
     let response = handle(&projector(&memory, &ambient), batch).await;
     let failures = response.expect("a batch").batch_item_failures;
     assert_eq!(failures.len(), 1);
-    assert_eq!(failures[0].item_identifier.as_deref(), Some("1"));
+    assert_eq!(failures[0].item_identifier, "1");
     assert_eq!(view_of(&memory, "a").expect("there").sequence, sequence(2));
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use millrace_consumer::KinesisRecord;
 use millrace_core::view::{ViewOf, apply};
 use millrace_domain::Accounts;
 use millrace_domain::testing::{Envelope, events};
@@ -10,7 +11,6 @@ use millrace_projector::service::Outcome;
 use millrace_projector::testing::{Fault, MemoryReadModel};
 use millrace_runtime::Budget;
 use millrace_runtime::item_size::{MAX_ITEM_BYTES, item_size};
-use millrace_runtime::kinesis::KinesisRecord;
 use millrace_runtime::testing::{TestAmbient, in_virtual_time};
 use proptest::prelude::*;
 

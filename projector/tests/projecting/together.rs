@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
+use millrace_consumer::KinesisRecord;
+use millrace_consumer::testing::kinesis_record;
 use millrace_core::Attribute;
 use millrace_domain::testing::{Envelope, events};
 use millrace_projector::service::Outcome;
 use millrace_projector::testing::{Fault, Items, MemoryReadModel};
 use millrace_runtime::Budget;
-use millrace_runtime::kinesis::KinesisRecord;
-use millrace_runtime::testing::{in_virtual_time, kinesis_record};
+use millrace_runtime::testing::in_virtual_time;
 use proptest::prelude::*;
 
 use crate::accounts::{

@@ -4,12 +4,12 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use millrace_consumer::KinesisRecord;
+use millrace_consumer::testing::kinesis_record;
 use millrace_core::{Attribute, Domain, Project, Refusal};
 use millrace_projector::service::{Outcome, Projector};
 use millrace_projector::testing::MemoryReadModel;
 use millrace_runtime::Budget;
-use millrace_runtime::kinesis::KinesisRecord;
-use millrace_runtime::testing::kinesis_record;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::accounts::{AMBIENT, sequence};

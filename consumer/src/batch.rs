@@ -7,10 +7,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use aws_lambda_events::streams::KinesisEventResponse;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use millrace_core::{DecodeError, Timestamp};
+use serde::Serialize;
 use serde::de::{
     DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
 };
@@ -20,7 +20,11 @@ const RECORDS: &str = "Records";
 /// The JSON around the records isn't that of a batch.
 const NO_BATCH: &str = "is not an object with a list of Records";
 
-/// A record of a Kinesis stream, at its position in the batch.
+/// A record as a producer put it, at its position in the batch.
+///
+/// A Kinesis record contains one of them. Another form of Kinesis records may contain several
+/// ([KPL aggregation](https://docs.aws.amazon.com/streams/latest/dev/kinesis-kpl-concepts.html)): then these have the
+/// same position. So don't conclude from the position how many records there are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KinesisRecord<'a> {
     /// Its position in the batch, from 0.
@@ -45,6 +49,23 @@ pub struct KinesisBatch<'a> {
     sequence_numbers: Vec<Cow<'a, str>>,
     /// The position of the first record that can't be used.
     unusable: Option<usize>,
+}
+
+/// The response of a function with partial batch responses
+/// ([Lambda](https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-batchfailurereporting.html)).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BatchResponse {
+    /// The records from which on Lambda has to deliver the batch again. Empty: all records are completed.
+    pub batch_item_failures: Vec<BatchItemFailure>,
+}
+
+/// A record from which on Lambda has to deliver the batch again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BatchItemFailure {
+    /// The record's sequence number.
+    pub item_identifier: String,
 }
 
 impl<'a> KinesisBatch<'a> {
@@ -102,14 +123,17 @@ impl<'a> KinesisBatch<'a> {
     /// # Panics
     /// If `resume_at` is not a position in the batch.
     #[must_use]
-    pub fn response(&self, resume_at: Option<usize>) -> KinesisEventResponse {
-        let mut response = KinesisEventResponse::default();
-        if let Some(position) = resume_at {
-            response.add_failure(self.sequence_numbers[position].clone().into_owned());
+    pub fn response(&self, resume_at: Option<usize>) -> BatchResponse {
+        let number = |position: usize| self.sequence_numbers[position].clone().into_owned();
+        let failures = resume_at
+            .map(number)
+            .map(|item_identifier| BatchItemFailure { item_identifier });
+        BatchResponse {
+            batch_item_failures: failures.into_iter().collect(),
         }
-        response
     }
 
+    /// Adds a Kinesis record. This is the only place that knows how Kinesis records contain what producers put.
     fn add(&mut self, members: RecordMembers<'a>) {
         let position = self.delivered();
         let sequence_number = members.sequence_number.unwrap_or_default();
@@ -414,9 +438,9 @@ mod tests {
                 .map(|failure| failure.item_identifier)
                 .collect::<Vec<_>>()
         };
-        assert_eq!(reported(None), []);
-        assert_eq!(reported(Some(0)), [Some("7".to_owned())]);
-        assert_eq!(reported(Some(1)), [Some("9".to_owned())]);
+        assert_eq!(reported(None), [""; 0]);
+        assert_eq!(reported(Some(0)), ["7"]);
+        assert_eq!(reported(Some(1)), ["9"]);
     }
 
     #[test]
@@ -424,7 +448,7 @@ mod tests {
         let batch = read(r#"{"Records":[{"kinesis":{"data":""}}]}"#).expect("a batch");
         assert_eq!(batch.records[0].stream_id, "");
         let failures = batch.response(Some(0)).batch_item_failures;
-        assert_eq!(failures[0].item_identifier.as_deref(), Some(""));
+        assert_eq!(failures[0].item_identifier, "");
     }
 
     #[test]
@@ -455,7 +479,7 @@ mod tests {
             } else {
                 ""
             };
-            assert_eq!(failures[0].item_identifier.as_deref(), Some(number));
+            assert_eq!(failures[0].item_identifier, number);
         }
     }
 
