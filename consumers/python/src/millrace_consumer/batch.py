@@ -61,7 +61,10 @@ def read_batch(lambda_event: Mapping[str, Any]) -> list[UserRecord | UnusableRec
 
 
 def respond(lambda_event: Mapping[str, Any], first_incomplete: int | None) -> BatchResponse:
-    """Return the response that reports this record, by position, or none. Lambda delivers it and all later ones again."""
+    """Return the response that reports the record at this position, or none.
+
+    Lambda delivers it and all later ones again.
+    """
     if first_incomplete is None:
         return {"batchItemFailures": []}
     record = _records(lambda_event)[first_incomplete]
