@@ -41,7 +41,8 @@ class FakeDynamoDB:
     `boto3.client("dynamodb")`. Expressions may consist of comparisons, `AND`, `OR`, `NOT`, `attribute_exists`,
     `attribute_not_exists`, `begins_with`, and in updates of `SET` with `+`, `-` and `if_not_exists`, `REMOVE`, and
     `ADD` of numbers. Everything else raises `NotImplementedError`, so no test passes because of a request that was
-    ignored. Requests that DynamoDB refuses raise a `ValidationException`, for example two writes of one item in a transaction.
+    ignored. Requests that DynamoDB refuses raise a `ValidationException`, for example two writes of one item in
+    a transaction.
     """
 
     def __init__(self, tables: Mapping[str, Sequence[str]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ _PREVIOUS_BATCH_CHANCE = 0.4
 _LATE_CHANCE = 0.5
 _REDELIVERY_CHANCE = 0.15
 _BISECTION_CHANCE = 0.5
-_FAULT_CHANCE = 0.35
+_FAULT_CHANCE = 0.4
 _LOST_RESPONSE_CHANCE = 0.1
 
 
@@ -129,8 +130,10 @@ class HostileFeed:
         self._concurrency = concurrency
         self._batch_size = batch_size
         self._max_deliveries = max_deliveries
-        self._most_calls = 4
-        """The most calls of an invocation until now: the range of the numbers of calls with a fault."""
+        self._calls = 0
+        """The calls of the invocations until now."""
+        self._delivered_records = 0
+        """The records of these invocations."""
         self._late: list[tuple[Invocation, Sequence[Record]]] = []
         self._last_error: BaseException | None = None
         self._has_run = False
@@ -220,19 +223,22 @@ class HostileFeed:
         Return the index of the first incomplete record, the number of the records if all are completed, or `None` after
         an error.
         """
-        invocation = self._start(handler, part, is_faulty)
+        invocation = self._invocation(part, is_faulty)
         if is_faulty and self._concurrency and self._rng.random() < _CONCURRENT_CHANCE:
             self.report.concurrent_invocations += 1
             # The previous batch is completed: otherwise Lambda wouldn't deliver this one.
             other = previous if previous and self._rng.random() < _PREVIOUS_BATCH_CHANCE else part
-            second = self._start(handler, other, is_faulty)
+            second = self._invocation(other, is_faulty)
+            self._invocations.start(handler, [invocation, second])
             self._late.append((second, other))
             self._invocations.run_until_finished(invocation)
             if self._rng.random() < _LATE_CHANCE:
                 self._invocations.run_until_finished(second)
         else:
+            self._invocations.start(handler, [invocation])
             self._invocations.run_until_finished(invocation)
-        self._most_calls = max(self._most_calls, invocation.calls)
+        self._calls += invocation.calls
+        self._delivered_records += len(part)
         self._check_late()
         first_incomplete = self._first_incomplete(invocation, part)
         if is_faulty and first_incomplete is not None and self._rng.random() < _LOST_RESPONSE_CHANCE:
@@ -240,17 +246,15 @@ class HostileFeed:
             return None
         return first_incomplete
 
-    def _start(
-        self, handler: Callable[[dict[str, Any]], object], part: Sequence[Record], is_faulty: bool
-    ) -> Invocation:
+    def _invocation(self, part: Sequence[Record], is_faulty: bool) -> Invocation:
         self.report.deliveries += 1
+        # An invocation probably has about this number of calls: a fault should happen at any of them.
+        calls = 4 if self._calls == 0 else math.ceil(self._calls / self._delivered_records * len(part))
         faults = []
         for is_possible, is_kill in ((self._kills, True), (self._failing_calls, False)):
             if is_faulty and is_possible and self._rng.random() < _FAULT_CHANCE:
-                faults.append(Fault(self._rng.randint(1, self._most_calls + 1), is_kill, self._rng.random() < 0.5))
-        invocation = Invocation(lambda_event(part), faults, weight=self._rng.choice([1, 1, 8]))
-        self._invocations.start(handler, invocation)
-        return invocation
+                faults.append(Fault(self._rng.randint(1, calls + 1), is_kill, self._rng.random() < 0.5))
+        return Invocation(lambda_event(part), faults, weight=self._rng.choice([1, 1, 8]))
 
     def _check_late(self) -> None:
         """Validate the responses of the second invocations that have finished. Lambda ignores them."""

@@ -90,10 +90,11 @@ class Invocations:
         self._running: list[Invocation] = []
         self.fault_counts = {"kills_before": 0, "kills_after": 0, "failed_calls": 0}
 
-    def start(self, handler: Callable[[dict[str, Any]], Any], invocation: Invocation) -> None:
-        """Start an invocation in a thread of its own."""
-        self._running.append(invocation)
-        threading.Thread(target=self._invoke, args=(handler, invocation), daemon=True).start()
+    def start(self, handler: Callable[[dict[str, Any]], Any], invocations: Sequence[Invocation]) -> None:
+        """Start invocations, each one in a thread of its own."""
+        self._running += invocations
+        for invocation in invocations:
+            threading.Thread(target=self._invoke, args=(handler, invocation), daemon=True).start()
 
     def run_until_finished(self, awaited: Invocation) -> None:
         """Continue all running invocations in turn until this one has finished."""
@@ -121,10 +122,11 @@ class Invocations:
         if invocation is None:
             return function(*args, **kwargs)
         with self._changed:
-            turn = _Turn()
-            invocation.waiting.append(turn)
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: turn.is_next)
+            if len(self._running) > 1:
+                turn = _Turn()
+                invocation.waiting.append(turn)
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: turn.is_next)
             if invocation.is_killed:
                 raise Killed
             fault = invocation.next_fault()
