@@ -110,7 +110,7 @@ class Members(unittest.TestCase):
         self.refuses(members.one_of("a", 1, None), "b", True, 1.0, 0)
         self.refuses(members.array(members.boolean, min_items=1, max_items=2), [], [True] * 3, [1], {}, "ab")
         self.refuses(members.mapping(members.boolean), {"secret": 1}, [])
-        self.refuses(members.union([members.boolean, members.string()]), 1, None)
+        self.refuses(members.either(members.boolean, members.string()), 1, None)
         self.refuses(members.members, [], None, "x")
 
     def test_readers_return_values(self):
@@ -119,7 +119,7 @@ class Members(unittest.TestCase):
         self.assertEqual(members.number()(1.5, ""), 1.5)
         self.assertEqual(members.array(members.boolean)([True], ""), (True,))
         self.assertEqual(members.mapping(members.integer())({"a": 1}, ""), {"a": 1})
-        self.assertEqual(members.union([members.boolean, members.string()])("x", ""), "x")
+        self.assertEqual(members.either(members.boolean, members.string())("x", ""), "x")
 
     def test_a_member_that_is_null_is_not_absent(self):
         self.assertIsNone(members.optional({}, "note", members.string()))

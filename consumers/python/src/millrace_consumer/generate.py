@@ -10,6 +10,7 @@ structure and isn't supported is an error.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import keyword
 import re
@@ -175,9 +176,7 @@ class _Module:
             f"SOURCE: _typing.Final = {_literal(source)}",
             '"""The `source` of the events."""',
             "",
-            "AnyData: _typing.TypeAlias = _typing.Union[",
-            *(f"    {name}," for name in names),
-            "]",
+            *_union_lines(names),
             '"""The data of an event."""',
             "",
             "TYPES: _typing.Final[dict[tuple[str, int], type[AnyData]]] = {",
@@ -338,14 +337,19 @@ class _EventClasses:
         if len(values) == 1:
             return values[0]
         annotations = list(dict.fromkeys(it.annotation for it in values))
-        readers = ", ".join(it.reader for it in values)
-        return _Value(f"_typing.Union[{', '.join(annotations)}]", f"_members.union([{readers}])")
+        readers = functools.reduce(
+            lambda first, second: f"_members.either({first}, {second})", (it.reader for it in values)
+        )
+        return _Value(f"_typing.Union[{', '.join(annotations)}]", readers)
 
     def _one_of(self, values: Any, path: str) -> _Value:
         if not isinstance(values, list) or not values:
             raise self._error(path, "enum is not a list of values")
         if not all(it is None or isinstance(it, (str, bool, int, float)) for it in values):
             raise self._error(path, "a const or enum with an object or an array is not supported")
+        if None in values and len(values) > 1:
+            value = self._one_of([it for it in values if it is not None], path)
+            return _Value(f"_typing.Optional[{value.annotation}]", f"_members.nullable({value.reader})")
         literals = ", ".join(_literal(it) for it in values)
         if any(isinstance(it, float) for it in values):
             return _Value("float", f"_members.one_of({literals})")
@@ -456,6 +460,13 @@ def _class_lines(it: _Class) -> list[str]:
             lines += [f"                {argument}," for argument in ["source", *arguments]]
             lines.append("            ),")
     return [*lines, "        )"]
+
+
+def _union_lines(names: Sequence[str]) -> list[str]:
+    line = f"AnyData: _typing.TypeAlias = _typing.Union[{', '.join(names)}]"
+    if len(line) <= _WIDTH:
+        return [line]
+    return ["AnyData: _typing.TypeAlias = _typing.Union[", *(f"    {name}," for name in names), "]"]
 
 
 def _described(schema: Any) -> str:

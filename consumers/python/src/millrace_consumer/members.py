@@ -7,8 +7,8 @@ value isn't what the reader expects, it raises `InvalidData`, whose message cont
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -35,6 +35,13 @@ def required(source: Mapping[str, Any], name: str, reader: Reader[T], path: str 
     return reader(source[name], _join(path, name))
 
 
+@overload
+def optional(source: Mapping[str, Any], name: str, reader: Reader[T], path: str = "") -> T | None: ...
+# mypy removes None from T, unless the reader's type has it.
+@overload
+def optional(  # type: ignore[overload-cannot-match]
+    source: Mapping[str, Any], name: str, reader: Reader[T | None], path: str = ""
+) -> T | None: ...
 def optional(source: Mapping[str, Any], name: str, reader: Reader[T], path: str = "") -> T | None:
     """Read a member that may be absent. Return `None` if it is. A member that is `null` isn't absent."""
     if name not in source:
@@ -141,16 +148,25 @@ def mapping(reader: Reader[T]) -> Reader[Mapping[str, T]]:
     return read
 
 
-def union(readers: Sequence[Reader[T]]) -> Reader[T]:
-    """Read a value with the first of the readers that accepts it."""
+def either(first: Reader[T], second: Reader[U]) -> Reader[T | U]:
+    """Read a value with the first reader, or with the second one if the first refuses it."""
 
-    def read(value: Any, path: str) -> T:
-        for reader in readers:
+    def read(value: Any, path: str) -> T | U:
+        for reader in (first, second):
             try:
                 return reader(value, path)
             except InvalidData:
                 continue
         raise InvalidData(f"{path} is none of the allowed types")
+
+    return read
+
+
+def nullable(reader: Reader[T]) -> Reader[T | None]:
+    """Read a value with the reader, or `null`."""
+
+    def read(value: Any, path: str) -> T | None:
+        return None if value is None else reader(value, path)
 
     return read
 
