@@ -34,13 +34,17 @@ MAX_ATTEMPTS = 5
 _BACKOFF_SECONDS = 0.02
 
 
+S_co = TypeVar("S_co", covariant=True)
+W_co = TypeVar("W_co", covariant=True)
+
+
 @dataclass(frozen=True)
-class Change(Generic[S, W]):
+class Change(Generic[S_co, W_co]):
     """What an event changes."""
 
-    state: S | None
+    state: S_co | None
     """The consumer's new state of the aggregate: a value that `json` can write, or `None` if it has none."""
-    writes: Sequence[W] = ()
+    writes: Sequence[W_co] = ()
     """The writes that belong to the event, saved in one transaction with the position. For `DynamoDBPositions`, each
     is an entry of TransactWriteItems: at most 99 per event."""
 

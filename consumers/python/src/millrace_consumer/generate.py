@@ -340,7 +340,7 @@ class _EventClasses:
         readers = functools.reduce(
             lambda first, second: f"_members.either({first}, {second})", (it.reader for it in values)
         )
-        return _Value(f"_typing.Union[{', '.join(annotations)}]", readers)
+        return _Value(" | ".join(annotations), readers)
 
     def _one_of(self, values: Any, path: str) -> _Value:
         if not isinstance(values, list) or not values:
@@ -349,7 +349,7 @@ class _EventClasses:
             raise self._error(path, "a const or enum with an object or an array is not supported")
         if None in values and len(values) > 1:
             value = self._one_of([it for it in values if it is not None], path)
-            return _Value(f"_typing.Optional[{value.annotation}]", f"_members.nullable({value.reader})")
+            return _Value(f"{value.annotation} | None", f"_members.nullable({value.reader})")
         literals = ", ".join(_literal(it) for it in values)
         if any(isinstance(it, float) for it in values):
             return _Value("float", f"_members.one_of({literals})")
@@ -432,10 +432,11 @@ def _class_lines(it: _Class) -> list[str]:
     lines.append("")
     for attribute in it.attributes:
         annotation = attribute.value.annotation
+        nullable = annotation.split(" | ")[-1] == "None"
         if attribute.is_required:
             lines.append(f"    {attribute.name}: {annotation}")
         else:
-            lines.append(f"    {attribute.name}: _typing.Optional[{annotation}] = None")
+            lines.append(f"    {attribute.name}: {annotation if nullable else f'{annotation} | None'} = None")
         if attribute.documentation:
             lines += _docstring(attribute.documentation, "    ")
     if not it.attributes:
@@ -463,10 +464,10 @@ def _class_lines(it: _Class) -> list[str]:
 
 
 def _union_lines(names: Sequence[str]) -> list[str]:
-    line = f"AnyData: _typing.TypeAlias = _typing.Union[{', '.join(names)}]"
+    line = f"AnyData: _typing.TypeAlias = {' | '.join(names)}"
     if len(line) <= _WIDTH:
         return [line]
-    return ["AnyData: _typing.TypeAlias = _typing.Union[", *(f"    {name}," for name in names), "]"]
+    return ["AnyData: _typing.TypeAlias = (", f"    {names[0]}", *(f"    | {name}" for name in names[1:]), ")"]
 
 
 def _described(schema: Any) -> str:

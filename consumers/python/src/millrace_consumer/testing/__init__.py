@@ -7,7 +7,7 @@
 from .dynamodb import FakeClientError, FakeDynamoDB
 from .feed import FeedFailure, FeedReport, HostileFeed
 from .invocations import CallFailed, Killed
-from .stream import ExpectedEvent, HistoryEvent, cloud_event
+from .stream import ExpectedEvent, HistoryEvent, cloud_event, lambda_event
 
 __all__ = [
     "CallFailed",
@@ -20,4 +20,5 @@ __all__ = [
     "HostileFeed",
     "Killed",
     "cloud_event",
+    "lambda_event",
 ]

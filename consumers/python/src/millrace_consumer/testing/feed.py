@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from .invocations import Fault, IdleInvocation, Invocation, Invocations, Proxy
-from .stream import ExpectedEvent, HistoryEvent, Record, lambda_event, make_stream
+from .stream import ExpectedEvent, HistoryEvent, Record, batch_event, make_stream
 
 T = TypeVar("T")
 
@@ -254,7 +254,7 @@ class HostileFeed:
         for is_possible, is_kill in ((self._kills, True), (self._failing_calls, False)):
             if is_faulty and is_possible and self._rng.random() < _FAULT_CHANCE:
                 faults.append(Fault(self._rng.randint(1, calls + 1), is_kill, self._rng.random() < 0.5))
-        return Invocation(lambda_event(part), faults, weight=self._rng.choice([1, 1, 8]))
+        return Invocation(batch_event(part), faults, weight=self._rng.choice([1, 1, 8]))
 
     def _check_late(self) -> None:
         """Validate the responses of the second invocations that have finished. Lambda ignores them."""

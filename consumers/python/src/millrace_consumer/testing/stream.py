@@ -101,7 +101,12 @@ def cloud_event(
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
 
 
-def lambda_event(records: Sequence[Record]) -> dict[str, Any]:
+def lambda_event(datas: Sequence[bytes]) -> dict[str, Any]:
+    """Return the event that Lambda gives a function for a batch of records with these bytes."""
+    return batch_event([Record(number, "key", data) for number, data in enumerate(datas)])
+
+
+def batch_event(records: Sequence[Record]) -> dict[str, Any]:
     """Return the event that Lambda gives a function for a batch of these records."""
     return {
         "Records": [
