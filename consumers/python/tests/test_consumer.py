@@ -209,6 +209,36 @@ class Errors(QuietTests):
 
         self.assertEqual(consumer(Positions()).process(events("b:2", "a:3", "a:4")), incomplete(0))
 
+    def test_a_gap_is_saved_together_with_the_events(self):
+        class Positions(MemoryPositions):
+            max_writes = 1
+            saves = 0
+
+            def save(self, *arguments):
+                self.saves += 1
+                super().save(*arguments)
+
+        positions = Positions()
+        self.assertEqual(consumer(positions).process(events("a:5", "a:1", "a:6", "a:2", "a:9")), COMPLETED)
+        self.assertEqual(positions.saves, 2)
+        self.assertEqual((positions.read("a").sequence, positions.read("a").gap.seen), (2, 9))
+
+    def test_after_a_saved_event_only_the_later_ones_are_incomplete(self):
+        class Positions(MemoryPositions):
+            max_writes = 1
+
+            def save(self, subject, before, after, writes):
+                if after.sequence > 1:
+                    raise PositionChanged
+                super().save(subject, before, after, writes)
+
+            def read(self, subject):
+                if self.writes:
+                    raise OSError
+                return super().read(subject)
+
+        self.assertEqual(consumer(Positions()).process(events("a:1", "a:2", "a:3")), incomplete(1))
+
     def test_concurrency_is_at_least_one(self):
         with self.assertRaises(ValueError):
             consumer(MemoryPositions(), concurrency=0)

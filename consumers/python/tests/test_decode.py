@@ -29,6 +29,9 @@ class Decode(unittest.TestCase):
             "a byte order mark": b"\xef\xbb\xbf" + whole,
             "an unpaired surrogate": whole.replace(b'"EUR"', b'"\\ud800"'),
             "true as sequence": whole.replace(b'"sequence":7', b'"sequence":true'),
+            "true as sequence and in the id": whole.replace(b'"sequence":7', b'"sequence":true').replace(
+                b"a:7", b"a:True"
+            ),
             "other digits in the version": whole.replace(b"BalanceCredited:1", "BalanceCredited:\u0661".encode()),
             "a very long version": whole.replace(b"BalanceCredited:1", b"BalanceCredited:" + b"1" * 5000),
             "a very long number": whole.replace(b'"amount":7', b'"amount":' + b"7" * 5000),
