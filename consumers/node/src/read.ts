@@ -111,12 +111,14 @@ export function boolean(): Reader<boolean> {
 }
 
 /** One of these values. */
-export function literal<const T extends string | number | boolean | null>(...values: readonly T[]): Reader<T> {
+export function literal<const T extends readonly (string | number | boolean | null)[]>(
+  ...values: T
+): Reader<T[number]> {
   return (value, member) => {
-    if (!values.includes(value as T)) {
+    if (!values.includes(value as T[number])) {
       throw new DecodeError(member, `is not ${values.map((known) => JSON.stringify(known)).join(' or ')}`);
     }
-    return value as T;
+    return value as T[number];
   };
 }
 
