@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, suite, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -114,13 +114,19 @@ export const consumer = new Consumer({
 });
 `;
 
-test('the generated modules compile with strict options, and are as the formatter writes them', () => {
+test('the generated modules and the examples of the README compile with strict options, and the formatter accepts them', () => {
   for (const [name, folder] of Object.entries({ accounts, orders, variety })) {
     const file = join(scratch, `${name}.ts`);
     const { status, stderr } = spawnSync('node', [cli, folder, '--out', file], { encoding: 'utf8' });
     assert.equal(status, 0, stderr);
   }
   writeFileSync(join(scratch, 'usage.ts'), usage);
+  // The examples of the README, as the files that they import from each other.
+  const examples = [...readFileSync(join(root, 'README.md'), 'utf8').matchAll(/^```ts\n(.*?)^```$/gms)];
+  for (const [index, name] of ['app.ts', 'app.test.ts', 'parts.ts'].entries()) {
+    writeFileSync(join(scratch, name), examples[index]?.[1] ?? 'missing');
+  }
+  copyFileSync(join(scratch, 'accounts.ts'), join(scratch, 'events.ts'));
   const config = {
     extends: '../tsconfig.json',
     compilerOptions: { exactOptionalPropertyTypes: true, skipLibCheck: false },
@@ -129,9 +135,17 @@ test('the generated modules compile with strict options, and are as the formatte
   writeFileSync(join(scratch, 'tsconfig.json'), JSON.stringify(config));
   const compiled = spawnSync('npx', ['tsc', '--project', scratch], { cwd: root, encoding: 'utf8' });
   assert.equal(compiled.stdout, '');
-  const files = [join(scratch, 'accounts.ts'), join(scratch, 'orders.ts'), join(scratch, 'variety.ts')];
+  const files = ['accounts', 'orders', 'variety', 'app', 'app.test', 'parts'].map((name) =>
+    join(scratch, `${name}.ts`),
+  );
   const formatted = spawnSync('npx', ['biome', 'format', '--config-path', root, ...files], { encoding: 'utf8' });
   assert.equal(formatted.status, 0, formatted.stderr);
+  const tested = spawnSync('node', ['--import', 'tsx', '--test', join(scratch, 'app.test.ts')], {
+    encoding: 'utf8',
+    // The test runner of this test would otherwise expect its own protocol.
+    env: { ...process.env, NODE_TEST_CONTEXT: undefined, AWS_REGION: 'eu-central-1' },
+  });
+  assert.equal(tested.status, 0, tested.stdout);
 });
 
 test('the readers accept what the schema allows, and name the member that it does not allow', async () => {

@@ -31,12 +31,6 @@ test('the package has no dependencies, and only ./dynamodb needs the AWS SDK', a
   }
 });
 
-test('the quick start of the README compiles', () => {
-  // The examples of README.md are the files of examples/subscriber-node, or are compiled here.
-  const readme = readFileSync(`${root}/README.md`, 'utf8');
-  assert.match(readme, /npx millrace-consumer-types/);
-});
-
 test('the lock file contains no address of a registry', () => {
   assert.doesNotMatch(readFileSync(`${root}/package-lock.json`, 'utf8'), /"resolved"/);
 });
