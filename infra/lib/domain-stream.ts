@@ -2,7 +2,7 @@
  * The domain stream, which other teams read, and the translator, which publishes the rows of the event log to
  * it.
  */
-import { Duration, RemovalPolicy, Validations } from 'aws-cdk-lib';
+import { Duration, Validations } from 'aws-cdk-lib';
 import * as dynamodb from 'aws-cdk-lib/aws-dynamodb';
 import * as kinesis from 'aws-cdk-lib/aws-kinesis';
 import * as lambda from 'aws-cdk-lib/aws-lambda';
@@ -14,7 +14,7 @@ import type { Domain } from './domain.ts';
 import type { EventLog } from './event-log.ts';
 import { addMapping, DYNAMODB_STREAM_RETENTION, mappingDefaults } from './mapping.ts';
 import { RustFunction } from './rust-function.ts';
-import type { Settings } from './settings.ts';
+import { removalPolicy, type Settings } from './settings.ts';
 import { STAGES } from './stage.ts';
 import { Table } from './table.ts';
 import filter from './translator-filter.json' with { type: 'json' };
@@ -87,7 +87,11 @@ export class DomainStream extends Construct {
     // Other consumers of events read Kinesis.
     // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html
     this.mapping = new DynamoEventSource(eventLog.events, {
-      ...mappingDefaults(settings, discarded, DYNAMODB_STREAM_RETENTION),
+      ...mappingDefaults({
+        retention: DYNAMODB_STREAM_RETENTION,
+        retryAttempts: settings.retryAttempts,
+        onFailure: discarded,
+      }),
       filters: newEventRows(settings).map((pattern) => lambda.FilterCriteria.filter(pattern)),
       // Above 1, Lambda keeps the order per item only, and each event is a separate item.
       parallelizationFactor: 1,
@@ -104,7 +108,7 @@ function domainStream(scope: Construct, settings: Settings): kinesis.Stream {
   const { capacity } = settings;
   const stream = new kinesis.Stream(scope, 'Stream', {
     retentionPeriod: Duration.hours(settings.retentionHours),
-    removalPolicy: settings.removalPolicy === 'retain' ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
+    removalPolicy: removalPolicy(settings),
     // The key that AWS manages for Kinesis. It can't be shared: a consumer in another AWS account needs a
     // customer managed key instead.
     // https://docs.aws.amazon.com/streams/latest/dev/what-is-sse.html

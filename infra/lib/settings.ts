@@ -8,6 +8,7 @@
  */
 import { closeSync, existsSync, openSync, readSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { RemovalPolicy } from 'aws-cdk-lib';
 import { RetentionDays } from 'aws-cdk-lib/aws-logs';
 import { LAKE_FORMATS, type LakeFormat } from './lake-format.ts';
 import { FUNCTION_NAMES } from './names.ts';
@@ -195,6 +196,11 @@ export function readSettings(lookup: Lookup, environment: Environment): Settings
     // The emulator's Scheduler can't start queries.
     dailyReport: flagOfAws(lookup, 'dailyReport', local),
   };
+}
+
+/** The setting `removalPolicy` as the CDK's constructs need it. */
+export function removalPolicy({ removalPolicy }: Pick<Settings, 'removalPolicy'>): RemovalPolicy {
+  return removalPolicy === 'retain' ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY;
 }
 
 function capacity(lookup: Lookup): StreamCapacity {
