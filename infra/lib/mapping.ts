@@ -10,7 +10,7 @@ import type {
 } from 'aws-cdk-lib/aws-lambda-event-sources';
 import type { Construct } from 'constructs';
 import type { MillraceAlarms } from './alarms.ts';
-import type { NamedFunction } from './invocation-alarms.ts';
+import { type NamedFunction, sectionOf } from './invocation-alarms.ts';
 import type { RustFunction } from './rust-function.ts';
 
 /**
@@ -106,19 +106,19 @@ export function addReaderAlarms(scope: Construct, props: ReaderAlarmsProps): voi
   const { reader, mapping, alarms, maxIteratorAge = MAX_ITERATOR_AGE } = props;
   const { name } = reader;
   alarms.add(scope, 'IteratorAge', {
-    section: `${name}IteratorAge`,
+    section: sectionOf(reader, 'IteratorAge'),
     metric: iteratorAge(reader),
     threshold: maxIteratorAge.toMilliseconds(),
     means: `The ${name} lags its stream, which deletes records at the end of its retention period.`,
   });
   alarms.add(scope, 'Discarded', {
-    section: `${name}Discarded`,
+    section: sectionOf(reader, 'Discarded'),
     metric: discardedRecords(mapping),
     threshold: 1,
     means: `Lambda has discarded records of the ${name} and has written them to the failure bucket.`,
   });
   alarms.add(scope, 'DestinationFails', {
-    section: `${name}DestinationFails`,
+    section: sectionOf(reader, 'DestinationFails'),
     metric: destinationFailures(reader),
     threshold: 1,
     means: `Lambda could not write a discarded batch of the ${name} to the failure bucket.`,
