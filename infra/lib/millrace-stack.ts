@@ -108,6 +108,7 @@ export class MillraceStack extends Stack {
       ViewTable: projection.views.tableName,
       HistoryTable: projection.history.tableName,
       StreamName: domainStream.stream.streamName,
+      StreamArn: domainStream.stream.streamArn,
       DeliveryStream: lake.deliveryStream.deliveryStreamName,
       LakeBucket: lake.bucket.bucketName,
       FailureBucket: discarded.bucket.bucketName,
