@@ -9,6 +9,19 @@ import { addMapping, type MappingOptions, mappingDefaults, type StreamMapping } 
 import type { RustFunction } from './rust-function.ts';
 import type { Settings } from './settings.ts';
 
+/**
+ * What Lambda does with a stream that it reads. It calls GetRecords also to retry a batch of a consumer with enhanced
+ * fan-out. ListStreams is needed in the console only.
+ * https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-create.html
+ */
+export const READ_ACTIONS = [
+  'kinesis:DescribeStream',
+  'kinesis:DescribeStreamSummary',
+  'kinesis:GetRecords',
+  'kinesis:GetShardIterator',
+  'kinesis:ListShards',
+];
+
 /** How the records of a Kinesis stream become batches. */
 export interface BatchOptions {
   /** The maximum number of records in one invocation, 1 to 10,000. Lambda also limits them to 6 MB. */

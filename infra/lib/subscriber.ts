@@ -8,24 +8,11 @@ import type { ITopic } from 'aws-cdk-lib/aws-sns';
 import { Construct } from 'constructs';
 import { MillraceAlarms } from './alarms.ts';
 import { DiscardedBatches, FailureDestination } from './discarded-batches.ts';
-import { consumerMapping } from './domain-stream-consumer.ts';
+import { consumerMapping, READ_ACTIONS } from './domain-stream-consumer.ts';
 import type { DomainStreamReference } from './domain-stream-reference.ts';
 import { addInvocationAlarms } from './invocation-alarms.ts';
 import { addReaderAlarms } from './mapping.ts';
 import { StartingPosition } from './starting-position.ts';
-
-/**
- * What Lambda does with the stream. It reads with GetRecords also if a batch of a consumer with enhanced fan-out is
- * retried. ListStreams is needed in the console only.
- * https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-create.html
- */
-const READ_ACTIONS = [
-  'kinesis:DescribeStream',
-  'kinesis:DescribeStreamSummary',
-  'kinesis:GetRecords',
-  'kinesis:GetShardIterator',
-  'kinesis:ListShards',
-];
 
 export interface SubscriberProps {
   /** The domain stream, in this AWS account or in another one. */
