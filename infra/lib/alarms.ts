@@ -35,10 +35,10 @@ export class MillraceAlarms {
   /** Every alarm that was added. */
   readonly all: cloudwatch.Alarm[] = [];
   private readonly actions: SnsAction[] = [];
-  private readonly runbook: string;
+  private readonly runbook: string | undefined;
 
-  /** `runbook` is the address of the runbook, which the description of each alarm contains. */
-  constructor(runbook: string) {
+  /** `runbook` is the address of the runbook, to which the description of each alarm refers if there is one. */
+  constructor(runbook?: string) {
     this.runbook = runbook;
   }
 
@@ -51,7 +51,8 @@ export class MillraceAlarms {
       evaluationPeriods: periods,
       comparisonOperator: cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
       treatMissingData: props.missingData ?? cloudwatch.TreatMissingData.NOT_BREACHING,
-      alarmDescription: `${means} What to do: ${this.runbook}#${section.toLowerCase()}`,
+      alarmDescription:
+        this.runbook === undefined ? means : `${means} What to do: ${this.runbook}#${section.toLowerCase()}`,
     });
     this.all.push(alarm);
     for (const action of this.actions) addAction(alarm, action);

@@ -8,43 +8,42 @@
  * A discarded batch loses no event: every event is in the events table, and can be published or projected
  * again from there. The object contains the batch that has to be repaired, and the reason.
  */
-import { Duration } from 'aws-cdk-lib';
+import type { Duration, RemovalPolicy } from 'aws-cdk-lib';
 import * as iam from 'aws-cdk-lib/aws-iam';
 import type * as lambda from 'aws-cdk-lib/aws-lambda';
 import type * as s3 from 'aws-cdk-lib/aws-s3';
 import { Construct } from 'constructs';
-import { PrivateBucket } from './private-bucket.ts';
-import type { Settings } from './settings.ts';
+import { acknowledgePrefix, PrivateBucket } from './private-bucket.ts';
 
 export interface DiscardedBatchesProps {
-  /** The stack's settings. `failureRetentionDays` is how long the bucket retains a batch. */
-  readonly settings: Settings;
-  /** The bucket to which S3 writes the access log of the failure destination. */
-  readonly accessLogs: s3.IBucket;
+  /** Whether the bucket outlives the stack. */
+  readonly removalPolicy: RemovalPolicy;
+  /** How long the bucket retains a batch, in whole days. */
+  readonly retention: Duration;
+  /**
+   * The bucket to which S3 writes the access log of the failure destination.
+   * @default - no access log
+   */
+  readonly accessLogs?: s3.IBucket | undefined;
 }
 
 /** The prefix of all objects that Lambda writes to the failure destination of a mapping. */
 const WRITTEN_BY_LAMBDA = 'aws/lambda/';
 
-export class DiscardedBatches extends Construct implements lambda.IEventSourceDlq {
-  readonly bucket: PrivateBucket;
+/**
+ * A bucket as the failure destination of a mapping.
+ *
+ * CDK's own S3OnFailureDestination allows the function to read and delete every object in the bucket. Lambda needs
+ * only these two actions, and writes only below `aws/lambda/`.
+ * https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html
+ */
+export class FailureDestination implements lambda.IEventSourceDlq {
+  private readonly bucket: s3.IBucket;
 
-  constructor(scope: Construct, id: string, props: DiscardedBatchesProps) {
-    super(scope, id);
-    this.bucket = new PrivateBucket(this, 'Bucket', {
-      settings: props.settings,
-      accessLogs: props.accessLogs,
-      lifecycleRules: [{ id: 'expire', expiration: Duration.days(props.settings.failureRetentionDays) }],
-    });
+  constructor(bucket: s3.IBucket) {
+    this.bucket = bucket;
   }
 
-  /**
-   * Makes this the failure destination of a mapping.
-   *
-   * CDK's own S3OnFailureDestination allows the function to read and delete every object in the bucket.
-   * Lambda needs only these two actions, and writes only below `aws/lambda/`.
-   * https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html
-   */
   bind(_mapping: lambda.IEventSourceMapping, handler: lambda.IFunction): lambda.DlqDestinationConfig {
     handler.addToRolePolicy(
       new iam.PolicyStatement({ actions: ['s3:ListBucket'], resources: [this.bucket.bucketArn] }),
@@ -55,12 +54,31 @@ export class DiscardedBatches extends Construct implements lambda.IEventSourceDl
         resources: [this.bucket.arnForObjects(`${WRITTEN_BY_LAMBDA}*`)],
       }),
     );
-    this.bucket.acknowledgePrefix(
+    acknowledgePrefix(
+      this.bucket,
       handler.role!,
       WRITTEN_BY_LAMBDA,
       'Lambda names the objects itself, by mapping and time; only the prefix is known beforehand.',
     );
     return { destination: this.bucket.bucketArn };
+  }
+}
+
+export class DiscardedBatches extends Construct implements lambda.IEventSourceDlq {
+  readonly bucket: PrivateBucket;
+
+  constructor(scope: Construct, id: string, props: DiscardedBatchesProps) {
+    super(scope, id);
+    this.bucket = new PrivateBucket(this, 'Bucket', {
+      removalPolicy: props.removalPolicy,
+      accessLogs: props.accessLogs,
+      lifecycleRules: [{ id: 'expire', expiration: props.retention }],
+    });
+  }
+
+  /** Makes this the failure destination of a mapping. */
+  bind(mapping: lambda.IEventSourceMapping, handler: lambda.IFunction): lambda.DlqDestinationConfig {
+    return new FailureDestination(this.bucket).bind(mapping, handler);
   }
 
   /** Allows `reader` to list and read the batches, and no other object of the bucket. */

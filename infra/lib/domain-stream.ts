@@ -2,7 +2,7 @@
  * The domain stream, which other teams read, and the translator, which publishes the rows of the event log to
  * it.
  */
-import { Duration, RemovalPolicy, Validations } from 'aws-cdk-lib';
+import { Duration, Validations } from 'aws-cdk-lib';
 import * as dynamodb from 'aws-cdk-lib/aws-dynamodb';
 import * as kinesis from 'aws-cdk-lib/aws-kinesis';
 import * as lambda from 'aws-cdk-lib/aws-lambda';
@@ -14,8 +14,9 @@ import type { Domain } from './domain.ts';
 import type { EventLog } from './event-log.ts';
 import { addMapping, DYNAMODB_STREAM_RETENTION, mappingDefaults } from './mapping.ts';
 import { RustFunction } from './rust-function.ts';
-import type { Settings } from './settings.ts';
+import { removalPolicy, type Settings } from './settings.ts';
 import { STAGES } from './stage.ts';
+import { StreamAccess, streamKey } from './stream-access.ts';
 import { Table } from './table.ts';
 import filter from './translator-filter.json' with { type: 'json' };
 
@@ -43,6 +44,8 @@ export interface DomainStreamProps {
 export class DomainStream extends Construct {
   /** One CloudEvent per event; the partition key is the aggregate's id. */
   readonly stream: kinesis.Stream;
+  /** Who may write to the stream, and who may read it from other AWS accounts. */
+  readonly access: StreamAccess;
   /** The publication cursors, one item per aggregate: `Id`. */
   readonly cursors: Table;
   readonly translator: RustFunction;
@@ -54,6 +57,7 @@ export class DomainStream extends Construct {
     const { settings, alarms, domain, eventLog, discarded } = props;
 
     this.stream = domainStream(this, settings);
+    this.access = new StreamAccess(this.stream, settings);
 
     this.cursors = new Table(this, 'Cursors', {
       settings,
@@ -81,13 +85,17 @@ export class DomainStream extends Construct {
     const { handler } = this.translator;
     eventLog.events.grant(handler, 'dynamodb:Query', 'dynamodb:GetItem');
     this.cursors.grant(handler, ...CURSOR_ACTIONS);
-    this.stream.grant(handler, 'kinesis:PutRecords');
+    this.access.grantPublish(handler);
 
     // The translator is the stream's only reader, because DynamoDB throttles more than two readers per shard.
     // Other consumers of events read Kinesis.
     // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html
     this.mapping = new DynamoEventSource(eventLog.events, {
-      ...mappingDefaults(settings, discarded, DYNAMODB_STREAM_RETENTION),
+      ...mappingDefaults({
+        retention: DYNAMODB_STREAM_RETENTION,
+        retryAttempts: settings.retryAttempts,
+        onFailure: discarded,
+      }),
       filters: newEventRows(settings).map((pattern) => lambda.FilterCriteria.filter(pattern)),
       // Above 1, Lambda keeps the order per item only, and each event is a separate item.
       parallelizationFactor: 1,
@@ -102,17 +110,27 @@ export class DomainStream extends Construct {
 
 function domainStream(scope: Construct, settings: Settings): kinesis.Stream {
   const { capacity } = settings;
+  const encryptionKey = streamKey(scope, settings);
   const stream = new kinesis.Stream(scope, 'Stream', {
     retentionPeriod: Duration.hours(settings.retentionHours),
-    removalPolicy: settings.removalPolicy === 'retain' ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
-    // The key that AWS manages for Kinesis. It can't be shared: a consumer in another AWS account needs a
-    // customer managed key instead.
+    removalPolicy: removalPolicy(settings),
+    // By default, the key that AWS manages for Kinesis. It can't be shared: a consumer in another AWS account needs
+    // a customer-managed key instead.
     // https://docs.aws.amazon.com/streams/latest/dev/what-is-sse.html
-    encryption: kinesis.StreamEncryption.MANAGED,
+    ...(encryptionKey
+      ? { encryption: kinesis.StreamEncryption.KMS, encryptionKey }
+      : { encryption: kinesis.StreamEncryption.MANAGED }),
     ...(capacity.mode === 'on-demand'
       ? { streamMode: kinesis.StreamMode.ON_DEMAND }
       : { streamMode: kinesis.StreamMode.PROVISIONED, shardCount: capacity.shards }),
   });
+  if (encryptionKey) {
+    Validations.of(stream).acknowledge({
+      id: 'AwsSolutions::AwsSolutions-KDS3',
+      reason:
+        'The setting streamKey asks for a customer-managed key, because other AWS accounts may not use the AWS key.',
+    });
+  }
   if (capacity.mode === 'on-demand') {
     // With AUTO, Kinesis would ignore the partition keys, and records of one aggregate would lose their
     // order. The default is USER_PARTITION_KEY. It is set explicitly, so that a deployment reverts a manual

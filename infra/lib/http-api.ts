@@ -3,7 +3,7 @@
  *
  * CORS is off: the callers are services and the backends of web applications, not browsers.
  */
-import { RemovalPolicy, Stack } from 'aws-cdk-lib';
+import { Stack } from 'aws-cdk-lib';
 import * as apigateway from 'aws-cdk-lib/aws-apigateway';
 import * as apigatewayv2 from 'aws-cdk-lib/aws-apigatewayv2';
 import { HttpIamAuthorizer } from 'aws-cdk-lib/aws-apigatewayv2-authorizers';
@@ -13,7 +13,7 @@ import { Construct } from 'constructs';
 import type { MillraceAlarms } from './alarms.ts';
 import type { Domain } from './domain.ts';
 import type { RustFunction } from './rust-function.ts';
-import type { Settings } from './settings.ts';
+import { removalPolicy, type Settings } from './settings.ts';
 
 /**
  * The API's request limit. Requests above it get 429 without an invocation of a function, which bounds the
@@ -52,7 +52,7 @@ export class HttpApi extends Construct {
 
     this.accessLog = new logs.LogGroup(this, 'AccessLog', {
       retention: settings.logRetentionDays,
-      removalPolicy: settings.removalPolicy === 'retain' ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
+      removalPolicy: removalPolicy(settings),
     });
 
     this.stage = new apigatewayv2.HttpStage(this, 'Stage', {

@@ -5,7 +5,7 @@
  * `<folder of the format>/dt=<day of delivery>/`. The lake may contain duplicates with the same `id`; the
  * `domain_events` view contains each event once.
  */
-import { Duration, RemovalPolicy, Size, Stack } from 'aws-cdk-lib';
+import { Duration, Size, Stack } from 'aws-cdk-lib';
 import type * as athena from 'aws-cdk-lib/aws-athena';
 import * as iam from 'aws-cdk-lib/aws-iam';
 import * as firehose from 'aws-cdk-lib/aws-kinesisfirehose';
@@ -24,7 +24,7 @@ import type { StreamMapping } from './mapping.ts';
 import { NamedQueries, readQueries } from './named-queries.ts';
 import { PrivateBucket } from './private-bucket.ts';
 import { RustFunction } from './rust-function.ts';
-import type { Settings } from './settings.ts';
+import { removalPolicy, type Settings } from './settings.ts';
 import { STAGES } from './stage.ts';
 import { workGroup } from './work-group.ts';
 
@@ -66,7 +66,7 @@ export class Lake extends Construct {
     const { settings, alarms } = props;
 
     this.bucket = new PrivateBucket(this, 'Bucket', {
-      settings,
+      removalPolicy: removalPolicy(settings),
       accessLogs: props.accessLogs,
       // Query results expire. Events and daily reports don't.
       lifecycleRules: [{ id: 'expire-query-results', prefix: FOLDERS.athena, expiration: Duration.days(RESULT_DAYS) }],
@@ -135,7 +135,7 @@ export class Lake extends Construct {
     const isParquet = settings.lakeFormat === 'parquet';
     const errorLog = new logs.LogGroup(this, 'DeliveryErrors', {
       retention: settings.logRetentionDays,
-      removalPolicy: settings.removalPolicy === 'retain' ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
+      removalPolicy: removalPolicy(settings),
     });
 
     // The permissions that Firehose needs, on the folders to which it writes and the table whose columns it

@@ -17,7 +17,7 @@ import { PrivateBucket } from './private-bucket.ts';
 import { Projection } from './projection.ts';
 import { Queries } from './queries.ts';
 import { Reconciler } from './reconciler.ts';
-import type { Settings } from './settings.ts';
+import { removalPolicy, type Settings } from './settings.ts';
 import { STAGES } from './stage.ts';
 
 /** How many days the access logs of the buckets are retained. */
@@ -45,10 +45,14 @@ export class MillraceStack extends Stack {
     const { alarms } = this;
 
     const accessLogs = new PrivateBucket(this, 'AccessLogs', {
-      settings,
+      removalPolicy: removalPolicy(settings),
       lifecycleRules: [{ id: 'expire', expiration: Duration.days(ACCESS_LOG_DAYS) }],
     });
-    const discarded = new DiscardedBatches(this, 'DiscardedBatches', { settings, accessLogs });
+    const discarded = new DiscardedBatches(this, 'DiscardedBatches', {
+      removalPolicy: removalPolicy(settings),
+      retention: Duration.days(settings.failureRetentionDays),
+      accessLogs,
+    });
 
     const http = new HttpApi(this, 'HttpApi', { settings, alarms, domain });
     const eventLog = new EventLog(this, 'EventLog', { settings });
@@ -104,6 +108,7 @@ export class MillraceStack extends Stack {
       ViewTable: projection.views.tableName,
       HistoryTable: projection.history.tableName,
       StreamName: domainStream.stream.streamName,
+      StreamArn: domainStream.stream.streamArn,
       DeliveryStream: lake.deliveryStream.deliveryStreamName,
       LakeBucket: lake.bucket.bucketName,
       FailureBucket: discarded.bucket.bucketName,

@@ -1,20 +1,19 @@
 /** The properties that all of Millrace's buckets share. */
-import { Duration, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
+import { Duration, type RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
 import * as iam from 'aws-cdk-lib/aws-iam';
 import * as s3 from 'aws-cdk-lib/aws-s3';
 import type { Construct, IConstruct } from 'constructs';
-import type { Settings } from './settings.ts';
 
 export interface PrivateBucketProps {
-  /** The stack's settings. `removalPolicy` decides whether the bucket outlives the stack. */
-  readonly settings: Settings;
+  /** Whether the bucket outlives the stack. A bucket that contains objects isn't emptied: its deletion fails. */
+  readonly removalPolicy: RemovalPolicy;
   /** When objects expire. Each bucket also has a rule that drops unfinished uploads after 7 days. */
   readonly lifecycleRules: s3.LifecycleRule[];
   /**
    * The bucket to which S3 writes the access log of this one.
-   * @default - no access log, which is right only for the bucket of the access logs
+   * @default - no access log, which is right for the bucket of the access logs
    */
-  readonly accessLogs?: s3.IBucket;
+  readonly accessLogs?: s3.IBucket | undefined;
 }
 
 /**
@@ -24,14 +23,14 @@ export interface PrivateBucketProps {
  * request, which would be billed.
  */
 export class PrivateBucket extends s3.Bucket {
-  constructor(scope: Construct, id: string, { settings, lifecycleRules, accessLogs }: PrivateBucketProps) {
+  constructor(scope: Construct, id: string, { removalPolicy, lifecycleRules, accessLogs }: PrivateBucketProps) {
     super(scope, id, {
       encryption: s3.BucketEncryption.S3_MANAGED,
       blockPublicAccess: s3.BlockPublicAccess.BLOCK_ALL,
       objectOwnership: s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
       enforceSSL: true,
       minimumTLSVersion: 1.2,
-      removalPolicy: settings.removalPolicy === 'retain' ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
+      removalPolicy,
       lifecycleRules: [
         ...lifecycleRules,
         { id: 'drop-unfinished-uploads', abortIncompleteMultipartUploadAfter: Duration.days(7) },
@@ -67,10 +66,25 @@ export class PrivateBucket extends s3.Bucket {
    * prefix of their names is known at synthesis.
    */
   acknowledgePrefix(writer: IConstruct, prefix: string, reason: string): void {
-    const bucket = Stack.of(this).getLogicalId(this.node.defaultChild as s3.CfnBucket);
-    Validations.of(writer).acknowledge({
-      id: `AwsSolutions::AwsSolutions-IAM5[Resource::<${bucket}.Arn>/${prefix}*]`,
-      reason,
-    });
+    acknowledgePrefix(this, writer, prefix, reason);
   }
+}
+
+/** The same for a bucket that isn't a `PrivateBucket`, because it was given. */
+export function acknowledgePrefix(bucket: s3.IBucket, writer: IConstruct, prefix: string, reason: string): void {
+  Validations.of(writer).acknowledge({
+    id: `AwsSolutions::AwsSolutions-IAM5[Resource::${arnInFindings(bucket)}/${prefix}*]`,
+    reason,
+  });
+}
+
+/** A bucket's ARN as cdk-nag writes it: each reference between angle brackets. */
+function arnInFindings(bucket: s3.IBucket): string {
+  const resource = bucket.node.defaultChild;
+  if (resource instanceof s3.CfnBucket) return `<${Stack.of(resource).getLogicalId(resource)}.Arn>`;
+  const arn = Stack.of(bucket).resolve(bucket.bucketArn) as
+    | string
+    | { 'Fn::Join': [string, (string | { Ref: string })[]] };
+  if (typeof arn === 'string') return arn;
+  return arn['Fn::Join'][1].map((part) => (typeof part === 'string' ? part : `<${part.Ref}>`)).join('');
 }

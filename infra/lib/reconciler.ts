@@ -117,7 +117,7 @@ export class Reconciler extends Construct {
     projection.views.grant(handler, 'dynamodb:GetItem', 'dynamodb:UpdateItem');
     projection.views.grantMarkedItems(handler);
     this.state.grant(handler, 'dynamodb:GetItem', 'dynamodb:PutItem', 'dynamodb:DeleteItem', 'dynamodb:Query');
-    domainStream.stream.grant(handler, 'kinesis:PutRecords');
+    domainStream.access.grantPublish(handler);
     discarded.grantRead(handler);
 
     handler.addToRolePolicy(new iam.PolicyStatement({ actions: ['lambda:ListEventSourceMappings'], resources: ['*'] }));

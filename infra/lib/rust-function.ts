@@ -4,15 +4,16 @@
  * Cargo builds the binary before synthesis. This construct only reads it from the artifacts.
  */
 import { resolve } from 'node:path';
-import { type Duration, RemovalPolicy, Validations } from 'aws-cdk-lib';
+import { type Duration, Validations } from 'aws-cdk-lib';
 import * as cloudwatch from 'aws-cdk-lib/aws-cloudwatch';
 import * as iam from 'aws-cdk-lib/aws-iam';
 import * as lambda from 'aws-cdk-lib/aws-lambda';
 import * as logs from 'aws-cdk-lib/aws-logs';
 import { Construct } from 'constructs';
 import type { MillraceAlarms } from './alarms.ts';
+import { addInvocationAlarms } from './invocation-alarms.ts';
 import { FUNCTIONS, type FunctionName } from './names.ts';
-import type { Settings } from './settings.ts';
+import { removalPolicy, type Settings } from './settings.ts';
 
 /** The namespace of the functions' own metrics, `NAMESPACE` in Rust. */
 const METRICS = 'Millrace';
@@ -48,7 +49,7 @@ export class RustFunction extends Construct {
 
     this.logGroup = new logs.LogGroup(this, 'Logs', {
       retention: settings.logRetentionDays,
-      removalPolicy: settings.removalPolicy === 'retain' ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
+      removalPolicy: removalPolicy(settings),
     });
 
     // CDK's default role would have the policy AWSLambdaBasicExecutionRole, which may write to every log
@@ -85,19 +86,7 @@ export class RustFunction extends Construct {
       });
     }
 
-    alarms.add(this, 'Errors', {
-      section: `${name}Errors`,
-      metric: this.handler.metricErrors(),
-      threshold: 1,
-      means: `Invocations of the ${name} fail because of a crash, a timeout or a missing permission.`,
-    });
-    alarms.add(this, 'Throttles', {
-      section: `${name}Throttles`,
-      metric: this.handler.metricThrottles(),
-      threshold: 1,
-      periods: 3,
-      means: `Lambda throttles invocations of the ${name}.`,
-    });
+    addInvocationAlarms(this, this, alarms);
   }
 
   /**

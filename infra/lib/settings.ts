@@ -8,6 +8,7 @@
  */
 import { closeSync, existsSync, openSync, readSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { RemovalPolicy } from 'aws-cdk-lib';
 import { RetentionDays } from 'aws-cdk-lib/aws-logs';
 import { LAKE_FORMATS, type LakeFormat } from './lake-format.ts';
 import { FUNCTION_NAMES } from './names.ts';
@@ -68,6 +69,42 @@ export interface Settings {
    * @default - on-demand
    */
   readonly capacity: StreamCapacity;
+
+  /**
+   * `streamKey`: the key that encrypts the domain stream. `aws-managed`: the key that AWS manages for Kinesis.
+   * `customer-managed`: a KMS key of the stack, with rotation, which AWS charges for. Only with the latter, consumers
+   * in other AWS accounts can read the stream. The events that are on the stream keep the key with which they were
+   * encrypted, so don't change the setting back: the readers would lose the permission to decrypt them. `local` refuses
+   * `customer-managed`.
+   * https://docs.aws.amazon.com/streams/latest/dev/what-is-sse.html
+   * @default 'aws-managed'
+   */
+  readonly streamKey: 'aws-managed' | 'customer-managed';
+
+  /**
+   * `shareWithAccounts`: the other AWS accounts that may consume the domain stream, as ids of 12 digits or ARNs of IAM
+   * roles; separated by commas on the command line. An id allows the administrators of that account to permit it to any
+   * of its roles. A role must exist. It needs `streamKey=customer-managed`, and `local` refuses it.
+   * https://docs.aws.amazon.com/streams/latest/dev/resource-based-policy-examples.html
+   * @default - none: only this AWS account
+   */
+  readonly shareWithAccounts: readonly string[];
+
+  /**
+   * `restrictWriters`: `true` denies writes to the domain stream to everyone except the translator, the reconciler and
+   * `writerRoles`, whatever IAM policies allow. `local` refuses `true`.
+   * @default false
+   */
+  readonly restrictWriters: boolean;
+
+  /**
+   * `writerRoles`: ARNs of further IAM roles of this AWS account that may write to the domain stream although
+   * `restrictWriters` is `true`, such as the one with which operators run `millrace redrive` and `millrace republish`;
+   * separated by commas on the command line. Wildcards aren't allowed. The setting grants nothing: the roles also need
+   * policies of their own.
+   * @default - none
+   */
+  readonly writerRoles: readonly string[];
 
   /**
    * `authorization`: who may call the HTTP API. `iam`: requests signed by a principal with
@@ -178,6 +215,7 @@ export function readSettings(lookup: Lookup, environment: Environment): Settings
     // https://docs.aws.amazon.com/streams/latest/dev/kinesis-extended-retention.html
     retentionHours: integer(lookup, 'retentionHours', 24, 8760, 168),
     capacity: capacity(lookup),
+    ...streamAccess(lookup, local),
     authorization: oneOf(lookup, 'authorization', ['iam', 'none'], local ? 'none' : 'iam'),
     logRetentionDays: logRetention(lookup),
     alarmTopic: topic(lookup),
@@ -197,6 +235,11 @@ export function readSettings(lookup: Lookup, environment: Environment): Settings
   };
 }
 
+/** The setting `removalPolicy` as the CDK's constructs need it. */
+export function removalPolicy({ removalPolicy }: Pick<Settings, 'removalPolicy'>): RemovalPolicy {
+  return removalPolicy === 'retain' ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY;
+}
+
 function capacity(lookup: Lookup): StreamCapacity {
   const mode = oneOf(lookup, 'shardMode', ['on-demand', 'provisioned'], 'on-demand');
   if (mode === 'provisioned') {
@@ -209,6 +252,60 @@ function capacity(lookup: Lookup): StreamCapacity {
     throw refused('shards', lookup('shards'), 'no value while shardMode is on-demand');
   }
   return { mode };
+}
+
+/**
+ * The settings of the stream's key and policy. The emulator decrypts nothing, and its CloudFormation can't create
+ * `AWS::Kinesis::ResourcePolicy`.
+ */
+function streamAccess(
+  lookup: Lookup,
+  local: boolean,
+): Pick<Settings, 'streamKey' | 'shareWithAccounts' | 'restrictWriters' | 'writerRoles'> {
+  const streamKey = oneOf(lookup, 'streamKey', ['aws-managed', 'customer-managed'], 'aws-managed');
+  if (local && streamKey !== 'aws-managed') throw refused('streamKey', streamKey, 'aws-managed while stage is local');
+  const shareWithAccounts = list(
+    lookup,
+    'shareWithAccounts',
+    (it) => /^\d{12}$/.test(it) || ROLE_ARN.test(it),
+    'AWS account ids, as strings of 12 digits, and ARNs of IAM roles, without wildcards',
+  );
+  if (shareWithAccounts.length > 0 && streamKey === 'aws-managed') {
+    throw refused(
+      'shareWithAccounts',
+      lookup('shareWithAccounts'),
+      'no value while streamKey is aws-managed: consumers need the permission to decrypt, and AWS lets nobody permit ' +
+        'other accounts to use the key that it manages for Kinesis. Set streamKey to customer-managed',
+    );
+  }
+  const restrictWriters = flagOfAws(lookup, 'restrictWriters', local);
+  const writerRoles = list(
+    lookup,
+    'writerRoles',
+    (it) => ROLE_ARN.test(it),
+    'ARNs of IAM roles, without wildcards. The ARN of an assumed role (arn:aws:sts::…) is not the ARN of its role',
+  );
+  if (writerRoles.length > 0 && !restrictWriters) {
+    throw refused('writerRoles', lookup('writerRoles'), 'no value while restrictWriters is false');
+  }
+  return { streamKey, shareWithAccounts, restrictWriters, writerRoles };
+}
+
+/**
+ * The ARN of an IAM role: a path and a name.
+ * https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html
+ */
+const ROLE_ARN = /^arn:aws[a-z-]*:iam::\d{12}:role\/[\w+=,.@/-]+$/;
+
+/** Strings of one form, each once: separated by commas on the command line, or an array in cdk.json. */
+function list(lookup: Lookup, name: string, isAllowed: (it: string) => boolean, allowed: string): readonly string[] {
+  const value = lookup(name);
+  if (isUnset(value)) return [];
+  const items: unknown[] = Array.isArray(value) ? value : String(value).split(',');
+  // A number in cdk.json may have lost zeros at its beginning.
+  const isText = (it: unknown): it is string => typeof it === 'string' && isAllowed(it);
+  if (typeof value === 'number' || !items.every(isText)) throw refused(name, value, allowed);
+  return [...new Set(items)];
 }
 
 /** A flag that the stage `local` refuses to set. */

@@ -3,7 +3,7 @@ import { RemovalPolicy, Validations } from 'aws-cdk-lib';
 import * as dynamodb from 'aws-cdk-lib/aws-dynamodb';
 import * as iam from 'aws-cdk-lib/aws-iam';
 import type { Construct } from 'constructs';
-import type { Settings } from './settings.ts';
+import { removalPolicy, type Settings } from './settings.ts';
 import { STAGES } from './stage.ts';
 
 /**
@@ -63,8 +63,8 @@ export interface MarkedItems {
 }
 
 /**
- * A table with on-demand capacity, encryption at rest, point-in-time recovery, the removal policy,
- * and the tag with its role.
+ * On-demand capacity, encryption at rest, point-in-time recovery and the removal policy. A table that is retained is
+ * also protected from deletion.
  *
  * The key is the one that AWS manages for DynamoDB: CloudTrail records its use, it has no monthly fee, and no
  * key policy can make a table inaccessible. A customer managed key is needed only to grant or deny access to
@@ -74,19 +74,25 @@ export interface MarkedItems {
  * Point-in-time recovery is also enabled for the read models. They can be rebuilt from the events, but a
  * restore shortens an outage, because it is faster.
  */
+export function tableDefaults(removalPolicy: RemovalPolicy) {
+  return {
+    billing: dynamodb.Billing.onDemand(),
+    encryption: dynamodb.TableEncryptionV2.awsManagedKey(),
+    pointInTimeRecoverySpecification: { pointInTimeRecoveryEnabled: true },
+    deletionProtection: removalPolicy === RemovalPolicy.RETAIN,
+    removalPolicy,
+  } satisfies Partial<dynamodb.TablePropsV2>;
+}
+
+/** A table of Millrace, with the tag that contains its role. */
 export class Table extends dynamodb.TableV2 {
   private readonly index: string | undefined;
 
   constructor(scope: Construct, id: string, { settings, role, markedItems, ...props }: TableProps) {
-    const retain = settings.removalPolicy === 'retain';
     const tags = [{ key: ROLE_TAG, value: role }];
     super(scope, id, {
       ...props,
-      billing: dynamodb.Billing.onDemand(),
-      encryption: dynamodb.TableEncryptionV2.awsManagedKey(),
-      pointInTimeRecoverySpecification: { pointInTimeRecoveryEnabled: true },
-      deletionProtection: retain,
-      removalPolicy: retain ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
+      ...tableDefaults(removalPolicy(settings)),
       tags,
       ...(markedItems && {
         globalSecondaryIndexes: [

@@ -17,6 +17,10 @@ test('the defaults are those for production on AWS', () => {
     removalPolicy: 'retain',
     retentionHours: 168,
     capacity: { mode: 'on-demand' },
+    streamKey: 'aws-managed',
+    shareWithAccounts: [],
+    restrictWriters: false,
+    writerRoles: [],
     authorization: 'iam',
     logRetentionDays: 30,
     alarmTopic: undefined,
@@ -50,6 +54,44 @@ test('numbers come as text from the command line and as numbers from cdk.json', 
   expect(read({ shardMode: 'provisioned', shards: '3' }).capacity).toEqual({ mode: 'provisioned', shards: 3 });
 });
 
+const ROLE = 'arn:aws:iam::444455556666:role/service/Notifier';
+
+describe('accounts and roles', () => {
+  test('come separated by commas from the command line, and as an array from cdk.json', () => {
+    const expected = ['000000000123', ROLE];
+    const of = (shareWithAccounts: unknown) =>
+      read({ streamKey: 'customer-managed', shareWithAccounts }).shareWithAccounts;
+    expect(of(`000000000123,${ROLE}`)).toEqual(expected);
+    expect(of(['000000000123', ROLE, ROLE])).toEqual(expected);
+    expect(of(ROLE)).toEqual([ROLE]);
+    expect(of([])).toEqual([]);
+    expect(read({ restrictWriters: 'true', writerRoles: `${ROLE},${ROLE}2` }).writerRoles).toEqual([ROLE, `${ROLE}2`]);
+  });
+
+  test.each<[string, unknown]>([
+    ['nothing', ''],
+    ['a number, which may have lost zeros', 444455556666],
+    ['a number in an array', [444455556666]],
+    ['an id that is too short', '44445555666'],
+    ['a wildcard', 'arn:aws:iam::444455556666:role/*'],
+    ['everybody', '*'],
+    ['a user', 'arn:aws:iam::444455556666:user/me'],
+    ['a session', 'arn:aws:sts::444455556666:assumed-role/Notifier/session'],
+    ['an empty item', `${ROLE},`],
+    ['an object', { id: '444455556666' }],
+  ])('are not %s', (_, value) => {
+    const shared = { streamKey: 'customer-managed', shareWithAccounts: value };
+    expect(() => read(shared)).toThrow(/"shareWithAccounts" is .*; allowed: AWS account ids/);
+    const restricted = { restrictWriters: true, writerRoles: value };
+    expect(() => read(restricted)).toThrow(/"writerRoles" is .*; allowed: ARNs of IAM roles/);
+  });
+
+  test('an account id is no role', () => {
+    const restricted = { restrictWriters: true, writerRoles: '444455556666' };
+    expect(() => read(restricted)).toThrow(/"writerRoles" is "444455556666"; allowed: ARNs of IAM roles/);
+  });
+});
+
 describe('a setting that is wrong is named with its value and what is allowed', () => {
   test.each<[string, Record<string, unknown>, RegExp]>([
     ['an unknown stage', { stage: 'prod' }, /"stage" is "prod"; allowed: one of aws, local/],
@@ -61,6 +103,28 @@ describe('a setting that is wrong is named with its value and what is allowed', 
     ['shards without number', { shardMode: 'provisioned' }, /"shards" is missing/],
     ['shards without use', { shards: 2 }, /"shards" is 2; allowed: no value while shardMode is on-demand/],
     ['no shards', { shardMode: 'provisioned', shards: 0 }, /"shards" is 0/],
+    ['an unknown key', { streamKey: 'mine' }, /"streamKey" is "mine"; allowed: one of aws-managed, customer-managed/],
+    [
+      'sharing without a key that can be shared',
+      { shareWithAccounts: '444455556666' },
+      /"shareWithAccounts" is "444455556666"; allowed: no value while streamKey is aws-managed.*Set streamKey to customer-managed/,
+    ],
+    [
+      'writers without a restriction',
+      { writerRoles: ROLE },
+      /"writerRoles" is .*; allowed: no value while restrictWriters is false/,
+    ],
+    ['a restriction that is neither', { restrictWriters: 'on' }, /"restrictWriters" is "on"; allowed: true or false/],
+    [
+      'a key on the emulator',
+      { streamKey: 'customer-managed', stage: 'local' },
+      /"streamKey" is "customer-managed"; allowed: aws-managed while stage is local/,
+    ],
+    [
+      'a restriction on the emulator',
+      { restrictWriters: true, stage: 'local' },
+      /"restrictWriters" is true; allowed: false while stage is local/,
+    ],
     ['an unknown authorization', { authorization: 'jwt' }, /"authorization" is "jwt"; allowed: one of iam, none/],
     ['no minutes', { reconcilerMinutes: 0 }, /"reconcilerMinutes" is 0; allowed: an integer from 1 to 60/],
     ['too many minutes', { reconcilerMinutes: '61' }, /"reconcilerMinutes" is "61"; allowed: an integer from 1 to 60/],

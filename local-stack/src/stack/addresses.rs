@@ -36,6 +36,10 @@ pub struct Local {
     pub history_table: String,
     /// The Kinesis stream of domain events.
     pub stream_name: String,
+    /// The stream's ARN, with which a subscriber's stack refers to it. `None` for a stack of a version without the
+    /// output.
+    #[serde(default)]
+    pub stream_arn: Option<String>,
     /// The Firehose stream that delivers the events to the lake.
     pub delivery_stream: String,
     /// The bucket of the lake.
@@ -73,6 +77,7 @@ struct Outputs {
     view_table: String,
     history_table: String,
     stream_name: String,
+    stream_arn: String,
     delivery_stream: String,
     lake_bucket: String,
     failure_bucket: String,
@@ -113,6 +118,7 @@ impl Local {
             view_table: outputs.view_table,
             history_table: outputs.history_table,
             stream_name: outputs.stream_name,
+            stream_arn: Some(outputs.stream_arn),
             delivery_stream: outputs.delivery_stream,
             lake_bucket: outputs.lake_bucket,
             failure_bucket: outputs.failure_bucket,
@@ -151,7 +157,7 @@ mod tests {
             "ApiId": "api", "ApiUrl": "https://elsewhere/", "EventsTable": "events",
             "IdempotencyTable": "idempotency", "CursorTable": "cursors",
             "ViewTable": "views", "HistoryTable": "history",
-            "StreamName": "stream", "DeliveryStream": "delivery", "LakeBucket": "lake",
+            "StreamName": "stream", "StreamArn": "stream-arn", "DeliveryStream": "delivery", "LakeBucket": "lake",
             "FailureBucket": "failures", "ReconcilerTable": "reconciler-state",
             "ReconcilerFunction": "reconciler", "ReconcilerMinutes": "1", "GlueDatabase": "database", "GlueTable": "table",
             "AthenaWorkGroup": "group", "DefaultCurrency": "EUR",
@@ -176,6 +182,7 @@ mod tests {
                 "eventsTable": "events", "idempotencyTable": "idempotency",
                 "cursorTable": "cursors", "viewTable": "views",
                 "historyTable": "history", "streamName": "stream",
+                "streamArn": "stream-arn",
                 "deliveryStream": "delivery", "lakeBucket": "lake", "failureBucket": "failures",
                 "reconcilerTable": "reconciler-state", "reconcilerFunction": "reconciler",
                 "reconcilerMinutes": "1",
@@ -213,9 +220,10 @@ mod tests {
         let mut previous =
             serde_json::to_value(local(&outputs()).expect("readable")).expect("JSON");
         let names = previous.as_object_mut().expect("an object");
-        names.retain(|name, _| !name.starts_with("reconciler"));
+        names.retain(|name, _| !name.starts_with("reconciler") && name != "streamArn");
         let read: Local = serde_json::from_value(previous).expect("readable");
         assert_eq!(read.reconciler_table, None);
+        assert_eq!(read.stream_arn, None);
     }
 
     #[test]
