@@ -146,6 +146,7 @@ suite('DynamoDBPositions', () => {
     const writesOf = (sequence: number) =>
       Array.from({ length: sequence === 2 ? 100 : 99 }, (_, index) => put(`${sequence}-${index}`));
     assert.deepEqual(await writing(client, writesOf).process(eventsOf(1, 2, 3)), reported(1));
+    assert.deepEqual(client.calls, [READ, TRANSACTION]);
     assert.deepEqual(client.items('positions'), [{ Subject: { S: 'a' }, Sequence: { N: '1' } }]);
   });
 
