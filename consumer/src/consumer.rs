@@ -144,6 +144,8 @@ enum Attempt {
     Completed(Counts),
     /// The position of the first record that isn't completed.
     Failed(usize, Failure),
+    /// The same, and the failure is one of saving several events together.
+    FailedTogether(usize, StoreError),
     Moved,
 }
 
@@ -263,9 +265,13 @@ impl<H: Handler, P: Positions<H::Write>> Consumer<H, P> {
         events: &[(usize, Received<H::Event>)],
     ) -> Result<Counts, (usize, Failure)> {
         let mut wait = FIRST_WAIT;
+        let mut together = true;
         for attempt in 1..=ATTEMPTS {
-            match self.attempt(subject, events).await {
-                Attempt::Completed(applied) => return Ok(applied),
+            match self.attempt(subject, events, together).await {
+                Attempt::Completed(counts) => return Ok(counts),
+                // One of the events may be the cause. DynamoDB also refuses a transaction that writes an item twice.
+                Attempt::FailedTogether(_, _) if together => together = false,
+                Attempt::FailedTogether(position, error) => return Err((position, error.into())),
                 Attempt::Failed(position, failure) => return Err((position, failure)),
                 Attempt::Moved if attempt == ATTEMPTS => {}
                 Attempt::Moved => {
@@ -277,7 +283,12 @@ impl<H: Handler, P: Positions<H::Write>> Consumer<H, P> {
         Err((first(events), Failure::Moved))
     }
 
-    async fn attempt(&self, subject: &str, events: &[(usize, Received<H::Event>)]) -> Attempt {
+    async fn attempt(
+        &self,
+        subject: &str,
+        events: &[(usize, Received<H::Event>)],
+        together: bool,
+    ) -> Attempt {
         let read = match self.positions.read(subject).await {
             Ok(read) => read,
             Err(error) => return Attempt::Failed(first(events), error.into()),
@@ -318,12 +329,13 @@ impl<H: Handler, P: Positions<H::Write>> Consumer<H, P> {
                 Received::Unknown(_) => (unsaved.position.state.clone(), Vec::new()),
             };
             let (state, writes) = change;
-            if unsaved.writes.len() + writes.len() > P::MAX_WRITES {
+            let is_full = unsaved.writes.len() + writes.len() > P::MAX_WRITES;
+            if is_full || (!together && unsaved_from.is_some()) {
                 match self.save(subject, unsaved).await {
                     Ok(Some(saved)) => unsaved = saved,
                     Ok(None) => return Attempt::Moved,
                     Err(error) => {
-                        return Attempt::Failed(unsaved_from.unwrap_or(*record), error.into());
+                        return Attempt::FailedTogether(unsaved_from.unwrap_or(*record), error);
                     }
                 }
                 unsaved_from = None;
@@ -334,7 +346,7 @@ impl<H: Handler, P: Positions<H::Write>> Consumer<H, P> {
             unsaved_from = unsaved_from.or(Some(*record));
             counts.applied += 1;
         }
-        unsaved.position.gap = gap(&unsaved.position, seen, failed.is_some());
+        unsaved.position.gap = gap(&unsaved.position, seen);
         counts.has_gap = unsaved.position.gap.is_some();
         match self.save(subject, unsaved).await {
             Ok(Some(_)) => match failed {
@@ -344,7 +356,7 @@ impl<H: Handler, P: Positions<H::Write>> Consumer<H, P> {
             Ok(None) => Attempt::Moved,
             Err(error) => {
                 let position = unsaved_from.unwrap_or_else(|| first(events));
-                Attempt::Failed(position, error.into())
+                Attempt::FailedTogether(position, error)
             }
         }
     }
@@ -406,11 +418,10 @@ const fn is_held(unknown: &Envelope<UnknownType>) -> bool {
     unknown.event.is_known_in_other_version
 }
 
-/// The gap after a batch in which `seen` is the highest sequence that is held. If the handler failed, later events
-/// have not been compared, so the stored gap stays.
-fn gap(position: &Position, seen: Sequence, has_failed: bool) -> Option<Gap> {
-    let before = position.gap.map_or(Sequence::NONE, |gap| gap.seen);
-    let seen = if has_failed { before } else { seen.max(before) };
+/// The gap after a batch in which `seen` is the highest sequence that is held. It includes the gap that was stored
+/// before, and events that were held before the handler failed, because their records are completed.
+fn gap(position: &Position, seen: Sequence) -> Option<Gap> {
+    let seen = position.gap.map_or(seen, |gap| gap.seen.max(seen));
     (seen > position.sequence).then(|| Gap {
         missing: position.sequence.next(),
         seen,

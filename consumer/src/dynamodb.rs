@@ -159,7 +159,7 @@ fn transaction_ended(error: SdkError<TransactWriteItemsError>) -> Result<Saved, 
 /// The change of a position's item.
 struct Expression {
     update: String,
-    condition: &'static str,
+    condition: String,
     names: HashMap<String, String>,
     values: HashMap<String, AttributeValue>,
 }
@@ -191,12 +191,19 @@ impl Expression {
         change("Missing", position.gap.map(|gap| number(gap.missing)));
         change("SeenThrough", position.gap.map(|gap| number(gap.seen)));
         change("GapSince", position.gap.and_then(|_| now()));
-        let condition = if read.sequence == Sequence::NONE {
-            "attribute_not_exists(#Sequence)"
-        } else {
-            values.insert(":read".to_owned(), number(read.sequence));
-            "#Sequence = :read"
+        let mut is_unchanged = |name: &str, value: Option<Sequence>| match value {
+            None => format!("attribute_not_exists(#{name})"),
+            Some(value) => {
+                values.insert(format!(":{name}Read"), number(value));
+                format!("#{name} = :{name}Read")
+            }
         };
+        let sequence = Some(read.sequence).filter(|it| *it != Sequence::NONE);
+        let condition = [
+            is_unchanged("Sequence", sequence),
+            is_unchanged("SeenThrough", read.gap.map(|gap| gap.seen)),
+        ]
+        .join(" AND ");
         let parts = [("SET ", set), ("REMOVE ", remove)];
         let parts = parts.iter().filter(|(_, changes)| !changes.is_empty());
         let parts = parts.map(|(verb, changes)| format!("{verb}{}", changes.join(", ")));

@@ -42,8 +42,8 @@ pub struct Save<W> {
 pub enum Saved {
     /// The position and all writes are stored.
     Stored,
-    /// Nothing is stored, because the sequence is no longer the one that was read: another invocation has saved
-    /// events of the aggregate. Reading the position again and applying the events again may succeed.
+    /// Nothing is stored, because the sequence or the gap is no longer the one that was read: another invocation has
+    /// saved events of the aggregate. Reading the position again and applying the events again may succeed.
     Moved,
 }
 
@@ -83,7 +83,8 @@ pub trait Positions<W>: Send + Sync {
     /// [`StoreError`]: nothing was read.
     fn read(&self, subject: &str) -> impl Future<Output = Result<Position, StoreError>> + Send;
 
-    /// Stores a position and its writes, on the condition that the stored sequence is the one that was read.
+    /// Stores a position and its writes, on the condition that the stored sequence and the stored gap are those that
+    /// were read. Without the gap in the condition, an invocation could remove a gap that another one has just found.
     ///
     /// # Errors
     /// [`StoreError`]: whether they are stored is unknown, or a write is refused. Both are stored, or none.
@@ -168,7 +169,7 @@ impl<W: Clone + Send> Positions<W> for MemoryPositions<W> {
         let saved = {
             let mut stored = self.lock();
             let position = stored.positions.entry(subject.to_owned()).or_default();
-            if position.sequence == save.read.sequence {
+            if (position.sequence, position.gap) == (save.read.sequence, save.read.gap) {
                 *position = save.position;
                 stored.writes.extend(save.writes);
                 Saved::Stored

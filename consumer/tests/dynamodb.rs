@@ -127,8 +127,14 @@ async fn an_item_that_is_no_position_is_an_error() {
 #[tokio::test]
 async fn a_position_without_writes_is_one_update_on_its_condition() {
     for (before, condition) in [
-        (0, "attribute_not_exists(#Sequence)"),
-        (3, "#Sequence = :read"),
+        (
+            0,
+            "attribute_not_exists(#Sequence) AND attribute_not_exists(#SeenThrough)",
+        ),
+        (
+            3,
+            "#Sequence = :SequenceRead AND attribute_not_exists(#SeenThrough)",
+        ),
     ] {
         let update = mock!(Client::update_item)
             .match_requests(move |request| {
@@ -137,7 +143,7 @@ async fn a_position_without_writes_is_one_update_on_its_condition() {
                     && request.table_name() == Some("positions")
                     && request.update_expression()
                         == Some("SET #Sequence = :Sequence, #State = :State REMOVE #Missing, #SeenThrough, #GapSince")
-                    && values.get(":read") == (before > 0).then(|| number(before)).as_ref()
+                    && values.get(":SequenceRead") == (before > 0).then(|| number(before)).as_ref()
                     && values[":Sequence"] == number(4)
             })
             .then_output(|| UpdateItemOutput::builder().build());
@@ -188,7 +194,8 @@ async fn a_position_with_writes_is_one_transaction() {
             let update = items[0].update().expect("the position");
             items.len() == 3
                 && update.table_name() == "positions"
-                && update.condition_expression() == Some("#Sequence = :read")
+                && update.condition_expression()
+                    == Some("#Sequence = :SequenceRead AND attribute_not_exists(#SeenThrough)")
                 && items[1..].iter().all(|item| *item == write())
         })
         .then_output(|| TransactWriteItemsOutput::builder().build());

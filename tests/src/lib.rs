@@ -5,6 +5,7 @@
 //! deterministic simulation ([`scenario`], run by `tests/simulation.rs`).
 
 pub mod corpus;
+pub mod outside;
 pub mod scenario;
 
 /// The domain of the local stack and of the corpus, with the default currency EUR.

@@ -58,6 +58,7 @@ function read<Types extends EventTypes>(bytes: Uint8Array, { source, types }: Ex
   if (subject === '' || subject.length > 2 * MAX_SUBJECT || characters(subject) > MAX_SUBJECT) {
     throw new DecodeError('subject', `has less than 1 or more than ${MAX_SUBJECT} characters`);
   }
+  if (/\p{Control}/u.test(subject)) throw new DecodeError('subject', 'contains a control character');
   if (/\p{Surrogate}/u.test(subject)) throw new DecodeError('subject', 'contains a surrogate, which is no character');
   const time = text(record, 'time');
   if (!isTime(time)) throw new DecodeError('time', 'is not a time in RFC 3339');

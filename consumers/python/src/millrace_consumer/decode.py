@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -56,6 +57,8 @@ def _decode(data: bytes, source: str, types: Mapping[tuple[str, int], type[T]]) 
     version = _version(_string(document, "dataschema"), type_name)
     if not 1 <= len(subject) <= _MAX_SUBJECT:
         raise _Reason(f"subject does not have 1 to {_MAX_SUBJECT} characters")
+    if any(unicodedata.category(character) == "Cc" for character in subject):
+        raise _Reason("subject contains a control character")
     if parse_time(time) is None:
         raise _Reason("time is not a time in RFC 3339")
     members = document.get("data")
