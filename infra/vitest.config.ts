@@ -1,6 +1,14 @@
+import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
+  resolve: {
+    // The example's stack uses the constructs of this folder, and its packages: tsconfig.json has the same paths.
+    alias: [
+      { find: /^millrace-infra$/, replacement: join(import.meta.dirname, 'lib/index.ts') },
+      { find: /^(aws-cdk-lib|constructs)(\/.*)?$/, replacement: join(import.meta.dirname, 'node_modules/$1$2') },
+    ],
+  },
   test: {
     include: ['test/**/*.test.ts'],
     // Loading aws-cdk-lib and one synthesis of either stage, on a busy two-core machine.
