@@ -71,6 +71,7 @@ fn files(folder: &Path, below: &Path, found: &mut BTreeSet<PathBuf>) -> Result<(
 /// If a file can't be read or written.
 pub fn copy_files(original: &Path, copy: &Path) -> Result<()> {
     let (mut wanted, mut present) = (BTreeSet::new(), BTreeSet::new());
+    fs::create_dir_all(copy)?;
     files(original, Path::new(""), &mut wanted)?;
     files(copy, Path::new(""), &mut present)?;
     for file in present.difference(&wanted) {
