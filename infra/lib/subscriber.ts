@@ -56,7 +56,7 @@ export interface SubscriberProps {
    */
   readonly enhancedFanOut?: boolean;
   /**
-   * The only types of events that the function receives, 1 or more, such as `BalanceWithdrawn`. Lambda drops all other
+   * The only types of events that the function receives, 1 or more, such as `OrderPlaced`. Lambda drops all other
    * records, also those that aren't JSON.
    *
    * Don't use it with a library for consumers, or any other code that checks sequences: the sequences of the remaining
