@@ -5,25 +5,16 @@
 
 use std::collections::BTreeSet;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use millrace_core::{
-    Attributes, Domain, Envelope, Sequence, StoredRow, StoredRowOf, Version, row, view,
-};
+use millrace_core::{Attributes, Sequence, view};
 use millrace_projector::stale::Stale;
-use millrace_runtime::{Budget, Chain, ServiceError, isolated};
-use millrace_translator::ports::EventRows;
+use millrace_runtime::kinesis_event::{Delivered, EventRecord, MAX_EVENT_BYTES, MAX_EVENTS};
+use millrace_runtime::{Ambient as _, Budget, Chain, ServiceError};
+use millrace_translator::published::{PublishedEvent, PublishedEvents, ReadError};
 use serde_json::{Value, json};
 
 use crate::ports::{Marker, Publishes, Services};
 use crate::report::{Finding, cut, number, time};
 use crate::service::{Found, Permitted, Reconciler};
-
-/// The most events of one invocation of the projector.
-const MAX_EVENTS: usize = 500;
-/// The most bytes of their data, before base64. A synchronous invocation takes 6 MB
-/// ([limits](https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html)).
-const MAX_EVENT_BYTES: usize = 3 * 1024 * 1024;
 
 /// Why a view could not be repaired.
 #[derive(Debug, thiserror::Error)]
@@ -43,86 +34,19 @@ pub(crate) enum NotRepaired {
 /// Events in the order of their aggregate, to be projected.
 #[derive(Default)]
 struct Events {
-    records: Vec<Value>,
+    events: Vec<PublishedEvent>,
     bytes: usize,
 }
 
 impl Events {
-    fn push(&mut self, aggregate: &str, sequence: Sequence, data: &[u8]) {
-        self.bytes += data.len();
-        self.records.push(record(aggregate, sequence, data));
+    fn push(&mut self, event: PublishedEvent) {
+        self.bytes += event.data.len();
+        self.events.push(event);
     }
 
     const fn is_full(&self) -> bool {
-        self.records.len() >= MAX_EVENTS || self.bytes >= MAX_EVENT_BYTES
+        self.events.len() >= MAX_EVENTS || self.bytes >= MAX_EVENT_BYTES
     }
-}
-
-/// A record as Lambda delivers it from a Kinesis stream
-/// ([example](https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html)).
-fn record(aggregate: &str, sequence: Sequence, data: &[u8]) -> Value {
-    json!({
-        "eventID": format!("reconciler:{sequence}"),
-        "eventName": "aws:kinesis:record",
-        "eventSource": "aws:kinesis",
-        "eventSourceARN": "",
-        "eventVersion": "1.0",
-        "invokeIdentityArn": "",
-        "awsRegion": "",
-        "kinesis": {
-            "kinesisSchemaVersion": "1.0",
-            "partitionKey": aggregate,
-            "sequenceNumber": sequence.to_string(),
-            "data": BASE64.encode(data),
-            "approximateArrivalTimestamp": 0.0,
-        },
-    })
-}
-
-/// A row as it is read for a view.
-struct Read {
-    version: Version,
-    /// `None` if the row is a snapshot.
-    sequence: Option<Sequence>,
-    /// The event as it was published, if the view lacks it.
-    data: Option<Vec<u8>>,
-}
-
-/// Reads a row. `context` contains the events before it. `None` if the row can't be read or its event can't
-/// be encoded.
-fn read_row<D: Domain>(
-    domain: &D,
-    context: &mut D::Context,
-    row: &Attributes,
-    after: Sequence,
-) -> Option<Read> {
-    let row = StoredRowOf::<D>::read(domain, row).ok()?;
-    let version = row.version();
-    let StoredRow::Event(event) = row else {
-        return Some(Read {
-            version,
-            sequence: None,
-            data: None,
-        });
-    };
-    let sequence = event.sequence();
-    let envelope = Envelope::publish::<D>(context, &event);
-    let data = if sequence > after {
-        Some(envelope?.to_bytes::<D>().ok()?)
-    } else {
-        None
-    };
-    Some(Read {
-        version,
-        sequence: Some(sequence),
-        data,
-    })
-}
-
-/// Whether an undecodable row has a version that no event has. Such a row was never published, so the events
-/// after it don't depend on it.
-fn has_no_events_version(row: &Attributes) -> bool {
-    row::version(row).map_or(true, Version::is_snapshot)
 }
 
 /// Whether a function's response reports no record.
@@ -229,60 +153,48 @@ impl<T: Publishes, S: Services> Reconciler<T, S> {
         if after >= through {
             return Ok(());
         }
-        let (mut context, mut last_row) = (Default::default(), None);
-        let (mut events, mut reached) = (Events::default(), Sequence::NONE);
-        'pages: loop {
+        let (domain, rows) = (self.translator.domain(), self.translator.rows());
+        let mut published = PublishedEvents::new(domain, rows, id, after, through);
+        let mut events = Events::default();
+        loop {
             if budget.left().is_zero() {
                 return Err(NotRepaired::OutOfTime);
             }
-            let before = last_row;
-            let page = self
-                .translator
-                .rows()
-                .page(id, last_row, None, MAX_EVENTS)
-                .await?;
-            for row in &page.rows {
-                let domain = self.translator.domain();
-                let read = isolated(|| read_row(domain, &mut context, row, after));
-                let Ok(Some(read)) = read else {
-                    if has_no_events_version(row) {
-                        continue;
-                    }
-                    break 'pages;
-                };
-                last_row = Some(read.version);
-                let Some(sequence) = read.sequence else {
-                    continue;
-                };
-                if sequence != reached.next() {
-                    break 'pages;
-                }
-                if let Some(data) = read.data {
-                    events.push(id, sequence, &data);
-                }
-                if events.is_full() {
-                    self.project(std::mem::take(&mut events)).await?;
-                }
-                reached = sequence;
-                if reached >= through {
-                    break 'pages;
-                }
+            let (event, is_readable) = match published.next().await {
+                Ok(event) => (event, true),
+                Err(ReadError::Service(error)) => return Err(error.into()),
+                Err(ReadError::Unreadable { .. } | ReadError::Missing(_)) => (None, false),
+            };
+            let is_last = event.is_none();
+            if let Some(event) = event {
+                events.push(event);
             }
-            if !page.more || last_row == before {
-                break;
+            if events.is_full() || (is_last && !events.events.is_empty()) {
+                self.project(id, std::mem::take(&mut events)).await?;
+            }
+            if is_last {
+                return if is_readable {
+                    Ok(())
+                } else {
+                    Err(NotRepaired::Unreadable)
+                };
             }
         }
-        if !events.records.is_empty() {
-            self.project(events).await?;
-        }
-        if reached < through {
-            return Err(NotRepaired::Unreadable);
-        }
-        Ok(())
     }
 
-    async fn project(&self, events: Events) -> Result<(), NotRepaired> {
-        let payload = json!({ "Records": events.records });
+    async fn project(&self, id: &str, events: Events) -> Result<(), NotRepaired> {
+        let now = self.translator.ambient().now();
+        let records = events.events.iter().map(|event| {
+            EventRecord::new(Delivered {
+                by: "reconciler",
+                stream: "",
+                aggregate: id,
+                sequence_number: event.sequence.to_string(),
+                data: &event.data,
+                at: now,
+            })
+        });
+        let payload = json!({ "Records": records.collect::<Vec<_>>() });
         let response = self
             .services
             .invoke(&self.functions.projector, &payload)

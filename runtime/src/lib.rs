@@ -1,6 +1,7 @@
 //! What the Millrace functions share, independent of the domain: a trait for time and randomness, the
 //! invocation's time budget, backoff, configuration, logs, metrics, AWS clients, the HTTP types of the
-//! writer and the reader, and the outcome of the batch puts of the translator and the archiver.
+//! writer and the reader, the batches of a program that invokes a consumer itself, and the outcome of the
+//! batch puts of the translator and the archiver.
 //!
 //! It contains nothing about events. Ordering, publishing and projecting are in the functions' crates,
 //! and an aggregate's rules are in the domain.
@@ -15,6 +16,7 @@ pub mod error;
 pub mod http;
 pub mod item_size;
 pub mod items;
+pub mod kinesis_event;
 pub mod metrics;
 pub mod panics;
 pub mod raw_body;

@@ -13,6 +13,8 @@
 //! * `publication`: one aggregate's state machine: which event is next, and where it is read from;
 //! * [`publishing`]: ordered publishing with retries;
 //! * [`cursor`]: the publication cursor;
+//! * [`published`]: reads the published events of an aggregate again, for programs that send them to one
+//!   consumer;
 //! * [`ports`]: the services as traits;
 //! * [`adapters`]: the traits' implementations on AWS, and [`run`], the Lambda function.
 //!
@@ -43,6 +45,7 @@ pub mod handler;
 pub mod notification;
 pub mod ports;
 mod publication;
+pub mod published;
 pub mod publishing;
 pub mod service;
 #[cfg(feature = "testing")]
