@@ -175,7 +175,7 @@ impl Outsiders {
         let lines = patch
             .lines()
             .filter(|line| used.iter().any(|used| line.starts_with(used)));
-        let patch: String = lines.map(|line| format!("{line}\n")).collect();
+        let patch = lines.collect::<Vec<_>>().join("\n");
         write(&folder.join(".cargo/config.toml"), patch.as_bytes())?;
         let cargo = |command: &str| {
             run(Command::new(env!("CARGO"))
@@ -361,10 +361,10 @@ async fn notifies_once_under_the_hostile_feed(
             feed = feed.history(&account, history(&account, changes));
             expected.insert(account, (changes.len() + 1, crossings(changes)));
         }
-        let invocations = Cell::new(0);
+        let invocations = Cell::new(0_u32);
         let report = feed.run(|body| {
             invocations.set(invocations.get() + 1);
-            let is_killed = invocations.get() % KILLED == 0;
+            let is_killed = invocations.get().is_multiple_of(KILLED);
             let killed = &killed;
             async move {
                 let invoking = invoke(clients, &subscriber.function, body);
