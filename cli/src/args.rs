@@ -1,6 +1,7 @@
 //! The definition of the command line: subcommands, flags and their help texts.
 
-use std::num::NonZeroUsize;
+use std::fmt;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -70,13 +71,37 @@ pub enum Subcommands {
     /// removed if its row can be decoded again. The command is safe at any time: consumers skip duplicates.
     #[command(after_help = help("redrive --blocked --dry-run", FINDING_CODES))]
     Redrive(Redrive),
-    /// Publish events again, for a new consumer
+    /// Publish events again on the domain stream, to repair it
     ///
-    /// Also publishes the events of a table that is older than its stream. Consumers skip duplicates. A run
-    /// records its progress in the folder operations/ of the state folder (.millrace). If a run was stopped,
-    /// or could not complete an aggregate, the next run fails unless it has --resume or --restart.
+    /// All consumers receive the events, and skip the duplicates. Use it to publish the events of a table that is older
+    /// than its stream, or events that several consumers lack. To send history to one consumer, such as a new one, use
+    /// `replay`, which adds nothing to the domain stream. A run records its progress in the folder operations/ of the
+    /// state folder (.millrace). If a run was stopped, or could not complete an aggregate, the next run fails unless it
+    /// has --resume or --restart.
     #[command(after_help = help("republish --all", FINDING_CODES))]
     Republish(Republish),
+    /// Send published events again, to one consumer
+    ///
+    /// Use it for a new consumer, or for one that has missed events. Nothing is added to the domain stream, and no
+    /// other consumer receives the events: to repair the domain stream itself, use `republish`.
+    ///
+    /// `--to function:NAME` invokes a Lambda function, given by its name or ARN, with batches as Lambda delivers them
+    /// from Kinesis. An event that it reports as incomplete is sent again.
+    ///
+    /// `--to stream:NAME` puts the events on a Kinesis stream of the consumer's own.
+    ///
+    /// `--to file:PATH` writes them to a file. Each line is a record as Lambda delivers it from Kinesis.
+    ///
+    /// `--to -` writes the same lines to stdout. Everything else is then printed on stderr.
+    ///
+    /// The events of an aggregate are sent in order, with the bytes that they have on the domain stream, up to the last
+    /// published one. An event may be sent several times. At the end, the command prints the time from which on the
+    /// consumer has to read the domain stream. If it reads the domain stream already, disable its event source mapping
+    /// during the replay. A run records its progress in the folder operations/ of the state folder
+    /// (.millrace). If a run was stopped, or could not complete an aggregate, the next run fails unless it has --resume
+    /// or --restart.
+    #[command(after_help = help("replay --all --to function:loyalty-points", FINDING_CODES))]
+    Replay(Replay),
     /// Compare a read model with the events table, and replace what differs
     ///
     /// Queries and the projector continue during the rebuild. A failure of one aggregate doesn't end the run.
@@ -118,7 +143,7 @@ fn help(example: &str, exit_codes: &str) -> String {
 }
 
 /// The deployment that an operator's command works on.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Target {
     /// The file that `cdk deploy --outputs-file FILE` wrote, or a local stack's local.json [default: the
     /// local stack of this checkout]
@@ -228,6 +253,91 @@ pub struct Republish {
     /// The deployment.
     #[command(flatten)]
     pub target: Target,
+}
+
+/// The flags of `replay`.
+#[derive(Debug, Clone, Args)]
+#[group(id = "which", required = true, multiple = false, args = ["id", "all"])]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
+pub struct Replay {
+    /// The consumer: `function:NAME`, `stream:NAME`, `file:PATH`, or `-` for stdout
+    #[arg(long, value_name = "TARGET", value_parser = destination)]
+    pub to: Destination,
+    /// Replay only this aggregate (may be repeated)
+    #[arg(long, value_name = "ID", value_parser = id)]
+    pub id: Vec<AggregateId>,
+    /// Replay all aggregates
+    #[arg(long)]
+    pub all: bool,
+    /// Start at this sequence
+    ///
+    /// A consumer that checks sequences applies the events only if it has applied all events before.
+    #[arg(long, value_name = "SEQ", default_value = "1", value_parser = sequence, conflicts_with = "all")]
+    pub from: Sequence,
+    /// Start each aggregate at its first event that happened at this RFC 3339 time or later
+    ///
+    /// All later events of the aggregate follow, so that their sequences have no gaps. A consumer that checks sequences
+    /// applies them only if it has applied all events before, so don't use it for a new one.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub since: Option<Timestamp>,
+    /// Where the events are read
+    ///
+    /// From the lake, an aggregate is sent up to the first event that the lake lacks or contradicts. Athena charges for
+    /// reading the whole lake, also with --id.
+    #[arg(long, value_name = "SOURCE", default_value = "events")]
+    pub source: HistorySource,
+    /// Send at most this number of events per second, on average
+    #[arg(long, value_name = "EVENTS")]
+    pub rate: Option<NonZeroU32>,
+    /// Continue an unfinished run, from the last recorded sequence of each aggregate
+    #[arg(long, conflicts_with = "restart")]
+    pub resume: bool,
+    /// Discard the progress of an unfinished run, and the content of its file, and start over
+    #[arg(long)]
+    pub restart: bool,
+    /// Check the target, print which aggregates would be replayed, and send nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The deployment.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// Where `replay` reads events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, strum::Display)]
+#[strum(serialize_all = "lowercase")]
+pub enum HistorySource {
+    /// The events table.
+    Events,
+    /// The lake: the events in S3, which Athena reads.
+    Lake,
+}
+
+/// The consumer to which `replay` sends events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// A Lambda function, by name or ARN.
+    Function(String),
+    /// A Kinesis stream, by name.
+    Stream(String),
+    /// A file.
+    File(PathBuf),
+    /// Stdout.
+    Stdout,
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Function(name) => write!(f, "function:{name}"),
+            Self::Stream(name) => write!(f, "stream:{name}"),
+            Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::Stdout => f.write_str("-"),
+        }
+    }
 }
 
 /// The flags of `rebuild`.
@@ -388,6 +498,30 @@ fn time(text: &str) -> Result<Timestamp, String> {
     Timestamp::parse(text).map_err(|error| format!("it {error}"))
 }
 
+fn destination(text: &str) -> Result<Destination, String> {
+    let wrong = "it is none of function:NAME, stream:NAME, file:PATH and -";
+    if text == "-" {
+        return Ok(Destination::Stdout);
+    }
+    let (kind, name) = text.split_once(':').ok_or(wrong)?;
+    if name.is_empty() {
+        return Err(format!("it names no {kind}; {wrong}"));
+    }
+    match kind {
+        "function" => Ok(Destination::Function(name.to_owned())),
+        "stream" => {
+            let is_plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+            if name.chars().all(is_plain) {
+                Ok(Destination::Stream(name.to_owned()))
+            } else {
+                Err("the name of a stream has only letters, digits, `_`, `.` and `-`".to_owned())
+            }
+        }
+        "file" => Ok(Destination::File(name.into())),
+        _ => Err(wrong.to_owned()),
+    }
+}
+
 fn start(text: &str) -> Result<Start, String> {
     match text {
         "latest" => Ok(Start::Latest),
@@ -459,6 +593,39 @@ mod tests {
     }
 
     #[test]
+    fn a_target_is_a_function_a_stream_a_file_or_stdout() {
+        let arn = "arn:aws:lambda:eu-north-1:123456789012:function:loyalty:live";
+        for (text, expected) in [
+            (
+                "function:loyalty",
+                Destination::Function("loyalty".to_owned()),
+            ),
+            (
+                &format!("function:{arn}"),
+                Destination::Function(arn.to_owned()),
+            ),
+            (
+                "stream:a.b-c_D1",
+                Destination::Stream("a.b-c_D1".to_owned()),
+            ),
+            (
+                "file:a:b/c d.jsonl",
+                Destination::File("a:b/c d.jsonl".into()),
+            ),
+            ("-", Destination::Stdout),
+        ] {
+            assert_eq!(destination(text), Ok(expected.clone()));
+            assert_eq!(expected.to_string(), text);
+        }
+        let line = "millrace replay --to - --account a --account b --from 3";
+        let cli = parse(line.split(' ')).expect(line);
+        let Subcommands::Replay(replay) = cli.command else {
+            panic!("{line}");
+        };
+        assert_eq!((replay.id.len(), replay.from.get()), (2, 3));
+    }
+
+    #[test]
     fn the_definition_is_valid() {
         command(Words::ACCOUNT).debug_assert();
     }
@@ -485,6 +652,19 @@ mod tests {
             "millrace republish --all --account a",
             "millrace republish --all --from 0",
             "millrace republish --all --resume --restart",
+            "millrace replay --all",
+            "millrace replay --to -",
+            "millrace replay --to - --all --account a",
+            "millrace replay --to - --all --from 2",
+            "millrace replay --to - --account a --from 0",
+            "millrace replay --to - --all --since noon",
+            "millrace replay --to - --all --source backup",
+            "millrace replay --to - --all --rate 0",
+            "millrace replay --to - --all --resume --restart",
+            "millrace replay --to loyalty --all",
+            "millrace replay --to queue:loyalty --all",
+            "millrace replay --to function: --all",
+            "millrace replay --to stream:arn:aws:kinesis:eu-north-1:1:stream/x --all",
             "millrace rebuild",
             "millrace rebuild balances",
             "millrace restore --all",
@@ -554,9 +734,9 @@ mod tests {
     proptest! {
         #[test]
         fn no_command_line_panics(
-            command in "(tail|verify|reconcile|redrive|republish|rebuild|restore|inspect|query|up|down|demo|doctor|\\PC{0,9})",
+            command in "(tail|verify|reconcile|redrive|republish|replay|rebuild|restore|inspect|query|up|down|demo|doctor|\\PC{0,9})",
             arguments in prop::collection::vec(
-                "(--account|--all|--from|--at|--type|--sample|--port|--json|--dry-run|accounts|\\PC{0,12})",
+                "(--account|--all|--to|--since|--rate|--from|--at|--type|--sample|--port|--json|--dry-run|accounts|\\PC{0,12})",
                 0..6,
             ),
         ) {

@@ -14,6 +14,7 @@ use std::path::Path;
 use anstream::{AutoStream, ColorChoice};
 use anyhow::{Context as _, Result};
 use comfy_table::{CellAlignment, Table, presets};
+use millrace_local_stack::progress::line_on_stderr;
 use serde::Serialize;
 
 use crate::application::Words;
@@ -42,6 +43,8 @@ pub struct Output {
     pub is_coloured: bool,
     /// The flag that selects the deployment, which advised commands contain; empty if there is none.
     pub(crate) deployment_flag: &'static str,
+    /// Whether results are printed on stderr, because stdout contains something else.
+    is_on_stderr: bool,
 }
 
 impl Output {
@@ -55,6 +58,17 @@ impl Output {
             words,
             is_coloured: choice != ColorChoice::Never,
             deployment_flag: "",
+            is_on_stderr: false,
+        }
+    }
+
+    /// The output of a command that writes something else than results on stdout.
+    pub(crate) fn on_stderr(self) -> Self {
+        let choice = AutoStream::choice(&std::io::stderr());
+        Self {
+            is_coloured: choice != ColorChoice::Never,
+            is_on_stderr: true,
+            ..self
         }
     }
 
@@ -64,12 +78,7 @@ impl Output {
         let Some(file) = file.map(|file| file.display().to_string()) else {
             return self;
         };
-        let is_plain = |character: char| character.is_alphanumeric() || "_./-".contains(character);
-        let flag = if file.chars().all(is_plain) {
-            format!(" --deployment {file}")
-        } else {
-            format!(" --deployment '{}'", file.replace('\'', r"'\''"))
-        };
+        let flag = format!(" --deployment {}", quoted(&file));
         Self {
             // Once per process.
             deployment_flag: flag.leak(),
@@ -149,13 +158,11 @@ impl Output {
         }
         let text = text.to_string();
         let text = terminal::lines(&text);
-        // A closed stdout doesn't stop a command: it completes its work.
-        line_to_reader(&if self.is_coloured {
+        self.print(&if self.is_coloured {
             terminal::coloured(&text)
         } else {
             text.into_owned()
         })
-        .map(drop)
     }
 
     /// Prints an object for programs. Nothing is printed in the format text.
@@ -167,7 +174,16 @@ impl Output {
             return Ok(());
         }
         let object = serde_json::to_string(object)?;
-        line_to_reader(&terminal::json(&object)).map(drop)
+        self.print(&terminal::json(&object))
+    }
+
+    fn print(self, line: &str) -> Result<()> {
+        if self.is_on_stderr {
+            line_on_stderr(line);
+            return Ok(());
+        }
+        // A closed stdout doesn't stop a command: it completes its work.
+        line_to_reader(line).map(drop)
     }
 
     /// Prints a table for people, each of whose rows is one line. Nothing is printed in the format JSON.
@@ -185,7 +201,18 @@ impl Output {
             words: Words::ACCOUNT,
             is_coloured: false,
             deployment_flag: "",
+            is_on_stderr: false,
         }
+    }
+}
+
+/// An argument of a command as the user enters it in a shell.
+pub(crate) fn quoted(argument: &str) -> String {
+    let is_plain = |character: char| character.is_alphanumeric() || "_.:/-".contains(character);
+    if argument.chars().all(is_plain) {
+        argument.to_owned()
+    } else {
+        format!("'{}'", argument.replace('\'', r"'\''"))
     }
 }
 

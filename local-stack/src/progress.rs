@@ -107,6 +107,15 @@ impl Step {
         }
     }
 
+    /// Shows a detail, also without a terminal.
+    pub fn milestone(&self, text: &str) {
+        if self.spinner.is_some() {
+            self.detail(text);
+        } else {
+            self.progress.print(&format!("  {}: {text}", self.name));
+        }
+    }
+
     /// Marks the step as done, and shows it.
     pub fn done(mut self) {
         self.is_done = true;

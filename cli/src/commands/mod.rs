@@ -37,6 +37,7 @@ pub async fn run<A: Application>() -> ExitCode {
         Subcommands::Reconcile(reconcile) => operate::reconcile::<A>(reconcile, output).await,
         Subcommands::Redrive(redrive) => operate::redrive::<A>(redrive, output).await,
         Subcommands::Republish(republish) => operate::republish::<A>(republish, output).await,
+        Subcommands::Replay(replay) => operate::replay::<A>(replay, output).await,
         Subcommands::Rebuild(rebuild) => operate::rebuild::<A>(rebuild, output).await,
         Subcommands::Restore(restore) => operate::restore::<A>(restore, output).await,
         Subcommands::Inspect(inspect) => operate::inspect::<A>(inspect, output).await,

@@ -1,5 +1,6 @@
 //! The commands that inspect and repair a deployment.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -8,13 +9,13 @@ use millrace_local_stack::progress::Progress;
 
 use crate::application::Application;
 use crate::args::{
-    Inspect, Query, Rebuild, Reconcile, Redrive, Republish, Restore, Tail, Target, Verify,
+    Inspect, Query, Rebuild, Reconcile, Redrive, Replay, Republish, Restore, Tail, Target, Verify,
 };
 use crate::operate::deployment::Deployment;
 use crate::operate::{
     inspect as inspecting, query as querying, rebuild as rebuilding, reconcile as reconciling,
-    redrive as redriving, republish as republishing, restore as restoring, tail as tailing,
-    verify as verifying,
+    redrive as redriving, replay as replaying, republish as republishing, restore as restoring,
+    tail as tailing, verify as verifying,
 };
 use crate::output::Output;
 
@@ -67,16 +68,20 @@ pub(super) async fn republish<A: Application>(
     mut output: Output,
 ) -> Result<ExitCode> {
     let deployment = open::<A>(&republish.target, &mut output).await?;
-    // The progress is stored in the checkout, or, outside of a checkout, in the current folder.
-    let state = Workspace::find().map_or_else(|_| ".millrace".into(), |it| it.local_folder());
-    republishing::run(
-        &deployment,
-        &republish,
-        output,
-        &Progress::on_stderr(),
-        &state,
-    )
-    .await
+    let progress = Progress::on_stderr();
+    republishing::run(&deployment, &republish, output, &progress, &state()).await
+}
+
+pub(super) async fn replay<A: Application>(replay: Replay, mut output: Output) -> Result<ExitCode> {
+    let deployment = open::<A>(&replay.target, &mut output).await?;
+    let progress = Progress::on_stderr();
+    replaying::run(&deployment, &replay, output, &progress, &state()).await
+}
+
+/// The folder in which the progress of runs is stored: that of the checkout, or, outside of a checkout, one in the
+/// current folder.
+fn state() -> PathBuf {
+    Workspace::find().map_or_else(|_| ".millrace".into(), |it| it.local_folder())
 }
 
 pub(super) async fn rebuild<A: Application>(

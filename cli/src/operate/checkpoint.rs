@@ -1,6 +1,8 @@
-//! Stores the progress of a run of `republish` in a file, so that a later run can continue a killed one.
+//! Stores the progress of a run of `republish` or `replay` in a file, so that a later run can continue a killed
+//! one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -9,12 +11,19 @@ use std::sync::{Mutex, MutexGuard};
 use anyhow::{Context as _, Result, bail};
 use millrace_core::{Sequence, Timestamp};
 use millrace_runtime::ServiceError;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::ports::RunProgress;
 
-/// What a run publishes. Only a run with the same scope continues a checkpoint.
+/// What a run does. Only a run with the same scope continues a checkpoint.
+pub trait RunScope: Serialize + DeserializeOwned + PartialEq + fmt::Display {
+    /// The name of the file. Runs that may be unfinished at the same time have different names.
+    fn file_name(&self) -> String;
+}
+
+/// What a run of `republish` publishes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Scope {
@@ -45,13 +54,13 @@ pub enum Earlier {
 /// The first line of the file: when the run was started, and its scope.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Header {
+struct Header<S> {
     since: String,
     #[serde(flatten)]
-    scope: Scope,
+    scope: S,
 }
 
-/// Every other line: the aggregate is published again through this sequence, or, without one, completed.
+/// Every other line: the run has processed the aggregate through this sequence, or, without one, completed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Line {
     aggregate: String,
@@ -60,10 +69,11 @@ struct Line {
 }
 
 /// The progress of one run. Lines are appended to the file. If a kill has truncated the last line, the line
-/// is ignored, so at most the events after the previous line are published once more.
+/// is ignored, so at most the events after the previous line are processed once more.
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
+    began: Timestamp,
     state: Mutex<State>,
 }
 
@@ -81,7 +91,12 @@ impl Checkpoint {
     /// * There is an unfinished run, and `earlier` is [`Earlier::Refuse`].
     /// * `earlier` is [`Earlier::Resume`], and there is no unfinished run, or it has another scope.
     /// * The file can't be read or written.
-    pub fn open(folder: &Path, scope: &Scope, earlier: Earlier, now: Timestamp) -> Result<Self> {
+    pub fn open<S: RunScope>(
+        folder: &Path,
+        scope: &S,
+        earlier: Earlier,
+        now: Timestamp,
+    ) -> Result<Self> {
         let path = folder.join(scope.file_name());
         if earlier == Earlier::Discard {
             millrace_local_stack::files::remove_if_there(&path)?;
@@ -97,12 +112,14 @@ impl Checkpoint {
             }
             return Self::start(path, scope, now);
         };
-        let header: Header = serde_json::from_str(first).with_context(|| {
+        let undecodable = || {
             format!(
                 "{} can't be decoded; start over with --restart",
                 path.display()
             )
-        })?;
+        };
+        let header: Header<S> = serde_json::from_str(first).with_context(undecodable)?;
+        let began = Timestamp::parse(&header.since).with_context(undecodable)?;
         let (mut reached, mut completed) = (BTreeMap::new(), BTreeSet::new());
         for Line { aggregate, through } in lines.filter_map(|line| serde_json::from_str(line).ok())
         {
@@ -116,13 +133,12 @@ impl Checkpoint {
         }
         if earlier == Earlier::Refuse {
             bail!(
-                "an earlier run, started at {} from event {} on, is unfinished: {} aggregates are \
-                 completed and {} more are started. Continue it with --resume, or start over with \
-                 --restart ({})",
+                "an earlier run, started at {}, is unfinished: {} aggregates are completed and {} more are \
+                 started. It was {}. Continue it with --resume, or start over with --restart ({})",
                 header.since,
-                header.scope.from,
                 completed.len(),
                 reached.len(),
+                header.scope,
                 path.display()
             );
         }
@@ -142,6 +158,7 @@ impl Checkpoint {
         }
         Ok(Self {
             path,
+            began,
             state: Mutex::new(State {
                 file,
                 reached,
@@ -150,10 +167,10 @@ impl Checkpoint {
         })
     }
 
-    fn start(path: PathBuf, scope: &Scope, now: Timestamp) -> Result<Self> {
+    fn start<S: RunScope>(path: PathBuf, scope: &S, now: Timestamp) -> Result<Self> {
         let header = Header {
             since: now.to_string(),
-            scope: scope.clone(),
+            scope,
         };
         let line = format!("{}\n", serde_json::to_string(&header)?);
         millrace_local_stack::files::write_atomically(&path, line.as_bytes())?;
@@ -163,6 +180,7 @@ impl Checkpoint {
                 reached: BTreeMap::new(),
                 completed: BTreeSet::new(),
             }),
+            began: now,
             path,
         })
     }
@@ -176,16 +194,16 @@ impl Checkpoint {
         self.state.lock().expect("the lock isn't poisoned")
     }
 
+    /// When the run was started. A run that continues it keeps this time.
+    #[must_use]
+    pub const fn began(&self) -> Timestamp {
+        self.began
+    }
+
     /// How many aggregates are completed.
     #[must_use]
     pub fn completed(&self) -> usize {
         self.state().completed.len()
-    }
-
-    /// Whether the aggregate is completed.
-    #[must_use]
-    pub fn is_completed(&self, aggregate: &str) -> bool {
-        self.state().completed.contains(aggregate)
     }
 
     /// Removes the file, because the run is finished. The next run starts from the beginning.
@@ -214,6 +232,10 @@ impl RunProgress for Checkpoint {
         self.state().reached.get(aggregate).copied()
     }
 
+    fn is_completed(&self, aggregate: &str) -> bool {
+        self.state().completed.contains(aggregate)
+    }
+
     fn record(&self, aggregate: &str, reached: Sequence) -> Result<(), ServiceError> {
         let mut state = self.state();
         state.append(aggregate, Some(reached.get()))?;
@@ -230,25 +252,32 @@ impl RunProgress for Checkpoint {
     }
 }
 
-impl Scope {
-    /// The name of the scope's file. It depends on the table and on the one aggregate, but not on `from`, so
-    /// that a run with another `--from` finds the unfinished run.
+impl RunScope for Scope {
+    /// It depends on the table and on the one aggregate, but not on `from`, so that a run with another `--from`
+    /// finds the unfinished run.
     fn file_name(&self) -> String {
-        let table = self.events_table.rsplit('/').next().unwrap_or_default();
+        let table = name_in(&self.events_table);
         match &self.aggregate {
             None => format!("republish-{table}.jsonl"),
-            Some(aggregate) => {
-                let digest: [u8; 32] = Sha256::digest(aggregate.as_bytes()).into();
-                let [a, b, c, d, ..] = digest;
-                let hash = u32::from_be_bytes([a, b, c, d]);
-                format!("republish-{table}-{hash:08x}.jsonl")
-            }
+            Some(aggregate) => format!("republish-{table}-{}.jsonl", hash(aggregate)),
         }
     }
 }
 
-impl std::fmt::Display for Scope {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+/// The table's name in its ARN, or the name itself.
+pub(super) fn name_in(table: &str) -> &str {
+    table.rsplit('/').next().unwrap_or_default()
+}
+
+/// Eight hexadecimal digits that identify a text of any length and form in the name of a file.
+pub(super) fn hash(text: &str) -> String {
+    let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+    let [a, b, c, d, ..] = digest;
+    format!("{:08x}", u32::from_be_bytes([a, b, c, d]))
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             events_table,
             table_id,
@@ -283,7 +312,11 @@ mod tests {
     }
 
     fn open(folder: &tempfile::TempDir, scope: &Scope, earlier: Earlier) -> Result<Checkpoint> {
-        let now = Timestamp::parse("2026-11-20T21:03:05Z").expect("valid");
+        let now = match earlier {
+            Earlier::Resume => "2026-11-21T08:00:00Z",
+            Earlier::Refuse | Earlier::Discard => "2026-11-20T21:03:05Z",
+        };
+        let now = Timestamp::parse(now).expect("valid");
         Checkpoint::open(folder.path(), scope, earlier, now)
     }
 
@@ -314,6 +347,7 @@ mod tests {
         assert!(resumed.is_completed("a") && !resumed.is_completed("b"));
         assert_eq!(resumed.reached("b"), Some(sequence(7)));
         assert_eq!(resumed.completed(), 1);
+        assert_eq!(resumed.began().to_string(), "2026-11-20T21:03:05.000Z");
         drop(resumed);
 
         let restarted = open(&folder, &all, Earlier::Discard).expect("started over");

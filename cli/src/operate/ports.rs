@@ -10,6 +10,7 @@ use millrace_projector::ports::{ReadModel, Saved};
 use millrace_runtime::ServiceError;
 use millrace_translator::cursor::{Block, Cursor};
 use millrace_translator::ports::{CursorStore, EventRows};
+use serde_json::Value;
 
 use super::days::Days;
 
@@ -226,13 +227,40 @@ pub trait Lake: Send + Sync {
     fn limit(&self) -> impl Future<Output = String> + Send;
 }
 
-/// The progress of a run of `republish`, stored so that a later run can continue it.
+/// How an invocation of a consumer ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Invoked {
+    /// The function returned this response.
+    Responded(Value),
+    /// The function failed, for this reason. Its effects are unknown.
+    Failed(String),
+}
+
+/// A Lambda function that consumes the domain stream.
+pub trait ConsumerFunction: Send + Sync {
+    /// Invokes the function once, and waits for its end.
+    ///
+    /// # Errors
+    /// [`ServiceError`]: the function may have been invoked nevertheless. The error is
+    /// [permanent](ServiceError::is_permanent) if every invocation would fail in the same way, because the
+    /// function doesn't exist or may not be invoked.
+    fn invoke(&self, payload: String)
+    -> impl Future<Output = Result<Invoked, ServiceError>> + Send;
+}
+
+/// The progress of a run of `republish` or `replay`, stored so that a later run can continue it.
 pub trait RunProgress: Send + Sync {
-    /// The highest sequence of the aggregate through which the run has published its events again; `None` if
-    /// none is recorded.
+    /// The highest sequence of the aggregate through which the run has sent its events; `None` if none is
+    /// recorded.
     fn reached(&self, aggregate: &str) -> Option<Sequence>;
 
-    /// Records that the run has published the aggregate again through this sequence.
+    /// Whether the aggregate is completed. This implementation knows of none.
+    fn is_completed(&self, aggregate: &str) -> bool {
+        let _ = aggregate;
+        false
+    }
+
+    /// Records that the run has sent the aggregate's events through this sequence.
     ///
     /// # Errors
     /// [`ServiceError`] if the progress could not be stored.

@@ -2,7 +2,7 @@
 //!
 //! Both run the translator's own code, so order, retries and cursor rules are those of the live translator,
 //! and both can run at the same time. The translator reads an aggregate's pending events from the table. To
-//! republish, it starts from a replay cursor (`replay`); the stored cursor changes only when publishing
+//! republish, it starts from a cursor of the run (`republish_cursors`); the stored cursor changes only when publishing
 //! passes it.
 //!
 //! Every aggregate has its own outcome. A service error, a block or an unusable cursor ends only the work on
@@ -20,7 +20,7 @@ use millrace_translator::ports::{CursorStore, Publisher};
 use millrace_translator::service::{PendingOutcome, Translator};
 
 use super::ports::{AggregateIds, CursorRepair, EventLog, Reset, RunProgress, StoredCursor};
-use super::replay::ReplayCursors;
+use super::republish_cursors::RepublishCursors;
 use super::{CONCURRENCY, aggregates};
 
 /// How long an aggregate may go without an acknowledged event before its outcome is `Incomplete`.
@@ -371,7 +371,7 @@ where
             return Ok(Outcome::TooFewEvents(events));
         }
         let before = Sequence::new(from.get() - 1).unwrap_or(Sequence::NONE);
-        let cursors = ReplayCursors::new(self.cursors.clone(), before, progress);
+        let cursors = RepublishCursors::new(self.cursors.clone(), before, progress);
         let outcome = self.publish(aggregate, cursors).await?;
         if outcome.is_complete() {
             progress.complete(aggregate)?;

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io::{Read as _, Result as IoResult, Seek as _, SeekFrom, Write as _};
+use std::ops::Deref;
 use std::sync::{Mutex, PoisonError};
 
 use millrace_core::{Envelope, Project, Sequence, Version};
@@ -139,9 +140,18 @@ impl Spool {
     }
 
     /// Reads the records from the first one on.
-    pub(crate) const fn lines(&self) -> Lines<'_> {
+    pub(crate) const fn lines(&self) -> Lines<&Self> {
         Lines {
             spool: self,
+            offset: 0,
+            read: VecDeque::new(),
+        }
+    }
+
+    /// Reads the records once.
+    pub(crate) fn into_lines(self) -> Lines<Box<Self>> {
+        Lines {
+            spool: Box::new(self),
             offset: 0,
             read: VecDeque::new(),
         }
@@ -149,14 +159,14 @@ impl Spool {
 }
 
 /// Reads the lines of a [`Spool`].
-pub(crate) struct Lines<'a> {
-    spool: &'a Spool,
+pub(crate) struct Lines<S> {
+    spool: S,
     /// The offset of the next read.
     offset: u64,
     read: VecDeque<u8>,
 }
 
-impl Lines<'_> {
+impl<S: Deref<Target = Spool>> Lines<S> {
     /// The next record, as JSON; `None` after the last one.
     pub(crate) fn next(&mut self) -> Result<Option<Vec<u8>>, ServiceError> {
         let mut searched = 0;
@@ -214,7 +224,7 @@ impl<D: Project> Source<D> for InLake<'_> {
 
 /// The events of an [`InLake`].
 pub(crate) struct EventsInLake<'a> {
-    lines: Lines<'a>,
+    lines: Lines<&'a Spool>,
     upto: Sequence,
 }
 

@@ -1,4 +1,4 @@
-//! `millrace republish`: publishes events again, for a new consumer.
+//! `millrace republish`: publishes events again on the domain stream.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::checkpoint::{Checkpoint, Earlier, Scope};
 use super::deployment::Deployment;
+use super::ports::RunProgress as _;
 use super::roles::{self, Role};
 use super::{aggregates, outcome};
 use crate::args::Republish;
@@ -109,6 +110,20 @@ async fn scope<D: Project + Clone>(
     deployment: &Deployment<D>,
     republish: &Republish,
 ) -> Result<Scope> {
+    let (events_table, table_id) = described(deployment).await?;
+    Ok(Scope {
+        events_table,
+        table_id,
+        stream: deployment.names.stream_name.clone(),
+        from: republish.from.get(),
+        aggregate: republish.id.as_ref().map(|id| id.as_str().to_owned()),
+    })
+}
+
+/// The events table's ARN and the id that DynamoDB assigned to it.
+pub(super) async fn described<D: Project + Clone>(
+    deployment: &Deployment<D>,
+) -> Result<(String, Option<String>)> {
     let table = &deployment.names.events_table;
     let described = deployment
         .clients
@@ -122,11 +137,6 @@ async fn scope<D: Project + Clone>(
     let arn = described
         .as_ref()
         .and_then(|described| described.table_arn());
-    Ok(Scope {
-        events_table: arn.unwrap_or(table).to_owned(),
-        table_id: described.and_then(|described| described.table_id),
-        stream: deployment.names.stream_name.clone(),
-        from: republish.from.get(),
-        aggregate: republish.id.as_ref().map(|id| id.as_str().to_owned()),
-    })
+    let arn = arn.unwrap_or(table).to_owned();
+    Ok((arn, described.and_then(|described| described.table_id)))
 }
