@@ -11,6 +11,7 @@ use millrace_projector::stale::Stale;
 use millrace_translator::cursor::{Block, Suspension};
 use serde_json::{Value, json};
 
+use super::consumer;
 use super::dynamodb::events::text;
 use super::expected::{self, Aggregate, sequence_in};
 use super::functions::{ArchiverFunction, Function as _, ProjectorFunction, TranslatorFunction};
@@ -48,6 +49,7 @@ pub(crate) enum Quiescence {
 /// Checks all properties, and records the first violation.
 pub(crate) fn check(world: &mut World, quiescence: Quiescence) {
     let published = stream_is_history(world);
+    consumer::check(world, &published, quiescence);
     no_batch_is_discarded(world);
     lake_holds_the_stream(world);
     commands_are_kept(world);

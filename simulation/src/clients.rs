@@ -69,14 +69,11 @@ impl Request {
     }
 }
 
-/// Executes the actions with this number of concurrent clients, and returns after the last one.
-pub(crate) async fn work(sim: &Arc<Sim>, actions: Vec<Action>, clients: usize) {
+/// Executes the actions with this number of concurrent clients, and returns after the last one. `first` is the number
+/// of the first action, which identifies it.
+pub(crate) async fn work(sim: &Arc<Sim>, actions: Vec<Action>, first: usize, clients: usize) {
     let actions = Arc::new(std::sync::Mutex::new(
-        actions
-            .into_iter()
-            .enumerate()
-            .collect::<Vec<_>>()
-            .into_iter(),
+        (first..).zip(actions).collect::<Vec<_>>().into_iter(),
     ));
     let clients = (0..clients).map(|_| {
         let (sim, actions) = (Arc::clone(sim), Arc::clone(&actions));

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use millrace_writer::idempotency::EXPIRES_AT;
 
+use super::consumer::ConsumerMapping;
 use super::functions::{ArchiverFunction, Function as _, ProjectorFunction, TranslatorFunction};
 use super::mapping::Outage;
 use super::sim::Sim;
@@ -18,7 +19,7 @@ const HOUR: u64 = 60 * 60 * 1_000;
 /// keeps a record for a day.
 const TABLE_STREAM_RETENTION: u64 = 24 * HOUR;
 /// The CDK app's retention period of the domain stream.
-const DOMAIN_STREAM_RETENTION: u64 = 168 * HOUR;
+pub(crate) const DOMAIN_STREAM_RETENTION: u64 = 168 * HOUR;
 
 /// The functions whose mappings may have an outage.
 pub(crate) const MAPPINGS: [&str; 3] = [
@@ -76,6 +77,9 @@ fn trim(world: &mut World, now: u64) {
     world.miss_trimmed::<TranslatorFunction>();
     world.miss_trimmed::<ProjectorFunction>();
     world.miss_trimmed::<ArchiverFunction>();
+    if world.consumer.is_subscribed {
+        world.miss_trimmed::<ConsumerMapping>();
+    }
 }
 
 /// Deletes some of the expired items. DynamoDB deletes an expired item within days.

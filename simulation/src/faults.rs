@@ -136,6 +136,13 @@ impl Plan {
         rng.i64(-self.drift..=self.drift)
     }
 
+    /// Draws the error of the clock of an operator's machine, in milliseconds. AWS refuses the requests of a machine
+    /// whose clock is further off
+    /// ([requests](https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html)).
+    pub(crate) fn draw_skew(&self, rng: &mut Rng) -> i64 {
+        rng.i64(-self.drift..=self.drift)
+    }
+
     /// Moves the end of the faults by a time that has passed, in milliseconds.
     pub(crate) fn extend(&mut self, now: u64, passed: u64) {
         self.until = self.until.max(now - passed) + passed;

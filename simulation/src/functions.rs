@@ -13,22 +13,29 @@ use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use aws_lambda_events::streams::{DynamoDbEventResponse, KinesisEventResponse};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use futures_util::stream;
 use lambda_runtime::{Context, LambdaEvent};
 use millrace_archiver::service::Archiver;
 use millrace_cli::args::Model;
-use millrace_cli::operate::publish::{Outcome, Publication, Redriven, Selection};
+use millrace_cli::operate::aggregates;
+use millrace_cli::operate::histories::InTable;
+use millrace_cli::operate::publish::{Outcome, Publication, Redriven, Selection as Redrivable};
 use millrace_cli::operate::rebuild::{Outcome as Rebuilt, Rebuilder};
+use millrace_cli::operate::replayer::{Replayer, Selection};
+use millrace_cli::operate::targets::Records;
+use millrace_cli::operate::targets::function::FunctionTarget;
 use millrace_core::{Attributes, Domain, Project, Sequence, row, settings};
 use millrace_projector::service::Projector;
 use millrace_reader::service::Reader;
 use millrace_reconciler::service::Reconciler;
-use millrace_runtime::ServiceError;
 use millrace_runtime::http::HttpEvent;
+use millrace_runtime::{Ambient as _, Chain, ServiceError};
 use millrace_translator::service::Translator;
 use millrace_writer::service::Writer;
 use serde_json::{Value, json};
 
 use super::check;
+use super::consumer::{Progress, Replayed};
 use super::dynamodb::operators::Scanned;
 use super::expected::sequence_in;
 use super::log::{Log, Stored};
@@ -101,6 +108,14 @@ pub(crate) trait Simulated: Scenario {
     fn republish(&self, services: Services, id: String, from: Sequence, run: Run) -> Call<Outcome>;
 
     fn rebuild(&self, services: Services, model: ReadModel, id: String) -> Call<Rebuilt>;
+
+    /// Runs `replay` to the consumer, for these aggregates or for all.
+    fn replay(
+        &self,
+        services: Services,
+        only: Option<BTreeSet<String>>,
+        progress: Progress,
+    ) -> Call<Replayed>;
 }
 
 impl<S: Scenario> Simulated for S {
@@ -233,6 +248,47 @@ impl<S: Scenario> Simulated for S {
         };
         Box::pin(async move { rebuilder.rebuild(model, &id).await })
     }
+
+    fn replay(
+        &self,
+        services: Services,
+        only: Option<BTreeSet<String>>,
+        progress: Progress,
+    ) -> Call<Replayed> {
+        Box::pin(replayed(Panicking(self.domain()), services, only, progress))
+    }
+}
+
+async fn replayed<D: Project + Clone>(
+    domain: D,
+    services: Services,
+    only: Option<BTreeSet<String>>,
+    progress: Progress,
+) -> Replayed {
+    let failed = |error: ServiceError| Chain(&error).to_string();
+    let ids = if let Some(ids) = only {
+        ids
+    } else {
+        let all = Scanned::Events(services.clone());
+        aggregates::list(&all, |_| ()).await.map_err(failed)?
+    };
+    let records = Records::new(String::new(), services.now());
+    let target = FunctionTarget::new(services.clone(), services.clone(), records)
+        .with_batch_size(progress.batch_size);
+    let histories = ids.into_iter().map(|id| {
+        let history = InTable::new(&domain, &services, &services, &services, id.clone());
+        Ok((id, history))
+    });
+    let mut outcomes = BTreeMap::new();
+    let replayer = Replayer::new(&target, &progress, Selection::ALL, None);
+    let replaying = replayer.replay(stream::iter(histories), |ended, _| {
+        if let Some((id, outcome)) = ended {
+            outcomes.insert(id.to_owned(), outcome.clone());
+        }
+        Ok(())
+    });
+    replaying.await.map_err(|error| format!("{error:#}"))?;
+    Ok(outcomes)
 }
 
 fn publication<D: Project + Clone>(
@@ -258,7 +314,7 @@ async fn redriven<D: Project + Clone>(
     let ids: BTreeSet<String> = if let Some(id) = id {
         [id].into()
     } else {
-        let selection = Selection {
+        let selection = Redrivable {
             blocked: true,
             lagging: true,
         };

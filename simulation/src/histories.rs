@@ -5,20 +5,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use fastrand::Rng;
-use millrace_core::row;
+use millrace_core::{Sequence, row};
+use millrace_translator::cursor::Cursor;
 
 use super::check::{self, Quiescence};
 use super::clients::{Request, send};
+use super::consumer;
 use super::dynamodb::events::{EventsTable, halves, text};
 use super::event_filter::EventFilter;
-use super::expected::sequence_in;
+use super::expected::{self, sequence_in};
 use super::functions::{ArchiverFunction, ProjectorFunction, TranslatorFunction};
 use super::log::Log;
 use super::mapping::LIMITS;
+use super::other_writers;
 use super::sim::Sim;
 use super::size_limits::oversized_data_affects_only_its_own_aggregate;
 use super::world::{Answer, Change, World};
-use super::{Options, Simulation, in_virtual_time, map, until_quiescent, world};
+use super::{Options, Simulation, in_virtual_time, is_through, map, until_quiescent, world};
 
 /// A named history.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +42,7 @@ impl History {
 }
 
 /// All named histories.
-pub const HISTORIES: [History; 2] = [
+pub const HISTORIES: [History; 3] = [
     History {
         name: "dynamodb_streams_deliver_out_of_order",
         run: dynamodb_streams_deliver_out_of_order,
@@ -47,6 +50,10 @@ pub const HISTORIES: [History; 2] = [
     History {
         name: "oversized_data_affects_only_its_own_aggregate",
         run: oversized_data_affects_only_its_own_aggregate,
+    },
+    History {
+        name: "a_consumer_starts_from_nothing_with_a_hundred_thousand_events",
+        run: a_consumer_starts_from_nothing_with_a_hundred_thousand_events,
     },
 ];
 
@@ -214,4 +221,98 @@ fn inversions(changes: &[Change]) -> usize {
         *last = version(change).max(*last);
     }
     inversions
+}
+
+/// The numbers of aggregates of the long history, and the events of each.
+const LONG: [(u64, u64); 2] = [(10, 1_000), (900, 100)];
+
+/// A domain stream no longer has the events of a long history. An operator sends them to a consumer with `replay`,
+/// kills the command several times and continues it, while other writers append events. Then the consumer reads the
+/// stream from the beginning of the replay on.
+///
+/// It has every event exactly once and in order. The stream got only the events that were appended meanwhile.
+fn a_consumer_starts_from_nothing_with_a_hundred_thousand_events(
+    simulation: &Simulation,
+) -> Result<(), String> {
+    in_virtual_time(replay_a_long_history(simulation))
+}
+
+async fn replay_a_long_history(simulation: &Simulation) -> Result<(), String> {
+    let options = Options {
+        most_faults: 0,
+        ..Options::default()
+    };
+    let mut rng = Rng::with_seed(7);
+    let sim = Sim::new(world(&simulation.scenario, &mut rng, options));
+    let mut ids = Vec::new();
+    let mut history = 0;
+    for (aggregates, events) in LONG {
+        for number in 0..aggregates {
+            let id = format!("of-{events}-{number}");
+            let world = &mut *sim.world();
+            other_writers::write_legacy(world, &id, events, false, 0);
+            let cursor = Cursor {
+                published_through: Sequence::new(events).expect("a sequence"),
+                ..Cursor::default()
+            };
+            world.cursors.insert(id.clone(), cursor);
+            let published = (1..=events).map(|event| (id.clone(), event));
+            world.acknowledged.extend(published);
+            ids.push(id);
+            history += events;
+        }
+    }
+    sim.world().missed.clear();
+    map::<TranslatorFunction>(&sim, &mut rng, 1, LIMITS);
+    tokio::spawn(super::carry(Arc::clone(&sim)));
+    let subscribing = tokio::spawn({
+        // The simulated scan of so many rows would take most of the time.
+        let (sim, ids) = (Arc::clone(&sim), ids.iter().cloned().collect());
+        async move { consumer::subscribe(&sim, Some(ids)).await }
+    });
+    let mut appended = 0;
+    while !subscribing.is_finished() {
+        let id = &ids[rng.usize(0..ids.len())];
+        sim.apply(|world, now| other_writers::append_other(world, id, now));
+        appended += 1;
+        sim.pause(0, 100).await;
+    }
+    subscribing.await.map_err(|error| error.to_string())?;
+    let last = &ids[0];
+    sim.apply(|world, now| other_writers::append_other(world, last, now));
+    appended += 1;
+    loop {
+        sim.pause(1_000, 1_000).await;
+        let world = sim.world();
+        let is_quiescent = world.in_flight == 0
+            && world.outbox.is_empty()
+            && is_through::<TranslatorFunction>(&world)
+            && is_through::<consumer::ConsumerMapping>(&world);
+        if is_quiescent || world.violation.is_some() {
+            break;
+        }
+    }
+    let mut world = sim.world();
+    if let Some(violation) = world.violation.take() {
+        return Err(violation.to_string());
+    }
+    for id in &ids {
+        let committed = expected::aggregate(&world, id).events.len();
+        let applied = world.consumer.position(id);
+        if usize::try_from(applied) != Ok(committed) {
+            return Err(format!("{id}: {applied} of {committed} events are applied"));
+        }
+    }
+    let count = |what: &str| world.tally.get(what).copied().unwrap_or_default();
+    let applied = count("events that the consumer applied");
+    let on_the_stream = count("records on the domain stream");
+    let continued = count("replays that are continued");
+    let expected = (history + appended, appended);
+    if (applied, on_the_stream) != expected || continued == 0 || appended < 20 {
+        return Err(format!(
+            "{applied} events are applied, {on_the_stream} are on the stream, {appended} were appended, and the \
+             replay was continued {continued} times"
+        ));
+    }
+    Ok(())
 }

@@ -3,6 +3,7 @@
 use millrace_runtime::batch_put::{RecordOutcome, Rejected};
 use millrace_translator::ports::{Publisher, PutError, Record};
 
+use super::consumer::REPLAY;
 use super::expected::sequence_in;
 use super::faults::Fault;
 use super::sabotage::Sabotage;
@@ -12,6 +13,10 @@ use super::world::{Event, World};
 
 impl Publisher for Services {
     async fn put(&self, records: &[Record]) -> Result<Vec<RecordOutcome>, PutError> {
+        if self.invocation.function() == REPLAY {
+            let what = "the replay puts records on the domain stream";
+            self.sim.world().violated("C", what);
+        }
         let put = records.to_vec();
         let mut answer = self
             .write("PutRecords", move |world, now| put_records(world, put, now))

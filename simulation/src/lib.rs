@@ -47,6 +47,9 @@
 //!   is far from its writer's clock; the function responds before its timeout; a snapshot is the fold of the
 //!   events before it; [`Scenario::invariant`] holds;
 //! * O: the operators' commands: a report is true, and a command changes nothing but what its arguments name;
+//! * C: a consumer that starts from nothing while commands run: an operator sends it the history with `replay`, and
+//!   then maps it to the domain stream. It applies each event once, in order and with the same bytes, and all of
+//!   them, except those of which `replay` reported that they could not be sent. `replay` changes nothing else;
 //! * R: the reconciler: two runs never write at the same time, and a run invokes no function but the
 //!   translator, the projector and the archiver;
 //! * E: no panic ends an invocation, and each of the scenario's damages makes its row undecodable.
@@ -59,6 +62,7 @@
 pub mod campaign;
 mod check;
 mod clients;
+mod consumer;
 mod days;
 mod dynamodb;
 mod event_filter;
@@ -100,6 +104,7 @@ use std::time::Duration;
 
 use check::Quiescence;
 use clients::{Request, send};
+use consumer::ConsumerMapping;
 use dynamodb::events::EventsTable;
 use event_filter::EventFilter;
 use faults::{Fault, Plan, Tally};
@@ -193,6 +198,8 @@ async fn run(scenario: &Arc<dyn Simulated>, seed: u64, options: Options) -> Outc
     let mut actions = workload.actions;
     actions.truncate(options.most_actions);
     let done = actions.len();
+    let subscribes_at = workload.subscribes_at.filter(|at| *at < done);
+    let while_subscribing = subscribes_at.map(|at| actions.split_off(at));
 
     let mut rng = rng.fork();
     let sim = Sim::new(world(scenario, &mut rng, options));
@@ -223,7 +230,12 @@ async fn run(scenario: &Arc<dyn Simulated>, seed: u64, options: Options) -> Outc
         tokio::spawn(reconciler::schedule(Arc::clone(&sim)));
     }
 
-    clients::work(&sim, actions, workload.clients).await;
+    clients::work(&sim, actions, 0, workload.clients).await;
+    if let Some(actions) = while_subscribing {
+        subscribe_after_a_while(&sim).await;
+        let first = done - actions.len();
+        clients::work(&sim, actions, first, workload.clients).await;
+    }
     if until_quiescent(&sim).await {
         clients::repeat(&sim).await;
     }
@@ -237,6 +249,7 @@ async fn run(scenario: &Arc<dyn Simulated>, seed: u64, options: Options) -> Outc
         if until_quiescent(&sim).await {
             check::check(&mut sim.world(), Quiescence::AfterFurtherEvents);
             operators::repair_everything(&sim).await;
+            consumer::repair(&sim).await;
             if until_quiescent(&sim).await {
                 check::check(&mut sim.world(), Quiescence::Repaired);
             }
@@ -278,6 +291,7 @@ fn world(scenario: &Arc<dyn Simulated>, rng: &mut Rng, options: Options) -> Worl
         damaged_views: std::collections::BTreeSet::new(),
         ever_damaged_views: std::collections::BTreeSet::new(),
         lines: BTreeMap::new(),
+        consumer: consumer::State::default(),
         lake: Vec::new(),
         discarded: Vec::new(),
         reconciler: reconciler::State::draw(rng),
@@ -316,6 +330,7 @@ fn map<F: functions::Function>(sim: &Arc<Sim>, rng: &mut Rng, lanes: u32, limits
         time: Duration::from_secs([6, 10, 60][rng.usize(0..3)]),
         lanes,
         limits,
+        from: 0,
         function: PhantomData,
     };
     tokio::spawn(mapping.run(Arc::clone(sim)));
@@ -331,6 +346,7 @@ fn map_as_deployed(sim: &Arc<Sim>, window: u64) {
             time: Duration::from_mins(1),
             lanes,
             limits: LIMITS,
+            from: 0,
             function: PhantomData,
         };
         tokio::spawn(mapping.run(Arc::clone(sim)));
@@ -338,6 +354,22 @@ fn map_as_deployed(sim: &Arc<Sim>, window: u64) {
     start::<TranslatorFunction>(sim, 1_000, window, 1);
     start::<ProjectorFunction>(sim, 1_000, window, 4);
     start::<ArchiverFunction>(sim, 10_000, 60_000, 1);
+}
+
+/// Lets a consumer start from nothing, next to the actions that follow. Before, so much time passes that the consumer
+/// doesn't read the events of the earlier actions from the stream.
+async fn subscribe_after_a_while(sim: &Arc<Sim>) {
+    let wait = sim.world().rng.u64(20 * 60_000..40 * 60_000);
+    tokio::time::sleep(Duration::from_millis(wait)).await;
+    sim.apply(|world, now| {
+        world.plan.extend(now, wait);
+        world.in_flight += 1;
+    });
+    let sim = Arc::clone(sim);
+    tokio::spawn(async move {
+        consumer::subscribe(&sim, None).await;
+        sim.apply(|world, _| world.in_flight -= 1);
+    });
 }
 
 /// Writes the table's changes to its stream. It never returns.
@@ -372,7 +404,8 @@ async fn until_quiescent(sim: &Arc<Sim>) -> bool {
             && world.outbox.is_empty()
             && is_through::<TranslatorFunction>(&world)
             && is_through::<ProjectorFunction>(&world)
-            && is_through::<ArchiverFunction>(&world);
+            && is_through::<ArchiverFunction>(&world)
+            && (!world.consumer.is_subscribed || is_through::<ConsumerMapping>(&world));
         if is_quiescent || world.violation.is_some() {
             return is_quiescent;
         }

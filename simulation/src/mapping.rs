@@ -68,6 +68,8 @@ pub(crate) struct Mapping<F> {
     pub(crate) time: Duration,
     pub(crate) lanes: u32,
     pub(crate) limits: Limits,
+    /// The arrival of the first record that it reads (`AT_TIMESTAMP`), in milliseconds from the start.
+    pub(crate) from: u64,
     pub(crate) function: PhantomData<F>,
 }
 
@@ -127,7 +129,9 @@ impl<F: Function> Mapping<F> {
             .collect();
         let lanes = usize::try_from(self.lanes).expect("few");
         for shard in &ready {
-            world.progress.insert((F::NAME, *shard), vec![0; lanes]);
+            let records = &F::log(world).shards[*shard].records;
+            let first = records.partition_point(|stored| stored.at < self.from);
+            world.progress.insert((F::NAME, *shard), vec![first; lanes]);
         }
         ready
     }

@@ -46,7 +46,7 @@ fn next_version(world: &World, id: &str) -> u64 {
     world
         .events
         .of(id)
-        .last()
+        .next_back()
         .map_or(1, |(halves, _)| halves / 2 + 1)
 }
 

@@ -50,10 +50,19 @@ pub enum Sabotage {
     ParkedWithoutAnnounced,
     /// A panic of the domain's code at one aggregate ends the whole invocation.
     PanicNotIsolated,
+    /// `replay` sends the events of an aggregate in another order.
+    ReplayOutOfOrder,
+    /// A `replay` that is continued skips the first event that isn't sent yet.
+    ReplaySkipsWhenContinued,
+    /// After a replay, the consumer reads only the events that are published from then on.
+    HandedOverAtTheEnd,
+    /// After a replay, the consumer reads the events from the beginning of the replay on, and not from a little
+    /// earlier. An event may then be on the stream although the replay found its cursor before it.
+    HandedOverWithoutOverlap,
 }
 
 /// All breaks, each with the properties of which it must violate one ([list](crate)).
-pub const SABOTAGES: [(Sabotage, &[&str]); 22] = [
+pub const SABOTAGES: [(Sabotage, &[&str]); 25] = [
     // A gap (1), or, if the record is the aggregate's last event, a missing event (4). O if `republish` puts the
     // record.
     (Sabotage::RejectedRecordsIgnored, &["1", "4", "O"]),
@@ -85,8 +94,14 @@ pub const SABOTAGES: [(Sabotage, &[&str]); 22] = [
     (Sabotage::ParkedWithoutAnnounced, &["4"]),
     // The batch is discarded, or other aggregates of it are never completed.
     (Sabotage::PanicNotIsolated, &["4", "5"]),
+    (Sabotage::ReplayOutOfOrder, &["C"]),
+    (Sabotage::ReplaySkipsWhenContinued, &["C"]),
+    (Sabotage::HandedOverAtTheEnd, &["C"]),
 ];
 
 /// Breaks that restore defects which the simulation has found, with the violated property. Few histories show
 /// them, so more seeds are run.
-pub const REGRESSIONS: [(Sabotage, &str); 1] = [(Sabotage::BlockWiped, "4")];
+pub const REGRESSIONS: [(Sabotage, &str); 2] = [
+    (Sabotage::BlockWiped, "4"),
+    (Sabotage::HandedOverWithoutOverlap, "C"),
+];

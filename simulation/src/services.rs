@@ -8,6 +8,7 @@ use std::time::Duration;
 use millrace_core::Timestamp;
 use millrace_runtime::{Ambient, ServiceError};
 
+use super::consumer::REPLAY;
 use super::faults::Fault;
 use super::invocation::Invocation;
 use super::sabotage::Sabotage;
@@ -62,6 +63,10 @@ impl Services {
         action: &'static str,
         effect: impl FnOnce(&mut World, u64) -> T + Send + 'static,
     ) -> Result<T, ServiceError> {
+        if self.invocation.function() == REPLAY {
+            let what = format!("the replay makes the call {action}");
+            self.sim.world().violated("C", what);
+        }
         match self.set_out(action).await {
             Fate::Fine => {
                 let answer = self.sim.apply(effect);

@@ -51,6 +51,12 @@ impl Sim {
         Timestamp::from_unix_millis(BEGINNING + elapsed).expect("within this century")
     }
 
+    /// A time in milliseconds from the start; 0 for an earlier one.
+    #[expect(clippy::unused_self, reason = "it is a time of this simulation")]
+    pub(crate) fn millis_at(&self, time: Timestamp) -> u64 {
+        u64::try_from(time.unix_millis() - BEGINNING).unwrap_or_default()
+    }
+
     /// Waits for a number of milliseconds, drawn uniformly from `from` to `to`.
     pub(crate) async fn pause(&self, from: u64, to: u64) {
         let wait = self.world().rng.u64(from..=to);

@@ -135,6 +135,8 @@ pub(crate) struct Workload {
     pub(crate) clients: usize,
     /// Whether the workload exceeds one page, call or batch.
     pub(crate) is_large: bool,
+    /// The action before which a consumer starts from nothing.
+    pub(crate) subscribes_at: Option<usize>,
 }
 
 impl Workload {
@@ -205,10 +207,13 @@ impl Workload {
             };
             actions.insert(rng.usize(0..=actions.len()), suffer);
         }
+        let clients = rng.usize(1..6);
+        let subscribes_at = (rng.u8(0..3) == 0).then(|| rng.usize(0..actions.len()));
         Self {
             actions,
-            clients: rng.usize(1..6),
+            clients,
             is_large,
+            subscribes_at,
         }
     }
 

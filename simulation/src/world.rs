@@ -13,6 +13,7 @@ use millrace_core::Attributes;
 use millrace_translator::cursor::Cursor;
 
 use super::clients::Request;
+use super::consumer;
 use super::dynamodb::events::EventsTable;
 use super::dynamodb::writer::{Item, Transaction};
 use super::faults::{Fault, Plan, Tally};
@@ -158,6 +159,7 @@ pub(crate) struct World {
     /// Aggregates whose view was ever damaged.
     pub(crate) ever_damaged_views: BTreeSet<String>,
     pub(crate) lines: BTreeMap<(String, u64), Attributes>,
+    pub(crate) consumer: consumer::State,
     pub(crate) lake: Vec<Vec<u8>>,
     pub(crate) discarded: Vec<Discarded>,
     pub(crate) reconciler: reconciler::State,
@@ -267,7 +269,16 @@ impl World {
         &'a self,
         id: &'a str,
     ) -> impl DoubleEndedIterator<Item = (u64, &'a Attributes)> + 'a {
-        self.events.of(id).filter(|(halves, _)| {
+        self.visible_rows_from(id, 0)
+    }
+
+    /// The visible rows from a number of halves on.
+    pub(crate) fn visible_rows_from<'a>(
+        &'a self,
+        id: &'a str,
+        from: u64,
+    ) -> impl DoubleEndedIterator<Item = (u64, &'a Attributes)> + 'a {
+        self.events.from(id, from).filter(|(halves, _)| {
             self.pending.is_empty() || !self.is_pending(&Item::Row(id.to_owned(), *halves))
         })
     }

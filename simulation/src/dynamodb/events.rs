@@ -96,8 +96,17 @@ impl EventsTable {
         &'a self,
         id: &'a str,
     ) -> impl DoubleEndedIterator<Item = (u64, &'a Attributes)> + 'a {
+        self.from(id, 0)
+    }
+
+    /// An aggregate's rows from a number of halves on, oldest first.
+    pub(crate) fn from<'a>(
+        &'a self,
+        id: &'a str,
+        halves: u64,
+    ) -> impl DoubleEndedIterator<Item = (u64, &'a Attributes)> + 'a {
         self.rows
-            .range((id.to_owned(), 0)..=(id.to_owned(), u64::MAX))
+            .range((id.to_owned(), halves)..=(id.to_owned(), u64::MAX))
             .map(|((_, halves), row)| (*halves, row))
     }
 

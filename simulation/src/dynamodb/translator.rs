@@ -28,10 +28,9 @@ impl EventRows for Services {
                 let most = world.rng.usize(1..30).min(limit);
                 let after = after.map_or(0, |after| 2 * after.get());
                 let before = before.map_or(u64::MAX, |before| 2 * before.get());
-                let range = after + 1..before;
                 let mut rows = world
-                    .visible_rows(aggregate)
-                    .filter(|(halves, _)| range.contains(halves))
+                    .visible_rows_from(aggregate, after + 1)
+                    .take_while(|(halves, _)| *halves < before)
                     .map(|(_, row)| row.clone());
                 Page {
                     rows: rows.by_ref().take(most).collect(),
