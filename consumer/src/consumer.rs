@@ -25,7 +25,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(20);
 
 /// What a service does with events.
 pub trait Handler: Send + Sync {
-    /// The `source` of the events, such as `urn:millrace:accounts`. A record with another source is undecodable.
+    /// The `source` of the events, such as `urn:millrace:shelves`. A record with another source is undecodable.
     const SOURCE: &'static str;
 
     /// The types and versions that the service knows: an enum whose variants have named fields, as

@@ -93,7 +93,7 @@ enum Ended {
 }
 
 impl HostileFeed {
-    /// A feed of events with this `source`, such as `urn:millrace:accounts`.
+    /// A feed of events with this `source`, such as `urn:millrace:shelves`.
     #[must_use]
     pub fn new(seed: u64, source: &str) -> Self {
         Self {
