@@ -4,7 +4,7 @@
 //! functions, so that an outage of one sink never causes redeliveries to the other. Delivery is at least
 //! once: the lake keeps duplicates, and `id` identifies them.
 //!
-//! * [`handler`]: converts Lambda's batches to [records](millrace_runtime::kinesis), and the outcome to
+//! * [`handler`]: converts Lambda's batches to [records](millrace_consumer::batch), and the outcome to
 //!   the response;
 //! * [`service`]: the steps of a batch;
 //! * [`line`](mod@line): converts records of the domain stream to lake records, each one JSON line;

@@ -3,7 +3,7 @@
 //! Like any other consumer, it knows domain events only. Delivery is at least once; with core's
 //! [sequence gate](millrace_core::SequenceGate), the projector applies each event once and in order.
 //!
-//! * [`handler`]: converts Lambda's batches to [records](millrace_runtime::kinesis), and the outcome to
+//! * [`handler`]: converts Lambda's batches to [records](millrace_consumer::batch), and the outcome to
 //!   the response;
 //! * [`service`]: the steps of a batch;
 //! * [`stale`]: the reasons why a view is stale;
