@@ -5,6 +5,7 @@
 
 mod known_history;
 mod queries;
+mod replay;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -378,6 +379,9 @@ async fn operators_inspect_and_repair_a_deployment() -> Result<()> {
     a_new_consumer_receives_all_events(&operator)
         .await
         .context("a new consumer")?;
+    replay::a_consumer_starts_from_nothing(&operator)
+        .await
+        .context("replay")?;
     a_deployment_without_reconciler_is_not_checked_for_it(&operator)
         .await
         .context("a deployment without reconciler")?;

@@ -60,7 +60,8 @@ struct Scope {
     to: String,
     source: String,
     from: u64,
-    since: Option<String>,
+    /// The time of `--since`.
+    events_since: Option<String>,
     /// The only aggregates; `None` for all.
     aggregates: Option<Vec<String>>,
 }
@@ -87,7 +88,7 @@ impl fmt::Display for Scope {
             to,
             source,
             from,
-            since,
+            events_since,
             aggregates,
         } = self;
         write!(f, "a replay of {events_table}")?;
@@ -95,7 +96,7 @@ impl fmt::Display for Scope {
             write!(f, " ({id})")?;
         }
         write!(f, ", read from {source}, to {to} from event {from} on")?;
-        if let Some(since) = since {
+        if let Some(since) = events_since {
             write!(f, ", since {since}")?;
         }
         match aggregates {
@@ -356,7 +357,7 @@ impl<D: Project + Clone> Run<'_, D> {
             to: to.to_string(),
             source: replay.source.to_string(),
             from: replay.from.get(),
-            since: replay.since.map(|since| since.to_string()),
+            events_since: replay.since.map(|since| since.to_string()),
             aggregates: (!replay.all).then(|| ids.into_iter().collect()),
         })
     }
@@ -618,4 +619,64 @@ fn print(id: &str, width: usize, outcome: &Outcome, output: Output) -> Result<()
         ),
     };
     output.outcome(sign, id, width, text, &object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scope(to: &str, aggregates: Option<&[&str]>) -> Scope {
+        Scope {
+            events_table: "arn:aws:dynamodb:eu-north-1:1:table/events".to_owned(),
+            table_id: Some("id".to_owned()),
+            to: to.to_owned(),
+            source: "events".to_owned(),
+            from: 3,
+            events_since: Some("2026-11-20T21:03:05.000Z".to_owned()),
+            aggregates: aggregates.map(|ids| ids.iter().map(|&id| id.to_owned()).collect()),
+        }
+    }
+
+    #[test]
+    fn a_run_is_continued_only_with_the_same_parameters() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let began = Timestamp::parse("2026-11-21T08:00:00Z").expect("a time");
+        let later = Timestamp::parse("2026-11-21T09:00:00Z").expect("a time");
+        let open = |scope: &Scope, earlier, now| {
+            Checkpoint::open(folder.path(), scope, earlier, now).map_err(|error| error.to_string())
+        };
+        let own = scope("function:loyalty", None);
+        let run = open(&own, Earlier::Refuse, began).expect("new");
+        run.record("a", Sequence::FIRST).expect("recorded");
+        drop(run);
+        let run = open(&own, Earlier::Resume, later).expect("the same");
+        assert_eq!(run.began(), began);
+        assert_eq!(run.reached("a"), Some(Sequence::FIRST));
+        drop(run);
+        for change in [
+            |scope: &mut Scope| scope.from = 4,
+            |scope: &mut Scope| scope.events_since = None,
+            |scope: &mut Scope| scope.source = "lake".to_owned(),
+            |scope: &mut Scope| scope.table_id = None,
+        ] {
+            let mut other = own.clone();
+            change(&mut other);
+            let error = open(&other, Earlier::Resume, later).expect_err("another scope");
+            assert!(error.contains("another scope"), "{error}");
+            assert!(
+                error.contains("function:loyalty from event 3 on"),
+                "{error}"
+            );
+            let error = open(&other, Earlier::Refuse, later).expect_err("unfinished");
+            assert!(error.contains("--resume"), "{error}");
+        }
+        // Runs to other targets and of other aggregates don't affect it.
+        for other in [
+            scope("function:notifications", None),
+            scope("function:loyalty", Some(&["a"])),
+            scope("function:loyalty", Some(&["a", "b"])),
+        ] {
+            open(&other, Earlier::Refuse, later).expect("new");
+        }
+    }
 }
