@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use millrace_cli::follower::{Follower, PAUSE, Start};
+use millrace_cli::follower::{Follower, PAUSE};
 use serde_json::{Value, json};
 
 use super::{DEADLINE, Operator, legacy_row, number};
@@ -117,10 +117,7 @@ async fn a_consumers_stream_gets_everything(operator: &Operator) -> Result<()> {
     let mut domain = Follower::new(kinesis.clone(), &operator.local.stream_name);
     let before = rest(&mut domain).await?;
 
-    let target = format!("stream:{STREAM}");
-    let all = ["replay", "--all", "--to", &target];
-    let limited = [&all[..], &["--rate", "1500"]].concat();
-    let (over, mut on_own) = (AtomicBool::new(false), Vec::new());
+    let over = AtomicBool::new(false);
     let commands = async {
         let mut accepted = BTreeSet::new();
         let mut number = 0;
@@ -135,42 +132,12 @@ async fn a_consumers_stream_gets_everything(operator: &Operator) -> Result<()> {
         Ok(accepted)
     };
     let replay = async {
-        let mut killed = operator
-            .command(&limited)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let started = Instant::now();
-        while on_own.len() < 1_000 {
-            on_own.extend(own.read().await?);
-            ensure!(started.elapsed() < DEADLINE, "nothing is replayed");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        killed.kill()?;
-        killed.wait()?;
-        let before_the_kill = on_own.len();
-
-        let refused = operator.run(&all).await?;
-        ensure!(
-            refused.code == 1 && refused.errors.contains("--resume"),
-            "{} {}",
-            refused.code,
-            refused.errors
-        );
-        let other = [&all[..], &["--since", "2026-01-01T00:00:00Z", "--resume"]].concat();
-        let refused = operator.run(&other).await?;
-        ensure!(
-            refused.code == 1 && refused.errors.contains("another scope"),
-            "{} {}",
-            refused.code,
-            refused.errors
-        );
-        let resumed = [&all[..], &["--resume"]].concat();
-        let lines = operator.expect(&resumed, 0).await?;
+        let replayed = replay_with_a_kill(operator, &mut own).await;
         over.store(true, Ordering::Relaxed);
-        Ok((before_the_kill, lines))
+        replayed
     };
-    let (accepted, (before_the_kill, lines)) = tokio::try_join!(commands, replay)?;
+    let (accepted, (mut on_own, lines)) = tokio::try_join!(commands, replay)?;
+    let before_the_kill = on_own.len();
     operator.settled().await?;
 
     // The domain stream got the events of the commands, and nothing else.
@@ -224,6 +191,50 @@ async fn a_consumers_stream_gets_everything(operator: &Operator) -> Result<()> {
         accepted.len()
     );
     Ok(())
+}
+
+/// Replays everything to the consumer's stream in two runs: the first one is killed, and the second one continues it.
+/// Returns the records that arrived before the kill, and what the second run printed.
+async fn replay_with_a_kill(
+    operator: &Operator,
+    own: &mut Follower,
+) -> Result<(Vec<Vec<u8>>, Vec<Value>)> {
+    let target = format!("stream:{STREAM}");
+    let all = ["replay", "--all", "--to", &target];
+    let limited = [&all[..], &["--rate", "1500"]].concat();
+    let mut on_own = Vec::new();
+    let mut killed = operator
+        .command(&limited)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let started = Instant::now();
+    while on_own.len() < 1_000 {
+        on_own.extend(own.read().await?);
+        ensure!(started.elapsed() < DEADLINE, "nothing is replayed");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    killed.kill()?;
+    killed.wait()?;
+
+    let refused = operator.run(&all).await?;
+    ensure!(
+        refused.code == 1 && refused.errors.contains("--resume"),
+        "{} {}",
+        refused.code,
+        refused.errors
+    );
+    let other = [&all[..], &["--since", "2026-01-01T00:00:00Z", "--resume"]].concat();
+    let refused = operator.run(&other).await?;
+    ensure!(
+        refused.code == 1 && refused.errors.contains("another scope"),
+        "{} {}",
+        refused.code,
+        refused.errors
+    );
+    let resumed = [&all[..], &["--resume"]].concat();
+    let lines = operator.expect(&resumed, 0).await?;
+    Ok((on_own, lines))
 }
 
 /// The projector is a consumer whose view was lost.
@@ -309,13 +320,16 @@ async fn lines_are_written_to_a_file_and_to_stdout(operator: &Operator) -> Resul
     })
     .await??;
     ensure!(
-        code == Some(1) && errors.contains("Broken pipe") && errors.contains("--resume"),
+        code == Some(1) && errors.contains("Broken pipe") && errors.contains("--restart"),
         "{code:?} {errors}"
     );
-    let resumed = operator
-        .expect(&["replay", "--all", "--to", "-", "--resume"], 0)
-        .await?;
-    ensure!(!resumed.is_empty());
+    let everything = ["replay", "--all", "--to", "-", "--restart"];
+    let everything = operator.expect(&everything, 0).await?;
+    ensure!(
+        everything.len() >= ACCOUNTS * EVENTS,
+        "{}",
+        everything.len()
+    );
     Ok(())
 }
 

@@ -388,11 +388,18 @@ impl<D: Project + Clone> Run<'_, D> {
             print(id, width, outcome, *output)
         });
         let summary = sending.await.with_context(|| {
-            format!(
-                "the replay to {} ended early; its progress is kept, so continue it with {}",
-                replay.to,
-                output.command(repeat(replay, true, *output))
-            )
+            let to = &replay.to;
+            match to {
+                Destination::Stdout => format!(
+                    "the replay to stdout ended early, and its reader may lack records that were written; start over \
+                     with {}",
+                    output.command(repeat(replay, Some("--restart"), *output))
+                ),
+                _ => format!(
+                    "the replay to {to} ended early; its progress is kept, so continue it with {}",
+                    output.command(repeat(replay, Some("--resume"), *output))
+                ),
+            }
         })?;
         step.done();
         Ok(SentAll { summary, left_open })
@@ -426,7 +433,8 @@ impl<D: Project + Clone> Run<'_, D> {
             &object,
         )?;
         if !summary.is_complete() {
-            return outcome::advise_repeating(&repeat(self.replay, left_open > 0, output), output);
+            let resume = (left_open > 0).then_some("--resume");
+            return outcome::advise_repeating(&repeat(self.replay, resume, output), output);
         }
         let Some(continues) = continues else {
             return Ok(ExitCode::SUCCESS);
@@ -465,7 +473,7 @@ impl<D: Project + Clone> Run<'_, D> {
                 since: Some(from),
                 ..self.replay.clone()
             };
-            let again = output.command(repeat(&again, false, *output));
+            let again = output.command(repeat(&again, None, *output));
             return output.text(format_args!(
                 "✗ the replay took too long: the stream {name} keeps records for {hours} hours, so it may no longer have \
                  all events since {from}. Run {again}: it sends the events since then, and names a later time"
@@ -485,8 +493,8 @@ impl<D: Project + Clone> Run<'_, D> {
     }
 }
 
-/// The command that does the same, or continues it.
-fn repeat(replay: &Replay, resume: bool, output: Output) -> String {
+/// The command that does the same, with a flag that says what becomes of the unfinished run.
+fn repeat(replay: &Replay, flag: Option<&str>, output: Output) -> String {
     let mut words = vec!["replay".to_owned()];
     if replay.all {
         words.push("--all".to_owned());
@@ -507,9 +515,7 @@ fn repeat(replay: &Replay, resume: bool, output: Output) -> String {
         words.push(format!("--rate {rate}"));
     }
     words.push(format!("--to {}", quoted(&replay.to.to_string())));
-    if resume {
-        words.push("--resume".to_owned());
-    }
+    words.extend(flag.map(str::to_owned));
     words.join(" ")
 }
 
