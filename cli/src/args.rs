@@ -73,10 +73,12 @@ pub enum Subcommands {
     Redrive(Redrive),
     /// Publish events again on the domain stream, to repair it
     ///
-    /// All consumers receive the events, and skip the duplicates. Use it to publish the events of a table that is older
-    /// than its stream, or events that several consumers lack. To send history to one consumer, such as a new one, use
-    /// `replay`, which adds nothing to the domain stream. A run records its progress in the folder operations/ of the state folder (.millrace). If a run was stopped,
-    /// or could not complete an aggregate, the next run fails unless it has --resume or --restart.
+    /// All consumers receive the events, and skip the duplicates. Use this command to publish the events of a table that is
+    /// older than its stream, or events that several consumers lack. To send history to one consumer, such as a new one,
+    /// use `replay`, which adds nothing to the domain stream.
+    ///
+    /// A run records its progress in the folder operations/ of the state folder (.millrace). If a run was stopped, or
+    /// could not complete an aggregate, the next run fails unless it has --resume or --restart.
     #[command(after_help = help("republish --all", FINDING_CODES))]
     Republish(Republish),
     /// Send published events again, to one consumer
@@ -85,17 +87,17 @@ pub enum Subcommands {
     /// other consumer receives the events: to repair the domain stream itself, use `republish`.
     ///
     /// `--to function:NAME` invokes a Lambda function, given by its name or ARN, with batches as Lambda delivers them
-    /// from Kinesis. An event that it reports as incomplete is sent again.
+    /// from Kinesis. If the function reports an event as incomplete, the command sends the event again.
     ///
     /// `--to stream:NAME` puts the events on a Kinesis stream of the consumer's own.
     ///
-    /// `--to file:PATH` writes them to a file. Each line is a record as Lambda delivers it from Kinesis.
+    /// `--to file:PATH` writes the events to a file. Each line is a record as Lambda delivers it from Kinesis.
     ///
     /// `--to -` writes the same lines to stdout. Everything else is then printed on stderr.
     ///
     /// The events of an aggregate are sent in order, with the bytes that they have on the domain stream, up to the last
-    /// published one. An event may be sent several times. At the end, the command prints the time from which on the
-    /// consumer has to read the domain stream. A run records its progress in the folder operations/ of the state folder
+    /// published one. An event may be sent several times. If a run with --all has sent all events, the command prints the
+    /// time from which the consumer has to read the domain stream. A run records its progress in the folder operations/ of the state folder
     /// (.millrace). If a run was stopped, or could not complete an aggregate, the next run fails unless it has --resume
     /// or --restart.
     #[command(after_help = help("replay --all --to function:loyalty-points", FINDING_CODES))]
@@ -272,18 +274,18 @@ pub struct Replay {
     pub all: bool,
     /// Start at this sequence
     ///
-    /// A consumer that checks sequences applies the events only if it has applied all events before.
+    /// A consumer that checks sequences applies these events only if it has applied all earlier ones.
     #[arg(long, value_name = "SEQ", default_value = "1", value_parser = sequence, conflicts_with = "all")]
     pub from: Sequence,
     /// Start each aggregate at its first event that happened at this RFC 3339 time or later
     ///
     /// All later events of the aggregate follow, so that their sequences have no gaps. A consumer that checks sequences
-    /// applies them only if it has applied all events before, so don't use it for a new one.
+    /// applies these events only if it has applied all earlier ones. Don't use this option for a new consumer.
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub since: Option<Timestamp>,
-    /// Where the events are read
+    /// The source of the events
     ///
-    /// From the lake, an aggregate is sent up to the first event that the lake lacks or contradicts. Athena charges for
+    /// From the lake, `replay` sends an aggregate up to the event before the first one that is missing or contradictory. Athena charges for
     /// reading the whole lake, also with --id.
     #[arg(long, value_name = "SOURCE", default_value = "events")]
     pub source: HistorySource,
@@ -293,10 +295,14 @@ pub struct Replay {
     /// Continue an unfinished run, from the last recorded sequence of each aggregate
     #[arg(long, conflicts_with = "restart")]
     pub resume: bool,
-    /// Discard the progress of an unfinished run, and the content of its file, and start over
+    /// Discard the progress of an unfinished run, and start over
+    ///
+    /// With `--to file:PATH`, this also deletes the content of PATH.
     #[arg(long)]
     pub restart: bool,
-    /// Check the target, print which aggregates would be replayed, and send nothing
+    /// Print which aggregates would be replayed, and send nothing
+    ///
+    /// It checks that the function or the stream exists. It isn't possible with --source lake.
     #[arg(long)]
     pub dry_run: bool,
     /// The deployment.
@@ -497,13 +503,13 @@ fn time(text: &str) -> Result<Timestamp, String> {
 }
 
 fn destination(text: &str) -> Result<Destination, String> {
-    let wrong = "it is none of function:NAME, stream:NAME, file:PATH and -";
+    let wrong = "write function:NAME, stream:NAME, file:PATH or -";
     if text == "-" {
         return Ok(Destination::Stdout);
     }
     let (kind, name) = text.split_once(':').ok_or(wrong)?;
     if name.is_empty() {
-        return Err(format!("it names no {kind}; {wrong}"));
+        return Err(format!("nothing follows `{kind}:`; {wrong}"));
     }
     match kind {
         "function" => Ok(Destination::Function(name.to_owned())),

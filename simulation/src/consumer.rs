@@ -66,7 +66,7 @@ impl State {
     }
 }
 
-/// The progress of a replay, and of the runs that continued it.
+/// The progress of a replay, and of the runs and passes that continued it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Progress {
     aggregates: Arc<Mutex<BTreeMap<String, Reached>>>,
@@ -76,36 +76,55 @@ pub(crate) struct Progress {
     skips: bool,
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Reached {
-    Event(Sequence),
-    End,
+/// The progress of an aggregate.
+#[derive(Debug, Clone, Copy, Default)]
+struct Reached {
+    /// The last event that was sent.
+    event: Option<Sequence>,
+    is_completed: bool,
+}
+
+impl Progress {
+    fn new(world: &mut World) -> Self {
+        Self {
+            batch_size: [2, 7, 500][world.rng.usize(0..3)],
+            skips: world.is_sabotaged(Sabotage::ReplaySkipsWhenContinued),
+            ..Self::default()
+        }
+    }
+
+    /// Begins a further pass, which sends the events after those that were sent.
+    fn begin_pass(&self) {
+        let mut aggregates = self.aggregates.lock().expect("unpoisoned");
+        for reached in aggregates.values_mut() {
+            reached.is_completed = false;
+        }
+    }
 }
 
 impl RunProgress for Progress {
     fn reached(&self, aggregate: &str) -> Option<Sequence> {
         let aggregates = self.aggregates.lock().expect("unpoisoned");
-        match aggregates.get(aggregate)? {
-            Reached::Event(sequence) if self.skips => Some(sequence.next()),
-            Reached::Event(sequence) => Some(*sequence),
-            Reached::End => None,
-        }
+        let reached = aggregates.get(aggregate)?.event?;
+        Some(if self.skips { reached.next() } else { reached })
     }
 
     fn is_completed(&self, aggregate: &str) -> bool {
         let aggregates = self.aggregates.lock().expect("unpoisoned");
-        matches!(aggregates.get(aggregate), Some(Reached::End))
+        aggregates.get(aggregate).is_some_and(|it| it.is_completed)
     }
 
     fn record(&self, aggregate: &str, reached: Sequence) -> Result<(), ServiceError> {
         let mut aggregates = self.aggregates.lock().expect("unpoisoned");
-        aggregates.insert(aggregate.to_owned(), Reached::Event(reached));
+        let of_aggregate = aggregates.entry(aggregate.to_owned()).or_default();
+        of_aggregate.event = Some(reached);
         Ok(())
     }
 
     fn complete(&self, aggregate: &str) -> Result<(), ServiceError> {
         let mut aggregates = self.aggregates.lock().expect("unpoisoned");
-        aggregates.insert(aggregate.to_owned(), Reached::End);
+        let of_aggregate = aggregates.entry(aggregate.to_owned()).or_default();
+        of_aggregate.is_completed = true;
         Ok(())
     }
 }
@@ -115,8 +134,12 @@ pub(crate) type Replayed = Result<BTreeMap<String, Outcome>, String>;
 
 /// Replays all aggregates to the consumer, or `only` these, and then maps it to the domain stream.
 pub(crate) async fn subscribe(sim: &Arc<Sim>, only: Option<BTreeSet<String>>) {
+    let (progress, mut has_further_pass) = {
+        let world = &mut *sim.world();
+        (Progress::new(world), world.rng.usize(0..4) == 0)
+    };
     loop {
-        let began = replay(sim, only.clone()).await;
+        let began = replay(sim, only.clone(), &progress).await;
         let from = {
             let world = sim.world();
             if world.is_sabotaged(Sabotage::HandedOverAtTheEnd) {
@@ -127,8 +150,14 @@ pub(crate) async fn subscribe(sim: &Arc<Sim>, only: Option<BTreeSet<String>>) {
                 sim.millis_at(hand_over(began))
             }
         };
-        // The command warns that it took too long.
-        if sim.elapsed().saturating_sub(from) > DOMAIN_STREAM_RETENTION - RETENTION_RESERVE {
+        // The command says that it took too long, and the operator continues it with a further pass. Some streams
+        // have a shorter retention.
+        let age = sim.elapsed().saturating_sub(from);
+        if has_further_pass || age > DOMAIN_STREAM_RETENTION - RETENTION_RESERVE {
+            has_further_pass = false;
+            progress.begin_pass();
+            sim.world().count("further passes of a replay", 1);
+            sim.pause(1, 3_600_000).await;
             continue;
         }
         let mapping = Mapping::<ConsumerMapping> {
@@ -168,23 +197,19 @@ pub(crate) async fn repair(sim: &Arc<Sim>) {
         ids
     };
     if !ids.is_empty() {
-        replay(sim, Some(ids)).await;
+        let progress = Progress::new(&mut sim.world());
+        replay(sim, Some(ids), &progress).await;
     }
 }
 
 /// Runs `replay` until all of the aggregates are sent, or only those are left whose rows or cursors are damaged.
 /// Each run continues the one before. Returns when the first one began, by the operator's clock.
-async fn replay(sim: &Arc<Sim>, only: Option<BTreeSet<String>>) -> Timestamp {
-    let (began, progress) = {
+async fn replay(sim: &Arc<Sim>, only: Option<BTreeSet<String>>, progress: &Progress) -> Timestamp {
+    let began = {
         let world = &mut *sim.world();
         let drift = world.plan.draw_skew(&mut world.rng);
         let began = Timestamp::from_unix_millis(sim.now().unix_millis() + drift);
-        let progress = Progress {
-            batch_size: [2, 7, 500][world.rng.usize(0..3)],
-            skips: world.is_sabotaged(Sabotage::ReplaySkipsWhenContinued),
-            ..Progress::default()
-        };
-        (began.expect("within this century"), progress)
+        began.expect("within this century")
     };
     for number in 0..RUNS {
         let (only, of_run) = (only.clone(), progress.clone());

@@ -101,6 +101,15 @@ impl<'a, D: Domain, R: EventRows> PublishedEvents<'a, D, R> {
         }
     }
 
+    /// Includes the events up to `through`, to which the publication cursor has moved. Reading continues where it is.
+    pub fn extend(&mut self, through: Sequence) {
+        if through > self.through {
+            self.through = through;
+            self.more = true;
+            self.is_begun = false;
+        }
+    }
+
     /// The next event; `None` after the one at `through`.
     ///
     /// # Errors

@@ -60,7 +60,8 @@ struct Header<S> {
     scope: S,
 }
 
-/// Every other line: the run has processed the aggregate through this sequence, or, without one, completed.
+/// Every other line but [`END_OF_PASS`]: the run has processed the aggregate through this sequence, or, without one,
+/// completed it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Line {
     aggregate: String,
@@ -68,12 +69,16 @@ struct Line {
     through: Option<u64>,
 }
 
+/// The last line of a run that has completed all aggregates, and is to be continued with later events.
+const END_OF_PASS: &str = r#"{"endOfPass":true}"#;
+
 /// The progress of one run. Lines are appended to the file. If a kill has truncated the last line, the line
 /// is ignored, so at most the events after the previous line are processed once more.
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
     began: Timestamp,
+    earlier_pass: Option<Timestamp>,
     state: Mutex<State>,
 }
 
@@ -110,7 +115,7 @@ impl Checkpoint {
             if earlier == Earlier::Resume {
                 bail!("there is no unfinished run to resume ({})", path.display());
             }
-            return Self::start(path, scope, now);
+            return Self::start(path, scope, now, BTreeMap::new());
         };
         let undecodable = || {
             format!(
@@ -121,23 +126,27 @@ impl Checkpoint {
         let header: Header<S> = serde_json::from_str(first).with_context(undecodable)?;
         let began = Timestamp::parse(&header.since).with_context(undecodable)?;
         let (mut reached, mut completed) = (BTreeMap::new(), BTreeSet::new());
-        for Line { aggregate, through } in lines.filter_map(|line| serde_json::from_str(line).ok())
-        {
+        let mut is_end_of_pass = false;
+        for line in lines {
+            is_end_of_pass = line.trim_end() == END_OF_PASS;
+            let Ok(Line { aggregate, through }) = serde_json::from_str(line) else {
+                continue;
+            };
             if let Some(sequence) = through {
                 let sequence = Sequence::new(sequence).unwrap_or(Sequence::NONE);
                 reached.insert(aggregate, sequence);
             } else {
-                reached.remove(&aggregate);
                 completed.insert(aggregate);
             }
         }
         if earlier == Earlier::Refuse {
+            let started = reached.keys().filter(|id| !completed.contains(*id));
             bail!(
                 "an earlier run, started at {}, is unfinished: {} aggregates are completed and {} more are \
                  started. It was {}. Continue it with --resume, or start over with --restart ({})",
                 header.since,
                 completed.len(),
-                reached.len(),
+                started.count(),
                 header.scope,
                 path.display()
             );
@@ -152,6 +161,12 @@ impl Checkpoint {
                 path.display()
             );
         }
+        if is_end_of_pass {
+            return Ok(Self {
+                earlier_pass: Some(began),
+                ..Self::start(path, scope, now, reached)?
+            });
+        }
         let mut file = Self::append_to(&path)?;
         if !content.ends_with('\n') {
             writeln!(file).with_context(|| format!("could not write {}", path.display()))?;
@@ -159,6 +174,7 @@ impl Checkpoint {
         Ok(Self {
             path,
             began,
+            earlier_pass: None,
             state: Mutex::new(State {
                 file,
                 reached,
@@ -167,20 +183,34 @@ impl Checkpoint {
         })
     }
 
-    fn start<S: RunScope>(path: PathBuf, scope: &S, now: Timestamp) -> Result<Self> {
+    fn start<S: RunScope>(
+        path: PathBuf,
+        scope: &S,
+        now: Timestamp,
+        reached: BTreeMap<String, Sequence>,
+    ) -> Result<Self> {
         let header = Header {
             since: now.to_string(),
             scope,
         };
-        let line = format!("{}\n", serde_json::to_string(&header)?);
-        millrace_local_stack::files::write_atomically(&path, line.as_bytes())?;
+        let mut content = format!("{}\n", serde_json::to_string(&header)?);
+        for (aggregate, sequence) in &reached {
+            let line = serde_json::to_string(&Line {
+                aggregate: aggregate.clone(),
+                through: Some(sequence.get()),
+            })?;
+            content.push_str(&line);
+            content.push('\n');
+        }
+        millrace_local_stack::files::write_atomically(&path, content.as_bytes())?;
         Ok(Self {
             state: Mutex::new(State {
                 file: Self::append_to(&path)?,
-                reached: BTreeMap::new(),
+                reached,
                 completed: BTreeSet::new(),
             }),
             began: now,
+            earlier_pass: None,
             path,
         })
     }
@@ -194,16 +224,32 @@ impl Checkpoint {
         self.state.lock().expect("the lock isn't poisoned")
     }
 
-    /// When the run was started. A run that continues it keeps this time.
+    /// When the run, or its last pass, was started. A run that continues it keeps this time.
     #[must_use]
     pub const fn began(&self) -> Timestamp {
         self.began
+    }
+
+    /// When the pass before was started, if a further one begins now.
+    #[must_use]
+    pub const fn earlier_pass(&self) -> Option<Timestamp> {
+        self.earlier_pass
     }
 
     /// How many aggregates are completed.
     #[must_use]
     pub fn completed(&self) -> usize {
         self.state().completed.len()
+    }
+
+    /// Ends a pass: the run that continues this one begins a further pass, with its own start time. It sends each
+    /// aggregate's events after those that were sent.
+    ///
+    /// # Errors
+    /// If the file can't be written.
+    pub fn end_pass(self) -> Result<()> {
+        let written = writeln!(self.state().file, "{END_OF_PASS}");
+        written.with_context(|| format!("could not write {}", self.path.display()))
     }
 
     /// Removes the file, because the run is finished. The next run starts from the beginning.
@@ -246,7 +292,6 @@ impl RunProgress for Checkpoint {
     fn complete(&self, aggregate: &str) -> Result<(), ServiceError> {
         let mut state = self.state();
         state.append(aggregate, None)?;
-        state.reached.remove(aggregate);
         state.completed.insert(aggregate.to_owned());
         Ok(())
     }
@@ -325,6 +370,38 @@ mod tests {
     }
 
     #[test]
+    fn a_further_pass_begins_after_the_events_of_the_one_before() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let all = scope(1, None);
+        let run = open(&folder, &all, Earlier::Refuse).expect("new");
+        run.record("a", sequence(7)).expect("recorded");
+        run.complete("a").expect("recorded");
+        run.complete("without-events").expect("recorded");
+        run.end_pass().expect("recorded");
+        open(&folder, &all, Earlier::Refuse).expect_err("it has to be continued");
+
+        let pass = open(&folder, &all, Earlier::Resume).expect("a further pass");
+        assert_eq!(pass.began().to_string(), "2026-11-21T08:00:00.000Z");
+        let earlier = pass.earlier_pass().expect("there was one");
+        assert_eq!(earlier.to_string(), "2026-11-20T21:03:05.000Z");
+        assert_eq!(pass.completed(), 0);
+        assert_eq!(pass.reached("a"), Some(sequence(7)));
+        assert_eq!(pass.reached("without-events"), None);
+        pass.record("b", sequence(2)).expect("recorded");
+        pass.complete("a").expect("recorded");
+        drop(pass);
+
+        // A pass that was killed is continued, with its own start time.
+        let later = Timestamp::parse("2026-11-22T08:00:00Z").expect("valid");
+        let resumed =
+            Checkpoint::open(folder.path(), &all, Earlier::Resume, later).expect("the same pass");
+        assert_eq!(resumed.began().to_string(), "2026-11-21T08:00:00.000Z");
+        assert_eq!(resumed.earlier_pass(), None);
+        assert!(resumed.is_completed("a") && !resumed.is_completed("b"));
+        assert_eq!(resumed.reached("b"), Some(sequence(2)));
+    }
+
+    #[test]
     fn an_unfinished_run_is_continued_or_discarded_only_on_request() {
         let folder = tempfile::tempdir().expect("a folder");
         let all = scope(1, None);
@@ -348,6 +425,7 @@ mod tests {
         assert_eq!(resumed.reached("b"), Some(sequence(7)));
         assert_eq!(resumed.completed(), 1);
         assert_eq!(resumed.began().to_string(), "2026-11-20T21:03:05.000Z");
+        assert_eq!(resumed.earlier_pass(), None);
         drop(resumed);
 
         let restarted = open(&folder, &all, Earlier::Discard).expect("started over");

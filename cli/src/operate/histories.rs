@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use millrace_core::{Domain, Envelope, Sequence};
 use millrace_runtime::{Ambient, Backoff, Budget, Chain, ServiceError};
-use millrace_translator::cursor::{Cursor, load_all};
+use millrace_translator::cursor::load_all;
 use millrace_translator::ports::{CursorStore, EventRows};
 use millrace_translator::published::{PublishedEvent, PublishedEvents, ReadError};
 use serde_json::Value;
@@ -24,8 +24,9 @@ const MAX_EVENTS: usize = 500;
 /// The bytes of events after which reading pauses.
 const MAX_BYTES: usize = 1024 * 1024;
 
-/// The events of an aggregate in the events table, up to its publication cursor. The cursor is read when the
-/// first event is; events that are published later are only on the domain stream.
+/// The events of an aggregate in the events table, up to its publication cursor. The cursor is read with the first
+/// event, and again after the last one: events that were published meanwhile follow. Without them, a consumer that
+/// also reads the domain stream could receive a new event before its predecessors, and would keep a gap.
 #[derive(Debug)]
 pub struct InTable<'a, D: Domain, L, C, A> {
     domain: &'a D,
@@ -33,7 +34,8 @@ pub struct InTable<'a, D: Domain, L, C, A> {
     cursors: &'a C,
     ambient: &'a A,
     aggregate: String,
-    published: Option<(PublishedEvents<'a, D, L>, Sequence)>,
+    /// The events up to the cursor that was read last; `None` before it is read.
+    published: Option<PublishedEvents<'a, D, L>>,
     /// What follows the events that were read.
     end: Option<Read>,
 }
@@ -58,11 +60,35 @@ impl<'a, D: Domain, L: EventRows, C: CursorStore, A: Ambient> InTable<'a, D, L, 
         }
     }
 
+    /// Reads the cursor. The next events are those after `after`, up to the cursor; if there are none, this is the end.
+    async fn read_cursor(&mut self, after: Sequence, budget: Budget) -> Result<(), ServiceError> {
+        let id = &self.aggregate;
+        let loaded = load_all(self.cursors, &[id], budget, self.ambient).await?;
+        let through = match loaded.get(id) {
+            None => Sequence::NONE,
+            Some(Ok(cursor)) => cursor.published_through,
+            Some(Err(error)) => {
+                let reason = format!("the cursor can't be read: {error}");
+                self.end = Some(Read::Unreadable(reason));
+                return Ok(());
+            }
+        };
+        if through <= after {
+            self.end = Some(Read::End(through));
+        } else if let Some(published) = &mut self.published {
+            published.extend(through);
+        } else {
+            let published = PublishedEvents::new(self.domain, self.events, id, after, through);
+            self.published = Some(published);
+        }
+        Ok(())
+    }
+
     async fn next(
         &mut self,
         budget: Budget,
     ) -> Result<Result<Option<PublishedEvent>, ReadError>, ServiceError> {
-        let Some((published, _)) = &mut self.published else {
+        let Some(published) = &mut self.published else {
             return Ok(Ok(None));
         };
         let mut retry = 0;
@@ -84,40 +110,25 @@ impl<'a, D: Domain, L: EventRows, C: CursorStore, A: Ambient> InTable<'a, D, L, 
 impl<D: Domain, L: EventRows, C: CursorStore, A: Ambient> History for InTable<'_, D, L, C, A> {
     async fn read(&mut self, after: Sequence) -> Result<Read, ServiceError> {
         let budget = Budget::lasting(PATIENCE);
-        if self.published.is_none() {
-            let id = &self.aggregate;
-            let loaded = load_all(self.cursors, &[id], budget, self.ambient).await?;
-            let through = match loaded.get(id) {
-                None => Sequence::NONE,
-                Some(Ok(Cursor {
-                    published_through, ..
-                })) => *published_through,
-                Some(Err(error)) => {
-                    return Ok(Read::Unreadable(format!(
-                        "the cursor can't be read: {error}"
-                    )));
+        loop {
+            let (mut events, mut bytes) = (Vec::new(), 0);
+            while self.end.is_none() && events.len() < MAX_EVENTS && bytes < MAX_BYTES {
+                match self.next(budget).await? {
+                    Ok(Some(event)) => {
+                        bytes += event.data.len();
+                        events.push(event);
+                    }
+                    Ok(None) => break,
+                    Err(error) => self.end = Some(Read::Unreadable(Chain(&error).to_string())),
                 }
-            };
-            let published = PublishedEvents::new(self.domain, self.events, id, after, through);
-            self.published = Some((published, through));
-        }
-        let (mut events, mut bytes) = (Vec::new(), 0);
-        while self.end.is_none() && events.len() < MAX_EVENTS && bytes < MAX_BYTES {
-            match self.next(budget).await? {
-                Ok(Some(event)) => {
-                    bytes += event.data.len();
-                    events.push(event);
-                }
-                Ok(None) => {
-                    let through = self.published.as_ref().map(|(_, through)| *through);
-                    self.end = Some(Read::End(through.unwrap_or_default()));
-                }
-                Err(error) => self.end = Some(Read::Unreadable(Chain(&error).to_string())),
             }
-        }
-        match &self.end {
-            Some(end) if events.is_empty() => Ok(end.clone()),
-            _ => Ok(Read::Events(events)),
+            if !events.is_empty() {
+                return Ok(Read::Events(events));
+            }
+            if let Some(end) = &self.end {
+                return Ok(end.clone());
+            }
+            self.read_cursor(after, budget).await?;
         }
     }
 }
@@ -230,7 +241,7 @@ mod tests {
 
     use millrace_domain::Accounts;
 
-    use super::super::memory::{AMBIENT, Memory, accounts};
+    use super::super::memory::{AMBIENT, Memory, accounts, at};
     use super::super::ports::{LakeRecord, Pages};
     use super::super::records::Merged;
     use super::*;
@@ -304,6 +315,27 @@ mod tests {
             assert!(found == expected, "after {after}");
             assert_eq!(end, Read::End(events[1_199].sequence));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn events_that_are_published_while_a_history_is_read_follow() {
+        let (memory, domain) = (Memory::default(), accounts());
+        memory.add("a", 700, 600);
+        let mut history = InTable::new(&domain, &memory, &memory, &*AMBIENT, "a".to_owned());
+        let mut after = Sequence::NONE;
+        let mut read = Vec::new();
+        for published in [600, 600, 650, 700] {
+            let cursor = Ok(at(published));
+            memory.world().cursors.insert("a".to_owned(), cursor);
+            let Read::Events(events) = history.read(after).await.expect("no service fails") else {
+                panic!("{published} events are published, and {after} are read");
+            };
+            after = events.last().expect("at least one").sequence;
+            read.extend(events.iter().map(|event| event.sequence.get()));
+        }
+        assert!(read.into_iter().eq(1..=700));
+        let end = history.read(after).await.expect("no service fails");
+        assert_eq!(end, Read::End(after));
     }
 
     #[tokio::test(start_paused = true)]

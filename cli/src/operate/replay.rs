@@ -95,12 +95,12 @@ impl fmt::Display for Scope {
         if let Some(id) = table_id {
             write!(f, " ({id})")?;
         }
-        write!(f, ", read from {source}, to {to} from event {from} on")?;
+        write!(f, " to {to} from event {from} on, source {source}")?;
         if let Some(since) = events_since {
-            write!(f, ", since {since}")?;
+            write!(f, ", only events since {since}")?;
         }
         match aggregates {
-            Some(aggregates) => write!(f, ", {} alone", aggregates.join(", ")),
+            Some(aggregates) => write!(f, ", only of {}", aggregates.join(", ")),
             None => Ok(()),
         }
     }
@@ -159,8 +159,8 @@ pub(crate) async fn run<D: Project + Clone>(
             if target.arn == run.stream.arn {
                 let republish = output.command("republish");
                 bail!(
-                    "{name} is the domain stream, to which a replay adds nothing. To publish events on it again, use \
-                     {republish}; to send them to one consumer, name its own stream or its function"
+                    "{name} is the domain stream, to which a replay adds nothing. To publish events on the domain stream \
+                     again, use {republish}. To send them to one consumer, use the consumer's own stream or function"
                 );
             }
             let publisher = DomainStream::new(deployment.clients.kinesis.clone(), name.clone());
@@ -243,9 +243,7 @@ impl<D: Project + Clone> Run<'_, D> {
             }
             HistorySource::Lake => {
                 if replay.dry_run {
-                    bail!(
-                        "--dry-run shows what is read from the events table: leave out --source lake"
-                    );
+                    bail!("--dry-run is possible only with --source events; remove --source lake");
                 }
                 let records = self.query().await?;
                 let (checkpoint, target) = self.begin(open).await?;
@@ -324,9 +322,13 @@ impl<D: Project + Clone> Run<'_, D> {
                 return Err(error);
             }
         };
-        if self.replay.resume {
+        if let Some(earlier) = checkpoint.earlier_pass() {
             self.output.text(format_args!(
-                "Continuing the run of {} after {} that it completed",
+                "Sending the events that the run that was started at {earlier} did not send yet"
+            ))?;
+        } else if self.replay.resume {
+            self.output.text(format_args!(
+                "Continuing the run that was started at {}. It has completed {}",
                 checkpoint.began(),
                 self.output.words.count(checkpoint.completed())
             ))?;
@@ -409,8 +411,10 @@ impl<D: Project + Clone> Run<'_, D> {
     fn end(&self, checkpoint: Checkpoint, sent: SentAll) -> Result<ExitCode> {
         let SentAll { summary, left_open } = sent;
         let (output, began) = (self.output, checkpoint.began());
-        let continues = self.replay.all.then(|| self.continues(began));
-        if left_open == 0 {
+        let continues = (self.replay.all && summary.is_complete()).then(|| self.continues(began));
+        if continues.as_ref().is_some_and(|it| it.is_too_late) {
+            checkpoint.end_pass()?;
+        } else if left_open == 0 {
             checkpoint.finish()?;
         }
         let sign = if summary.is_complete() { '✓' } else { '✗' };
@@ -469,24 +473,22 @@ impl<D: Project + Clone> Run<'_, D> {
         let (from, name) = (continues.from, &stream.name);
         if continues.is_too_late {
             let hours = stream.retention_hours;
-            let again = Replay {
-                since: Some(from),
-                ..self.replay.clone()
-            };
-            let again = output.command(repeat(&again, None, *output));
+            let again = output.command(repeat(self.replay, Some("--resume"), *output));
             return output.text(format_args!(
-                "✗ the replay took too long: the stream {name} keeps records for {hours} hours, so it may no longer have \
-                 all events since {from}. Run {again}: it sends the events since then, and names a later time"
+                "✗ the replay took too long: the stream {name} retains records for {hours} hours, so it may no longer \
+                 contain all events since {from}. Run {again}. It sends only the events that were published since \
+                 the replay read their {}, and prints a later time",
+                output.words.collection
             ));
         }
         if self.deployment.is_local {
             return output.next(format_args!(
-                "let the consumer read the stream {name} from TRIM_HORIZON. On AWS, it would be AT_TIMESTAMP {from}; the \
-                 emulator can't do that"
+                "configure the consumer to read the stream {name} from TRIM_HORIZON. The emulator doesn't support \
+                 AT_TIMESTAMP; on AWS, use AT_TIMESTAMP {from}"
             ));
         }
         output.next(format_args!(
-            "let the consumer read the stream {name} from {from}: create its event source mapping with \
+            "configure the consumer to read the stream {name} from {from}: create its event source mapping with \
              `StartingPosition` AT_TIMESTAMP and this `StartingPositionTimestamp`. The construct `Subscriber` has the \
              option `startingPosition`. The consumer skips the duplicates"
         ))
@@ -610,17 +612,20 @@ fn print(id: &str, width: usize, outcome: &Outcome, output: Output) -> Result<()
         ),
         Outcome::Refused { event, reason } => (
             '✗',
-            format!("not sent from event {event} on: {reason}"),
+            format!("not completely sent, stopped at event {event}: {reason}"),
             json!({ (noun): id, "refusedAt": event, "reason": reason }),
         ),
         Outcome::Incomplete(reason) => (
             '✗',
-            format!("incomplete: {reason}"),
+            format!("not completely sent, because reading failed: {reason}"),
             json!({ (noun): id, "incomplete": true, "reason": reason }),
         ),
         Outcome::TooFewEvents(number) => (
             '✗',
-            format!("has only {} that are published", events(number.get())),
+            format!(
+                "nothing sent: only {} are published, fewer than --from",
+                events(number.get())
+            ),
             json!({ (noun): id, "events": number }),
         ),
     };

@@ -2,8 +2,8 @@
 //!
 //! The events come from [`History`]s and go to a [`Target`]. Nothing is published, and no cursor changes.
 //!
-//! Several aggregates are read concurrently, and their events are sent together, in the order of each
-//! aggregate. An aggregate's next events are sent after the target has them before. Every aggregate has its own
+//! Several aggregates are read concurrently. Their events are sent together, in the order of each aggregate. Further
+//! events of an aggregate are sent only after the target has received the previous ones. Every aggregate has its own
 //! outcome. Its progress is recorded after its events are sent, so a run that is continued sends some events
 //! twice, and skips none.
 
@@ -160,13 +160,13 @@ impl Outcome {
     }
 }
 
-/// How much earlier than a replay the reading of the stream begins that follows it. The replay includes the events
-/// up to the publication cursors. An event may be on the stream before its cursor is saved: a writer of cursors
-/// saves them for at most ten minutes after a put, or publishes the event again. Clocks differ too.
+/// The time between the beginning of a replay and the earlier starting position of the consumer on the domain stream. A
+/// replay contains the events up to the publication cursors. An event may be on the stream before its cursor is saved: a
+/// publisher saves the cursor within ten minutes after the put, or publishes the event again. Clocks differ too.
 const OVERLAP_MILLIS: i64 = 15 * 60 * 1000;
 
 /// The time at which a consumer begins to read the domain stream after a replay that began at this time: a little
-/// earlier. The events between are duplicates.
+/// earlier. The events of this overlap are duplicates.
 #[must_use]
 pub fn hand_over(began: Timestamp) -> Timestamp {
     let earlier = began.unix_millis().saturating_sub(OVERLAP_MILLIS);
@@ -276,8 +276,8 @@ impl<'a, T: Target, R: RunProgress> Replayer<'a, T, R> {
         }
     }
 
-    /// Sends the histories of different aggregates that aren't completed yet. `report` is called with each outcome, and with the summary up
-    /// to then; and without an outcome after events were sent.
+    /// Sends the histories of different aggregates that aren't completed yet. `report` is called with each outcome, and
+    /// with the summary up to then; and without an outcome after events were sent.
     ///
     /// # Errors
     /// * The histories could not be listed.

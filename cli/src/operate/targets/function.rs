@@ -11,16 +11,16 @@ use super::{INVOCATION, Records};
 use crate::operate::ports::{ConsumerFunction, Invoked};
 use crate::operate::replayer::{Capacity, Delivery, Portion, Target};
 
-/// How long a call that fails before it reaches the function is repeated.
+/// The time limit for retrying a call that does not reach the function.
 const PATIENCE: Duration = Duration::from_mins(10);
 const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(200),
     cap: Duration::from_secs(10),
 };
-/// How often an event is sent that the function doesn't complete.
+/// The most attempts to send an event that the function doesn't complete.
 const MAX_ATTEMPTS: u32 = 5;
-/// The number of invocations that complete nothing, one after another, after which the function counts
-/// as broken. An event on which the function fails is found with fewer: other invocations succeed in between.
+/// The number of consecutive invocations without a completed event after which the run ends, because the function
+/// counts as broken. An event on which the function fails is found with fewer: other invocations succeed in between.
 const MAX_FAILURES: u32 = 50;
 /// Before the invocation after a failed one, by the number of those that have failed in a row.
 const PAUSE: Backoff = Backoff {
@@ -28,14 +28,14 @@ const PAUSE: Backoff = Backoff {
     cap: Duration::from_secs(5),
 };
 /// Why the function didn't complete an event.
-const NOT_COMPLETED: &str = "the function reported it as incomplete";
+const NOT_COMPLETED: &str = "the function reported the event as incomplete";
 /// The factor by which a portion shrinks after the function failed on it.
 const SHRINK: usize = 8;
 
 /// A consumer's function.
 ///
-/// The partial batch response counts as with Lambda: the reported record and all later ones are sent again. But the
-/// aggregate of the reported record waits, while the others are completed. If the function fails as a whole, the
+/// The partial batch response has the same meaning as with Lambda: the reported record and all later ones are sent again.
+/// In contrast to Lambda, the other aggregates continue first. If the function fails as a whole, the
 /// batch is sent in smaller parts, until the event on which the function fails is alone.
 #[derive(Debug)]
 pub struct FunctionTarget<F, A> {

@@ -23,8 +23,8 @@ pub struct Records {
 }
 
 impl Records {
-    /// The sequence numbers of the records begin with the time at which the process began. So they ascend, also
-    /// over the runs that continue each other, as those of Kinesis do.
+    /// The sequence numbers of the records begin with the start time of the process. So they also increase from one run
+    /// to the run that continues it, as in Kinesis.
     #[must_use]
     pub const fn new(stream: String, began: Timestamp) -> Self {
         Self {
@@ -54,7 +54,7 @@ impl Records {
     }
 }
 
-/// As much as one invocation may contain. Several invocations run at the same time, as with a mapping of several
+/// The limits of one invocation. Several invocations run at the same time, as with a mapping of several
 /// shards.
 const INVOCATION: Capacity = Capacity {
     aggregates: 200,

@@ -91,7 +91,7 @@ impl<P: Publisher, A: Ambient> Target for StreamTarget<P, A> {
             let after: usize = queues.iter().map(Queue::pending).sum();
             if after == before {
                 let error = observed.error.into_inner().ok().flatten();
-                let error = error.unwrap_or_else(|| "it did not respond".to_owned());
+                let error = error.unwrap_or_else(|| "the stream did not respond".to_owned());
                 return Err(ServiceError::new("PutRecords", error));
             }
         }
@@ -100,9 +100,9 @@ impl<P: Publisher, A: Ambient> Target for StreamTarget<P, A> {
             let events = &portion.events;
             let sent = events.partition_point(|event| Some(event.sequence) <= last);
             let refused = queue.take_refused().map(|refused| match refused.refusal {
-                Refusal::Service(code) => format!("the stream refuses it: {code}"),
+                Refusal::Service(code) => format!("the stream refused the event: {code}"),
                 Refusal::TooLarge { bytes } => {
-                    format!("its record has {bytes} bytes, which is more than a record may have")
+                    format!("the record of the event has {bytes} bytes, more than Kinesis allows")
                 }
             });
             Delivery { sent, refused }
