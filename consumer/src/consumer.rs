@@ -18,7 +18,8 @@ use crate::positions::{Gap, Position, Positions, Save, Saved, StoreError};
 
 /// How many aggregates of a batch are processed at the same time.
 const CONCURRENCY: usize = 16;
-/// How often an aggregate's events are applied again because another invocation was faster.
+/// The most attempts for an aggregate, including the first one. A further attempt follows if another invocation has
+/// changed the position.
 const ATTEMPTS: u32 = 6;
 /// The longest wait before the second attempt. Each further attempt may wait twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
@@ -40,9 +41,9 @@ pub trait Handler: Send + Sync {
 
     /// Applies the next event of an aggregate: returns the new state, and what has to be written.
     ///
-    /// The event takes effect by what this returns, which is stored once. The function itself may be called more
-    /// than once for an event, so it has no effect of its own: it doesn't send a message, for example, but writes
-    /// that the message has to be sent.
+    /// An event takes effect only through the returned value, which is stored once. `apply` may be called several times
+    /// for one event, so it must have no side effects: it doesn't send a message, for example, but writes that the
+    /// message has to be sent.
     ///
     /// # Errors
     /// The aggregate is incomplete from this event on, and Lambda delivers the events again. Other aggregates
@@ -81,7 +82,7 @@ pub struct Undecodable<'a> {
     pub stream_id: &'a str,
     /// The record's bytes.
     pub data: &'a [u8],
-    /// Why they are no event. It quotes none of them.
+    /// Why the bytes are not an event. The error names members, with the keys of maps, and quotes no values.
     pub error: &'a DecodeError,
 }
 
@@ -94,7 +95,7 @@ pub struct Outcome {
     pub applied: usize,
     /// How many events were duplicates.
     pub duplicates: usize,
-    /// How many aggregates have a gap: events of them are held until the missing ones arrive.
+    /// How many aggregates have a gap: their later events are skipped until the missing ones are sent again.
     pub gaps: usize,
     /// How many records were undecodable.
     pub undecodable: usize,
@@ -127,25 +128,28 @@ enum Failure {
     UnwritableState(#[source] serde_json::Error),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("other invocations changed the position at each of {ATTEMPTS} attempts")]
+    #[error(
+        "at each of {ATTEMPTS} attempts, another invocation changed the position, or the store throttled the call"
+    )]
     Moved,
 }
 
 /// How an aggregate's events of a batch ended.
 #[derive(Debug, Default)]
-struct Counts {
+struct Ended {
     applied: usize,
     duplicates: usize,
-    has_gap: bool,
+    /// The record of the first event that was skipped after a gap, if the gap is still there.
+    gap_at: Option<usize>,
+    /// The record of the first event that isn't completed, and why.
+    failure: Option<(usize, Failure)>,
 }
 
 /// How one attempt ended.
 enum Attempt {
-    Completed(Counts),
-    /// The position of the first record that isn't completed.
-    Failed(usize, Failure),
-    /// The same, and the failure is one of saving several events together.
-    FailedTogether(usize, StoreError),
+    Ended(Ended),
+    /// Saving several events together failed.
+    FailedTogether(StoreError),
     Moved,
 }
 
@@ -154,6 +158,8 @@ struct Unsaved<W> {
     read: Position,
     position: Position,
     writes: Vec<W>,
+    /// The first event, if there is one: its record, and the highest sequence that was skipped before it.
+    from: Option<(usize, Sequence)>,
 }
 
 impl<W> Unsaved<W> {
@@ -162,6 +168,7 @@ impl<W> Unsaved<W> {
             position: read.clone(),
             read,
             writes: Vec::new(),
+            from: None,
         }
     }
 
@@ -209,22 +216,30 @@ impl<H: Handler, P: Positions<H::Write>> Consumer<H, P> {
             .map(async |(subject, events)| self.apply_all(&subject, &events).await)
             .buffer_unordered(CONCURRENCY);
         let mut results = std::pin::pin!(results);
-        while let Some(result) = results.next().await {
-            match result {
-                Ok(applied) => {
-                    outcome.applied += applied.applied;
-                    outcome.duplicates += applied.duplicates;
-                    outcome.gaps += usize::from(applied.has_gap);
-                }
-                Err((position, failure)) => {
-                    outcome.incomplete += 1;
-                    resume_at = resume_at.into_iter().chain([position]).min();
-                    tracing::error!(
-                        position,
-                        error = %Chain(&failure),
-                        "an aggregate is incomplete; the batch will be retried from this record on"
-                    );
-                }
+        let stream_id = |position: usize| {
+            let mut records = batch.records.iter();
+            let record = records.find(|record| record.position == position);
+            record.map_or("", |record| &*record.stream_id)
+        };
+        while let Some(ended) = results.next().await {
+            outcome.applied += ended.applied;
+            outcome.duplicates += ended.duplicates;
+            if let Some(position) = ended.gap_at {
+                outcome.gaps += 1;
+                tracing::warn!(
+                    stream_id = stream_id(position),
+                    "events of an aggregate are skipped from this record on, because earlier ones are missing; its \
+                     position says which"
+                );
+            }
+            if let Some((position, failure)) = ended.failure {
+                outcome.incomplete += 1;
+                resume_at = resume_at.into_iter().chain([position]).min();
+                tracing::error!(
+                    stream_id = stream_id(position),
+                    error = %Chain(&failure),
+                    "an aggregate is incomplete; the batch will be retried from this record on"
+                );
             }
         }
         outcome.response = batch.response(resume_at);
@@ -232,7 +247,7 @@ impl<H: Handler, P: Positions<H::Write>> Consumer<H, P> {
         Ok(outcome)
     }
 
-    /// Passes a record to the handler that contains no event. Returns whether the record is completed.
+    /// Passes a record that contains no event to the handler. Returns whether the record is completed.
     async fn set_aside(&self, record: &KinesisRecord<'_>, error: &DecodeError) -> bool {
         let undecodable = Undecodable {
             stream_id: &record.stream_id,
@@ -258,29 +273,35 @@ impl<H: Handler, P: Positions<H::Write>> Consumer<H, P> {
         false
     }
 
-    /// Applies an aggregate's events. The error contains the position of the first record that isn't completed.
-    async fn apply_all(
-        &self,
-        subject: &str,
-        events: &[(usize, Received<H::Event>)],
-    ) -> Result<Counts, (usize, Failure)> {
+    /// Applies an aggregate's events.
+    async fn apply_all(&self, subject: &str, events: &[(usize, Received<H::Event>)]) -> Ended {
         let mut wait = FIRST_WAIT;
         let mut together = true;
-        for attempt in 1..=ATTEMPTS {
+        let mut attempts = 0;
+        loop {
             match self.attempt(subject, events, together).await {
-                Attempt::Completed(counts) => return Ok(counts),
+                Attempt::Ended(ended) => return ended,
                 // One of the events may be the cause. DynamoDB also refuses a transaction that writes an item twice.
-                Attempt::FailedTogether(_, _) if together => together = false,
-                Attempt::FailedTogether(position, error) => return Err((position, error.into())),
-                Attempt::Failed(position, failure) => return Err((position, failure)),
-                Attempt::Moved if attempt == ATTEMPTS => {}
+                Attempt::FailedTogether(error) => {
+                    tracing::info!(
+                        error = %Chain(&error),
+                        "saving several events of an aggregate together failed; each is saved alone"
+                    );
+                    together = false;
+                }
                 Attempt::Moved => {
+                    attempts += 1;
+                    if attempts == ATTEMPTS {
+                        return Ended {
+                            failure: Some((first(events), Failure::Moved)),
+                            ..Ended::default()
+                        };
+                    }
                     tokio::time::sleep(wait.mul_f64(fastrand::f64())).await;
                     wait *= 2;
                 }
             }
         }
-        Err((first(events), Failure::Moved))
     }
 
     async fn attempt(
@@ -289,76 +310,112 @@ impl<H: Handler, P: Positions<H::Write>> Consumer<H, P> {
         events: &[(usize, Received<H::Event>)],
         together: bool,
     ) -> Attempt {
+        let mut ended = Ended::default();
         let read = match self.positions.read(subject).await {
             Ok(read) => read,
-            Err(error) => return Attempt::Failed(first(events), error.into()),
+            Err(error) => {
+                ended.failure = Some((first(events), error.into()));
+                return Attempt::Ended(ended);
+            }
         };
         let mut unsaved = Unsaved::of(read);
-        let mut counts = Counts::default();
-        // The highest sequence that is held, and the first record that isn't saved.
-        let (mut seen, mut unsaved_from) = (Sequence::NONE, None);
-        let mut failed = None;
+        // The highest sequence that is skipped after a gap, and the record of the first such event.
+        let (mut skipped, mut skipped_at) = (Sequence::NONE, None);
         for (record, event) in events {
             let sequence = match event {
                 Received::Known(event) => event.sequence,
                 Received::Unknown(event) => event.sequence,
             };
-            match SequenceGate::check(unsaved.position.sequence, sequence) {
+            let change = match SequenceGate::check(unsaved.position.sequence, sequence) {
                 SequenceGate::Duplicate => {
-                    counts.duplicates += 1;
+                    ended.duplicates += 1;
                     continue;
                 }
-                SequenceGate::Gap { .. } => {
-                    seen = seen.max(sequence);
-                    continue;
-                }
-                SequenceGate::Next => {}
-            }
-            let change = match event {
-                Received::Known(event) => match self.change(event, &unsaved.position).await {
-                    Ok(change) => change,
-                    Err(failure) => {
-                        failed = Some((*record, failure));
-                        break;
-                    }
+                SequenceGate::Gap { .. } => None,
+                SequenceGate::Next => match event {
+                    Received::Known(event) => match self.change(event, &unsaved.position).await {
+                        Ok(change) => Some(change),
+                        Err(failure) => {
+                            ended.failure = Some((*record, failure));
+                            break;
+                        }
+                    },
+                    Received::Unknown(unknown) if is_skipped(unknown) => None,
+                    Received::Unknown(_) => Some((unsaved.position.state.clone(), Vec::new())),
                 },
-                Received::Unknown(unknown) if is_held(unknown) => {
-                    seen = seen.max(sequence);
-                    continue;
-                }
-                Received::Unknown(_) => (unsaved.position.state.clone(), Vec::new()),
             };
-            let (state, writes) = change;
+            let Some((state, writes)) = change else {
+                skipped = skipped.max(sequence);
+                skipped_at = skipped_at.or(Some(*record));
+                continue;
+            };
             let is_full = unsaved.writes.len() + writes.len() > P::MAX_WRITES;
-            if is_full || (!together && unsaved_from.is_some()) {
-                match self.save(subject, unsaved).await {
-                    Ok(Some(saved)) => unsaved = saved,
-                    Ok(None) => return Attempt::Moved,
-                    Err(error) => {
-                        return Attempt::FailedTogether(unsaved_from.unwrap_or(*record), error);
+            if is_full || (!together && unsaved.from.is_some()) {
+                unsaved = match self.save(subject, unsaved, skipped).await {
+                    Ok(saved) => saved,
+                    Err(Unstored::Moved) => return Attempt::Moved,
+                    Err(Unstored::Failed(error, _)) if together => {
+                        return Attempt::FailedTogether(error);
                     }
-                }
-                unsaved_from = None;
+                    Err(Unstored::Failed(error, before)) => {
+                        ended.applied -= 1;
+                        ended.gap_at = skipped_at;
+                        return self.fail(subject, events, ended, error, *before).await;
+                    }
+                };
             }
             unsaved.position.sequence = sequence;
             unsaved.position.state = state;
             unsaved.writes.extend(writes);
-            unsaved_from = unsaved_from.or(Some(*record));
-            counts.applied += 1;
+            unsaved.from = unsaved.from.or(Some((*record, skipped)));
+            ended.applied += 1;
         }
-        unsaved.position.gap = gap(&unsaved.position, seen);
-        counts.has_gap = unsaved.position.gap.is_some();
-        match self.save(subject, unsaved).await {
-            Ok(Some(_)) => match failed {
-                None => Attempt::Completed(counts),
-                Some((record, failure)) => Attempt::Failed(record, failure),
+        match self.save(subject, unsaved, skipped).await {
+            Ok(saved) => {
+                ended.gap_at = saved.position.gap.and(skipped_at);
+                Attempt::Ended(ended)
+            }
+            Err(Unstored::Moved) => Attempt::Moved,
+            Err(Unstored::Failed(error, before)) => match before.from {
+                Some(_) if together => Attempt::FailedTogether(error),
+                Some(_) => {
+                    ended.applied -= 1;
+                    ended.gap_at = skipped_at;
+                    self.fail(subject, events, ended, error, *before).await
+                }
+                // Only the gap could not be stored.
+                None => {
+                    ended.failure = Some((first(events), error.into()));
+                    Attempt::Ended(ended)
+                }
             },
-            Ok(None) => Attempt::Moved,
-            Err(error) => {
-                let position = unsaved_from.unwrap_or_else(|| first(events));
-                Attempt::FailedTogether(position, error)
+        }
+    }
+
+    /// Ends an attempt whose event, the one in `unsaved`, can't be saved. The events that were skipped before it are
+    /// completed, so their gap is stored.
+    async fn fail(
+        &self,
+        subject: &str,
+        events: &[(usize, Received<H::Event>)],
+        mut ended: Ended,
+        error: StoreError,
+        unsaved: Unsaved<H::Write>,
+    ) -> Attempt {
+        let (record, skipped) = unsaved.from.unwrap_or((first(events), Sequence::NONE));
+        match self.save(subject, Unsaved::of(unsaved.read), skipped).await {
+            Ok(saved) => {
+                let gap_at = saved.position.gap.and(ended.gap_at);
+                ended.gap_at = gap_at.filter(|at| *at < record);
+                ended.failure = Some((record, error.into()));
+            }
+            Err(Unstored::Moved) => return Attempt::Moved,
+            Err(Unstored::Failed(error, _)) => {
+                ended.gap_at = None;
+                ended.failure = Some((first(events), error.into()));
             }
         }
+        Attempt::Ended(ended)
     }
 
     /// The state after an event as JSON, and the event's writes.
@@ -385,26 +442,37 @@ impl<H: Handler, P: Positions<H::Write>> Consumer<H, P> {
         Ok((state, writes))
     }
 
-    /// Saves what isn't saved, and returns the position to continue from; `None` if another invocation was faster.
+    /// Saves what isn't saved, with the gap if `skipped` is the highest sequence that was skipped so far. Returns the
+    /// position to continue from.
     async fn save(
         &self,
         subject: &str,
-        unsaved: Unsaved<H::Write>,
-    ) -> Result<Option<Unsaved<H::Write>>, StoreError> {
+        mut unsaved: Unsaved<H::Write>,
+        skipped: Sequence,
+    ) -> Result<Unsaved<H::Write>, Unstored<H::Write>> {
+        unsaved.position.gap = gap(&unsaved.position, skipped);
         if unsaved.is_empty() {
-            return Ok(Some(unsaved));
+            return Ok(unsaved);
         }
-        let position = unsaved.position;
         let save = Save {
-            read: unsaved.read,
-            position: position.clone(),
-            writes: unsaved.writes,
+            read: unsaved.read.clone(),
+            position: unsaved.position.clone(),
+            writes: std::mem::take(&mut unsaved.writes),
         };
-        match self.positions.save(subject, save).await? {
-            Saved::Stored => Ok(Some(Unsaved::of(position))),
-            Saved::Moved => Ok(None),
+        match self.positions.save(subject, save).await {
+            Ok(Saved::Stored) => Ok(Unsaved::of(unsaved.position)),
+            Ok(Saved::Moved) => Err(Unstored::Moved),
+            Err(error) => Err(Unstored::Failed(error, Box::new(unsaved))),
         }
     }
+}
+
+/// Why a position isn't saved.
+enum Unstored<W> {
+    /// Another invocation has changed it.
+    Moved,
+    /// The store failed. Contains what wasn't saved, without the writes.
+    Failed(StoreError, Box<Unsaved<W>>),
 }
 
 /// The position of the first event's record.
@@ -412,14 +480,13 @@ fn first<E>(events: &[(usize, E)]) -> usize {
     events.first().map_or(0, |(position, _)| *position)
 }
 
-/// Whether an event that the consumer doesn't know can't be counted: the consumer applies the type, but doesn't know
-/// this version.
-const fn is_held(unknown: &Envelope<UnknownType>) -> bool {
+/// Whether an unknown event is skipped like one after a gap: the consumer knows the type, but not this version.
+const fn is_skipped(unknown: &Envelope<UnknownType>) -> bool {
     unknown.event.is_known_in_other_version
 }
 
-/// The gap after a batch in which `seen` is the highest sequence that is held. It includes the gap that was stored
-/// before, and events that were held before the handler failed, because their records are completed.
+/// The gap after a batch in which `seen` is the highest sequence that was skipped after a gap. It includes the gap that
+/// was stored before, and events that were skipped before the handler failed, because their records are completed.
 fn gap(position: &Position, seen: Sequence) -> Option<Gap> {
     let seen = position.gap.map_or(seen, |gap| gap.seen.max(seen));
     (seen > position.sequence).then(|| Gap {
@@ -438,12 +505,6 @@ fn log(batch: &KinesisBatch<'_>, outcome: &Outcome, resume_at: Option<usize>) {
         incomplete,
         ..
     } = outcome;
-    if gaps > 0 {
-        tracing::warn!(
-            gaps,
-            "events of some aggregates are held, because earlier ones are missing; their positions say which"
-        );
-    }
     tracing::info!(
         records,
         applied,

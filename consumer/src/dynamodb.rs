@@ -9,7 +9,7 @@
 //! | `Sequence` | N | the last applied event; absent if none was applied |
 //! | `State` | S | the consumer's state of the aggregate, as JSON; absent if it has none |
 //! | `Missing` | N | the first missing sequence; absent if there is no gap |
-//! | `SeenThrough` | N | the highest sequence that is held; present with `Missing` |
+//! | `SeenThrough` | N | the highest sequence that arrived and was skipped after the gap; present with `Missing` |
 //! | `GapSince` | S | when the gap was found first; present with `Missing` |
 
 use std::collections::HashMap;
@@ -134,15 +134,20 @@ fn transaction_ended(error: SdkError<TransactWriteItemsError>) -> Result<Saved, 
     let error = error.into_service_error();
     if let TransactWriteItemsError::TransactionCanceledException(cancelled) = &error {
         let reasons = cancelled.cancellation_reasons();
-        let code = |reason: Option<&CancellationReason>| {
-            reason.and_then(CancellationReason::code).map(str::to_owned)
+        let of_position = reasons.first().and_then(CancellationReason::code);
+        let has_moved = of_position == Some("ConditionalCheckFailed");
+        // The SDK repeats a call that is throttled, but not a transaction that was cancelled for this reason
+        // (https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html).
+        let passes = || {
+            let mut codes = reasons.iter().filter_map(CancellationReason::code);
+            codes.any(|code| {
+                matches!(
+                    code,
+                    "TransactionConflict" | "ThrottlingError" | "ProvisionedThroughputExceeded"
+                )
+            })
         };
-        let has_moved = code(reasons.first()).as_deref() == Some("ConditionalCheckFailed");
-        let has_conflict = || {
-            let mut codes = reasons.iter().map(|reason| code(Some(reason)));
-            codes.any(|code| code.as_deref() == Some("TransactionConflict"))
-        };
-        if has_moved || has_conflict() {
+        if has_moved || passes() {
             return Ok(Saved::Moved);
         }
         // The reasons' messages may quote keys.

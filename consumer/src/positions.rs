@@ -1,4 +1,4 @@
-//! How far each aggregate is applied, and where that is stored.
+//! The position of each aggregate, and the store of the positions.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -43,7 +43,8 @@ pub enum Saved {
     /// The position and all writes are stored.
     Stored,
     /// Nothing is stored, because the sequence or the gap is no longer the one that was read: another invocation has
-    /// saved events of the aggregate. Reading the position again and applying the events again may succeed.
+    /// saved events of the aggregate. Or the store throttled the call. Reading the position again and applying the
+    /// events again may succeed.
     Moved,
 }
 

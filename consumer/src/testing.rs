@@ -1,5 +1,5 @@
-//! For the tests of a consumer (feature `testing`): records, batches, and a feed that delivers events as badly as
-//! Kinesis and Lambda may.
+//! For the tests of a consumer (feature `testing`): records, batches, and a feed that delivers events with
+//! every fault that Kinesis and Lambda allow.
 
 mod feed;
 

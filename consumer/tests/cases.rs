@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use millrace_consumer::testing::kinesis_event;
 use millrace_consumer::{
-    Change, Consumer, Envelope, Gap, Handler, MemoryPositions, Position, Received, Sequence,
-    SequenceGate, Undecodable,
+    Change, Consumer, Envelope, Gap, Handler, MemoryPositions, Position, Positions, Received, Save,
+    Saved, Sequence, SequenceGate, StoreError, Undecodable,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -127,9 +127,9 @@ fn a_record_is_an_event_an_unknown_one_or_undecodable() {
 
 #[derive(Default)]
 struct Recorder {
-    failing: BTreeSet<String>,
+    failing: Vec<String>,
     failing_undecodable: BTreeSet<u64>,
-    undecodable: Mutex<Vec<u64>>,
+    undecodable: Arc<Mutex<Vec<u64>>>,
 }
 
 impl Handler for Recorder {
@@ -219,6 +219,53 @@ fn body(records: &[Value]) -> Vec<u8> {
     body.to_string().into_bytes()
 }
 
+/// The account of a record, if it is an event.
+fn subject(record: &Value) -> Option<String> {
+    let kinds = ["event", "unknownType", "unknownVersion"];
+    let id = kinds.iter().find_map(|kind| record[kind].as_str())?;
+    Some(id.rsplit_once(':').expect("an id").0.to_owned())
+}
+
+fn strings(case: &Value, member: &str) -> Vec<String> {
+    let values = list(case, member).iter();
+    values
+        .map(|it| it.as_str().expect("a string").to_owned())
+        .collect()
+}
+
+fn gaps(case: &Value, member: &str) -> BTreeMap<String, Gap> {
+    let gaps = case[member].as_object().expect("an object").iter();
+    gaps.map(|(subject, gap)| {
+        let gap = Gap {
+            missing: sequence(&gap["missing"]),
+            seen: sequence(&gap["seen"]),
+        };
+        (subject.clone(), gap)
+    })
+    .collect()
+}
+
+/// Positions that can't be saved together with some events.
+struct Refusing {
+    positions: MemoryPositions<String>,
+    refused: Vec<String>,
+}
+
+impl Positions<String> for Refusing {
+    const MAX_WRITES: usize = <MemoryPositions<String> as Positions<String>>::MAX_WRITES;
+
+    async fn read(&self, subject: &str) -> Result<Position, StoreError> {
+        self.positions.read(subject).await
+    }
+
+    async fn save(&self, subject: &str, save: Save<String>) -> Result<Saved, StoreError> {
+        if save.writes.iter().any(|id| self.refused.contains(id)) {
+            return Err(StoreError::new("saving a position", "it is refused"));
+        }
+        self.positions.save(subject, save).await
+    }
+}
+
 fn numbers(value: &Value) -> BTreeMap<String, u64> {
     let members = value.as_object().expect("an object").iter();
     let members = members.map(|(name, value)| (name.clone(), value.as_u64().expect("a number")));
@@ -228,27 +275,31 @@ fn numbers(value: &Value) -> BTreeMap<String, u64> {
 async fn run(case: &Value) -> Result<(), Infallible> {
     let name = &case["name"];
     let positions = MemoryPositions::default();
+    let mut gaps_before = gaps(case, "gapsBefore");
     for (subject, applied) in numbers(&case["before"]) {
         let position = Position {
             sequence: Sequence::new(applied).expect("a sequence"),
             state: Some(applied.to_string()),
-            gap: None,
+            gap: gaps_before.remove(&subject),
         };
         positions.set(&subject, position);
     }
+    assert!(gaps_before.is_empty(), "{name}: a gap without a position");
+    let undecodable = Arc::default();
     let handler = Recorder {
-        failing: list(case, "failing")
-            .iter()
-            .map(|it| it.as_str().expect("an id").to_owned())
-            .collect(),
+        failing: strings(case, "failing"),
         failing_undecodable: list(case, "failingUndecodable")
             .iter()
             .filter_map(Value::as_u64)
             .collect(),
-        undecodable: Mutex::default(),
+        undecodable: Arc::clone(&undecodable),
     };
-    let failing_undecodable = handler.failing_undecodable.len();
-    let consumer = Consumer::new(handler, positions.clone());
+    let failing_undecodable = handler.failing_undecodable.clone();
+    let store = Refusing {
+        positions: positions.clone(),
+        refused: strings(case, "failingSaves"),
+    };
+    let consumer = Consumer::new(handler, store);
     let outcome = consumer
         .process(&body(list(case, "records")))
         .await
@@ -279,31 +330,26 @@ async fn run(case: &Value) -> Result<(), Infallible> {
             "{name}: {subject}"
         );
     }
-    let gaps = case["gaps"].as_object().expect("an object");
-    for (subject, gap) in gaps {
-        let expected = Gap {
-            missing: sequence(&gap["missing"]),
-            seen: sequence(&gap["seen"]),
-        };
-        assert_eq!(
-            positions.position(subject).gap,
-            Some(expected),
-            "{name}: {subject}"
-        );
-    }
-    // An incomplete aggregate is counted as such.
-    assert_eq!(
-        outcome.gaps + outcome.incomplete,
-        gaps.len().max(outcome.incomplete),
-        "{name}"
-    );
-    let undecodable: Vec<_> = list(case, "undecodable")
+    let expected = gaps(case, "gaps");
+    let subjects: BTreeSet<String> = list(case, "records").iter().filter_map(subject).collect();
+    let found: BTreeMap<String, Gap> = subjects
+        .into_iter()
+        .filter_map(|subject| {
+            let gap = positions.position(&subject).gap?;
+            Some((subject, gap))
+        })
+        .collect();
+    assert_eq!(found, expected, "{name}");
+    let mut set_aside = undecodable.lock().expect("no panic").clone();
+    set_aside.retain(|position| !failing_undecodable.contains(position));
+    let expected: Vec<_> = list(case, "undecodable")
         .iter()
         .filter_map(Value::as_u64)
         .collect();
+    assert_eq!(set_aside, expected, "{name}");
     assert_eq!(
         outcome.undecodable,
-        undecodable.len() + failing_undecodable,
+        expected.len() + failing_undecodable.len(),
         "{name}"
     );
     Ok(())

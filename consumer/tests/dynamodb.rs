@@ -207,7 +207,7 @@ async fn a_position_with_writes_is_one_transaction() {
 }
 
 #[tokio::test]
-async fn another_invocation_was_faster_or_a_write_is_refused() {
+async fn a_transaction_moved_was_throttled_or_is_refused() {
     const FAILED: &str = "ConditionalCheckFailed";
     for (codes, saved) in [
         ([FAILED, "None"], Some(Saved::Moved)),
@@ -215,7 +215,12 @@ async fn another_invocation_was_faster_or_a_write_is_refused() {
         (["TransactionConflict", "None"], Some(Saved::Moved)),
         (["None", "TransactionConflict"], Some(Saved::Moved)),
         (["None", FAILED], None),
-        (["ThrottlingError", "None"], None),
+        (["ThrottlingError", "None"], Some(Saved::Moved)),
+        (
+            ["None", "ProvisionedThroughputExceeded"],
+            Some(Saved::Moved),
+        ),
+        (["ItemCollectionSizeLimitExceeded", "None"], None),
     ] {
         let transact = mock!(Client::transact_write_items).then_error(move || {
             let reasons = codes.map(|code| CancellationReason::builder().code(code).build());

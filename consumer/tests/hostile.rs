@@ -116,17 +116,19 @@ fn check(writes: &[String]) -> Result<(), String> {
 async fn run(seed: u64, with_gaps: bool) -> (Report, MemoryPositions<String>) {
     let positions = MemoryPositions::default();
     let consumer = Consumer::new(Recorder::default(), positions.clone());
-    let feed = if with_gaps {
-        feed(seed).with_gaps()
-    } else {
-        feed(seed)
-    };
     let consumer = &consumer;
-    let report = feed.run(|body| async move {
+    let invoke = |body: Vec<u8>| async move {
         let outcome = consumer.process(&body).await;
         outcome.map(|outcome| outcome.response)
-    });
-    (report.await.expect("a right handler"), positions)
+    };
+    let report = if with_gaps {
+        let gap = |subject: &str| positions.position(subject).gap;
+        feed(seed).run_and_check_gaps(gap, invoke).await
+    } else {
+        feed(seed).run(invoke).await
+    };
+    let report = report.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    (report, positions)
 }
 
 #[tokio::test(start_paused = true)]
@@ -262,6 +264,31 @@ async fn the_feed_detects_consumers_that_are_wrong() {
         }
         assert!(detected > 0, "{name}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_feed_detects_gaps_that_are_not_stored() {
+    let mut detected = 0;
+    for seed in 0..20 {
+        let positions = MemoryPositions::default();
+        let consumer = &Consumer::new(Recorder::default(), positions.clone());
+        let running = feed(seed).run_and_check_gaps(
+            |_| None,
+            |body| async move {
+                let outcome = consumer.process(&body).await;
+                outcome.map(|outcome| outcome.response)
+            },
+        );
+        match running.await {
+            Ok(report) => assert_eq!(report.missing, 0),
+            Err(FeedError::Gap { expected, .. }) => {
+                assert!(expected.is_some());
+                detected += 1;
+            }
+            Err(error) => panic!("seed {seed}: {error}"),
+        }
+    }
+    assert!(detected > 10, "{detected}");
 }
 
 #[tokio::test(start_paused = true)]

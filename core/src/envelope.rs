@@ -183,7 +183,9 @@ impl<E: DeserializeOwned> Received<E> {
             return Err(DecodeError::new("id", "is not <subject>:<sequence>"));
         }
         let known = variant_names::<E>();
-        if known.contains(&name.as_str()) {
+        // A type that looks like a variant of another version, such as `ShelfOpened:2`, is an unknown one.
+        let is_plain = !members.r#type.contains(VERSION_SEPARATOR);
+        if is_plain && known.contains(&name.as_str()) {
             let event = decode_variant(&name, &data, |_| false)
                 .map_err(|error: DecodeError| error.in_field("data"))?;
             return Ok(Self::Known(envelope.with_event(event)));

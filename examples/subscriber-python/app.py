@@ -8,11 +8,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from millrace_consumer import BatchResponse, Change, Consumer, DynamoDBPositions, Event, UndecodableRecord
+from millrace_consumer import (
+    DEFAULT_CONCURRENCY,
+    BatchResponse,
+    Change,
+    Consumer,
+    DynamoDBPositions,
+    Event,
+    UndecodableRecord,
+)
 
 import events
 
 LOW_BALANCE_DEFAULT = 10_000
+
+# An item of DynamoDB has at most 400 KB, and a record of the stream may be longer. Without the limit, such a record
+# could never be stored, and Lambda would deliver it again until it expires, while its shard waits.
+MAX_STORED_BYTES = 300_000
 
 
 class Account(TypedDict):
@@ -46,8 +58,8 @@ class Configuration:
         if missing:
             raise Misconfigured(f"missing environment variables: {', '.join(missing)}")
         low_balance = environment.get("LOW_BALANCE") or str(LOW_BALANCE_DEFAULT)
-        if not low_balance.isascii() or not low_balance.isdigit() or len(low_balance) > 16:
-            raise Misconfigured("LOW_BALANCE is not an integer from 0 on, in minor units")
+        if not low_balance.isascii() or not low_balance.isdigit() or len(low_balance) > 16 or not int(low_balance):
+            raise Misconfigured("LOW_BALANCE is not an integer from 1 on, in minor units")
         positions, notifications, undecodable = (environment[name] for name in names)
         return cls(positions, notifications, undecodable, int(low_balance))
 
@@ -87,19 +99,30 @@ class Notifier:
 
 
 def store_undecodable(client: Any, table: str, record: UndecodableRecord) -> None:
-    """Store a record that isn't an event. The same record replaces itself."""
-    item = {"StreamId": {"S": record.event_id}, "Reason": {"S": record.reason}, "Data": {"B": record.data}}
+    """Store the first bytes of a record that isn't an event, and its length. The same record replaces itself."""
+    item = {
+        "StreamId": {"S": record.event_id},
+        "Reason": {"S": record.reason},
+        "Data": {"B": record.data[:MAX_STORED_BYTES]},
+        "Length": {"N": str(len(record.data))},
+    }
     client.put_item(TableName=table, Item=item)
 
 
-def create_handler(configuration: Configuration, client: Any) -> Callable[[Mapping[str, Any], object], BatchResponse]:
-    """Create the handler of the Lambda function. `client` is a low-level client of DynamoDB."""
+def create_handler(
+    configuration: Configuration, client: Any, concurrency: int = DEFAULT_CONCURRENCY
+) -> Callable[[Mapping[str, Any], object], BatchResponse]:
+    """Create the handler of the Lambda function. `client` is a low-level client of DynamoDB.
+
+    `concurrency` accounts are processed at the same time. With 1, a test under the hostile feed can be repeated.
+    """
     consumer = Consumer(
         source=events.SOURCE,
         types=events.TYPES,
         handler=Notifier(configuration).apply,
         positions=DynamoDBPositions(client, configuration.positions_table),
         on_undecodable=lambda record: store_undecodable(client, configuration.undecodable_table, record),
+        concurrency=concurrency,
     )
     return lambda event, context: consumer.process(event)
 

@@ -1,4 +1,4 @@
-//! A feed that delivers histories as badly as Kinesis and Lambda may.
+//! A feed that delivers histories with every fault that Kinesis and Lambda allow.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -9,10 +9,12 @@ use std::task::{Context, Poll};
 
 use fastrand::Rng;
 use futures_util::future::{Either, join, select};
+use millrace_core::Sequence;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::kinesis_event;
+use crate::positions::Gap;
 
 /// The most records of a batch.
 const MAX_BATCH: usize = 12;
@@ -23,18 +25,19 @@ const MAX_YIELDS: u32 = 12;
 /// The sequence number of the first record.
 const FIRST_NUMBER: usize = 1_000;
 
-/// Delivers histories of events to a handler as badly as Kinesis and Lambda may, in an order that a seed determines:
+/// Delivers histories of events to a handler, with every fault that Kinesis and Lambda allow, in an order that a seed
+/// determines:
 ///
 /// - An event, or the end of a history from some event on, is on the stream again later.
 /// - Events of different aggregates are interleaved in any order. The first occurrences of one aggregate's events
 ///   keep theirs, which Millrace guarantees.
-/// - Undecodable records, and an event of a type that nobody knows, are between them.
+/// - The stream also contains undecodable records, and an event of a type that no consumer knows.
 /// - A batch is delivered again although it was completed. After a partial batch response, it is delivered from the
 ///   reported record on; after an error, as a whole or bisected.
 /// - Two invocations run at once: with the same batch, or one with a batch that was delivered before.
 /// - An invocation is killed: its future is dropped while it waits.
 /// - With [`HostileFeed::with_gaps`], events are missing at first, and the whole history is delivered again at the
-///   end, as `millrace replay` does.
+///   end, as `millrace replay` does. [`HostileFeed::run_and_check_gaps`] checks in between that the gaps are stored.
 ///
 /// The feed ends when every record is completed. Afterwards the test compares what its handler did with the
 /// histories: each event must have taken effect once, in the order of its aggregate.
@@ -77,6 +80,16 @@ pub enum FeedError {
         "a batch was delivered {MAX_DELIVERIES} times, and its first record never completed: {0}"
     )]
     NeverCompleted(String),
+    /// Events of an aggregate were missing, and the consumer doesn't show this, or shows a gap that doesn't exist.
+    #[error("the gap of {subject} is {found:?}; it should be {expected:?}")]
+    Gap {
+        /// The aggregate.
+        subject: String,
+        /// The gap that the consumer should have stored.
+        expected: Option<Gap>,
+        /// The gap that it has stored.
+        found: Option<Gap>,
+    },
 }
 
 struct Record {
@@ -123,7 +136,60 @@ impl HostileFeed {
     ///
     /// # Errors
     /// [`FeedError`] if the handler is wrong in a way that doesn't depend on what it does with the events.
-    pub async fn run<F, R, E>(mut self, invoke: impl Fn(Vec<u8>) -> F) -> Result<Report, FeedError>
+    pub async fn run<F, R, E>(self, invoke: impl Fn(Vec<u8>) -> F) -> Result<Report, FeedError>
+    where
+        F: Future<Output = Result<R, E>>,
+        R: Serialize,
+        E: Display,
+    {
+        self.run_all(invoke, |_| Ok(())).await
+    }
+
+    /// As [`HostileFeed::run`] with [`HostileFeed::with_gaps`]. Before the missing events are delivered, it checks that
+    /// the consumer has stored the right gap for each aggregate that lacks events, and none for the others. `stored`
+    /// returns an aggregate's gap, such as that of [`MemoryPositions::position`](crate::MemoryPositions::position).
+    ///
+    /// # Errors
+    /// [`FeedError`], as for [`HostileFeed::run`], and [`FeedError::Gap`].
+    pub async fn run_and_check_gaps<F, R, E>(
+        mut self,
+        stored: impl Fn(&str) -> Option<Gap>,
+        invoke: impl Fn(Vec<u8>) -> F,
+    ) -> Result<Report, FeedError>
+    where
+        F: Future<Output = Result<R, E>>,
+        R: Serialize,
+        E: Display,
+    {
+        self.has_gaps = true;
+        let histories = self.histories.clone();
+        let check = |missing: &BTreeSet<(usize, usize)>| {
+            for (history, (subject, events)) in histories.iter().enumerate() {
+                let first = missing.iter().find(|(of, _)| *of == history);
+                let expected = first.map(|(_, event)| Gap {
+                    missing: sequence(event + 1),
+                    seen: sequence(events.len()),
+                });
+                let found = stored(subject);
+                if found != expected {
+                    return Err(FeedError::Gap {
+                        subject: subject.clone(),
+                        expected,
+                        found,
+                    });
+                }
+            }
+            Ok(())
+        };
+        self.run_all(invoke, check).await
+    }
+
+    /// Delivers all records. `check` is called with the events that are missing, before they are delivered.
+    async fn run_all<F, R, E>(
+        mut self,
+        invoke: impl Fn(Vec<u8>) -> F,
+        check: impl FnOnce(&BTreeSet<(usize, usize)>) -> Result<(), FeedError>,
+    ) -> Result<Report, FeedError>
     where
         F: Future<Output = Result<R, E>>,
         R: Serialize,
@@ -143,6 +209,7 @@ impl HostileFeed {
         report.missing = u32::try_from(missing.len()).unwrap_or(u32::MAX);
         let stream = self.stream(&missing, &mut report);
         self.deliver(&stream, &invoke, &mut report).await?;
+        check(&missing)?;
         if !missing.is_empty() {
             let again: Vec<Record> = self
                 .histories
@@ -315,6 +382,11 @@ impl HostileFeed {
         }
         Ok(())
     }
+}
+
+fn sequence(number: usize) -> Sequence {
+    let number = u64::try_from(number).ok().and_then(Sequence::new);
+    number.unwrap_or_default()
 }
 
 /// The bytes with which Lambda invokes a function.

@@ -2,7 +2,7 @@ import { type BatchResponse, type KinesisEvent, readBatch, respond, type UserRec
 import { decode } from './decode.ts';
 import type { EventOf, EventTypes, UnknownEvent } from './event.ts';
 import { check } from './gate.ts';
-import { consoleLogger, errorFields, type Logger } from './logger.ts';
+import { errorFields, type Logger, stdoutLogger } from './logger.ts';
 import { pauseBefore } from './pause.ts';
 import type { Position, PositionGap, Positions, SaveResult, UndecodableRecord } from './positions.ts';
 
@@ -17,9 +17,9 @@ export interface Change<State, Write> {
 /**
  * Applies one event.
  *
- * It is called again with the same event and state after a crash, or if another invocation was faster. So it must not
- * have any effects of its own: each effect is one of the returned writes. An error makes the aggregate incomplete from
- * this event on, and Lambda delivers the event again.
+ * It is called again with the same event and state after a crash, or if another invocation has changed the position. So
+ * it must not have any effects of its own: each effect is one of the returned writes. An error makes the aggregate
+ * incomplete from this event on, and Lambda delivers the event again.
  *
  * @param state - What the handler returned for the event before, from JSON; `undefined` before the first one.
  */
@@ -34,7 +34,7 @@ export interface ConsumerOptions<Types extends EventTypes, State, Write> {
   readonly source: string;
   /**
    * The types that the handler applies, with all versions of each. An event of another type counts as applied. An event
-   * of another version of one of these types is held, and everything of the aggregate after it.
+   * of another version of one of these types is skipped, and everything of the aggregate after it.
    */
   readonly types: Types;
   /** Applies an event. */
@@ -46,14 +46,14 @@ export interface ConsumerOptions<Types extends EventTypes, State, Write> {
    * again; otherwise the record is completed.
    */
   readonly onUndecodable: (record: UndecodableRecord) => void | Promise<void>;
-  /** @defaultValue {@link consoleLogger} */
+  /** @defaultValue {@link stdoutLogger} */
   readonly logger?: Logger;
   /** How many aggregates are processed at the same time, from 1 on. @defaultValue 16 */
   readonly concurrency?: number;
 }
 
 /** How often an aggregate is read and saved, if other invocations are faster each time. */
-const MAX_ATTEMPTS = 5;
+const MAX_ATTEMPTS = 6;
 const CONCURRENCY = 16;
 
 /** An event of an aggregate, and its record. */
@@ -67,7 +67,7 @@ interface Delivered<Types extends EventTypes> {
 interface Counters {
   applied: number;
   duplicates: number;
-  held: number;
+  skipped: number;
   unknown: number;
   undecodable: number;
 }
@@ -79,6 +79,10 @@ interface Run<Write> {
   state: string | undefined;
   writes: Write[];
   events: number;
+  /** The record of the first one. */
+  first?: UserRecord;
+  /** The highest sequence that was skipped after a gap before the first one. */
+  skippedBefore: number;
 }
 
 /** The handler of an event failed. */
@@ -100,7 +104,7 @@ export class Consumer<const Types extends EventTypes, State = unknown, Write = u
 
   /** @throws RangeError if `concurrency` isn't an integer from 1 on. */
   constructor(options: ConsumerOptions<Types, State, Write>) {
-    const { concurrency = CONCURRENCY, logger = consoleLogger } = options;
+    const { concurrency = CONCURRENCY, logger = stdoutLogger } = options;
     if (!Number.isSafeInteger(concurrency) || concurrency < 1) {
       throw new RangeError('concurrency is not an integer from 1 on');
     }
@@ -115,7 +119,7 @@ export class Consumer<const Types extends EventTypes, State = unknown, Write = u
    * @throws TypeError if the event isn't a batch of Kinesis records. Nothing else makes it fail.
    */
   async process(event: KinesisEvent): Promise<BatchResponse> {
-    const counters: Counters = { applied: 0, duplicates: 0, held: 0, unknown: 0, undecodable: 0 };
+    const counters: Counters = { applied: 0, duplicates: 0, skipped: 0, unknown: 0, undecodable: 0 };
     const incomplete: number[] = [];
     const aggregates = new Map<string, Delivered<Types>[]>();
     const undecodable: UndecodableRecord[] = [];
@@ -215,7 +219,8 @@ class AggregateBatch<const Types extends EventTypes, State, Write> {
         const result = await this.#attempt();
         if (result !== 'moved') return result.incomplete;
         if (attempt === MAX_ATTEMPTS) {
-          return this.#incomplete('Other invocations moved the position at each attempt', {});
+          const reason = 'At each attempt, another invocation moved the position, or DynamoDB throttled the call';
+          return this.#incomplete(reason, {});
         }
         await pauseBefore(attempt);
         attempt += 1;
@@ -225,6 +230,7 @@ class AggregateBatch<const Types extends EventTypes, State, Write> {
         }
         // Which event it was is unknown: two events may write the same item, which one transaction can't, a write may
         // be refused, or the transaction may be too large. The position is read again, because it may be saved.
+        this.#logger.info("Several events couldn't be saved together; each is saved alone", errorFields(error.cause));
         this.#isSingle = true;
       }
     }
@@ -235,29 +241,45 @@ class AggregateBatch<const Types extends EventTypes, State, Write> {
     const { positions } = this.#options;
     let before = await positions.read(this.#subject);
     this.#applied = before.sequence;
-    const counted = { duplicates: 0, held: 0, unknown: 0, applied: 0 };
-    let run: Run<Write> = { sequence: before.sequence, state: before.state, writes: [], events: 0 };
-    let firstHeld: Delivered<Types> | undefined;
+    const counted = { duplicates: 0, skipped: 0, unknown: 0, applied: 0 };
+    let run: Run<Write> = emptyRun(before, 0);
+    let firstSkipped: Delivered<Types> | undefined;
     let seenThrough = 0;
     let failed: { delivered: Delivered<Types>; error: unknown } | undefined;
 
-    const save = async (): Promise<SaveResult> => {
+    const save = async (): Promise<SaveResult | { error: unknown }> => {
       const after = positionAfter(before, run, seenThrough);
       if (run.events === 0 && after.gap?.seenThrough === before.gap?.seenThrough) return 'saved';
       let result: SaveResult;
       try {
         result = await positions.save(this.#subject, before, after, run.writes);
       } catch (error) {
-        throw run.events > 1 ? new CombinedSaveError() : error;
+        if (run.events > 1) throw new CombinedSaveError('several events', { cause: error });
+        if (run.events === 0) throw error;
+        return { error };
       }
       if (result === 'saved') {
         this.#applied = after.sequence;
         this.#counters.applied += counted.applied;
         counted.applied = 0;
         before = after;
-        run = { sequence: after.sequence, state: after.state, writes: [], events: 0 };
+        run = emptyRun(after, seenThrough);
       }
       return result;
+    };
+
+    // The events that were skipped before an event that can't be saved are completed, so their gap is stored.
+    const stopAtFirst = async (error: unknown): Promise<'moved' | { incomplete: number | undefined }> => {
+      const { first, skippedBefore } = run;
+      const after = positionAfter(before, emptyRun(before, 0), skippedBefore);
+      if (after.gap?.seenThrough !== before.gap?.seenThrough) {
+        if ((await positions.save(this.#subject, before, after, [])) === 'moved') return 'moved';
+      }
+      this.#logger.error("The event couldn't be saved; the record will be delivered again", {
+        eventId: first?.eventId,
+        ...errorFields(error),
+      });
+      return { incomplete: first?.position };
     };
 
     for (const delivered of this.#events) {
@@ -268,8 +290,8 @@ class AggregateBatch<const Types extends EventTypes, State, Write> {
         continue;
       }
       if (result === 'gap' || ('isKnownType' in event && event.isKnownType)) {
-        counted.held += 1;
-        firstHeld ??= delivered;
+        counted.skipped += 1;
+        firstSkipped ??= delivered;
         seenThrough = Math.max(seenThrough, event.sequence);
         continue;
       }
@@ -286,19 +308,29 @@ class AggregateBatch<const Types extends EventTypes, State, Write> {
         ({ state, writes } = change);
       }
       const isFull = this.#isSingle || run.writes.length + writes.length > positions.maxWrites;
-      if (run.events > 0 && isFull && (await save()) === 'moved') return 'moved';
+      if (run.events > 0 && isFull) {
+        const saved = await save();
+        if (saved === 'moved') return 'moved';
+        if (saved !== 'saved') return await stopAtFirst(saved.error);
+      }
+      if (run.events === 0) {
+        run.first = delivered.record;
+        run.skippedBefore = seenThrough;
+      }
       run.sequence = event.sequence;
       run.state = state;
       run.writes.push(...writes);
       run.events += 1;
       if (kind === 'event') counted.applied += 1;
     }
-    if ((await save()) === 'moved') return 'moved';
+    const saved = await save();
+    if (saved === 'moved') return 'moved';
+    if (saved !== 'saved') return await stopAtFirst(saved.error);
 
     this.#counters.duplicates += counted.duplicates;
-    this.#counters.held += counted.held;
+    this.#counters.skipped += counted.skipped;
     this.#counters.unknown += counted.unknown;
-    if (firstHeld && before.gap) this.#logHeld(firstHeld, counted.held);
+    if (firstSkipped && before.gap) this.#logGap(firstSkipped, counted.skipped);
     if (!failed) return { incomplete: undefined };
     this.#logger.error('The handler failed; the record will be delivered again', {
       eventId: failed.delivered.record.eventId,
@@ -324,7 +356,7 @@ class AggregateBatch<const Types extends EventTypes, State, Write> {
         throw new RangeError(`The handler returned more than ${positions.maxWrites} writes for one event`);
       }
       // Undefined for undefined, although its type is string.
-      return { state: JSON.stringify(change.state) as string | undefined, writes };
+      return { state: JSON.stringify(change.state ?? undefined, refuseLosses) as string | undefined, writes };
     } catch (error) {
       return new HandlerFailure(error);
     }
@@ -340,14 +372,26 @@ class AggregateBatch<const Types extends EventTypes, State, Write> {
     return open.record.position;
   }
 
-  #logHeld({ record, event }: Delivered<Types>, held: number): void {
+  #logGap({ record, event }: Delivered<Types>, skipped: number): void {
     const isUnknownVersion = 'isKnownType' in event && event.isKnownType;
-    this.#logger.warn('Events are held', {
+    this.#logger.warn('Events are skipped', {
       eventId: record.eventId,
-      held,
+      skipped,
       reason: isUnknownVersion ? 'the version of the type is unknown' : 'earlier events are missing',
     });
   }
+}
+
+/** A run without events after a position. */
+function emptyRun({ sequence, state }: Position, skippedBefore: number): Run<never> {
+  return { sequence, state, writes: [], events: 0, skippedBefore };
+}
+
+/** Refuses what JSON would lose. The next event would get another state than the handler returned. */
+function refuseLosses(name: string, value: unknown): unknown {
+  const isLost = (typeof value === 'number' && !Number.isFinite(value)) || value instanceof Map || value instanceof Set;
+  if (isLost) throw new TypeError(`The member ${name} of the state has no form in JSON`);
+  return value;
 }
 
 /** Several events couldn't be saved in one transaction. */
@@ -356,13 +400,12 @@ class CombinedSaveError extends Error {
 }
 
 /** The position after a run of events, with the gap that is left. */
-function positionAfter(before: Position, run: Run<unknown>, held: number): Position {
+function positionAfter(before: Position, run: Run<unknown>, skipped: number): Position {
   const { sequence, state } = run;
-  const seenThrough = Math.max(before.gap?.seenThrough ?? 0, held);
+  const seenThrough = Math.max(before.gap?.seenThrough ?? 0, skipped);
   const position = state === undefined ? { sequence } : { sequence, state };
   if (seenThrough <= sequence) return position;
-  const isSameGap = before.gap !== undefined && before.gap.seenThrough > sequence;
-  const since = isSameGap ? before.gap.since : new Date().toISOString();
+  const since = before.gap?.since ?? new Date().toISOString();
   const gap: PositionGap = { missing: sequence + 1, seenThrough, since };
   return { ...position, gap };
 }

@@ -79,9 +79,9 @@ function read<Types extends EventTypes>(bytes: Uint8Array, { source, types }: Ex
     subject,
     sequence: sequence as number,
     time,
-    ...optionalText('correlationId', member(record, 'correlationid')),
-    ...optionalText('causationId', member(record, 'causationid')),
-    ...optionalText('traceParent', member(record, 'traceparent'), isTraceParent),
+    ...optionalText('correlationId', record, 'correlationid'),
+    ...optionalText('causationId', record, 'causationid'),
+    ...traceParent(member(record, 'traceparent')),
   };
   const name = `${type}:${version}` as const;
   const reader = Object.hasOwn(types, name) ? types[name] : undefined;
@@ -121,11 +121,17 @@ function text(record: Record<string, unknown>, name: string): string {
 }
 
 function optionalText<Name extends string>(
-  name: Name,
-  value: unknown,
-  isValid: (text: string) => boolean = () => true,
+  property: Name,
+  record: Record<string, unknown>,
+  name: string,
 ): { [Member in Name]?: string } {
-  return (typeof value === 'string' && isValid(value) ? { [name]: value } : {}) as { [Member in Name]?: string };
+  const value = member(record, name) ?? undefined;
+  const found = value === undefined ? {} : { [property]: text(record, name) };
+  return found as { [Member in Name]?: string };
+}
+
+function traceParent(value: unknown): { traceParent?: string } {
+  return typeof value === 'string' && isTraceParent(value) ? { traceParent: value } : {};
 }
 
 function readVersion(schema: string, type: string): number {

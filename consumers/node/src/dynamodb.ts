@@ -142,12 +142,18 @@ function updateOf(before: Position, after: Position) {
   };
 }
 
-/** Whether another invocation moved the position, or is about to. The position is the first item of a transaction. */
+/** The reasons of a cancelled transaction that pass. The SDK doesn't repeat it, although it repeats a throttled call. */
+const PASSING = ['TransactionConflict', 'ThrottlingError', 'ProvisionedThroughputExceeded'];
+
+/**
+ * Whether another invocation moved the position, or is about to, or DynamoDB throttled the transaction. The position is
+ * the first item of a transaction.
+ */
 function isMoved(error: unknown): boolean {
   const { name } = error as Error;
   if (name === 'ConditionalCheckFailedException' || name === 'TransactionConflictException') return true;
   const codes = codesOf(error);
-  return codes[0] === 'ConditionalCheckFailed' || codes.includes('TransactionConflict');
+  return codes[0] === 'ConditionalCheckFailed' || codes.some((code) => PASSING.includes(code ?? ''));
 }
 
 /** Why a transaction was cancelled, for each of its items. */

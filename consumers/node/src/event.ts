@@ -37,7 +37,7 @@ export interface Event<Data = unknown, Type extends string = string, Version ext
 /** An event of a type or version that the consumer doesn't know. Only its envelope was read. */
 export interface UnknownEvent extends Envelope {
   /**
-   * Whether the consumer knows another version of the type. If so, the event is held as after a gap; otherwise it
+   * Whether the consumer knows another version of the type. If so, the event is skipped as after a gap; otherwise it
    * counts as applied.
    */
   readonly isKnownType: boolean;

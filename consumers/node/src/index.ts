@@ -9,7 +9,7 @@ export { type Decoded, decode, type Expectation } from './decode.ts';
 export type { Envelope, Event, EventOf, EventTypes, UnknownEvent, VersionedType } from './event.ts';
 /** The sequence gate. */
 export * as gate from './gate.ts';
-export { consoleLogger, type LogFields, type Logger } from './logger.ts';
+export { type LogFields, type Logger, stdoutLogger } from './logger.ts';
 export {
   MemoryPositions,
   type Position,

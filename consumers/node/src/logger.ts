@@ -13,12 +13,20 @@ export interface Logger {
 /** The fields of a log line. */
 export type LogFields = Readonly<Record<string, string | number | readonly string[] | undefined>>;
 
-/** Writes each line as one JSON object with `console`. */
-export const consoleLogger: Logger = {
-  info: (message, fields) => console.info(JSON.stringify({ level: 'INFO', message, ...fields })),
-  warn: (message, fields) => console.warn(JSON.stringify({ level: 'WARN', message, ...fields })),
-  error: (message, fields) => console.error(JSON.stringify({ level: 'ERROR', message, ...fields })),
+/**
+ * Writes each line to stdout as one JSON object. It doesn't use `console`: Lambda's runtime adds a prefix to the text of
+ * `console`, or makes it a string within another JSON object, so a metric filter for JSON wouldn't match the fields.
+ * https://docs.aws.amazon.com/lambda/latest/dg/nodejs-logging.html
+ */
+export const stdoutLogger: Logger = {
+  info: (message, fields) => writeLine('INFO', message, fields),
+  warn: (message, fields) => writeLine('WARN', message, fields),
+  error: (message, fields) => writeLine('ERROR', message, fields),
 };
+
+function writeLine(level: string, message: string, fields: LogFields): void {
+  process.stdout.write(`${JSON.stringify({ level, message, ...fields })}\n`);
+}
 
 /** The most lines of a stack that are logged. */
 const MAX_STACK = 10;

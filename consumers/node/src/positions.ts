@@ -14,7 +14,7 @@ export interface Position {
 export interface PositionGap {
   /** The first missing sequence: one more than the position. */
   readonly missing: number;
-  /** The highest held sequence. The gap is removed when the position reaches it. */
+  /** The highest sequence that was skipped after a gap. The gap is removed when the position reaches it. */
   readonly seenThrough: number;
   /** When the gap was found first (RFC 3339). */
   readonly since: string;
@@ -24,7 +24,7 @@ export interface PositionGap {
 export type SaveResult =
   /** The position and the writes were saved. */
   | 'saved'
-  /** Nothing was saved: the position isn't the one that was read, because another invocation was faster. */
+  /** Nothing was saved: the position isn't the one that was read, because another invocation has changed it. */
   | 'moved';
 
 /**

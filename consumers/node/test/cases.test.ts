@@ -51,17 +51,32 @@ for (const [store, makePositions] of [
 
 async function runBatch(batch: BatchCase, positions: Positions<never>): Promise<void> {
   for (const [subject, sequence] of Object.entries(batch.before)) {
-    await positions.save(subject, { sequence: 0 }, { sequence }, []);
+    const gap = batch.gapsBefore[subject];
+    const stored = gap && { missing: gap.missing, seenThrough: gap.seen, since: '2026-11-20T21:03:05.000Z' };
+    await positions.save(subject, { sequence: 0 }, { sequence, ...(stored && { gap: stored }) }, []);
   }
+  const handled = new Set<string>();
   const applied: string[] = [];
+  const refusing: Positions<never> = {
+    maxWrites: positions.maxWrites,
+    read: (subject) => positions.read(subject),
+    save: async (subject, before, after, writes) => {
+      const count = after.sequence - before.sequence;
+      const ids = Array.from({ length: count }, (_, index) => `${subject}:${before.sequence + 1 + index}`);
+      if (ids.some((id) => batch.failingSaves.includes(id))) throw new Error('refused');
+      const result = await positions.save(subject, before, after, writes);
+      if (result === 'saved') applied.push(...ids.filter((id) => handled.has(id)));
+      return result;
+    },
+  };
   const undecodable: number[] = [];
   const consumer = new Consumer({
     ...expectation,
-    positions,
+    positions: refusing,
     logger: silent,
     handler: (event) => {
       if (batch.failing.includes(event.id)) throw new Error('fails');
-      applied.push(event.id);
+      handled.add(event.id);
       return { state: undefined };
     },
     onUndecodable: ({ position }) => {

@@ -21,6 +21,8 @@ export type CaseRecord =
 export interface BatchCase {
   name: string;
   before: Record<string, number>;
+  gapsBefore: Record<string, { missing: number; seen: number }>;
+  failingSaves: string[];
   records: CaseRecord[];
   failing: string[];
   failingUndecodable: number[];

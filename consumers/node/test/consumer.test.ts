@@ -173,6 +173,18 @@ suite('DynamoDBPositions', () => {
     assert.match(logger.lines.join('\n'), /"error":"WriteConditionError"/);
   });
 
+  test('refuses a state that JSON would change, and removes it for null', async () => {
+    for (const state of [{ balance: Number.NaN }, { balances: new Map() }, [new Set()], Number.POSITIVE_INFINITY]) {
+      const positions = new MemoryPositions<never>();
+      const consumer = consumerOf<unknown, never>(positions, () => ({ state }));
+      assert.deepEqual(await consumer.process(eventsOf(1)), reported(0));
+    }
+    const positions = new MemoryPositions<never>();
+    const consumer = consumerOf<unknown, never>(positions, ({ sequence }) => ({ state: sequence === 1 ? 1 : null }));
+    assert.deepEqual(await consumer.process(eventsOf(1, 2)), completed);
+    assert.equal((await positions.read('a')).state, undefined);
+  });
+
   test('rejects an item that another program has written in another form', async () => {
     const client = fake();
     const items: Record<string, AttributeValue>[] = [
@@ -215,26 +227,28 @@ suite('a position that another invocation moved', () => {
     assert.deepEqual(positions.writes, ['a:1', 'a:2']);
   });
 
-  test('makes the aggregate incomplete after five attempts', async () => {
-    const positions = new Contended(5);
+  test('makes the aggregate incomplete after six attempts', async () => {
+    const positions = new Contended(6);
     assert.deepEqual(await consumerOf(positions, handler).process(eventsOf(1, 2)), reported(0));
-    assert.equal(positions.attempts, 5);
+    assert.equal(positions.attempts, 6);
   });
 
-  test('is a conflict of transactions too, also of the own writes', async () => {
-    const client = fake();
-    const send = client.send.bind(client);
-    let conflicts = 2;
-    client.send = async (command) => {
-      if (!('TransactItems' in command.input) || conflicts === 0) return send(command);
-      conflicts -= 1;
-      throw Object.assign(new Error('cancelled'), {
-        name: 'TransactionCanceledException',
-        CancellationReasons: [{ Code: 'None' }, { Code: 'TransactionConflict' }],
-      });
-    };
-    assert.deepEqual(await writing(client, () => [put('x')]).process(eventsOf(1)), completed);
-  });
+  for (const code of ['TransactionConflict', 'ThrottlingError', 'ProvisionedThroughputExceeded']) {
+    test(`or a transaction that was cancelled for ${code}, is repeated`, async () => {
+      const client = fake();
+      const send = client.send.bind(client);
+      let cancelled = 2;
+      client.send = async (command) => {
+        if (!('TransactItems' in command.input) || cancelled === 0) return send(command);
+        cancelled -= 1;
+        throw Object.assign(new Error('cancelled'), {
+          name: 'TransactionCanceledException',
+          CancellationReasons: [{ Code: 'None' }, { Code: code }],
+        });
+      };
+      assert.deepEqual(await writing(client, () => [put('x')]).process(eventsOf(1)), completed);
+    });
+  }
 
   test('is noticed if only the gap differs', async () => {
     for (const positions of [new MemoryPositions<never>(), new DynamoDBPositions(fake(), 'positions')]) {
@@ -302,14 +316,14 @@ suite('a gap', () => {
     return { state: undefined };
   };
 
-  test('is recorded if a later event fails, because the held record is not reported', async () => {
+  test('is recorded if a later event fails, because the skipped record is not reported', async () => {
     const positions = new MemoryPositions<never>();
     assert.deepEqual(await consumerOf(positions, failsAt(2)).process(eventsOf(1, 5, 2)), reported(2));
     const { sequence, gap } = await positions.read('a');
     assert.deepEqual([sequence, gap?.missing, gap?.seenThrough], [1, 2, 5]);
   });
 
-  test('that cannot be saved makes the held record incomplete', async () => {
+  test('that cannot be saved makes the skipped record incomplete', async () => {
     class Unavailable extends MemoryPositions<never> {
       override async save(_: string, before: Position): Promise<SaveResult> {
         throw new Error(`unavailable at ${before.sequence}`);
@@ -318,7 +332,7 @@ suite('a gap', () => {
     assert.deepEqual(await consumerOf(new Unavailable(), failsAt(0)).process(eventsOf(2)), reported(0));
   });
 
-  test('keeps the highest held sequence of all batches', async () => {
+  test('keeps the highest sequence that was skipped after a gap of all batches', async () => {
     const positions = new MemoryPositions<never>();
     const consumer = consumerOf(positions, failsAt(0));
     await consumer.process(eventsOf(1, 9));
@@ -407,7 +421,7 @@ test('the log contains no aggregate ids, no payloads and no messages of errors',
     aggregates: 3,
     applied: 1,
     duplicates: 0,
-    held: 2,
+    skipped: 2,
     unknown: 0,
     undecodable: 1,
     incomplete: 3,

@@ -110,10 +110,12 @@ suite('traceparent', () => {
   }
 });
 
-test('optional ids that are no strings are absent', () => {
-  const decoded = decodeWith({ correlationid: null, causationid: 1 });
+test('optional ids that are null are absent, and others have to be strings', () => {
+  const decoded = decodeWith({ correlationid: null, causationid: null });
   assert.ok(decoded.kind === 'event');
   assert.equal('correlationId' in decoded.event || 'causationId' in decoded.event, false);
+  const undecodable = decodeWith({ causationid: 1 });
+  assert.equal(undecodable.kind === 'undecodable' && undecodable.reason, 'causationid is not a string');
 });
 
 test('the names of members of Object are no types and no members', () => {

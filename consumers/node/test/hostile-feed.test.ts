@@ -54,7 +54,10 @@ async function runConsumer(seed: number, gaps: boolean, makeStore: typeof memory
     }),
     logger: silent,
   });
-  const report = await feed.run((batch) => consumer.process(batch));
+  const report = await feed.run(
+    (batch) => consumer.process(batch),
+    async (subject) => (await store.positions.read(subject)).gap,
+  );
   assert.deepEqual(bySubject(store.effects()), bySubject(effects(feed.expected)));
   for (const [subject, sequence] of feed.expectedPositions) {
     const position = await store.positions.read(subject);
@@ -232,6 +235,24 @@ suite('the feed detects broken handlers', () => {
     [{ failsOnUndecodable: true }, /not completed after 25 deliveries/],
     [{ failsOnUnknown: true }, /not completed after 25 deliveries/],
   ];
+  test('one that stores no gaps', async () => {
+    let failures = 0;
+    for (let seed = 1; seed <= BROKEN_SEEDS; seed += 1) {
+      const feed = new HostileFeed<AccountEvent>({ seed, source, histories, gaps: true });
+      const running = feed.run(handWritten(feed.wrap(new Table()), {}), async () => undefined);
+      await running.catch((error) => {
+        assert.match(error.message, /The gap of \S+ is none; it should be \d+ to \d+/);
+        failures += 1;
+      });
+    }
+    assert.ok(failures > BROKEN_SEEDS / 2, `${failures} of ${BROKEN_SEEDS} seeds fail`);
+  });
+
+  test('one whose store is not wrapped', async () => {
+    const feed = new HostileFeed<AccountEvent>({ seed: 1, source, histories });
+    await assert.rejects(feed.run(handWritten(new Table(), {})), /No call went through feed\.wrap/);
+  });
+
   for (const [mistakes, expected, gaps = false] of detected) {
     test(`one that ${Object.keys(mistakes).join(', ')}`, async () => {
       let failures = 0;

@@ -95,8 +95,14 @@ class DecodeCases(unittest.TestCase):
 class Memory:
     """The positions of a case in memory. Each write is the id of an applied event."""
 
-    def __init__(self):
-        self.store = MemoryPositions()
+    def __init__(self, failing_saves):
+        class Store(MemoryPositions):
+            def save(self, subject, before, after, writes):
+                if failing_saves.intersection(writes):
+                    raise RuntimeError("the case makes the store refuse the write")
+                super().save(subject, before, after, writes)
+
+        self.store = Store()
 
     def write(self, event_id):
         return event_id
@@ -108,18 +114,16 @@ class Memory:
 class DynamoDB:
     """The positions of a case in a table. Each write puts the id of an applied event."""
 
-    def __init__(self):
+    def __init__(self, failing_saves):
+        self.failing_saves = failing_saves
         self.client = FakeDynamoDB({"positions": ["Subject"], "applied": ["Id"]})
         self.store = DynamoDBPositions(self.client, "positions")
 
     def write(self, event_id):
-        return {
-            "Put": {
-                "TableName": "applied",
-                "Item": {"Id": {"S": event_id}},
-                "ConditionExpression": "attribute_not_exists(Id)",
-            }
-        }
+        # A condition that isn't true makes the store refuse the write.
+        condition = "attribute_exists(Id)" if event_id in self.failing_saves else "attribute_not_exists(Id)"
+        item = {"Id": {"S": event_id}}
+        return {"Put": {"TableName": "applied", "Item": item, "ConditionExpression": condition}}
 
     def applied(self):
         return [item["Id"]["S"] for item in self.client.items("applied")]
@@ -134,14 +138,16 @@ class BatchCases(unittest.TestCase):
         self.run_cases(DynamoDB, 1)
 
     def run_cases(self, make_positions, concurrency):
-        self.assertGreater(len(CASES["batches"]), 15)
+        self.assertGreater(len(CASES["batches"]), 25)
         for case in CASES["batches"]:
             with self.subTest(case["name"], concurrency=concurrency):
-                self.run_case(case, make_positions(), concurrency)
+                self.run_case(case, make_positions(set(case["failingSaves"])), concurrency)
 
     def run_case(self, case, positions, concurrency):
-        for subject, sequence in case["before"].items():
-            positions.store.save(subject, Position(), Position(sequence), [])
+        for subject in case["before"].keys() | case["gapsBefore"].keys():
+            gap = case["gapsBefore"].get(subject)
+            stored = PositionGap(gap["missing"], gap["seen"], "2026-01-01T00:00:00.000Z") if gap else None
+            positions.store.save(subject, Position(), Position(case["before"].get(subject, 0), None, stored), [])
         undecodable = []
 
         def handler(event, state):
@@ -162,6 +168,7 @@ class BatchCases(unittest.TestCase):
             positions=positions.store,
             on_undecodable=on_undecodable,
             concurrency=concurrency,
+            sleep=lambda seconds: None,
         )
         response = consumer.process(batch(*map(case_bytes, case["records"])))
 

@@ -1,8 +1,11 @@
 """What the cases can't express: states, retries, transactions, errors and logs."""
 
+import functools
 import json
 import logging
+import threading
 import unittest
+import warnings
 from datetime import datetime, timezone
 
 from support import SOURCE, TYPES, batch, event_bytes
@@ -12,6 +15,7 @@ from millrace_consumer import (
     Consumer,
     DynamoDBPositions,
     InvalidBatch,
+    InvalidPosition,
     MemoryPositions,
     Position,
     PositionChanged,
@@ -32,7 +36,13 @@ def events(*ids):
 
 
 def consumer(positions, handler=lambda event, state: Change(None, [event.id]), **options):
-    arguments = {"source": SOURCE, "types": TYPES, "on_undecodable": lambda record: None, "sleep": lambda seconds: None}
+    arguments = {
+        "source": SOURCE,
+        "types": TYPES,
+        "on_undecodable": lambda record: None,
+        "concurrency": 1,
+        "sleep": lambda seconds: None,
+    }
     return Consumer(handler=handler, positions=positions, **{**arguments, **options})
 
 
@@ -80,7 +90,13 @@ class States(QuietTests):
         self.assertEqual(positions.read("a"), Position(2, "[1,2]"))
 
     def test_a_result_that_cannot_be_saved_makes_the_aggregate_incomplete_from_its_event_on(self):
-        for result in (None, {"state": 1}, Change(object()), Change(float("nan")), Change({1, 2}), Change(None, None)):
+        circular = []
+        circular.append(circular)
+        for result in (
+            None, {"state": 1}, Change(object()), Change(float("nan")), Change({1, 2}), Change(None, None),
+            Change({"a": [float("inf")]}), Change({1: "a"}), Change({"a": {None: 1}}), Change({1: "a", "1": "b"}),
+            Change("\ud800"), Change(circular),
+        ):  # fmt: skip
             with self.subTest(result):
                 positions = MemoryPositions()
 
@@ -90,6 +106,24 @@ class States(QuietTests):
                 response = consumer(positions, handler).process(events("a:1", "b:1", "a:2", "a:3"))
                 self.assertEqual(response, incomplete(2))
                 self.assertEqual(sorted(positions.writes), ["a:1", "b:1"])
+
+    def test_a_tuple_in_a_state_becomes_a_list(self):
+        positions = MemoryPositions()
+        states = []
+
+        def handler(event, state):
+            states.append(state)
+            return Change({"last": (1, (2.5, "ü"), [None, True])})
+
+        self.assertEqual(consumer(positions, handler).process(events("a:1", "a:2")), COMPLETED)
+        self.assertEqual(states, [None, {"last": [1, [2.5, "ü"], [None, True]]}])
+
+    def test_a_refused_state_is_logged_with_its_reason_and_without_its_content(self):
+        for state, reason in (({1: "secret"}, "is another one after"), ({"secret": {1}}, "can't be written as JSON")):
+            with self.assertLogs("millrace_consumer", logging.ERROR) as logs:
+                consumer(MemoryPositions(), lambda event, _, state=state: Change(state)).process(events("a:1"))
+            self.assertIn(reason, logs.output[0])
+            self.assertNotIn("secret", logs.output[0])
 
     def test_a_state_of_none_removes_the_state(self):
         positions = DynamoDBPositions(tables(), "positions")
@@ -132,6 +166,31 @@ class FasterInvocation(QuietTests):
         self.assertEqual(positions.writes, ["other a:1", "a:2"])
         self.assertEqual(states, [(1, None), (2, "mine"), (2, "other")])
 
+    def test_a_throttled_transaction_is_repeated_and_not_divided(self):
+        for reason in ("ThrottlingError", "ProvisionedThroughputExceeded"):
+            client = tables()
+            sizes = []
+            throttled = [FakeClientError("TransactionCanceledException", "", [{"Code": "None"}, {"Code": reason}])] * 2
+
+            class Client:
+                get_item = client.get_item
+
+                def transact_write_items(self, client=client, throttled=throttled, sizes=sizes, **request):
+                    sizes.append(len(request["TransactItems"]))
+                    if throttled:
+                        raise throttled.pop()
+                    client.transact_write_items(**request)
+
+            pauses = []
+            it = consumer(
+                DynamoDBPositions(Client(), "positions"),
+                lambda event, state: Change(None, [put(event)]),
+                sleep=pauses.append,
+                jitter=lambda: 0.5,
+            )
+            self.assertEqual(it.process(events("a:1", "a:2")), COMPLETED)
+            self.assertEqual((sizes, pauses), ([3, 3, 3], [0.01, 0.02]))
+
     def test_a_gap_of_another_invocation_is_kept(self):
         gap = PositionGap(2, 9, "2026-01-01T00:00:00.000Z")
 
@@ -150,7 +209,9 @@ class FasterInvocation(QuietTests):
         positions = self.Positions(MAX_ATTEMPTS, conflict)
         it = consumer(positions, sleep=pauses.append, jitter=lambda: 0.5)
         MemoryPositions.save(positions, "a", Position(), Position(1), [])
-        self.assertEqual(it.process(events("a:1", "a:2", "a:3")), incomplete(1))
+        with self.assertLogs("millrace_consumer", logging.ERROR) as logs:
+            self.assertEqual(it.process(events("a:1", "a:2", "a:3")), incomplete(1))
+        self.assertRegex(logs.output[0], "given up after 6 attempts.* changed it or transactions were throttled.*:101 ")
         self.assertEqual(positions.reads, MAX_ATTEMPTS)
         self.assertEqual(len(pauses), MAX_ATTEMPTS - 1)
         self.assertEqual(pauses, sorted(pauses))
@@ -177,6 +238,63 @@ class Errors(QuietTests):
                 lambda_event["Records"][1]["kinesis"]["data"] = data
                 self.assertEqual(consumer(MemoryPositions()).process(lambda_event), incomplete(1))
 
+    def test_coroutine_functions_are_refused(self):
+        async def function(*arguments):
+            return Change(None)
+
+        class Callable:
+            async def __call__(self, *arguments):
+                return Change(None)
+
+        for it in (function, functools.partial(function, 1), Callable(), Callable().__call__):
+            with self.assertRaisesRegex(TypeError, "on_undecodable is a coroutine function"):
+                consumer(MemoryPositions(), on_undecodable=it)
+            with self.assertRaisesRegex(TypeError, "handler is a coroutine function"):
+                consumer(MemoryPositions(), it)
+
+    def test_an_awaitable_result_is_a_failure(self):
+        async def function(*arguments):
+            return Change(None)
+
+        class Awaitable:
+            def __await__(self):
+                return iter(())
+
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for result in (function, Awaitable):
+                it = consumer(MemoryPositions(), on_undecodable=lambda record, result=result: result())
+                self.assertEqual(it.process(batch(event_bytes("a:1"), b"no event")), incomplete(1))
+                it = consumer(MemoryPositions(), lambda event, state, result=result: result())
+                self.assertEqual(it.process(events("a:1")), incomplete(0))
+        self.assertEqual(caught, [])
+
+    def test_a_record_without_an_event_id_has_its_sequence_number(self):
+        ids = []
+        lambda_event = batch(b"no event", b"no event", b"no event")
+        del lambda_event["Records"][0]["eventID"]
+        lambda_event["Records"][1]["eventID"] = ""
+        consumer(MemoryPositions(), on_undecodable=lambda record: ids.append(record.event_id)).process(lambda_event)
+        self.assertEqual(ids, ["100", "101", "shard:102"])
+
+    def test_positions_in_memory_have_the_limit_of_dynamodb(self):
+        for positions in (MemoryPositions(), DynamoDBPositions(tables(), "positions")):
+            self.assertEqual(positions.max_writes, 99)
+        it = consumer(MemoryPositions(), lambda event, state: Change(None, [event.id] * 100))
+        self.assertEqual(it.process(events("a:1")), incomplete(0))
+
+    def test_ten_aggregates_at_the_same_time_by_default(self):
+        barrier = threading.Barrier(10, timeout=30)
+
+        def handler(event, state):
+            barrier.wait()
+            return Change(None)
+
+        it = Consumer(
+            source=SOURCE, types=TYPES, handler=handler, positions=MemoryPositions(), on_undecodable=lambda record: None
+        )
+        self.assertEqual(it.process(events(*(f"{number}:1" for number in range(20)))), COMPLETED)
+
     def test_an_aggregate_whose_position_cannot_be_read_affects_no_other(self):
         class Positions(MemoryPositions):
             def read(self, subject):
@@ -190,7 +308,7 @@ class Errors(QuietTests):
             self.assertEqual(response, incomplete(1))
             self.assertEqual(positions.writes, ["b:1", "b:2"])
 
-    def test_a_held_event_before_a_failing_one_is_recorded_because_it_is_completed(self):
+    def test_a_skipped_event_before_a_failing_one_is_recorded_because_it_is_completed(self):
         def handler(event, state):
             if event.id == "a:2":
                 raise RuntimeError
@@ -202,7 +320,7 @@ class Errors(QuietTests):
         self.assertEqual(it.process(events("a:1", "a:5", "a:2", "a:7")), incomplete(2))
         self.assertEqual(positions.read("a"), Position(1, None, PositionGap(2, 5, "2026-11-20T21:03:05.123Z")))
 
-    def test_a_gap_that_cannot_be_stored_makes_the_held_event_incomplete(self):
+    def test_a_gap_that_cannot_be_stored_makes_the_skipped_event_incomplete(self):
         class Positions(MemoryPositions):
             def save(self, *arguments):
                 raise OSError
@@ -410,7 +528,9 @@ class Requests(QuietTests):
             (canceled, ["TransactionConflict", "None"], True),
             (canceled, ["None", "TransactionConflict"], True),
             (canceled, ["None", "ConditionalCheckFailed"], False),
-            (canceled, ["None", "ThrottlingError"], False),
+            (canceled, ["None", "ThrottlingError"], True),
+            (canceled, ["ProvisionedThroughputExceeded", "None"], True),
+            (canceled, ["None", "ValidationError"], False),
             (canceled, None, False),
             ("ProvisionedThroughputExceededException", None, False),
         ):
@@ -430,14 +550,35 @@ class Requests(QuietTests):
             {"Sequence": {"S": "1"}},
             {"Sequence": {"N": "1.5"}},
             {"State": {"M": {}}},
+            {"Sequence": {"N": "0"}},
+            {"Sequence": {"N": str(2**53)}},
+            {"SeenThrough": {"N": "3"}},
             {"Missing": {"N": "1"}},
-            {"Missing": {"N": "1"}, "SeenThrough": {"N": "2"}},
+            {"Missing": {"N": "1"}, "GapSince": {"S": "2026-01-01T00:00:00.000Z"}},
+            {"Missing": {"N": "1"}, "SeenThrough": {"N": "2"}, "GapSince": {"N": "2"}},
         ):
             with self.subTest(item):
                 client = tables()
                 client.put_item(TableName="positions", Item={"Subject": {"S": "a"}, **item})
-                it = consumer(DynamoDBPositions(client, "positions"), lambda event, state: Change(None))
+                positions = DynamoDBPositions(client, "positions")
+                it = consumer(positions, lambda event, state: Change(None))
                 self.assertEqual(it.process(events("b:1", "a:1")), incomplete(1))
+                with self.assertRaises(InvalidPosition) as raised:
+                    positions.read("a")
+                self.assertIn(str(raised.exception).split()[0], item.keys() | {"Missing", "SeenThrough"})
+
+    def test_the_time_of_a_gap_may_be_absent(self):
+        client = tables()
+        item = {"Subject": {"S": "a"}, "Missing": {"N": "1"}, "SeenThrough": {"N": "5"}}
+        client.put_item(TableName="positions", Item=item)
+        positions = DynamoDBPositions(client, "positions")
+        clock = datetime(2026, 11, 20, 21, 3, 5, 0, timezone.utc)
+        it = consumer(positions, lambda event, state: Change(None), clock=lambda: clock)
+        # Nothing has changed, so nothing is saved.
+        self.assertEqual(it.process(events("a:5")), COMPLETED)
+        self.assertEqual(client.items("positions"), [item])
+        self.assertEqual(it.process(events("a:1")), COMPLETED)
+        self.assertEqual(positions.read("a"), Position(1, None, PositionGap(2, 5, "2026-11-20T21:03:05.000Z")))
 
 
 class Logs(unittest.TestCase):
@@ -477,7 +618,8 @@ class Logs(unittest.TestCase):
         for reason in ("ValueError", "ThrottlingException", "is not JSON", "earlier events are missing", "version 2"):
             self.assertIn(reason, text)
         self.assertIn(
-            "records=8 aggregates=4 applied=1 duplicates=0 unknown=0 held=2 undecodable=1 incomplete=4", logs.output[-1]
+            "records=8 aggregates=4 applied=1 duplicates=0 unknown=0 skipped=2 undecodable=1 incomplete=4",
+            logs.output[-1],
         )
         json.dumps(text)
 

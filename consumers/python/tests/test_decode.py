@@ -46,14 +46,37 @@ class Decode(unittest.TestCase):
         data = event_bytes("a:7").replace(b'"EUR"', b'"\\ud83d\\ude00"')
         self.assertEqual(decoded(data).data.currency, "\U0001f600")
 
-    def test_optional_members_of_another_type_are_absent(self):
-        event = decoded(changed(correlationid=5, causationid=None, traceparent=["x"]))
+    def test_optional_members_of_another_type_are_undecodable_except_for_the_trace_parent(self):
+        event = decoded(changed(correlationid=None, causationid=None, traceparent=["x"]))
         self.assertIsInstance(event, Event)
         self.assertEqual((event.correlation_id, event.causation_id, event.trace_parent), (None, None, None))
+        for member in ("correlationid", "causationid"):
+            for value in (5, True, [], {}):
+                self.assertEqual(decoded(changed(**{member: value})).reason, f"{member} is not a string")
+            unknown = decoded(changed(type="Later", dataschema="urn:millrace:schema:Later:1", **{member: 5}))
+            self.assertIsInstance(unknown, Undecodable)
 
-    def test_a_trace_parent_of_zeros_is_absent(self):
-        zeros = f"00-{'0' * 32}-{'1' * 16}-01"
-        self.assertIsNone(decoded(changed(traceparent=zeros)).trace_parent)
+    def test_a_trace_parent_of_each_version(self):
+        ids = f"{'a' * 32}-{'1' * 16}"
+        for text, is_valid in {
+            f"00-{ids}-00": True,
+            f"00-{ids}-ff": True,
+            f"cc-{ids}-01": True,
+            f"01-{ids}-01-later-fields": True,
+            f"01-{ids}-01-": True,
+            f"00-{ids}-01-later": False,
+            f"01-{ids}-01later": False,
+            f"01-{ids}-01\n": False,
+            f"ff-{ids}-01": False,
+            f"00-{ids}-0": False,
+            f"00-{ids}-0G": False,
+            f"0-{ids}-01": False,
+            f"00-{ids.upper()}-01": False,
+            f"00-{'0' * 32}-{'1' * 16}-01": False,
+            f"00-{'a' * 32}-{'0' * 16}-01": False,
+        }.items():
+            with self.subTest(text):
+                self.assertEqual(decoded(changed(traceparent=text)).trace_parent, text if is_valid else None)
 
     def test_a_class_that_fails_makes_the_record_undecodable_without_its_message(self):
         class Failing:
@@ -108,6 +131,9 @@ class Members(unittest.TestCase):
         self.refuses(members.integer(), True, 1.0, "1", None)
         self.refuses(members.integer(minimum=1, maximum=3), 0, 4)
         self.refuses(members.number(maximum=1), True, "1", 1.5)
+        # Python reads 1e400 as infinity.
+        self.refuses(members.number(), *json.loads("[1e400, -1e400]"))
+        self.refuses(members.anything, *json.loads('[1e400, [{"a": -1e400}]]'))
         self.refuses(members.boolean, 0, "true", None)
         self.refuses(members.null, 0, False, "")
         self.refuses(members.one_of("a", 1, None), "b", True, 1.0, 0)
@@ -120,6 +146,8 @@ class Members(unittest.TestCase):
         self.assertEqual(members.string(min_length=1, max_length=1)("\U0001f600", ""), "\U0001f600")
         self.assertEqual(members.integer(minimum=1)(2**53, ""), 2**53)
         self.assertEqual(members.number()(1.5, ""), 1.5)
+        self.assertEqual(members.number()(10**400, ""), 10**400)
+        self.assertEqual(members.anything([{"a": [1.5, None]}], ""), [{"a": [1.5, None]}])
         self.assertEqual(members.array(members.boolean)([True], ""), (True,))
         self.assertEqual(members.mapping(members.integer())({"a": 1}, ""), {"a": 1})
         self.assertEqual(members.either(members.boolean, members.string())("x", ""), "x")

@@ -80,6 +80,14 @@ def notifications(client):
     )
 
 
+def recorded_gaps(client):
+    return {
+        item["Subject"]["S"]: (int(item["Missing"]["N"]), int(item["SeenThrough"]["N"]))
+        for item in client.items("positions")
+        if "Missing" in item
+    }
+
+
 class Rules(unittest.TestCase):
     def deliver(self, *history, low_balance=None):
         client = tables()
@@ -118,6 +126,17 @@ class Rules(unittest.TestCase):
         self.assertEqual(self.deliver(*history), [])
 
 
+class UndecodableRecords(unittest.TestCase):
+    def test_a_record_above_the_limit_of_an_item_is_stored_in_part(self):
+        client = tables()
+        handler = app.create_handler(app.Configuration.from_environment(ENVIRONMENT), client)
+        datas = [b"no event", b"x" * 300_000, b"y" * 1_000_000, b""]
+        self.assertEqual(handler(lambda_event(datas), None), {"batchItemFailures": []})
+        items = client.items("undecodable")
+        self.assertEqual([item["Data"]["B"] for item in items], [data[:300_000] for data in datas])
+        self.assertEqual([int(item["Length"]["N"]) for item in items], [8, 300_000, 1_000_000, 0])
+
+
 class Faults(unittest.TestCase):
     def test_each_notification_is_written_exactly_once(self):
         configuration = app.Configuration.from_environment(ENVIRONMENT)
@@ -138,8 +157,8 @@ class Faults(unittest.TestCase):
             }
             feed = HostileFeed(seed, histories, source=events.SOURCE, gaps=seed % 2 == 0)
             client = tables()
-            handler = app.create_handler(configuration, feed.wrap(client))
-            feed.run(lambda event, handler=handler: handler(event, None))
+            handler = app.create_handler(configuration, feed.wrap(client), concurrency=1)
+            feed.run(lambda event, handler=handler: handler(event, None), lambda client=client: recorded_gaps(client))
 
             expected = sorted(
                 it for history in feed.expected.values() for it in expected_notifications(history, 10_000)
@@ -165,7 +184,7 @@ class Start(unittest.TestCase):
         )
 
     def test_an_invalid_threshold_is_named(self):
-        for value in ("-1", "ten", "1.5", "\u0661", "1" * 17):
+        for value in ("-1", "0", "ten", "1.5", "\u0661", "1" * 17):
             with self.subTest(value), self.assertRaisesRegex(app.Misconfigured, "LOW_BALANCE"):
                 app.Configuration.from_environment({**ENVIRONMENT, "LOW_BALANCE": value})
 

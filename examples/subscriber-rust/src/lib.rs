@@ -74,7 +74,8 @@ pub trait UndecodableRecords: Send + Sync {
     fn put(&self, record: Undecodable<'_>) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
-/// The table of undecodable records.
+/// The table of undecodable records. An item contains the `Reason`, the first bytes of the record (`Data`), and how many
+/// the record has (`Length`).
 #[derive(Debug, Clone)]
 pub struct UndecodableTable {
     /// The client.
@@ -83,16 +84,25 @@ pub struct UndecodableTable {
     pub table: String,
 }
 
+/// The most bytes of a record that are stored. An item of DynamoDB has at most 400 KB, and a record of Kinesis up to
+/// 10 MiB
+/// ([DynamoDB](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html),
+/// [Kinesis](https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html)). The stream retains the whole
+/// record for some time.
+const MAX_DATA: usize = 300_000;
+
 impl UndecodableRecords for UndecodableTable {
     async fn put(&self, record: Undecodable<'_>) -> Result<(), Failure> {
         let text = |text: &str| AttributeValue::S(text.to_owned());
+        let stored = &record.data[..record.data.len().min(MAX_DATA)];
         let put = self
             .client
             .put_item()
             .table_name(&self.table)
             .item("StreamId", text(record.stream_id))
             .item("Reason", text(&record.error.to_string()))
-            .item("Data", AttributeValue::B(Blob::new(record.data)));
+            .item("Length", AttributeValue::N(record.data.len().to_string()))
+            .item("Data", AttributeValue::B(Blob::new(stored)));
         match put.send().await {
             Ok(_) => Ok(()),
             Err(error) => Err(Failure::Store(error.into_service_error().to_string())),

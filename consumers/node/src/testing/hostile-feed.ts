@@ -1,7 +1,14 @@
 import type { Event } from '../event.ts';
 import { type CallFault, type Invocation, Invocations } from './invocations.ts';
 import { Random } from './random.ts';
-import { type HistoryEvent, makeStream, type Stream, type StreamOptions, type StreamRecord } from './stream.ts';
+import {
+  type FeedGap,
+  type HistoryEvent,
+  makeStream,
+  type Stream,
+  type StreamOptions,
+  type StreamRecord,
+} from './stream.ts';
 
 /** What the feed delivers. */
 export interface HostileFeedOptions<E extends Event = Event> {
@@ -101,7 +108,7 @@ interface Part {
 }
 
 /**
- * Delivers histories to a handler as Kinesis and Lambda may deliver them at worst: with duplicates, undecodable records,
+ * Delivers histories to a handler with every fault that Kinesis and Lambda allow: with duplicates, undecodable records,
  * events of an unknown type, redeliveries, invocations that are killed, and two invocations at once.
  *
  * The same seed has the same faults, if the handler waits for nothing else than wrapped calls.
@@ -190,19 +197,42 @@ export class HostileFeed<E extends Event = Event> {
   /**
    * Delivers all records until each one is completed. A feed runs once.
    *
-   * @throws {@link FeedError} if a response isn't valid, a batch is never completed, or the handler doesn't return.
+   * @param storedGap - Returns the gap that the consumer has stored for an aggregate, such as
+   * `async (subject) => (await positions.read(subject)).gap`. With the option `gaps`, the feed compares all gaps before it
+   * sends the missing events.
+   * @throws {@link FeedError} if a response isn't valid, a batch is never completed, the handler doesn't return, a gap
+   * isn't stored, or no call went through {@link HostileFeed.wrap}.
    */
-  async run(handler: FeedHandler): Promise<FeedReport> {
+  async run(handler: FeedHandler, storedGap?: (subject: string) => Promise<FeedGap | undefined>): Promise<FeedReport> {
     if (this.#hasRun) throw new FeedError('A feed runs only once: create another one');
     this.#hasRun = true;
-    const { records } = this.#stream;
+    const { records, replayFrom } = this.#stream;
+    await this.#completeAll(records.slice(0, replayFrom), handler);
+    if (storedGap) await this.#compareGaps(storedGap);
+    await this.#completeAll(records.slice(replayFrom), handler);
+    if (!this.#invocations.hasWrappedCalls) {
+      throw this.#error('No call went through feed.wrap, so no invocation was killed: wrap the clients of the handler');
+    }
+    return this.#report;
+  }
+
+  async #completeAll(records: readonly StreamRecord[], handler: FeedHandler): Promise<void> {
     for (let next = 0; next < records.length; ) {
       const size = this.#random.integer(1, this.#batchSize);
       await this.#complete(records.slice(next, next + size), handler);
       next += size;
     }
     await this.#endLate();
-    return this.#report;
+  }
+
+  async #compareGaps(storedGap: (subject: string) => Promise<FeedGap | undefined>): Promise<void> {
+    const shown = (gap: FeedGap | undefined): string => (gap ? `${gap.missing} to ${gap.seenThrough}` : 'none');
+    for (const subject of this.#stream.positions.keys()) {
+      const [stored, expected] = [shown(await storedGap(subject)), shown(this.#stream.gaps.get(subject))];
+      if (stored !== expected) {
+        throw this.#error(`The gap of ${subject} is ${stored}; it should be ${expected}`);
+      }
+    }
   }
 
   /** Delivers a batch, and what is left of it, until it is completed. */

@@ -14,4 +14,4 @@ export {
 } from './hostile-feed.ts';
 export { Killed, ServiceUnavailable } from './invocations.ts';
 export { forEachSeed } from './seeds.ts';
-export type { HistoryEvent } from './stream.ts';
+export type { FeedGap, HistoryEvent } from './stream.ts';

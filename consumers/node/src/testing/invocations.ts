@@ -72,6 +72,8 @@ export class Invocations {
   readonly #idleMillis: number;
   #pending: PendingCall[] = [];
   #onProgress: () => void = () => {};
+  /** Whether an invocation has made a call through {@link Invocations.wrap}. */
+  hasWrappedCalls = false;
 
   /** @param idleMillis - How long an invocation may make no wrapped call and not return. */
   constructor(random: Random, idleMillis: number) {
@@ -164,6 +166,7 @@ export class Invocations {
     const invocation = current.getStore();
     // Code outside of invocations, such as the preparation of a test.
     if (invocation?.scheduler !== this) return operation();
+    this.hasWrappedCalls = true;
     return this.#enqueue(invocation, async () => operation(), true);
   }
 

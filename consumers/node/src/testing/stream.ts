@@ -30,6 +30,18 @@ export interface Stream {
   readonly positions: ReadonlyMap<string, number>;
   /** The distinct undecodable records. */
   readonly undecodable: readonly Uint8Array[];
+  /** The index of the first record that is sent again because events were missing. */
+  readonly replayFrom: number;
+  /** The gaps that a consumer has to have stored before this record. */
+  readonly gaps: ReadonlyMap<string, FeedGap>;
+}
+
+/** Missing events of an aggregate. */
+export interface FeedGap {
+  /** The first missing sequence. */
+  readonly missing: number;
+  /** The highest sequence that arrived after it. */
+  readonly seenThrough: number;
 }
 
 export interface StreamOptions {
@@ -117,6 +129,16 @@ export function makeStream(options: StreamOptions, random: Random): Stream {
     }
   }
 
+  const gaps = new Map<string, FeedGap>();
+  for (const [subject, history] of histories) {
+    const first = history.find((event) => missing.has(event));
+    const last = history.filter((event) => !missing.has(event)).at(-1);
+    if (first && last && first.sequence < last.sequence) {
+      gaps.set(subject, { missing: first.sequence, seenThrough: last.sequence });
+    }
+  }
+  const replayFrom = records.length;
+
   // What `millrace replay` sends: whole histories in their order.
   const replayed = [...histories.values()]
     .filter((history) => history.some((event) => missing.has(event)))
@@ -127,7 +149,7 @@ export function makeStream(options: StreamOptions, random: Random): Stream {
     const event = random.pick(open).shift();
     if (event) append(event.subject, event.bytes);
   }
-  return { records, expected, positions, undecodable };
+  return { records, expected, positions, undecodable, replayFrom, gaps };
 }
 
 /** Adds events of an unknown type to a history, and sets the sequences. */

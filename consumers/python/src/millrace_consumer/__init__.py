@@ -16,7 +16,7 @@ from .batch import (
     read_batch,
     respond,
 )
-from .consumer import Change, Consumer, Handler, InvalidChange, UndecodableRecord
+from .consumer import DEFAULT_CONCURRENCY, Change, Consumer, Handler, InvalidChange, UndecodableRecord
 from .decode import MAX_SEQUENCE, decode
 from .dynamodb import DynamoDBPositions, InvalidPosition, WriteConditionFailed
 from .event import Decoded, Event, EventData, Undecodable, Unknown
@@ -25,6 +25,7 @@ from .members import InvalidData
 from .positions import MemoryPositions, Position, PositionChanged, PositionGap, Positions
 
 __all__ = [
+    "DEFAULT_CONCURRENCY",
     "MAX_SEQUENCE",
     "BatchItemFailure",
     "BatchResponse",

@@ -20,7 +20,8 @@ class UserRecord:
     position: int
     """The number of the Kinesis record in the batch, from 0 on."""
     event_id: str
-    """Lambda's id of the Kinesis record: shard and sequence number. It may be logged."""
+    """Lambda's id of the Kinesis record: shard and sequence number; without one, the sequence number. It may be
+    logged."""
     data: bytes
     """The record's bytes."""
 
@@ -32,7 +33,8 @@ class UnusableRecord:
     position: int
     """The number of the Kinesis record in the batch, from 0 on."""
     event_id: str
-    """Lambda's id of the Kinesis record: shard and sequence number. It may be logged."""
+    """Lambda's id of the Kinesis record: shard and sequence number; without one, the sequence number. It may be
+    logged."""
 
 
 class BatchItemFailure(TypedDict):
@@ -78,7 +80,8 @@ def _user_records(record: Mapping[str, Any], position: int) -> list[UserRecord |
     contains several.
     """
     identifier = record.get("eventID")
-    event_id = identifier if isinstance(identifier, str) else ""
+    # Lambda always sends an eventID. Other senders may not: without one, two records would have the same id.
+    event_id = identifier if isinstance(identifier, str) and identifier else record["kinesis"]["sequenceNumber"]
     data = record["kinesis"].get("data")
     if not isinstance(data, str):
         return [UnusableRecord(position, event_id)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import inspect
 import json
 import logging
 import random
@@ -26,13 +27,15 @@ T = TypeVar("T", bound=EventData)
 S = TypeVar("S")
 W = TypeVar("W")
 
-MAX_ATTEMPTS = 5
-"""How often the position of an aggregate is read in one invocation, if other invocations are faster each time."""
+MAX_ATTEMPTS = 6
+"""The most attempts for an aggregate, including the first one, if other invocations change its position each time."""
 
-# The backoff before attempt n is a random time up to the base times 2^n. Another invocation needs about as long for a
-# transaction.
+# The backoff before repetition n is a random time up to the base times 2^(n-1). Another invocation needs about as long
+# for a transaction.
 _BACKOFF_SECONDS = 0.02
 
+DEFAULT_CONCURRENCY = 10
+"""How many aggregates are processed at the same time: as many as a client of boto3 has connections."""
 
 S_co = TypeVar("S_co", covariant=True)
 W_co = TypeVar("W_co", covariant=True)
@@ -43,7 +46,9 @@ class Change(Generic[S_co, W_co]):
     """What an event changes."""
 
     state: S_co | None
-    """The consumer's new state of the aggregate: a value that `json` can write, or `None` if it has none."""
+    """The consumer's new state of the aggregate, or `None` if it has none. It is a value that `json` writes and reads
+    back unchanged: text, numbers (neither NaN nor infinity), booleans, `None`, lists, and dicts whose keys are strings.
+    A tuple becomes a list."""
     writes: Sequence[W_co] = ()
     """The writes that belong to the event, saved in one transaction with the position. For `DynamoDBPositions`, each
     is an entry of TransactWriteItems: at most 99 per event."""
@@ -56,7 +61,8 @@ class UndecodableRecord:
     position: int
     """The number of the Kinesis record in the batch, from 0 on."""
     event_id: str
-    """Lambda's id of the Kinesis record: shard and sequence number. It is the same in each delivery."""
+    """Lambda's id of the Kinesis record: shard and sequence number; without one, the sequence number. It is the same
+    in each delivery."""
     data: bytes
     """The record's bytes."""
     reason: str
@@ -67,14 +73,21 @@ Handler = Callable[[Event[T], S | None], Change[S, W]]
 """Applies an event: gets the event and the consumer's state of its aggregate (`None` before the first one), and returns
 the change.
 
-It is called again with the same event after a crash, or if another invocation was faster. So it must not have effects
-of its own: each effect is one of the returned writes. If it raises an exception, the aggregate is incomplete from this
-event on, and Lambda delivers the event again. It may change the state that it gets.
+It is called again with the same event after a crash, or if another invocation has changed the position. So it must not
+have effects of its own: each effect is one of the returned writes. If it raises an exception, the aggregate is
+incomplete from this event on, and Lambda delivers the event again. It may change the state that it gets.
+
+Handlers of different aggregates run in several threads, unless the consumer's `concurrency` is 1. A handler that uses
+only its arguments and constants, and clients of boto3, needs nothing for that.
 """
 
 
 class InvalidChange(Exception):
     """A handler returned something else than a `Change` that can be saved. The aggregate is incomplete."""
+
+
+class _AwaitableResult(Exception):
+    """A function that isn't awaited returned an awaitable, so it hasn't done its work."""
 
 
 class Consumer(Generic[T, S, W]):
@@ -92,7 +105,7 @@ class Consumer(Generic[T, S, W]):
         handler: Handler[T, S, W],
         positions: Positions[W],
         on_undecodable: Callable[[UndecodableRecord], object],
-        concurrency: int = 1,
+        concurrency: int = DEFAULT_CONCURRENCY,
         clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
         sleep: Callable[[float], object] = time.sleep,
         jitter: Callable[[], float] = random.random,
@@ -101,17 +114,22 @@ class Consumer(Generic[T, S, W]):
 
         - `source`: the `source` of the domain's events, such as `urn:millrace:accounts`. Other records are undecodable.
         - `types`: the class of each type and version that the handler applies. An event of another type counts as
-          applied. An event of another version of one of these types is held, and all later events of the aggregate.
-        - `handler`: applies an event.
+          applied. An event of another version of one of these types is skipped, and all later events of the aggregate.
+        - `handler`: applies an event. It isn't a coroutine function.
         - `positions`: where the positions are stored.
         - `on_undecodable`: stores an undecodable record. It may get the same record more than once. If it raises
-          an exception, Lambda delivers the record again; otherwise the record is completed.
+          an exception or returns an awaitable, Lambda delivers the record again; otherwise the record is completed.
+          It isn't a coroutine function: nothing would await it. It is called in the thread of `process`.
         - `concurrency`: how many aggregates are processed at the same time, from 1 on. With more than 1, the
-          handler and the positions are called from several threads.
+          handler and the positions are called from several threads. The default, 10, is the number of connections
+          of a boto3 client: more would wait for a connection.
         - `clock` (an aware time), `sleep` (seconds) and `jitter` (from 0 to below 1): for tests.
         """
         if concurrency < 1:
             raise ValueError("concurrency is less than 1")
+        for name, function in (("handler", handler), ("on_undecodable", on_undecodable)):
+            if _is_coroutine_function(function):
+                raise TypeError(f"{name} is a coroutine function; it has to be a function that isn't async")
         self._source = source
         self._types = dict(types)
         self._handler = handler
@@ -151,14 +169,14 @@ class Consumer(Generic[T, S, W]):
             if outcome.first_incomplete is not None:
                 incomplete.append(outcome.first_incomplete)
         logger.info(
-            "processed a batch: records=%d aggregates=%d applied=%d duplicates=%d unknown=%d held=%d undecodable=%d "
+            "processed a batch: records=%d aggregates=%d applied=%d duplicates=%d unknown=%d skipped=%d undecodable=%d "
             "incomplete=%d",
             len(records),
             len(aggregates),
             counters.applied,
             counters.duplicates,
             counters.unknown,
-            counters.held,
+            counters.skipped,
             counters.undecodable,
             len(incomplete),
         )
@@ -167,7 +185,7 @@ class Consumer(Generic[T, S, W]):
     def _store_undecodable(self, record: UserRecord, decoded: Undecodable, counters: _Counters) -> bool:
         undecodable = UndecodableRecord(record.position, record.event_id, decoded.data, decoded.reason)
         try:
-            self._on_undecodable(undecodable)
+            _refuse_awaitable(self._on_undecodable(undecodable))
         except Exception as error:
             logger.error(
                 "storing the undecodable record %s failed (%s); it will be delivered again",
@@ -205,14 +223,14 @@ class _Counters:
     applied: int = 0
     duplicates: int = 0
     unknown: int = 0
-    held: int = 0
+    skipped: int = 0
     undecodable: int = 0
 
     def add(self, other: _Counters) -> None:
         self.applied += other.applied
         self.duplicates += other.duplicates
         self.unknown += other.unknown
-        self.held += other.held
+        self.skipped += other.skipped
         self.undecodable += other.undecodable
 
 
@@ -233,8 +251,8 @@ class _Step(Generic[W]):
     sequence: int
     state: str | None
     writes: tuple[W, ...]
-    held_before: int
-    """The highest held sequence among the events before it; 0 if there is none."""
+    skipped_before: int
+    """The highest sequence that was skipped after a gap among the events before it; 0 if there is none."""
 
 
 @dataclass
@@ -242,10 +260,10 @@ class _Plan(Generic[W]):
     """What the aggregate's events are, compared with a position."""
 
     steps: list[_Step[W]] = field(default_factory=list)
-    held: int = 0
-    """The highest held sequence; 0 if there is none."""
-    first_held: int | None = None
-    """The index of the first held event."""
+    skipped: int = 0
+    """The highest sequence that was skipped after a gap; 0 if there is none."""
+    first_skipped: int | None = None
+    """The index of the first skipped event."""
     failed: int | None = None
     """The index of the event for which the handler failed."""
     counters: _Counters = field(default_factory=_Counters)
@@ -272,7 +290,7 @@ class _AggregateBatch(Generic[T, S, W]):
     def _process(self) -> int | None:
         for attempt in range(MAX_ATTEMPTS):
             if attempt:
-                self._consumer._sleep(_BACKOFF_SECONDS * 2**attempt * self._consumer._jitter())
+                self._consumer._sleep(_BACKOFF_SECONDS * 2 ** (attempt - 1) * self._consumer._jitter())
             try:
                 before = self._positions.read(self._subject)
                 return self._apply(before)
@@ -282,7 +300,8 @@ class _AggregateBatch(Generic[T, S, W]):
                 self._log_failure("reading or saving the position failed", self._next, error)
                 return self._next
         logger.error(
-            "other invocations changed the position %d times; the record %s will be delivered again",
+            "saving the position was given up after %d attempts, because other invocations changed it or transactions "
+            "were throttled; the record %s will be delivered again",
             MAX_ATTEMPTS,
             self._delivered[self._next].event_id,
         )
@@ -295,15 +314,19 @@ class _AggregateBatch(Generic[T, S, W]):
         position, failed = self._save(before, plan)
         if failed is None:
             failed = plan.failed
-        held = plan.held if failed is None else self._held_before(failed, position)
-        gap = self._gap(position, held)
+        skipped = plan.skipped if failed is None else self._skipped_before(failed, position)
+        gap = self._gap(position, skipped)
         if gap != position.gap:
             after = Position(position.sequence, position.state, gap)
             self._positions.save(self._subject, position, after, ())
             position = after
         self._count(plan, failed)
-        if position.gap is not None and plan.first_held is not None and (failed is None or plan.first_held < failed):
-            self._log_gap(plan.first_held, position)
+        if (
+            position.gap is not None
+            and plan.first_skipped is not None
+            and (failed is None or plan.first_skipped < failed)
+        ):
+            self._log_gap(plan.first_skipped, position)
         return failed
 
     def _plan(self, before: Position) -> _Plan[W]:
@@ -317,10 +340,10 @@ class _AggregateBatch(Generic[T, S, W]):
                 plan.counters.duplicates += 1
                 continue
             if not isinstance(gate, Next) or (isinstance(event, Unknown) and event.is_known_type):
-                plan.counters.held += 1
-                plan.held = max(plan.held, event.sequence)
-                if plan.first_held is None:
-                    plan.first_held = index
+                plan.counters.skipped += 1
+                plan.skipped = max(plan.skipped, event.sequence)
+                if plan.first_skipped is None:
+                    plan.first_skipped = index
                 continue
             writes: tuple[W, ...] = ()
             if isinstance(event, Event):
@@ -331,13 +354,14 @@ class _AggregateBatch(Generic[T, S, W]):
                     plan.failed = index
                     return plan
             sequence = event.sequence
-            plan.steps.append(_Step(index, sequence, state, writes, plan.held))
+            plan.steps.append(_Step(index, sequence, state, writes, plan.skipped))
         return plan
 
     def _call_handler(self, event: Event[T], state: str | None) -> tuple[str | None, tuple[W, ...]]:
         # The handler gets the state as a new object each time, and its result is written as JSON at once: so
         # a handler that changes the object later doesn't change what is saved for this event.
         change = self._consumer._handler(event, None if state is None else json.loads(state))
+        _refuse_awaitable(change)
         if not isinstance(change, Change):
             raise InvalidChange("the handler did not return a Change")
         writes = tuple(change.writes)
@@ -346,7 +370,7 @@ class _AggregateBatch(Generic[T, S, W]):
             raise InvalidChange(f"the event has more than {limit} writes")
         if change.state is None:
             return None, writes
-        return json.dumps(change.state, allow_nan=False, ensure_ascii=False, separators=(",", ":")), writes
+        return _state_text(change.state), writes
 
     def _save(self, before: Position, plan: _Plan[W]) -> tuple[Position, int | None]:
         """Save the steps, as many as possible in one transaction.
@@ -357,9 +381,9 @@ class _AggregateBatch(Generic[T, S, W]):
         chunks = _chunks(plan.steps, self._positions.max_writes)
         for number, chunk in enumerate(chunks):
             is_last = number == len(chunks) - 1 and plan.failed is None
-            held = plan.held if is_last else chunk[-1].held_before
+            skipped = plan.skipped if is_last else chunk[-1].skipped_before
             try:
-                position = self._save_step(position, chunk[-1], held, [it for step in chunk for it in step.writes])
+                position = self._save_step(position, chunk[-1], skipped, [it for step in chunk for it in step.writes])
                 continue
             except PositionChanged:
                 raise
@@ -375,9 +399,9 @@ class _AggregateBatch(Generic[T, S, W]):
                     _describe(error),
                 )
             for step in chunk:
-                held = plan.held if is_last and step is chunk[-1] else step.held_before
+                skipped = plan.skipped if is_last and step is chunk[-1] else step.skipped_before
                 try:
-                    position = self._save_step(position, step, held, step.writes)
+                    position = self._save_step(position, step, skipped, step.writes)
                 except PositionChanged:
                     raise
                 except Exception as error:
@@ -385,22 +409,28 @@ class _AggregateBatch(Generic[T, S, W]):
                     return position, step.index
         return position, None
 
-    def _save_step(self, before: Position, step: _Step[W], held: int, writes: Sequence[W]) -> Position:
-        after = Position(step.sequence, step.state, self._gap(Position(step.sequence, gap=before.gap), held))
+    def _save_step(self, before: Position, step: _Step[W], skipped: int, writes: Sequence[W]) -> Position:
+        after = Position(step.sequence, step.state, self._gap(Position(step.sequence, gap=before.gap), skipped))
         self._positions.save(self._subject, before, after, writes)
         self._next = step.index + 1
         return after
 
-    def _gap(self, position: Position, held: int) -> PositionGap | None:
-        """Return the gap to store with the position, if this is the highest held sequence of the batch."""
+    def _gap(self, position: Position, skipped: int) -> PositionGap | None:
+        """Return the gap to store with the position.
+
+        `skipped` is the highest sequence that the batch skips after a gap. While any gap stays, the time stays, too.
+        """
         stored = position.gap
-        seen = max(held, stored.seen if stored else 0)
+        seen = max(skipped, stored.seen if stored else 0)
         if seen <= position.sequence:
             return None
-        since = stored.since if stored else _timestamp(self._consumer._clock())
-        return PositionGap(missing=position.sequence + 1, seen=seen, since=since)
+        missing = position.sequence + 1
+        if stored is not None and (stored.missing, stored.seen) == (missing, seen):
+            return stored
+        since = stored.since if stored else None
+        return PositionGap(missing, seen, _timestamp(self._consumer._clock()) if since is None else since)
 
-    def _held_before(self, index: int, position: Position) -> int:
+    def _skipped_before(self, index: int, position: Position) -> int:
         """Return the highest sequence after the position among the events before this one.
 
         They are completed: Lambda delivers only this one and the later ones again.
@@ -411,7 +441,7 @@ class _AggregateBatch(Generic[T, S, W]):
     def _first_open(self, plan: _Plan[W]) -> int:
         """Return the index of the first event that this invocation has to do something for."""
         candidates = [step.index for step in plan.steps[:1]]
-        candidates += [it for it in (plan.first_held, plan.failed) if it is not None]
+        candidates += [it for it in (plan.first_skipped, plan.failed) if it is not None]
         return min(candidates, default=0)
 
     def _count(self, plan: _Plan[W], failed: int | None) -> None:
@@ -423,13 +453,13 @@ class _AggregateBatch(Generic[T, S, W]):
                 else:
                     self._counters.applied += 1
 
-    def _log_gap(self, first_held: int, position: Position) -> None:
-        first = self._delivered[first_held]
+    def _log_gap(self, first_skipped: int, position: Position) -> None:
+        first = self._delivered[first_skipped]
         if isinstance(first.event, Unknown) and first.event.sequence == position.sequence + 1:
             reason = f"version {first.event.version} of {first.event.type} is unknown"
         else:
             reason = "earlier events are missing"
-        logger.warning("holding the events of an aggregate from the record %s on: %s", first.event_id, reason)
+        logger.warning("skipping the events of an aggregate from the record %s on: %s", first.event_id, reason)
 
     def _log_failure(self, message: str, index: int, error: Exception) -> None:
         logger.error(
@@ -451,6 +481,41 @@ def _chunks(steps: Sequence[_Step[W]], limit: int | None) -> list[list[_Step[W]]
         chunks[-1].append(step)
         writes += len(step.writes)
     return chunks
+
+
+def _state_text(state: object) -> str:
+    """Return the state as JSON. Raise `InvalidChange` if the handler wouldn't get the same value back."""
+    try:
+        text = json.dumps(state, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        text.encode("utf-8")
+        is_same = json.loads(text) == _with_lists(state)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidChange("the state can't be written as JSON") from error
+    if not is_same:
+        raise InvalidChange("the state is another one after it was written as JSON and read")
+    return text
+
+
+def _with_lists(value: object) -> object:
+    """Return the value with lists instead of tuples."""
+    if isinstance(value, (list, tuple)):
+        return [_with_lists(it) for it in value]
+    if isinstance(value, dict):
+        return {key: _with_lists(it) for key, it in value.items()}
+    return value
+
+
+def _is_coroutine_function(function: Callable[..., object]) -> bool:
+    # An object whose class has an async __call__ isn't a coroutine function itself.
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+
+
+def _refuse_awaitable(result: object) -> None:
+    if inspect.isawaitable(result):
+        if inspect.iscoroutine(result):
+            # Otherwise Python warns that it was never awaited.
+            result.close()
+        raise _AwaitableResult
 
 
 def _timestamp(moment: datetime) -> str:

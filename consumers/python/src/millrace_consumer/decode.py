@@ -18,7 +18,11 @@ MAX_SEQUENCE = 2**53 - 1
 _MAX_SUBJECT = 256
 _SCHEMA_PREFIX = "urn:millrace:schema:"
 _VERSION = re.compile(r"[1-9][0-9]*")
-_TRACE_PARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-0[01]")
+# W3C Trace Context: version ff is invalid, and a version above 00 may add fields at the end.
+# https://www.w3.org/TR/trace-context/#versioning-of-traceparent
+_TRACE_PARENT = re.compile(
+    r"(?!ff)(?P<version>[0-9a-f]{2})-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?P<more>-[ -~]*)?"
+)
 # Python limits the digits of an integer that it converts (sys.set_int_max_str_digits). A version with more digits
 # than this one isn't a version of anything.
 _MAX_VERSION_DIGITS = 16
@@ -70,6 +74,8 @@ def _decode(data: bytes, source: str, types: Mapping[tuple[str, int], type[T]]) 
         raise _Reason("data.sequence is not an integer from 1 to 2^53-1")
     if event_id != f"{subject}:{sequence}":
         raise _Reason("id is not <subject>:<data.sequence>")
+    correlation_id = _optional_string(document, "correlationid")
+    causation_id = _optional_string(document, "causationid")
 
     data_type = types.get((type_name, version))
     if data_type is None:
@@ -82,9 +88,6 @@ def _decode(data: bytes, source: str, types: Mapping[tuple[str, int], type[T]]) 
     except Exception as error:
         # The message of another error may contain values.
         raise _Reason(f"data can't be read: {type(error).__name__}") from error
-    trace_parent = _optional_string(document, "traceparent")
-    if trace_parent is not None and not _TRACE_PARENT.fullmatch(trace_parent):
-        trace_parent = None
     return Event(
         id=event_id,
         type=type_name,
@@ -92,9 +95,9 @@ def _decode(data: bytes, source: str, types: Mapping[tuple[str, int], type[T]]) 
         subject=subject,
         sequence=sequence,
         time=time,
-        correlation_id=_optional_string(document, "correlationid"),
-        causation_id=_optional_string(document, "causationid"),
-        trace_parent=trace_parent,
+        correlation_id=correlation_id,
+        causation_id=causation_id,
+        trace_parent=_trace_parent(document.get("traceparent")),
         data=typed,
     )
 
@@ -137,7 +140,16 @@ def _string(document: Mapping[str, Any], member: str) -> str:
 
 def _optional_string(document: Mapping[str, Any], member: str) -> str | None:
     value = document.get(member)
-    return value if isinstance(value, str) else None
+    if value is None or isinstance(value, str):
+        return value
+    raise _Reason(f"{member} is not a string")
+
+
+def _trace_parent(value: object) -> str | None:
+    match = _TRACE_PARENT.fullmatch(value) if isinstance(value, str) else None
+    if match is None or (match["version"] == "00" and match["more"] is not None):
+        return None
+    return match.string
 
 
 def _version(schema: str, type_name: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .decode import MAX_SEQUENCE
 from .positions import Position, PositionChanged, PositionGap
 
 MAX_ITEMS = 100
@@ -14,6 +15,10 @@ https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWrite
 # Another transaction or write has the item at this moment. A write of the handler that conflicts may do so with the
 # other invocation's transaction, so the position has to be read again in this case, too.
 _CONFLICTS = frozenset({"TransactionConflict", "TransactionConflictException", "TransactionInProgressException"})
+
+# Reasons of a canceled transaction: the capacity of a table or of a partition was exceeded. botocore repeats requests
+# that are throttled as a whole, and doesn't repeat a canceled transaction.
+_THROTTLED = frozenset({"ThrottlingError", "ProvisionedThroughputExceeded"})
 
 
 class InvalidPosition(Exception):
@@ -29,7 +34,8 @@ class DynamoDBPositions:
 
     `client` is a low-level client, `boto3.client("dynamodb")`. The function's role needs `dynamodb:GetItem` and
     `dynamodb:UpdateItem` on the table, and for the handler's writes the permission of each
-    (`PutItem`, `UpdateItem`, `DeleteItem`, `ConditionCheckItem`). The client retries throttled requests itself.
+    (`PutItem`, `UpdateItem`, `DeleteItem`, `ConditionCheckItem`). The client repeats requests that are throttled as
+    a whole. A transaction that is canceled because of throttling is repeated by the consumer.
     """
 
     def __init__(self, client: Any, table_name: str) -> None:
@@ -54,8 +60,9 @@ class DynamoDBPositions:
     def save(self, subject: str, before: Position, after: Position, writes: Sequence[Mapping[str, Any]]) -> None:
         """Save the position and the writes in one transaction, or the position alone with UpdateItem.
 
-        Raise `PositionChanged` if the position isn't `before` or if another transaction conflicts with this one,
-        `WriteConditionFailed` if only a condition of `writes` isn't true, and the client's errors.
+        Raise `PositionChanged` if the position isn't `before`, if another transaction conflicts with this one, or if
+        this one was canceled because of throttling; `WriteConditionFailed` if only a condition of `writes` isn't true;
+        and the client's errors.
         """
         update = _update(self._table_name, subject, before, after)
         try:
@@ -77,7 +84,7 @@ def _raise_canceled(error: Exception) -> None:
     """Raise the error for the reasons of a canceled transaction: one per item, in their order."""
     reasons = getattr(error, "response", {}).get("CancellationReasons")
     codes = [it.get("Code") for it in reasons] if isinstance(reasons, list) else []
-    if codes[:1] == ["ConditionalCheckFailed"] or any(code in _CONFLICTS for code in codes):
+    if codes[:1] == ["ConditionalCheckFailed"] or any(code in _CONFLICTS | _THROTTLED for code in codes):
         raise PositionChanged from error
     for number, code in enumerate(codes):
         if code == "ConditionalCheckFailed":
@@ -114,7 +121,7 @@ def _update(table_name: str, subject: str, before: Position, after: Position) ->
         "State": None if after.state is None else {"S": after.state},
         "Missing": {"N": str(gap.missing)} if gap else None,
         "SeenThrough": {"N": str(gap.seen)} if gap else None,
-        "GapSince": {"S": gap.since} if gap else None,
+        "GapSince": {"S": gap.since} if gap and gap.since is not None else None,
     }
     assigned, removed = [], []
     for name, attribute in attributes.items():
@@ -142,10 +149,12 @@ def _position(item: Mapping[str, Mapping[str, Any]]) -> Position:
     sequence = _number(item, "Sequence")
     missing, seen, since = _number(item, "Missing"), _number(item, "SeenThrough"), _string(item, "GapSince")
     gap = None
-    if missing is not None and seen is not None and since is not None:
+    if missing is not None and seen is not None:
         gap = PositionGap(missing, seen, since)
-    elif (missing, seen, since) != (None, None, None):
-        raise InvalidPosition("Missing, SeenThrough and GapSince are not present together")
+    elif seen is not None:
+        raise InvalidPosition("Missing is absent, and SeenThrough is present")
+    elif missing is not None:
+        raise InvalidPosition("SeenThrough is absent, and Missing is present")
     return Position(sequence or 0, _string(item, "State"), gap)
 
 
@@ -154,8 +163,10 @@ def _number(item: Mapping[str, Mapping[str, Any]], name: str) -> int | None:
         return None
     digits = item[name].get("N")
     if not isinstance(digits, str) or not digits.isascii() or not digits.isdigit():
-        raise InvalidPosition(f"{name} is not a number")
-    return int(digits)
+        raise InvalidPosition(f"{name} is not an integer")
+    if not 1 <= (number := int(digits)) <= MAX_SEQUENCE:
+        raise InvalidPosition(f"{name} is not from 1 to 2^53-1")
+    return number
 
 
 def _string(item: Mapping[str, Mapping[str, Any]], name: str) -> str | None:

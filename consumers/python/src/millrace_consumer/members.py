@@ -6,6 +6,7 @@ value isn't what the reader expects, it raises `InvalidData`, whose message cont
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, overload
@@ -80,11 +81,12 @@ def integer(*, minimum: int | None = None, maximum: int | None = None) -> Reader
 
 
 def number(*, minimum: float | None = None, maximum: float | None = None) -> Reader[float]:
-    """Read a number, which may have a fraction."""
+    """Read a number, which may have a fraction. A number that `float` can't represent, such as 1e400, isn't one."""
 
     def read(value: Any, path: str) -> float:
         if type(value) not in (int, float):
             raise InvalidData(f"{path} is not a number")
+        _check_finite(value, path)
         _check_range(value, path, minimum, maximum)
         result: float = value
         return result
@@ -105,8 +107,9 @@ def null(value: Any, path: str) -> None:
         raise InvalidData(f"{path} is not null")
 
 
-def anything(value: Any, path: str) -> Any:  # noqa: ARG001 (a reader has a path)
-    """Read any value."""
+def anything(value: Any, path: str) -> Any:
+    """Read any value, without numbers that `float` can't represent."""
+    _check_finite(value, path)
     return value
 
 
@@ -169,6 +172,17 @@ def nullable(reader: Reader[T]) -> Reader[T | None]:
         return None if value is None else reader(value, path)
 
     return read
+
+
+def _check_finite(value: Any, path: str) -> None:
+    """Refuse infinity, as which Python reads 1e400, also within objects and arrays: JSON doesn't have it."""
+    open_values = [value]
+    while open_values:
+        it = open_values.pop()
+        if isinstance(it, float) and not math.isfinite(it):
+            raise InvalidData(f"{path} is or contains a number out of range")
+        if isinstance(it, (dict, list)):
+            open_values.extend(it.values() if isinstance(it, dict) else it)
 
 
 def _check_range(value: float, path: str, minimum: float | None, maximum: float | None) -> None:

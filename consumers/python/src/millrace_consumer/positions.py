@@ -15,9 +15,10 @@ class PositionGap:
     missing: int
     """The first missing sequence: one more than the position."""
     seen: int
-    """The highest held sequence. The gap is closed when the position reaches it."""
-    since: str
-    """When the gap was found first: RFC 3339 in UTC, with milliseconds."""
+    """The highest sequence that was skipped after a gap. The gap is closed when the position reaches it."""
+    since: str | None
+    """When the gap was found first: RFC 3339 in UTC, with milliseconds. It is `None` if another writer of the item
+    didn't store it."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,9 @@ class Position:
 
 
 class PositionChanged(Exception):
-    """The position isn't the one that was read, or another transaction is changing it: another invocation was faster.
+    """The position isn't the one that was read, another transaction is changing it, or saving it was throttled.
 
-    The consumer reads the position again and decides again.
+    The consumer waits a little, reads the position again and decides again.
     """
 
 
@@ -60,14 +61,18 @@ class Positions(Protocol[W_contra]):
         """Save the position and the writes in one transaction.
 
         The condition is that the stored sequence and the stored gap are still the ones of `before`. Raise
-        `PositionChanged` if they aren't. After every other error, the consumer saves the events one at a time to find
-        the one that can't be saved, and then the aggregate is incomplete from this event on. An error may also mean
-        that the outcome is unknown, for example after a timeout.
+        `PositionChanged` if they aren't, or if the same transaction may succeed soon, for example after throttling.
+        After every other error, the consumer saves the events one at a time to find the one that can't be saved, and
+        then the aggregate is incomplete from this event on. An error may also mean that the outcome is unknown, for
+        example after a timeout.
         """
 
 
 class MemoryPositions(Generic[W]):
-    """Positions in memory, for tests. The writes are collected in `writes`."""
+    """Positions in memory, for tests. The writes are collected in `writes`.
+
+    An event may have as many writes as with `DynamoDBPositions`, so that a test fails as the service would.
+    """
 
     def __init__(self) -> None:
         self.positions: dict[str, Position] = {}
@@ -77,9 +82,9 @@ class MemoryPositions(Generic[W]):
         self._lock = threading.Lock()
 
     @property
-    def max_writes(self) -> None:
-        """There is no limit."""
-        return None
+    def max_writes(self) -> int | None:
+        """The limit of `DynamoDBPositions`."""
+        return 99
 
     def read(self, subject: str) -> Position:
         """Read the position of an aggregate."""

@@ -19,6 +19,8 @@ _FAULTY_DELIVERIES = 6
 _CONCURRENT_CHANCE = 0.35
 _PREVIOUS_BATCH_CHANCE = 0.4
 _LATE_CHANCE = 0.5
+_STALL_CHANCE = 0.4
+_STALLING_WEIGHT = 8
 _REDELIVERY_CHANCE = 0.15
 _BISECTION_CHANCE = 0.5
 _FAULT_CHANCE = 0.4
@@ -61,7 +63,7 @@ class HostileFeed:
     """Delivers histories to a handler as Kinesis and Lambda may deliver them at worst.
 
     The stream has duplicates, undecodable records and events of an unknown type. The deliveries have redeliveries,
-    partial redeliveries, bisected batches, two invocations at once, and invocations that are killed.
+    partial redeliveries, bisected batches, two invocations at once, calls that fail, and invocations that are killed.
 
     ```python
     history = [HistoryEvent("AccountCreated", {"accountId": "a", "currency": "EUR"})]
@@ -72,8 +74,9 @@ class HostileFeed:
     # Compare the effects with feed.expected.
     ```
 
-    The same seed has the same stream and the same faults, as long as the handler waits for nothing else than wrapped
-    calls. The handler is called in threads. A feed runs once.
+    The same seed has the same stream. It has the same faults, too, as long as each invocation runs in one thread
+    (`Consumer(concurrency=1)`) and waits for nothing else than wrapped calls. The handler is called in threads. A feed
+    runs once.
     """
 
     def __init__(
@@ -97,10 +100,11 @@ class HostileFeed:
         - `seed` decides all faults.
         - `histories`: the events of each aggregate, by its id, in order. The feed adds `sequence` to their data.
         - `source`: the `source` of the events.
-        - `gaps`: whether events are missing at first, and the histories are sent again at the end.
+        - `gaps`: whether events of some aggregates are missing at first, and the histories of these aggregates are
+          sent again at the end. Some of the missing events may arrive late before that.
         - `undecodable`, `unknown_types`: whether the stream contains such records and events.
         - `kills`, `failing_calls`: whether calls of wrapped objects kill their invocation, or fail.
-        - `concurrency`: whether two invocations run at once.
+        - `concurrency`: whether two invocations run at once. They take turns at the calls of wrapped objects.
         - `batch_size`: the most records of a batch, from 1 on.
         - `max_deliveries`: how often records are delivered without progress until the feed fails, from 10 on.
         - `idle_seconds`: how long an invocation may neither return nor make a wrapped call until the feed fails.
@@ -124,6 +128,8 @@ class HostileFeed:
         self.report = FeedReport(records=len(stream.records))
         """How often each fault happened."""
         self._records = stream.records
+        self._replay = stream.replay
+        self._gaps = stream.gaps
         self._invocations = Invocations(self._rng, idle_seconds)
         self._kills = kills
         self._failing_calls = failing_calls
@@ -147,11 +153,23 @@ class HostileFeed:
         """
         return cast(T, Proxy(wrapped, self._invocations))
 
-    def run(self, handler: Callable[[dict[str, Any]], object]) -> None:
+    def run(
+        self,
+        handler: Callable[[dict[str, Any]], object],
+        recorded_gaps: Callable[[], Mapping[str, tuple[int, int]]] | None = None,
+    ) -> None:
         """Deliver all records to the handler, until each one was completed.
 
         The handler gets Lambda's event. Raise `FeedFailure` if its response isn't valid, if it doesn't complete
-        a batch, or if it hangs.
+        a batch, or if it hangs; and if no call went through `wrap`, unless `kills`, `failing_calls` and `concurrency`
+        are off: without such calls, none of these faults can happen. A call that is made in a thread counts if the
+        thread has the context variables of its invocation.
+
+        `recorded_gaps` returns the gaps that the handler has stored: for each aggregate with a gap, the first missing
+        sequence and the highest one that was skipped (`Missing` and `SeenThrough` of `DynamoDBPositions`). It is called
+        once, before the histories are sent again, because an operator sends only what a recorded gap asks for. Raise
+        `FeedFailure` if a gap is absent, is another one, or shouldn't be there. Without `recorded_gaps`, all histories
+        with missing events are sent again whatever was recorded.
         """
         if self._has_run:
             raise RuntimeError("a feed runs once")
@@ -160,17 +178,43 @@ class HostileFeed:
         first = 0
         try:
             while first < len(self._records):
-                batch = self._records[first : first + self._rng.randint(1, self._batch_size)]
+                if first == self._replay:
+                    self._invocations.finish_all()
+                    self._check_gaps(recorded_gaps)
+                # The replay begins after everything else was processed.
+                end = self._replay if first < self._replay else len(self._records)
+                batch = self._records[first : min(end, first + self._rng.randint(1, self._batch_size))]
                 self._complete(handler, batch, previous)
                 previous = batch
                 first += len(batch)
             self._invocations.finish_all()
             self._check_late()
+            self._check_wrapped()
         except IdleInvocation:
             raise self._failure("an invocation neither returned nor made a wrapped call for too long") from None
         finally:
             for name, count in self._invocations.fault_counts.items():
                 setattr(self.report, name, count)
+
+    def _check_gaps(self, recorded_gaps: Callable[[], Mapping[str, tuple[int, int]]] | None) -> None:
+        if recorded_gaps is None:
+            return
+        recorded = recorded_gaps()
+        for subject in sorted(self._gaps.keys() | recorded.keys()):
+            expected = self._gaps.get(subject)
+            actual = recorded.get(subject)
+            if actual is None or expected is None or tuple(actual) != expected:
+                raise self._failure(
+                    f"the aggregate {subject}: the recorded gap is {_gap_text(actual)}, expected {_gap_text(expected)}"
+                )
+
+    def _check_wrapped(self) -> None:
+        has_faults = self._kills or self._failing_calls or self._concurrency
+        if has_faults and self._records and not self._invocations.has_calls:
+            raise self._failure(
+                "no call went through feed.wrap: the handler's clients have to be the ones that feed.wrap returned, "
+                "otherwise no call can fail, and no invocation can be killed or wait for another one"
+            )
 
     def verify(self, acted: Mapping[str, Iterable[int]]) -> None:
         """Check that each event acted exactly once and in order.
@@ -229,10 +273,14 @@ class HostileFeed:
             # The previous batch is completed: otherwise Lambda wouldn't deliver this one.
             other = previous if previous and self._rng.random() < _PREVIOUS_BATCH_CHANCE else part
             second = self._invocation(other, is_faulty)
+            stalls = self._rng.random() < _STALL_CHANCE
+            if stalls:
+                # It reads, and goes on with what it has read after the next batches.
+                second.weight, second.stalls_after = _STALLING_WEIGHT, self._rng.randint(1, 2)
             self._invocations.start(handler, [invocation, second])
             self._late.append((second, other))
             self._invocations.run_until_finished(invocation)
-            if self._rng.random() < _LATE_CHANCE:
+            if not stalls and self._rng.random() < _LATE_CHANCE:
                 self._invocations.run_until_finished(second)
         else:
             self._invocations.start(handler, [invocation])
@@ -253,7 +301,10 @@ class HostileFeed:
         faults = []
         for is_possible, is_kill in ((self._kills, True), (self._failing_calls, False)):
             if is_faulty and is_possible and self._rng.random() < _FAULT_CHANCE:
-                faults.append(Fault(self._rng.randint(1, calls + 1), is_kill, self._rng.random() < 0.5))
+                first, is_after = self._rng.randint(1, calls + 1), self._rng.random() < 0.5
+                # Some failures last for two calls: so a handler that repeats a call fails, too.
+                count = 1 if is_kill else self._rng.randint(1, 2)
+                faults += [Fault(first + number, is_kill, is_after) for number in range(count)]
         return Invocation(batch_event(part), faults, weight=self._rng.choice([1, 1, 8]))
 
     def _check_late(self) -> None:
@@ -295,3 +346,7 @@ class HostileFeed:
         failure = FeedFailure(f"seed {self.seed}: {message}")
         failure.__cause__ = self._last_error
         return failure
+
+
+def _gap_text(gap: tuple[int, int] | None) -> str:
+    return "none" if gap is None else f"from {gap[0]}, skipped up to {gap[1]}"

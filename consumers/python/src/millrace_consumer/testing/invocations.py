@@ -18,6 +18,7 @@ from typing import Any
 
 # A handler that waits for something else, such as a lock that another invocation has, isn't waited for any longer.
 _PATIENCE_SECONDS = 0.25
+_STALLED_WEIGHT = 0.05
 
 
 class Killed(BaseException):
@@ -53,12 +54,20 @@ class Invocation:
     faults: Sequence[Fault]
     weight: int
     """How likely the invocation is to be continued, compared with others at the same time."""
+    stalls_after: int | None = None
+    """After how many calls the invocation is hardly ever continued while others are running; `None` for never."""
     calls: int = 0
     is_killed: bool = False
     is_finished: bool = False
     response: Any = None
     error: BaseException | None = None
     waiting: list[_Turn] = field(default_factory=list)
+
+    @property
+    def current_weight(self) -> float:
+        """How likely it is to be continued at this moment."""
+        is_stalled = self.stalls_after is not None and self.calls >= self.stalls_after
+        return _STALLED_WEIGHT if is_stalled else self.weight
 
     def next_fault(self) -> Fault | None:
         """Count a call, and return its fault."""
@@ -88,6 +97,8 @@ class Invocations:
         self._idle_seconds = idle_seconds
         self._changed = threading.Condition()
         self._running: list[Invocation] = []
+        self.has_calls = False
+        """Whether an invocation has called a wrapped object."""
         self.fault_counts = {"kills_before": 0, "kills_after": 0, "failed_calls": 0}
 
     def start(self, handler: Callable[[dict[str, Any]], Any], invocations: Sequence[Invocation]) -> None:
@@ -105,7 +116,7 @@ class Invocations:
                 if awaited.is_finished:
                     return
                 turns = [(it, turn) for it in self._running for turn in it.waiting]
-                weights = [it.weight for it, _ in turns]
+                weights = [it.current_weight for it, _ in turns]
                 chosen, turn = self._rng.choices(turns, weights)[0]
                 chosen.waiting.remove(turn)
                 turn.is_next = True
@@ -122,6 +133,7 @@ class Invocations:
         if invocation is None:
             return function(*args, **kwargs)
         with self._changed:
+            self.has_calls = True
             if len(self._running) > 1:
                 turn = _Turn()
                 invocation.waiting.append(turn)

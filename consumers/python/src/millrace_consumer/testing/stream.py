@@ -19,6 +19,7 @@ _DUPLICATES_PER_EVENT = 0.4
 _TAIL_CHANCE = 0.5
 _UNDECODABLE_CHANCE = 0.08
 _GAP_CHANCE = 0.6
+_LAST_CHANCE = 0.6
 _SHARD = "shardId-000000000000"
 
 
@@ -81,6 +82,10 @@ class Stream:
     """The last sequence of each aggregate, also if it is of an unknown type."""
     undecodable: Mapping[str, bytes]
     """The bytes of each undecodable record, by Lambda's id of the record."""
+    replay: int
+    """The number of the first record of the replay; the number of all records if there is none."""
+    gaps: Mapping[str, tuple[int, int]]
+    """The gaps before the replay, by aggregate: the first missing sequence, and the highest one that was skipped."""
 
 
 def cloud_event(
@@ -159,13 +164,23 @@ def make_stream(
 
     missing = _missing(rng, encoded) if gaps else {}
     parts = {
-        subject: [(subject, data) for number, data in enumerate(events) if number not in missing.get(subject, ())]
+        subject: [(subject, events[number]) for number in _first_part(rng, len(events), missing.get(subject))]
         for subject, events in encoded.items()
     }
+    # The last event after the missing ones is often among the last records, so that no other one can make up for the
+    # loss of the gap that it has.
+    last: dict[str, list[_Entry]] = {}
+    for subject, it in missing.items():
+        if it.end < len(encoded[subject]) and rng.random() < _LAST_CHANCE:
+            place = parts[subject].index((subject, encoded[subject][-1]))
+            parts[subject], last[subject] = parts[subject][:place], parts[subject][place:]
     log = _with_duplicates(rng, _interleaved(rng, parts))
-    log += _interleaved(rng, {subject: [(subject, data) for data in encoded[subject]] for subject in missing})
+    log += [entry for entries in last.values() for entry in entries]
+    replay = _interleaved(rng, {subject: [(subject, data) for data in encoded[subject]] for subject in missing})
     if undecodable:
-        log = _with_undecodable(rng, log, source)
+        log, replay = _with_undecodable(rng, log, source), _with_undecodable(rng, replay, source)
+    first_of_replay = len(log)
+    log += replay
     records = [Record(number, key, data) for number, (key, data) in enumerate(log)]
     known = {data for events in encoded.values() for data in events}
     return Stream(
@@ -173,6 +188,13 @@ def make_stream(
         expected=expected,
         positions={subject: len(events) for subject, events in encoded.items() if events},
         undecodable={it.event_id: it.data for it in records if it.data not in known},
+        replay=first_of_replay,
+        # The events after the missing ones were skipped.
+        gaps={
+            subject: (it.missing + 1, len(encoded[subject]))
+            for subject, it in missing.items()
+            if it.end < len(encoded[subject])
+        },
     )
 
 
@@ -187,14 +209,43 @@ def _with_unknown_types(rng: random.Random, history: Sequence[HistoryEvent]) -> 
     return events
 
 
-def _missing(rng: random.Random, encoded: Mapping[str, Sequence[bytes]]) -> dict[str, set[int]]:
-    """Choose the events that are missing at first: for some of the aggregates, some in a row."""
-    missing: dict[str, set[int]] = {}
+@dataclass(frozen=True)
+class _Missing:
+    """The events of an aggregate that are missing at first, by their index: some in a row."""
+
+    late: int
+    """The first one."""
+    missing: int
+    """The first one that is missing until the replay. Those before it arrive after the events that follow them, as
+    after a replay that was stopped."""
+    end: int
+    """One more than the last one."""
+
+
+def _missing(rng: random.Random, encoded: Mapping[str, Sequence[bytes]]) -> dict[str, _Missing]:
+    """Choose the events that are missing at first, for some of the aggregates."""
+    missing: dict[str, _Missing] = {}
     for subject, events in encoded.items():
         if events and rng.random() < _GAP_CHANCE:
             first = rng.randrange(len(events))
-            missing[subject] = set(range(first, min(len(events), first + rng.randint(1, 3))))
+            end = min(len(events), first + rng.randint(1, 3))
+            late = rng.randint(min(1, end - first - 1), end - first - 1)
+            missing[subject] = _Missing(first, first + late, end)
     return missing
+
+
+def _first_part(rng: random.Random, count: int, missing: _Missing | None) -> list[int]:
+    """Return the indexes of an aggregate's events before the replay, in the order of the stream."""
+    if missing is None:
+        return list(range(count))
+    order = [*range(missing.late), *range(missing.end, count)]
+    place = missing.late
+    for index in range(missing.late, missing.missing):
+        # Often at the end: an event that is skipped later would have the same effect as the ones skipped before.
+        place = len(order) if rng.random() < 0.7 else rng.randint(place, len(order))
+        order.insert(place, index)
+        place += 1
+    return order
 
 
 _Entry = tuple[str, bytes]
