@@ -34,7 +34,8 @@ const WRITTEN_BY_LAMBDA = 'aws/lambda/';
  * A bucket as the failure destination of a mapping.
  *
  * CDK's own S3OnFailureDestination allows the function to read and delete every object in the bucket. Lambda needs
- * only these two actions, and writes only below `aws/lambda/`.
+ * only these two actions, and writes only below `aws/lambda/`. If the bucket has a customer-managed key, it also needs to
+ * create data keys; for a bucket that is imported, the key has to be an attribute of the import.
  * https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html
  */
 export class FailureDestination implements lambda.IEventSourceDlq {
@@ -54,6 +55,9 @@ export class FailureDestination implements lambda.IEventSourceDlq {
         resources: [this.bucket.arnForObjects(`${WRITTEN_BY_LAMBDA}*`)],
       }),
     );
+    // Lambda encrypts the object with the role's permissions.
+    // https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html#require-sse-kms
+    this.bucket.encryptionKey?.grant(handler, 'kms:GenerateDataKey');
     acknowledgePrefix(
       this.bucket,
       handler.role!,

@@ -37,15 +37,15 @@ export class PositionTable extends Construct {
   }
 
   /**
-   * Allows what the libraries for consumers do with positions: read one or several, and save one, alone or in a
-   * transaction together with the consumer's own writes. TransactWriteItems needs the permission of each of its
-   * entries, and the position's entry is an update. The tables of the consumer's own writes need grants of their own.
+   * Allows what the libraries for consumers do with positions: read one, and save one, alone or in a transaction
+   * together with the consumer's own writes. TransactWriteItems needs the permission of each of its entries, and the
+   * position's entry is an update. The tables of the consumer's own writes need grants of their own.
    * https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis-iam.html
    */
   grantConsume(grantee: iam.IGrantable): iam.Grant {
     return iam.Grant.addToPrincipal({
       grantee,
-      actions: ['dynamodb:BatchGetItem', 'dynamodb:GetItem', 'dynamodb:UpdateItem'],
+      actions: ['dynamodb:GetItem', 'dynamodb:UpdateItem'],
       resourceArns: [this.table.tableArn],
     });
   }

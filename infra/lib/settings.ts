@@ -274,8 +274,8 @@ function streamAccess(
     throw refused(
       'shareWithAccounts',
       lookup('shareWithAccounts'),
-      'no value while streamKey is aws-managed: consumers need the permission to decrypt, and AWS lets nobody permit ' +
-        'other accounts to use the key that it manages for Kinesis. Set streamKey to customer-managed',
+      'no value while streamKey is aws-managed: consumers need the permission to decrypt, and no policy can permit ' +
+        'other accounts to use the key that AWS manages for Kinesis. Set streamKey to customer-managed',
     );
   }
   const restrictWriters = flagOfAws(lookup, 'restrictWriters', local);

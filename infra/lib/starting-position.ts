@@ -13,9 +13,9 @@ export class StartingPosition {
   }
 
   /**
-   * From a time, in RFC 3339 with a time zone, such as `2026-11-20T08:30:00Z`: the hand-over after a private replay. Use
-   * the time at which the replay began, or an earlier one: events that were replayed and are delivered again are
-   * duplicates, which the sequence gate skips.
+   * From a time, in RFC 3339 with a time zone, such as `2026-11-20T08:30:00Z`: for a consumer that got the history by
+   * `millrace replay`. Use the time that the command prints, which is at least 15 minutes before the replay began. Events
+   * that were replayed and are delivered again are duplicates, which the sequence gate skips.
    *
    * Lambda knows seconds; fractions of a second are rounded down. The time must not be in the future, and before the
    * oldest event that the stream retains, it is the same as `trimHorizon()`.

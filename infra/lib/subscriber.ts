@@ -3,6 +3,7 @@ import { Duration, Names, RemovalPolicy, Stack, Token, Validations } from 'aws-c
 import * as iam from 'aws-cdk-lib/aws-iam';
 import * as kinesis from 'aws-cdk-lib/aws-kinesis';
 import * as lambda from 'aws-cdk-lib/aws-lambda';
+import type * as logs from 'aws-cdk-lib/aws-logs';
 import type * as s3 from 'aws-cdk-lib/aws-s3';
 import type { ITopic } from 'aws-cdk-lib/aws-sns';
 import { Construct } from 'constructs';
@@ -10,16 +11,33 @@ import { MillraceAlarms } from './alarms.ts';
 import { DiscardedBatches, FailureDestination } from './discarded-batches.ts';
 import { consumerMapping, READ_ACTIONS } from './domain-stream-consumer.ts';
 import type { DomainStreamReference } from './domain-stream-reference.ts';
-import { addInvocationAlarms } from './invocation-alarms.ts';
+import { addInvocationAlarms, type NamedFunction } from './invocation-alarms.ts';
+import { addLogAlarms } from './log-alarms.ts';
 import { addReaderAlarms } from './mapping.ts';
 import { StartingPosition } from './starting-position.ts';
 
+/** The number of events in a batch, unless it is given. */
+const DEFAULT_BATCH_SIZE = 100;
+
+/** The batch size above which a warning appears. */
+const LARGE_BATCH = 1000;
+
+/** The timeout of a function, unless it is given. https://docs.aws.amazon.com/lambda/latest/dg/configuration-timeout.html */
+const DEFAULT_TIMEOUT = Duration.seconds(3);
+
+/** The timeout below which a warning appears. */
+const SHORT_TIMEOUT = Duration.seconds(30);
+
 export interface SubscriberProps {
-  /** The domain stream, in this AWS account or in another one. */
+  /**
+   * The domain stream: in the region of the stack, because Lambda reads only streams of its region, and in its AWS
+   * account or in another one.
+   */
   readonly stream: DomainStreamReference;
   /**
    * The function that consumes the events. It has to return a partial batch response, as the libraries for consumers
-   * do. Its role must be known, because it gets permissions.
+   * do. Its role must be known, because it gets permissions. Its timeout has to be sufficient for a whole batch: below 30
+   * seconds, the synthesis shows a warning.
    * https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-batchfailurereporting.html
    */
   readonly handler: lambda.IFunction;
@@ -30,7 +48,8 @@ export interface SubscriberProps {
    */
   readonly startingPosition?: StartingPosition;
   /**
-   * The maximum number of events in one invocation, 1 to 10,000. Lambda also limits them to 6 MB.
+   * The maximum number of events in one invocation, 1 to 10,000. Lambda also limits them to 6 MB. Above 1,000, the
+   * synthesis shows a warning.
    * https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-parameters.html
    * @default 100
    */
@@ -60,9 +79,9 @@ export interface SubscriberProps {
    * records, also those that aren't JSON.
    *
    * Don't use it with a library for consumers, or any other code that checks sequences: the sequences of the remaining
-   * events have holes, so the sequence gate would take the next event of nearly every aggregate for a gap and hold it.
+   * events have gaps, so the sequence gate would skip the next event of nearly every aggregate, as after a lost event.
    * Without the gate, the function can't detect a lost event. Without a filter, a function skips the other types at
-   * almost no cost, because Lambda charges for invocations and not for records.
+   * almost no cost, because Lambda charges for invocations and their duration, not for records.
    * https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis-filtering.html
    * @default - all events
    */
@@ -97,7 +116,7 @@ export interface SubscriberProps {
   readonly maxIteratorAge?: Duration;
   /**
    * The address of the team's runbook. The description of each alarm refers to a section of it: `#iteratorage`,
-   * `#discarded`, `#destinationfails`, `#errors` or `#throttles`.
+   * `#discarded`, `#destinationfails`, `#errors` or `#throttles`, and with `alarmOnLog` also `#gaps` or `#undecodable`.
    * @default - the descriptions refer to no runbook
    */
   readonly runbook?: string;
@@ -120,6 +139,7 @@ export class Subscriber extends Construct {
   readonly failureBucket: s3.IBucket;
   /** The alarms on the function and its mapping. */
   readonly alarms: MillraceAlarms;
+  private readonly reader: NamedFunction;
 
   constructor(scope: Construct, id: string, props: SubscriberProps) {
     super(scope, id);
@@ -138,7 +158,7 @@ export class Subscriber extends Construct {
       ...consumerMapping({
         retention: stream.retentionPeriod,
         onFailure: discarded.destination,
-        batchSize: props.batchSize ?? 100,
+        batchSize: props.batchSize ?? DEFAULT_BATCH_SIZE,
         parallelizationFactor: props.parallelizationFactor ?? 1,
         window: props.batchingWindow,
       }),
@@ -155,14 +175,28 @@ export class Subscriber extends Construct {
     for (const grant of this.grants(stream, handler, consumer)) grant.applyBefore(mapping);
 
     this.alarms = new MillraceAlarms(props.runbook);
-    const reader = { name: `subscriber ${this.node.path}`, section: '', handler };
-    addInvocationAlarms(this, reader, this.alarms);
-    addReaderAlarms(this, { reader, mapping, alarms: this.alarms, maxIteratorAge: props.maxIteratorAge });
+    this.reader = { name: `subscriber ${this.node.path}`, section: '', handler };
+    addInvocationAlarms(this, this.reader, this.alarms);
+    addReaderAlarms(this, { reader: this.reader, mapping, alarms: this.alarms, maxIteratorAge: props.maxIteratorAge });
   }
 
   /** Lets every alarm notify `topic` when it goes to ALARM and to OK. */
   notify(topic: ITopic): void {
     this.alarms.notify(topic);
+  }
+
+  /**
+   * Adds two alarms on what the libraries for consumers report only in the log, and a metric filter for each:
+   *
+   * - `Gaps`: events of an aggregate are skipped, because earlier ones are missing or the version is unknown.
+   * - `Undecodable`: a record contains no event that the consumer can read.
+   *
+   * `logGroup` is the function's log group, which has to contain warnings in the words of the libraries. An alarm goes to
+   * OK when no further such record arrives. A gap remains until the missing events are sent again.
+   * https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/MonitoringLogData.html
+   */
+  alarmOnLog(logGroup: logs.ILogGroup): void {
+    addLogAlarms(this, { name: this.reader.name, logGroup, alarms: this.alarms });
   }
 
   /** The function's permissions on the stream: what Lambda needs to read it, and nothing else. */
@@ -213,10 +247,46 @@ export class Subscriber extends Construct {
     if (props.onlyEventTypesWithoutSequenceGate?.length === 0) {
       throw this.invalid('onlyEventTypesWithoutSequenceGate is empty, so the function would receive no event');
     }
-    const { account } = Stack.of(this);
-    const owner = stream.stream.env.account;
-    if (props.enhancedFanOut && !Token.isUnresolved(account) && !Token.isUnresolved(owner) && account !== owner) {
+    const { account, region } = Stack.of(this);
+    const { env } = stream.stream;
+    const isInOtherAccount = areDifferent(account, env.account);
+    if (props.enhancedFanOut && isInOtherAccount) {
       throw this.invalid('enhancedFanOut is not supported for a stream of another AWS account');
+    }
+    if (areDifferent(region, env.region)) {
+      throw this.invalid(
+        `the stream is in the region ${env.region} and the stack in ${region}, but Lambda reads only streams of its region`,
+      );
+    }
+    // https://docs.aws.amazon.com/streams/latest/dev/what-is-sse.html
+    if (isInOtherAccount && stream.encryptionKey === undefined) {
+      throw this.invalid(
+        `the stream is in the AWS account ${env.account} and the stack in ${account}, so the stream needs a ` +
+          'customer-managed key, and DomainStreamReference its encryptionKeyArn: no other account can use the key of AWS',
+      );
+    }
+    this.warn(handler, props.batchSize ?? DEFAULT_BATCH_SIZE);
+  }
+
+  /** Warns of values that Lambda accepts, although they are probably mistakes. */
+  private warn(handler: lambda.IFunction, batchSize: number): void {
+    // https://docs.aws.amazon.com/lambda/latest/api/API_EventSourceMappingConfiguration.html
+    if (batchSize > LARGE_BATCH) {
+      Validations.of(this).addWarning(
+        'millrace-infra:Subscriber.batchSize',
+        `batchSize is ${batchSize}; recommended: up to ${LARGE_BATCH}, because the function has to process a batch within ` +
+          'its timeout. An invocation has at most 6 MB, which is about 4600 events of usual size: Lambda delivers no more.',
+      );
+    }
+    if (!(handler instanceof lambda.Function)) return;
+    const { timeout = DEFAULT_TIMEOUT } = handler;
+    if (!timeout.isUnresolved() && timeout.toSeconds() < SHORT_TIMEOUT.toSeconds()) {
+      Validations.of(this).addWarning(
+        'millrace-infra:Subscriber.timeout',
+        `the timeout of the function is ${timeout.toSeconds()} seconds; recommended: at least ` +
+          `${SHORT_TIMEOUT.toSeconds()}, because a batch has up to ${batchSize} events, and after a timeout Lambda ` +
+          'delivers them again',
+      );
     }
   }
 
@@ -230,4 +300,9 @@ export class Subscriber extends Construct {
   private invalid(reason: string): Error {
     return new Error(`${this.node.path}: ${reason}`);
   }
+}
+
+/** Whether two values differ. A token has no value yet, so it differs from nothing. */
+function areDifferent(one: string, other: string): boolean {
+  return !Token.isUnresolved(one) && !Token.isUnresolved(other) && one !== other;
 }

@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { App } from 'aws-cdk-lib';
-import { Template } from 'aws-cdk-lib/assertions';
+import { Annotations, Match, Template } from 'aws-cdk-lib/assertions';
 import { describe, expect, test } from 'vitest';
 import { LowBalanceNotifier } from '../../examples/subscriber-infra/lib/low-balance-notifier.ts';
 import { readSettings, SUBSCRIBERS } from '../../examples/subscriber-infra/lib/settings.ts';
@@ -15,10 +15,9 @@ writeFileSync(join(code, 'bootstrap'), 'not a program');
 const read = (given: Record<string, unknown>) =>
   readSettings((name) => ({ subscriber: 'python', code, streamArn: STREAM_ARN, ...given })[name]);
 
-function template(given: Record<string, unknown> = {}): Template {
-  const app = new App({ context: {} });
-  return Template.fromStack(new LowBalanceNotifier(app, 'LowBalanceNotifier', { settings: read(given) }));
-}
+const stackOf = (given: Record<string, unknown>) =>
+  new LowBalanceNotifier(new App({ context: {} }), 'LowBalanceNotifier', { settings: read(given) });
+const template = (given: Record<string, unknown> = {}) => Template.fromStack(stackOf(given));
 
 const all = (of: Template, type: string) =>
   Object.values(of.findResources(type)) as { Properties: Record<string, any>; DeletionPolicy?: string }[];
@@ -69,7 +68,7 @@ test('the service may read and save positions, and only add notifications and un
   const ofTables = statements.filter(({ Action }) => [Action].flat()[0].startsWith('dynamodb:'));
   const allowed = ofTables.map((it) => [it.Resource['Fn::GetAtt'][0].replace(/[0-9A-F]{8}$/, ''), it.Action]);
   expect(allowed).toEqual([
-    ['PositionsTable', ['dynamodb:BatchGetItem', 'dynamodb:GetItem', 'dynamodb:UpdateItem']],
+    ['PositionsTable', ['dynamodb:GetItem', 'dynamodb:UpdateItem']],
     ['Notifications', 'dynamodb:PutItem'],
     ['Undecodable', 'dynamodb:PutItem'],
   ]);
@@ -104,6 +103,42 @@ test('settings change the mapping, the threshold, the architecture and what is d
   }
 });
 
+test.each([true, 'true', undefined])(
+  'with subscribe=%s, the function reads the stream, and seven alarms exist',
+  (subscribe) => {
+    const of = template({ subscribe });
+    expect(all(of, 'AWS::Lambda::EventSourceMapping')).toHaveLength(1);
+    expect(all(of, 'AWS::CloudWatch::Alarm')).toHaveLength(7);
+    const [logGroup] = Object.keys(of.findResources('AWS::Logs::LogGroup'));
+    for (const { Properties } of all(of, 'AWS::Logs::MetricFilter')) {
+      expect(Properties.LogGroupName).toEqual({ Ref: logGroup });
+    }
+  },
+);
+
+test.each([false, 'false'])(
+  'with subscribe=%o, there is nothing of the subscriber, and the rest is the same',
+  (subscribe) => {
+    type Json = { Resources: Record<string, { Type: string; Properties: object }>; Outputs: object };
+    const { Resources, Outputs } = template().toJSON() as Json;
+    const without = template({ subscribe }).toJSON() as Json;
+    const { FailureBucket: _, ...outputs } = Outputs as Record<string, unknown>;
+    expect(without.Outputs).toEqual(outputs);
+    const isOfSubscriber = (id: string) => /^(Subscriber|DomainStream)/.test(id);
+    const expected = Object.keys(Resources).filter((id) => !isOfSubscriber(id));
+    expect(Object.keys(without.Resources)).toEqual(expected);
+    for (const [id, resource] of Object.entries(without.Resources)) {
+      // The role may not read the stream yet.
+      if (resource.Type === 'AWS::IAM::Policy') expect(JSON.stringify(resource)).not.toMatch(/kinesis|s3:/);
+      else if (resource.Type !== 'AWS::Lambda::Function') expect(resource).toEqual(Resources[id]);
+    }
+  },
+);
+
+test.each(SUBSCRIBERS)('%s has no warning', (subscriber) => {
+  Annotations.fromStack(stackOf({ subscriber })).hasNoWarning('*', Match.anyValue());
+});
+
 describe('a setting that is wrong is named', () => {
   test.each<[Record<string, unknown>, RegExp]>([
     [{ subscriber: 'go' }, /"subscriber" is "go"; allowed: one of python, node, rust/],
@@ -113,6 +148,7 @@ describe('a setting that is wrong is named', () => {
     [{ streamArn: undefined }, /"streamArn" is missing/],
     [{ lowBalance: '1.5' }, /"lowBalance" is "1.5"; allowed: an integer/],
     [{ retentionHours: 'week' }, /"retentionHours" is "week"; allowed: an integer/],
+    [{ subscribe: 'no' }, /"subscribe" is "no"; allowed: one of true, false/],
     [{ architecture: 'arm' }, /"architecture" is "arm"/],
     [{ removalPolicy: 'keep' }, /"removalPolicy" is "keep"/],
   ])('%o', (given, message) => {

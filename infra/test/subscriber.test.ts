@@ -1,11 +1,13 @@
 /** A subscriber's own stack, in an app without Millrace's settings and feature flags. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { App, Duration, RemovalPolicy, Stack, type StackProps, Validations } from 'aws-cdk-lib';
-import { Template } from 'aws-cdk-lib/assertions';
+import { App, Duration, Fn, Lazy, RemovalPolicy, Stack, type StackProps, Validations } from 'aws-cdk-lib';
+import { Annotations, Match, Template } from 'aws-cdk-lib/assertions';
 import * as dynamodb from 'aws-cdk-lib/aws-dynamodb';
 import * as iam from 'aws-cdk-lib/aws-iam';
+import * as kms from 'aws-cdk-lib/aws-kms';
 import * as lambda from 'aws-cdk-lib/aws-lambda';
+import * as logs from 'aws-cdk-lib/aws-logs';
 import * as s3 from 'aws-cdk-lib/aws-s3';
 import { Topic } from 'aws-cdk-lib/aws-sns';
 import { AwsSolutionsChecks } from 'cdk-nag';
@@ -25,12 +27,14 @@ const KEY_ARN = 'arn:aws:kms:eu-north-1:111122223333:key/0b1c2d3e-0000-4000-8000
 interface Options extends Partial<Omit<SubscriberProps, 'stream' | 'handler'>> {
   stream?: Partial<DomainStreamAttributes>;
   stack?: StackProps;
+  /** The timeout of the function; a minute by default. */
+  timeout?: Duration | 'none';
   /** Adds to the stack before the subscriber, and may return further props. */
   prepare?: (stack: Stack, handler: lambda.Function) => Partial<SubscriberProps>;
 }
 
 /** A stack with a function of a role of its own, which has no other permission, and a subscriber. */
-function subscribed({ stream, stack: stackProps, prepare, ...props }: Options = {}) {
+function subscribed({ stream, stack: stackProps, timeout = Duration.minutes(1), prepare, ...props }: Options = {}) {
   const app = new App({ context: {} });
   const stack = new Stack(app, 'Orders', stackProps);
   const role = new iam.Role(stack, 'Role', { assumedBy: new iam.ServicePrincipal('lambda.amazonaws.com') });
@@ -39,6 +43,7 @@ function subscribed({ stream, stack: stackProps, prepare, ...props }: Options = 
     handler: 'bootstrap',
     code: lambda.Code.fromAsset(import.meta.dirname),
     role,
+    ...(timeout !== 'none' && { timeout }),
   });
   const subscriber = new Subscriber(stack, 'Notifier', {
     stream: DomainStreamReference.fromAttributes(stack, 'Stream', { streamArn: STREAM_ARN, ...stream }),
@@ -293,6 +298,103 @@ describe('the alarms', () => {
   });
 });
 
+describe('the alarms on the log', () => {
+  /** The alarms and the metric filters, by the alarms' ids. */
+  const alarmed = () => {
+    const { stack, subscriber } = subscribed();
+    const arn = 'arn:aws:sns:eu-north-1:444455556666:pager';
+    subscriber.notify(Topic.fromTopicArn(stack, 'Topic', arn));
+    subscriber.alarmOnLog(new logs.LogGroup(stack, 'Logs'));
+    const of = Template.fromStack(stack);
+    const find = (type: string, start: string) =>
+      Object.entries(of.findResources(type)).find(([id]) => id.startsWith(start))![1].Properties;
+    return {
+      of,
+      arn,
+      alarm: (id: string) => find('AWS::CloudWatch::Alarm', `Notifier${id}`),
+      filter: (id: string) => find('AWS::Logs::MetricFilter', `Notifier${id}Filter`),
+    };
+  };
+  const PYTHON = 'consumers/python/src/millrace_consumer/consumer.py';
+  const NODE = 'consumers/node/src/consumer.ts';
+  const RUST = 'consumer/src/consumer.rs';
+
+  test('count the lines of the log group in metrics of the subscriber, and notify the topic', () => {
+    const { of, arn, alarm, filter } = alarmed();
+    expect(all(of, 'AWS::CloudWatch::Alarm')).toHaveLength(7);
+    for (const id of ['Gaps', 'Undecodable']) {
+      const [metric] = filter(id).MetricTransformations;
+      expect(metric).toEqual({
+        MetricNamespace: 'MillraceSubscribers',
+        MetricName: expect.stringMatching(new RegExp(`^Orders-Notifier-[0-9A-F]{8}-${id}$`)),
+        MetricValue: '1',
+      });
+      expect(filter(id).LogGroupName).toEqual({ Ref: expect.stringMatching(/^Logs/) });
+      expect(alarm(id)).toMatchObject({
+        Namespace: metric.MetricNamespace,
+        MetricName: metric.MetricName,
+        Statistic: 'Sum',
+        Threshold: 1,
+        TreatMissingData: 'notBreaching',
+        AlarmActions: [arn],
+        OKActions: [arn],
+        AlarmDescription: expect.stringMatching(/^The subscriber Orders\/Notifier .*\.$/),
+      });
+    }
+  });
+
+  test('have the runbook that is given', () => {
+    const { stack, subscriber } = subscribed({ runbook: 'https://example.org/runbook' });
+    subscriber.alarmOnLog(new logs.LogGroup(stack, 'Logs'));
+    const descriptions = all(Template.fromStack(stack), 'AWS::CloudWatch::Alarm').map(
+      (it) => it.Properties.AlarmDescription.split('https://example.org/runbook')[1],
+    );
+    expect(descriptions).toEqual(expect.arrayContaining(['#gaps', '#undecodable']));
+  });
+
+  test('are distinguished by the stack and the path', () => {
+    const names = ['Orders', 'Invoices'].flatMap((name) => {
+      const stack = new Stack(new App({ context: {} }), name);
+      const handler = lambda.Function.fromFunctionAttributes(stack, 'Handler', {
+        functionArn: 'arn:aws:lambda:eu-north-1:111122223333:function:notifier',
+        role: iam.Role.fromRoleName(stack, 'Role', 'notifier'),
+      });
+      const stream = DomainStreamReference.fromAttributes(stack, 'Stream', { streamArn: STREAM_ARN });
+      for (const id of ['A', 'B']) {
+        new Subscriber(stack, id, { stream, handler }).alarmOnLog(new logs.LogGroup(stack, `Logs${id}`));
+      }
+      return all(Template.fromStack(stack), 'AWS::Logs::MetricFilter').map(
+        (it) => it.Properties.MetricTransformations[0].MetricName,
+      );
+    });
+    expect(new Set(names).size).toBe(8);
+  });
+
+  test.each([
+    ['Gaps', PYTHON, 'skipping the events of an aggregate from the record %s on: %s'],
+    ['Gaps', NODE, 'Events are skipped'],
+    ['Gaps', RUST, 'events of an aggregate are skipped from this record on, because earlier ones are missing'],
+    ['Undecodable', PYTHON, 'the record %s is undecodable: %s'],
+    ['Undecodable', NODE, 'The record is undecodable and was stored'],
+    ['Undecodable', RUST, 'a record contains no event'],
+    ['neither', PYTHON, 'storing the undecodable record %s failed (%s); it will be delivered again'],
+    ['neither', PYTHON, 'applied=%d duplicates=%d unknown=%d skipped=%d undecodable=%d '],
+    ['neither', NODE, "The undecodable record couldn't be stored; it will be delivered again"],
+    ['neither', NODE, 'Processed a batch'],
+    ['neither', RUST, 'processed a batch'],
+    ['neither', RUST, 'an aggregate is incomplete; the batch will be retried from this record on'],
+  ])('%s counts what %s logs: %s', (counting, file, message) => {
+    expect(readFileSync(join(import.meta.dirname, '../..', file), 'utf8')).toContain(message);
+    const { filter } = alarmed();
+    for (const id of ['Gaps', 'Undecodable']) {
+      const pattern: string = filter(id).FilterPattern;
+      expect(pattern).toMatch(/^\?"[^"?]+"( \?"[^"?]+")*$/);
+      const phrases = [...pattern.matchAll(/"([^"]+)"/g)].map(([, phrase]) => phrase!);
+      expect(phrases.some((phrase) => message.includes(phrase))).toBe(id === counting);
+    }
+  });
+});
+
 describe('what is wrong is named', () => {
   test.each<[string, Options, RegExp]>([
     ['a stream name', { stream: { streamArn: 'Millrace' } }, /Orders\/Stream: streamArn is "Millrace"; allowed/],
@@ -319,6 +421,16 @@ describe('what is wrong is named', () => {
       /enhancedFanOut is not supported for a stream of another AWS account/,
     ],
     [
+      'a stream of another region',
+      { stack: { env: { account: '111122223333', region: 'us-east-1' } } },
+      /Orders\/Notifier: the stream is in the region eu-north-1 and the stack in us-east-1/,
+    ],
+    [
+      'a stream of another AWS account without its key',
+      { stack: { env: { account: '444455556666', region: 'eu-north-1' } } },
+      /Notifier: the stream is in the AWS account 111122223333 and the stack in 444455556666, .* encryptionKeyArn/,
+    ],
+    [
       'a function without a role',
       {
         prepare: (stack) => ({
@@ -338,6 +450,87 @@ describe('what is wrong is named', () => {
   test('enhanced fan-out is possible in the same account', () => {
     const stack = { env: { account: '111122223333', region: 'eu-north-1' } };
     expect(() => subscribed({ enhancedFanOut: true, stack })).not.toThrow();
+  });
+
+  test.each<[string, Options]>([
+    ['a stack without an account and a region', {}],
+    ['a stack with a region only', { stack: { env: { region: 'eu-north-1' } } }],
+    ['the account and the region of the stream', { stack: { env: { account: '111122223333', region: 'eu-north-1' } } }],
+    [
+      'a stream that is a parameter',
+      {
+        stack: { env: { account: '444455556666', region: 'us-east-1' } },
+        stream: { streamArn: Fn.importValue('StreamArn') },
+      },
+    ],
+  ])('%s is accepted', (_, options) => {
+    expect(() => subscribed(options)).not.toThrow();
+  });
+});
+
+describe('a value that is probably a mistake gets a warning', () => {
+  const warnings = (options: Options) =>
+    Annotations.fromStack(subscribed(options).stack)
+      .findWarning('*', Match.anyValue())
+      .map(({ id, entry }) => `${id}: ${entry.data}`);
+
+  test.each<[string, Options, RegExp]>([
+    ['a large batch', { batchSize: 1001 }, /^\/Orders\/Notifier: batchSize is 1001; recommended: up to 1000, .* 6 MB/],
+    [
+      'no timeout',
+      { timeout: 'none' },
+      /Notifier: the timeout of the function is 3 seconds; .* at least 30, .* 100 events/,
+    ],
+    ['a short timeout', { timeout: Duration.seconds(29), batchSize: 500 }, /is 29 seconds; .* up to 500 events/],
+    ['a timeout in milliseconds', { timeout: Duration.millis(2000) }, /is 2 seconds/],
+  ])('%s', (_, options, message) => {
+    expect(warnings(options)).toEqual([expect.stringMatching(message)]);
+  });
+
+  test.each<[string, Options]>([
+    ['the defaults', {}],
+    ['the largest batch', { batchSize: 1000 }],
+    ['a timeout of 30 seconds', { timeout: Duration.seconds(30) }],
+    ['a timeout that is a parameter', { timeout: Duration.seconds(Lazy.number({ produce: () => 60 })) }],
+    [
+      'a function of another stack',
+      {
+        timeout: 'none',
+        prepare: (stack) => ({
+          handler: lambda.Function.fromFunctionAttributes(stack, 'Imported', {
+            functionArn: 'arn:aws:lambda:eu-north-1:444455556666:function:notifier',
+            role: iam.Role.fromRoleName(stack, 'ImportedRole', 'notifier'),
+          }),
+        }),
+      },
+    ],
+  ])('%s has none', (_, options) => {
+    expect(warnings(options)).toEqual([]);
+  });
+
+  test('which can be acknowledged by the id in the message', () => {
+    const { stack, subscriber } = subscribed({ batchSize: 2000 });
+    const [warning] = Annotations.fromStack(stack).findWarning('*', Match.anyValue());
+    const [, id] = /\[ack: (.*)\]$/.exec(warning!.entry.data as string)!;
+    Validations.of(subscriber).acknowledge({ id: id!, reason: 'Measured: the function needs 10 seconds.' });
+    Annotations.fromStack(stack).hasNoWarning('*', Match.anyValue());
+  });
+});
+
+describe('a failure bucket with a customer-managed key', () => {
+  test('lets Lambda create data keys with the role of the function', () => {
+    const { stack } = subscribed({
+      prepare: (stack) => {
+        const encryptionKey = kms.Key.fromKeyArn(stack, 'FailuresKey', KEY_ARN);
+        const bucketArn = 'arn:aws:s3:::failures';
+        return { failureBucket: s3.Bucket.fromBucketAttributes(stack, 'Failures', { bucketArn, encryptionKey }) };
+      },
+    });
+    Template.fromStack(stack).hasResourceProperties('AWS::IAM::Policy', {
+      PolicyDocument: {
+        Statement: Match.arrayWith([{ Action: 'kms:GenerateDataKey', Effect: 'Allow', Resource: KEY_ARN }]),
+      },
+    });
   });
 });
 
@@ -413,7 +606,7 @@ describe('the table of positions', () => {
   test('allows the calls of the libraries, and no other', () => {
     const arn = { 'Fn::GetAtt': [expect.stringMatching(/^Positions/), 'Arn'] };
     const ofTables = allowed(positions()).filter(([, actions]) => actions[0].startsWith('dynamodb:'));
-    expect(ofTables).toEqual([[arn, ['dynamodb:BatchGetItem', 'dynamodb:GetItem', 'dynamodb:UpdateItem']]]);
+    expect(ofTables).toEqual([[arn, ['dynamodb:GetItem', 'dynamodb:UpdateItem']]]);
   });
 
   test('is a table of the CDK, for grants of other kinds', () => {

@@ -21,8 +21,8 @@ export interface LowBalanceNotifierProps extends StackProps {
 }
 
 export class LowBalanceNotifier extends Stack {
-  /** The subscription. `subscriber.notify(topic)` sets the topic of its alarms. */
-  readonly subscriber: Subscriber;
+  /** The subscription, unless the setting `subscribe` is false. `subscriber.notify(topic)` sets the topic of its alarms. */
+  readonly subscriber: Subscriber | undefined;
 
   constructor(scope: Construct, id: string, { settings, ...props }: LowBalanceNotifierProps) {
     super(scope, id, { description: 'Notifies the owners of accounts whose balance becomes low', ...props });
@@ -74,23 +74,26 @@ export class LowBalanceNotifier extends Stack {
       iam.Grant.addToPrincipal({ grantee: handler, actions: ['dynamodb:PutItem'], resourceArns: [tableArn] });
     }
 
-    this.subscriber = new Subscriber(this, 'Subscriber', {
-      stream: DomainStreamReference.fromAttributes(this, 'DomainStream', {
-        streamArn: settings.streamArn,
-        ...(settings.streamKeyArn !== undefined && { encryptionKeyArn: settings.streamKeyArn }),
-        ...(settings.retentionHours !== undefined && { retentionHours: settings.retentionHours }),
-      }),
-      handler,
-      ...(settings.startAt !== undefined && { startingPosition: StartingPosition.atTimestamp(settings.startAt) }),
-      removalPolicy,
-    });
+    if (settings.subscribe) {
+      this.subscriber = new Subscriber(this, 'Subscriber', {
+        stream: DomainStreamReference.fromAttributes(this, 'DomainStream', {
+          streamArn: settings.streamArn,
+          ...(settings.streamKeyArn !== undefined && { encryptionKeyArn: settings.streamKeyArn }),
+          ...(settings.retentionHours !== undefined && { retentionHours: settings.retentionHours }),
+        }),
+        handler,
+        ...(settings.startAt !== undefined && { startingPosition: StartingPosition.atTimestamp(settings.startAt) }),
+        removalPolicy,
+      });
+      this.subscriber.alarmOnLog(logGroup);
+    }
 
     const outputs = {
       FunctionName: handler.functionName,
       PositionsTable: positions.tableName,
       NotificationsTable: notifications.tableName,
       UndecodableTable: undecodable.tableName,
-      FailureBucket: this.subscriber.failureBucket.bucketName,
+      ...(this.subscriber && { FailureBucket: this.subscriber.failureBucket.bucketName }),
     };
     for (const [name, value] of Object.entries(outputs)) new CfnOutput(this, name, { value });
   }

@@ -16,6 +16,8 @@ export interface Settings {
   readonly streamKeyArn: string | undefined;
   /** How many hours the stream retains an event. */
   readonly retentionHours: number | undefined;
+  /** Whether the function reads the stream. */
+  readonly subscribe: boolean;
   /** The time from which on the events are read, in RFC 3339. */
   readonly startAt: string | undefined;
   /** The balance below which an account gets a notification, in minor units. */
@@ -48,7 +50,7 @@ export function readSettings(lookup: (name: string) => unknown): Settings {
   };
   const integer = (name: string) => {
     const value = text(name);
-    if (value !== undefined && !/^\d+$/.test(value)) throw refused(name, value, 'an integer');
+    if (value !== undefined && !/^0*[1-9]\d{0,15}$/.test(value)) throw refused(name, value, 'an integer from 1 on');
     return value;
   };
 
@@ -62,6 +64,7 @@ export function readSettings(lookup: (name: string) => unknown): Settings {
     streamArn: required('streamArn', 'the ARN of the domain stream, the output StreamArn of Millrace'),
     streamKeyArn: text('streamKeyArn'),
     retentionHours: retentionHours === undefined ? undefined : Number(retentionHours),
+    subscribe: oneOf('subscribe', ['true', 'false'], 'true') === 'true',
     startAt: text('startAt'),
     lowBalance: integer('lowBalance') ?? '10000',
     architecture: oneOf('architecture', ['arm64', 'x86_64'], 'arm64'),
