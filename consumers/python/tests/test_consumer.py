@@ -211,7 +211,7 @@ class FasterInvocation(QuietTests):
         MemoryPositions.save(positions, "a", Position(), Position(1), [])
         with self.assertLogs("millrace_consumer", logging.ERROR) as logs:
             self.assertEqual(it.process(events("a:1", "a:2", "a:3")), incomplete(1))
-        self.assertRegex(logs.output[0], "given up after 6 attempts.* changed it or transactions were throttled.*:101 ")
+        self.assertRegex(logs.output[0], "not saved after 6 attempts.* changed it or transactions were throttled.*:101 ")
         self.assertEqual(positions.reads, MAX_ATTEMPTS)
         self.assertEqual(len(pauses), MAX_ATTEMPTS - 1)
         self.assertEqual(pauses, sorted(pauses))

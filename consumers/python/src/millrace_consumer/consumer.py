@@ -300,7 +300,7 @@ class _AggregateBatch(Generic[T, S, W]):
                 self._log_failure("reading or saving the position failed", self._next, error)
                 return self._next
         logger.error(
-            "saving the position was given up after %d attempts, because other invocations changed it or transactions "
+            "the position was not saved after %d attempts, because other invocations changed it or transactions "
             "were throttled; the record %s will be delivered again",
             MAX_ATTEMPTS,
             self._delivered[self._next].event_id,
