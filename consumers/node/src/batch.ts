@@ -37,7 +37,7 @@ export interface UserRecord {
 /**
  * Reads Lambda's event into the records of the stream's producers.
  *
- * @throws TypeError if this isn't a batch of Kinesis records. The invocation has to fail then: no record can be reported.
+ * @throws TypeError if this isn't a batch of Kinesis records. Then the invocation has to fail: it can't report a record.
  */
 export function readBatch(event: KinesisEvent): UserRecord[] {
   const records: unknown = (event as KinesisEvent | null | undefined)?.Records;

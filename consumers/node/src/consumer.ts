@@ -2,13 +2,18 @@ import { type BatchResponse, type KinesisEvent, readBatch, respond, type UserRec
 import { decode } from './decode.ts';
 import type { EventOf, EventTypes, UnknownEvent } from './event.ts';
 import { check } from './gate.ts';
-import { errorFields, type Logger, stdoutLogger } from './logger.ts';
+import { errorFields, type LogFields, type Logger, stdoutLogger } from './logger.ts';
 import { pauseBefore } from './pause.ts';
 import type { Position, PositionGap, Positions, SaveResult, UndecodableRecord } from './positions.ts';
+import { InvalidChange, stateText } from './state.ts';
 
 /** What an event changes. */
 export interface Change<State, Write> {
-  /** The consumer's new state of the aggregate; `undefined` if it has none. It is stored as JSON. */
+  /**
+   * The consumer's new state of the aggregate; `undefined` or `null` if it has none. It is stored as JSON, so it
+   * consists of plain objects, lists, strings, finite numbers, booleans and `null`. With another value in it, the event fails.
+   * Members that are `undefined` are left out.
+   */
   readonly state: State;
   /** The writes that belong to the event. They are saved in the same transaction as the position. */
   readonly writes?: readonly Write[];
@@ -74,16 +79,19 @@ interface Counters {
 
 /** Events that were applied and not saved yet. */
 interface Run<Write> {
+  /** The record of the first one. */
+  first: UserRecord | undefined;
+  /** The highest sequence that was skipped before the first one, 0 if none was. */
+  skippedBefore: number;
   /** The position after them. */
   sequence: number;
   state: string | undefined;
   writes: Write[];
   events: number;
-  /** The record of the first one. */
-  first?: UserRecord;
-  /** The highest sequence that was skipped after a gap before the first one. */
-  skippedBefore: number;
 }
+
+/** How an attempt ended. */
+type Attempt = 'moved' | { readonly incomplete: number | undefined };
 
 /** The handler of an event failed. */
 class HandlerFailure {
@@ -219,8 +227,7 @@ class AggregateBatch<const Types extends EventTypes, State, Write> {
         const result = await this.#attempt();
         if (result !== 'moved') return result.incomplete;
         if (attempt === MAX_ATTEMPTS) {
-          const reason = 'At each attempt, another invocation moved the position, or DynamoDB throttled the call';
-          return this.#incomplete(reason, {});
+          return this.#incomplete('Another invocation moved the position, or saving it was throttled, each time', {});
         }
         await pauseBefore(attempt);
         attempt += 1;
@@ -229,57 +236,47 @@ class AggregateBatch<const Types extends EventTypes, State, Write> {
           return this.#incomplete('Reading or saving the position failed', errorFields(error));
         }
         // Which event it was is unknown: two events may write the same item, which one transaction can't, a write may
-        // be refused, or the transaction may be too large. The position is read again, because it may be saved.
-        this.#logger.info("Several events couldn't be saved together; each is saved alone", errorFields(error.cause));
+        // be refused, or the transaction may be too large. The position is read again, because it may be saved. This is
+        // no further attempt, because no other invocation was faster.
         this.#isSingle = true;
+        const message = "Several events couldn't be saved in one transaction; each one is saved alone";
+        const { eventId, events, cause } = error;
+        this.#logger.info(message, { eventId, events, ...errorFields(cause) });
       }
     }
   }
 
   /** Reads the position, applies the events and saves them. */
-  async #attempt(): Promise<'moved' | { incomplete: number | undefined }> {
+  async #attempt(): Promise<Attempt> {
     const { positions } = this.#options;
     let before = await positions.read(this.#subject);
     this.#applied = before.sequence;
     const counted = { duplicates: 0, skipped: 0, unknown: 0, applied: 0 };
-    let run: Run<Write> = emptyRun(before, 0);
+    let run: Run<Write> = startRun(before);
     let firstSkipped: Delivered<Types> | undefined;
     let seenThrough = 0;
     let failed: { delivered: Delivered<Types>; error: unknown } | undefined;
 
-    const save = async (): Promise<SaveResult | { error: unknown }> => {
+    // Returns how the attempt ended, or undefined if it goes on.
+    const save = async (): Promise<Attempt | undefined> => {
       const after = positionAfter(before, run, seenThrough);
-      if (run.events === 0 && after.gap?.seenThrough === before.gap?.seenThrough) return 'saved';
+      if (run.events === 0 && after.gap?.seenThrough === before.gap?.seenThrough) return undefined;
       let result: SaveResult;
       try {
         result = await positions.save(this.#subject, before, after, run.writes);
       } catch (error) {
-        if (run.events > 1) throw new CombinedSaveError('several events', { cause: error });
-        if (run.events === 0) throw error;
-        return { error };
+        // Without an event, only a gap couldn't be saved, so it can't be stored alone either.
+        if (!run.first) return this.#incompleteGap(error);
+        if (run.events > 1) throw new CombinedSaveError(run.first.eventId, run.events, error);
+        return this.#incompleteEvent(before, run.first, run.skippedBefore, error);
       }
-      if (result === 'saved') {
-        this.#applied = after.sequence;
-        this.#counters.applied += counted.applied;
-        counted.applied = 0;
-        before = after;
-        run = emptyRun(after, seenThrough);
-      }
-      return result;
-    };
-
-    // The events that were skipped before an event that can't be saved are completed, so their gap is stored.
-    const stopAtFirst = async (error: unknown): Promise<'moved' | { incomplete: number | undefined }> => {
-      const { first, skippedBefore } = run;
-      const after = positionAfter(before, emptyRun(before, 0), skippedBefore);
-      if (after.gap?.seenThrough !== before.gap?.seenThrough) {
-        if ((await positions.save(this.#subject, before, after, [])) === 'moved') return 'moved';
-      }
-      this.#logger.error("The event couldn't be saved; the record will be delivered again", {
-        eventId: first?.eventId,
-        ...errorFields(error),
-      });
-      return { incomplete: first?.position };
+      if (result === 'moved') return 'moved';
+      this.#applied = after.sequence;
+      this.#counters.applied += counted.applied;
+      counted.applied = 0;
+      before = after;
+      run = startRun(after);
+      return undefined;
     };
 
     for (const delivered of this.#events) {
@@ -309,11 +306,10 @@ class AggregateBatch<const Types extends EventTypes, State, Write> {
       }
       const isFull = this.#isSingle || run.writes.length + writes.length > positions.maxWrites;
       if (run.events > 0 && isFull) {
-        const saved = await save();
-        if (saved === 'moved') return 'moved';
-        if (saved !== 'saved') return await stopAtFirst(saved.error);
+        const end = await save();
+        if (end) return end;
       }
-      if (run.events === 0) {
+      if (!run.first) {
         run.first = delivered.record;
         run.skippedBefore = seenThrough;
       }
@@ -323,9 +319,8 @@ class AggregateBatch<const Types extends EventTypes, State, Write> {
       run.events += 1;
       if (kind === 'event') counted.applied += 1;
     }
-    const saved = await save();
-    if (saved === 'moved') return 'moved';
-    if (saved !== 'saved') return await stopAtFirst(saved.error);
+    const end = await save();
+    if (end) return end;
 
     this.#counters.duplicates += counted.duplicates;
     this.#counters.skipped += counted.skipped;
@@ -334,9 +329,39 @@ class AggregateBatch<const Types extends EventTypes, State, Write> {
     if (!failed) return { incomplete: undefined };
     this.#logger.error('The handler failed; the record will be delivered again', {
       eventId: failed.delivered.record.eventId,
-      ...errorFields(failed.error),
+      ...failureFields(failed.error),
     });
     return { incomplete: failed.delivered.record.position };
+  }
+
+  /**
+   * An event can't be saved, so its record is reported. Lambda delivers the events that were skipped before it no more,
+   * so their gap is stored alone.
+   */
+  async #incompleteEvent(before: Position, record: UserRecord, skipped: number, error: unknown): Promise<Attempt> {
+    const { eventId, position } = record;
+    const after = positionAfter(before, startRun(before), skipped);
+    if (after.gap?.seenThrough !== before.gap?.seenThrough) {
+      try {
+        if ((await this.#options.positions.save(this.#subject, before, after, [])) === 'moved') return 'moved';
+      } catch (gapError) {
+        this.#logger.error("The event couldn't be saved", { eventId, ...errorFields(error) });
+        return this.#incompleteGap(gapError);
+      }
+    }
+    this.#logger.error("The event couldn't be saved; the record will be delivered again", {
+      eventId,
+      ...errorFields(error),
+    });
+    return { incomplete: position };
+  }
+
+  /** The gap can't be stored, so all records of the aggregate are delivered again: also those that were skipped. */
+  #incompleteGap(error: unknown): Attempt {
+    const [first] = this.#events;
+    const message = "The aggregate's gap couldn't be saved; its records will be delivered again";
+    this.#logger.error(message, { eventId: first?.record.eventId, ...errorFields(error) });
+    return { incomplete: first?.record.position };
   }
 
   /** Calls the handler. The state goes through JSON for each event, so it has the same form in every batch. */
@@ -346,24 +371,24 @@ class AggregateBatch<const Types extends EventTypes, State, Write> {
   ): Promise<HandlerFailure | { state: string | undefined; writes: readonly Write[] }> {
     const { handler, positions } = this.#options;
     try {
-      const change = await handler(event, state === undefined ? undefined : (JSON.parse(state) as State));
+      const stored = state === undefined ? undefined : ((JSON.parse(state) ?? undefined) as State | undefined);
+      const change = await handler(event, stored);
       if (typeof change !== 'object' || change === null || !('state' in change)) {
-        throw new TypeError('The handler returned no object with the member state');
+        throw new InvalidChange('the handler returned no object with the member state');
       }
       const writes = change.writes ?? [];
-      if (!Array.isArray(writes)) throw new TypeError("The handler's writes are no list");
+      if (!Array.isArray(writes)) throw new InvalidChange("the handler's writes are no list");
       if (writes.length > positions.maxWrites) {
-        throw new RangeError(`The handler returned more than ${positions.maxWrites} writes for one event`);
+        throw new InvalidChange(`the handler returned more than ${positions.maxWrites} writes for one event`);
       }
-      // Undefined for undefined, although its type is string.
-      return { state: JSON.stringify(change.state ?? undefined, refuseLosses) as string | undefined, writes };
+      return { state: stateText(change.state), writes };
     } catch (error) {
       return new HandlerFailure(error);
     }
   }
 
   /** Reports the first event that isn't known to be saved. */
-  #incomplete(reason: string, fields: ReturnType<typeof errorFields>): number | undefined {
+  #incomplete(reason: string, fields: LogFields): number | undefined {
     const open = this.#events.find(({ event }) => event.sequence > this.#applied);
     // Without an open event, only the gap couldn't be removed. The next batch of the aggregate removes it.
     if (!open) return undefined;
@@ -382,21 +407,27 @@ class AggregateBatch<const Types extends EventTypes, State, Write> {
   }
 }
 
-/** A run without events after a position. */
-function emptyRun({ sequence, state }: Position, skippedBefore: number): Run<never> {
-  return { sequence, state, writes: [], events: 0, skippedBefore };
-}
-
-/** Refuses what JSON would lose. The next event would get another state than the handler returned. */
-function refuseLosses(name: string, value: unknown): unknown {
-  const isLost = (typeof value === 'number' && !Number.isFinite(value)) || value instanceof Map || value instanceof Set;
-  if (isLost) throw new TypeError(`The member ${name} of the state has no form in JSON`);
-  return value;
-}
-
 /** Several events couldn't be saved in one transaction. */
 class CombinedSaveError extends Error {
   override readonly name = 'CombinedSaveError';
+  /** Lambda's id of the first event's record. */
+  readonly eventId: string;
+  readonly events: number;
+
+  constructor(eventId: string, events: number, cause: unknown) {
+    super("Several events couldn't be saved in one transaction", { cause });
+    this.eventId = eventId;
+    this.events = events;
+  }
+}
+
+/** What may be logged of the error of a handler. */
+function failureFields(error: unknown): LogFields {
+  return error instanceof InvalidChange ? { ...errorFields(error), reason: error.message } : errorFields(error);
+}
+
+function startRun({ sequence, state }: Position): Run<never> {
+  return { first: undefined, skippedBefore: 0, sequence, state, writes: [], events: 0 };
 }
 
 /** The position after a run of events, with the gap that is left. */
@@ -405,6 +436,7 @@ function positionAfter(before: Position, run: Run<unknown>, skipped: number): Po
   const seenThrough = Math.max(before.gap?.seenThrough ?? 0, skipped);
   const position = state === undefined ? { sequence } : { sequence, state };
   if (seenThrough <= sequence) return position;
+  // While any gap stays, the time stays too.
   const since = before.gap?.since ?? new Date().toISOString();
   const gap: PositionGap = { missing: sequence + 1, seenThrough, since };
   return { ...position, gap };

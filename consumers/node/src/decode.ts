@@ -1,6 +1,6 @@
 import { characters } from './characters.ts';
 import type { EventOf, EventTypes, UnknownEvent } from './event.ts';
-import { DecodeError } from './read.ts';
+import { DecodeError, UNPAIRED } from './read.ts';
 
 /** What a consumer expects and knows. */
 export interface Expectation<Types extends EventTypes> {
@@ -59,7 +59,6 @@ function read<Types extends EventTypes>(bytes: Uint8Array, { source, types }: Ex
     throw new DecodeError('subject', `has less than 1 or more than ${MAX_SUBJECT} characters`);
   }
   if (/\p{Control}/u.test(subject)) throw new DecodeError('subject', 'contains a control character');
-  if (/\p{Surrogate}/u.test(subject)) throw new DecodeError('subject', 'contains a surrogate, which is no character');
   const time = text(record, 'time');
   if (!isTime(time)) throw new DecodeError('time', 'is not a time in RFC 3339');
   const version = readVersion(text(record, 'dataschema'), type);
@@ -117,21 +116,23 @@ function text(record: Record<string, unknown>, name: string): string {
   const value = member(record, name);
   if (value === undefined) throw new DecodeError(name, 'is missing');
   if (typeof value !== 'string') throw new DecodeError(name, 'is not a string');
+  if (!value.isWellFormed()) throw new DecodeError(name, UNPAIRED);
   return value;
 }
 
+/** A text that may be absent, which is the same as `null`. */
 function optionalText<Name extends string>(
   property: Name,
   record: Record<string, unknown>,
   name: string,
 ): { [Member in Name]?: string } {
   const value = member(record, name) ?? undefined;
-  const found = value === undefined ? {} : { [property]: text(record, name) };
-  return found as { [Member in Name]?: string };
+  return (value === undefined ? {} : { [property]: text(record, name) }) as { [Member in Name]?: string };
 }
 
+/** A malformed one is absent. */
 function traceParent(value: unknown): { traceParent?: string } {
-  return typeof value === 'string' && isTraceParent(value) ? { traceParent: value } : {};
+  return typeof value === 'string' && value.isWellFormed() && isTraceParent(value) ? { traceParent: value } : {};
 }
 
 function readVersion(schema: string, type: string): number {
@@ -146,7 +147,11 @@ function readVersion(schema: string, type: string): number {
 
 const TIME = /^(\d{4})-(\d{2})-(\d{2})[Tt](\d{2}):(\d{2}):(\d{2})(?:\.\d+)?(?:[Zz]|[+-](\d{2}):(\d{2}))$/;
 
-/** Whether this is a `date-time` of RFC 3339, which includes leap seconds. */
+/** The first and the last millisecond that Rust, Python and JavaScript all represent. */
+const FIRST_TIME = Date.parse('0001-01-01T00:00:00.000Z');
+const LAST_TIME = Date.parse('9999-12-31T23:59:59.999Z');
+
+/** Whether this is a `date-time` of RFC 3339 in the years 1 to 9999 of UTC, and no leap second: `Date` has none. */
 function isTime(value: string): boolean {
   const numbers = TIME.exec(value)
     ?.slice(1)
@@ -154,16 +159,11 @@ function isTime(value: string): boolean {
   if (!numbers) return false;
   const [year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0, offsetHour = 0, offsetMinute = 0] = numbers;
   const days = [31, isLeapYear(year) ? 29 : 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31][month - 1];
-  return (
-    days !== undefined &&
-    day >= 1 &&
-    day <= days &&
-    hour <= 23 &&
-    minute <= 59 &&
-    second <= 60 &&
-    offsetHour <= 23 &&
-    offsetMinute <= 59
-  );
+  if (days === undefined || day < 1 || day > days) return false;
+  if (hour > 23 || minute > 59 || second > 59 || offsetHour > 23 || offsetMinute > 59) return false;
+  // The offset may move the time into another year.
+  const time = Date.parse(value.toUpperCase());
+  return time >= FIRST_TIME && time <= LAST_TIME;
 }
 
 function isLeapYear(year: number): boolean {

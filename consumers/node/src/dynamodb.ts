@@ -33,8 +33,9 @@ const MAX_WRITES = 99;
  *
  * The writes of a handler are entries of `TransactWriteItems` for tables of the same account and region. One save is
  * one transaction, or an `UpdateItem` if there are no writes. The function's role needs `dynamodb:GetItem` and
- * `UpdateItem` on the table, and the permissions of its writes (`dynamodb:PutItem`, …). The client retries throttled
- * calls; an error after that makes the aggregate incomplete.
+ * `UpdateItem` on the table, and the permissions of its writes (`dynamodb:PutItem`, …). The client retries calls that
+ * are throttled as a whole; an error after that makes the aggregate incomplete. It doesn't retry a transaction that is
+ * cancelled because one of its items is throttled: the consumer does.
  */
 export class DynamoDBPositions implements Positions<TransactWriteItem> {
   readonly maxWrites = MAX_WRITES;
@@ -78,12 +79,10 @@ export class DynamoDBPositions implements Positions<TransactWriteItem> {
 function readItem(item: Record<string, AttributeValue>): Position {
   const sequence = item.Sequence === undefined ? 0 : readNumber(item, 'Sequence');
   const state = item.State === undefined ? {} : { state: readString(item, 'State') };
-  if (item.Missing === undefined) return { sequence, ...state };
-  const gap = {
-    missing: readNumber(item, 'Missing'),
-    seenThrough: readNumber(item, 'SeenThrough'),
-    since: readString(item, 'GapSince'),
-  };
+  if (item.Missing === undefined && item.SeenThrough === undefined) return { sequence, ...state };
+  // Nothing depends on the time, so an item without it is accepted.
+  const since = item.GapSince?.S === undefined ? {} : { since: item.GapSince.S };
+  const gap = { missing: readNumber(item, 'Missing'), seenThrough: readNumber(item, 'SeenThrough'), ...since };
   return { sequence, ...state, gap };
 }
 
@@ -123,7 +122,7 @@ function updateOf(before: Position, after: Position) {
     ['State', after.state === undefined ? undefined : { S: after.state }],
     ['Missing', after.gap && { N: String(after.gap.missing) }],
     ['SeenThrough', after.gap && { N: String(after.gap.seenThrough) }],
-    ['GapSince', after.gap && { S: after.gap.since }],
+    ['GapSince', after.gap?.since === undefined ? undefined : { S: after.gap.since }],
   ];
   for (const [name, value] of attributes) {
     if (value === undefined) {
@@ -142,18 +141,18 @@ function updateOf(before: Position, after: Position) {
   };
 }
 
-/** The reasons of a cancelled transaction that pass. The SDK doesn't repeat it, although it repeats a throttled call. */
-const PASSING = ['TransactionConflict', 'ThrottlingError', 'ProvisionedThroughputExceeded'];
+/** Why another attempt may succeed: another transaction is in progress, or a table or partition is throttled. */
+const TRANSIENT = ['TransactionConflict', 'ThrottlingError', 'ProvisionedThroughputExceeded'];
 
 /**
- * Whether another invocation moved the position, or is about to, or DynamoDB throttled the transaction. The position is
- * the first item of a transaction.
+ * Whether another invocation moved the position, or another attempt may succeed. The position is the first item of
+ * a transaction.
  */
 function isMoved(error: unknown): boolean {
   const { name } = error as Error;
   if (name === 'ConditionalCheckFailedException' || name === 'TransactionConflictException') return true;
   const codes = codesOf(error);
-  return codes[0] === 'ConditionalCheckFailed' || codes.some((code) => PASSING.includes(code ?? ''));
+  return codes[0] === 'ConditionalCheckFailed' || codes.some((code) => TRANSIENT.includes(code ?? ''));
 }
 
 /** Why a transaction was cancelled, for each of its items. */

@@ -16,15 +16,18 @@ export interface PositionGap {
   readonly missing: number;
   /** The highest sequence that was skipped after a gap. The gap is removed when the position reaches it. */
   readonly seenThrough: number;
-  /** When the gap was found first (RFC 3339). */
-  readonly since: string;
+  /** When the gap was found first (RFC 3339). It stays while any gap stays. Absent if another program removed it. */
+  readonly since?: string;
 }
 
 /** The result of {@link Positions.save}. */
 export type SaveResult =
   /** The position and the writes were saved. */
   | 'saved'
-  /** Nothing was saved: the position isn't the one that was read, because another invocation has changed it. */
+  /**
+   * Nothing was saved, and a further attempt may succeed: the position isn't the one that was read, because another
+   * invocation has changed it or is changing it; or the store throttled the transaction.
+   */
   | 'moved';
 
 /**
@@ -47,7 +50,8 @@ export interface Positions<Write> {
    * Saves the position `after` and the writes in one transaction, if the stored position still is `before`.
    *
    * After a rejection it is unknown whether they were saved. If they were several events, the consumer reads the
-   * position again, and saves each event alone. Otherwise the aggregate is incomplete.
+   * position again, and saves each event alone. Otherwise the aggregate is incomplete from the event on, and a gap of
+   * events that were skipped before it is saved without writes.
    */
   save(subject: string, before: Position, after: Position, writes: readonly Write[]): Promise<SaveResult>;
 }
@@ -91,6 +95,11 @@ export class MemoryPositions<Write = unknown> implements Positions<Write> {
     this.#positions.set(subject, after);
     this.#writes.push(...writes);
     return 'saved';
+  }
+
+  /** The gap of each aggregate that has one, for `recordedGaps` of the hostile feed. */
+  get gaps(): ReadonlyMap<string, PositionGap> {
+    return new Map([...this.#positions].flatMap(([subject, { gap }]) => (gap ? [[subject, gap]] : [])));
   }
 
   /** Sets a position, for the beginning of a test. */

@@ -64,10 +64,14 @@ export interface ListLimits {
   readonly maxItems?: number;
 }
 
-/** A string. */
+/** The problem of a string such as `"\\ud800"`: JSON can express it, but it is no text, and has no bytes in UTF-8. */
+export const UNPAIRED = 'contains an unpaired surrogate';
+
+/** A string of Unicode characters. */
 export function string(limits: StringLimits = {}): Reader<string> {
   return (value, member) => {
     if (typeof value !== 'string') throw new DecodeError(member, 'is not a string');
+    if (!value.isWellFormed()) throw new DecodeError(member, UNPAIRED);
     if (limits.minLength !== undefined || limits.maxLength !== undefined) {
       const length = characters(value);
       if (length < (limits.minLength ?? 0)) {
@@ -159,7 +163,10 @@ export function map<T>(item: Reader<T>): Reader<Readonly<Record<string, T>>> {
   return (value, member) =>
     // The name of a member is data, so the error doesn't contain it.
     Object.fromEntries(
-      Object.entries(anObject(value, member)).map(([name, entry]) => [name, item(entry, `${member}.*`)]),
+      Object.entries(anObject(value, member)).map(([name, entry]) => {
+        if (!name.isWellFormed()) throw new DecodeError(`${member}.*`, `${UNPAIRED} in its name`);
+        return [name, item(entry, `${member}.*`)];
+      }),
     );
 }
 
@@ -184,9 +191,25 @@ export function oneOf<T extends readonly unknown[]>(
   };
 }
 
-/** Any value, unchecked. */
+/** Any value. Its strings consist of Unicode characters. */
 export function any(): Reader<unknown> {
-  return (value) => value;
+  return (value, member) => {
+    refuseUnpaired(value, member);
+    return value;
+  };
+}
+
+function refuseUnpaired(value: unknown, member: string): void {
+  if (typeof value === 'string') {
+    if (!value.isWellFormed()) throw new DecodeError(member, UNPAIRED);
+  } else if (Array.isArray(value)) {
+    for (const item of value) refuseUnpaired(item, member);
+  } else if (typeof value === 'object' && value !== null) {
+    for (const [name, entry] of Object.entries(value)) {
+      refuseUnpaired(name, member);
+      refuseUnpaired(entry, member);
+    }
+  }
 }
 
 function within(value: number, { minimum, maximum }: NumberLimits, member: string): number {

@@ -54,6 +54,12 @@ export const histories: Record<string, HistoryEvent<AccountEvent>[]> = {
   'kontó:1"': history(4),
 };
 
+/** More accounts, so that a seed has several gaps. */
+export const manyHistories: Record<string, HistoryEvent<AccountEvent>[]> = {
+  ...histories,
+  ...Object.fromEntries(Array.from({ length: 5 }, (_, index) => [`account-${index}`, history(6)])),
+};
+
 function history(length: number): HistoryEvent<AccountEvent>[] {
   return Array.from({ length }, (_, index): HistoryEvent<AccountEvent> => {
     const currency = 'EUR';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import { DynamoDBPositions } from '../src/dynamodb.ts';
-import { Consumer, decode, gate, MemoryPositions, type Positions } from '../src/index.ts';
+import { Consumer, decode, gate, MemoryPositions, type Position, type Positions } from '../src/index.ts';
 import { type BatchCase, batchOf, cases, silent, types } from './cases.ts';
 import { FakeDynamoDB } from './fake-dynamodb.ts';
 
@@ -38,46 +38,79 @@ suite('decode', () => {
   }
 });
 
-for (const [store, makePositions] of [
-  ['MemoryPositions', () => new MemoryPositions<never>()],
-  ['DynamoDBPositions', () => new DynamoDBPositions(new FakeDynamoDB({ positions: ['Subject'] }), 'positions')],
-] as const) {
-  suite(`batches with ${store}`, () => {
-    for (const batch of cases.batches) {
-      test(batch.name, () => runBatch(batch, makePositions()));
+/** A store of the cases: its writes are the ids of the events. */
+interface Store {
+  positions: Positions<any>;
+  write(id: string): unknown;
+  /** The ids of the writes that were saved. */
+  saved(): string[];
+  /** All positions that are stored. */
+  all(): Promise<[string, Position][]>;
+}
+
+const REFUSED = () => Object.assign(new Error('refused'), { name: 'ValidationException' });
+
+function memory(failingSaves: string[]): Store {
+  class Refusing extends MemoryPositions<string> {
+    override async save(...args: Parameters<MemoryPositions<string>['save']>) {
+      if (args[3].some((id) => failingSaves.includes(id))) throw REFUSED();
+      return super.save(...args);
     }
+  }
+  const positions = new Refusing();
+  return {
+    positions,
+    write: (id) => id,
+    saved: () => [...positions.writes],
+    all: async () => [...positions.positions],
+  };
+}
+
+function dynamodb(failingSaves: string[]): Store {
+  const client = new FakeDynamoDB({ positions: ['Subject'], effects: ['Id'] });
+  const send = client.send.bind(client);
+  client.send = async (command) => {
+    const items = 'TransactItems' in command.input ? (command.input.TransactItems ?? []) : [];
+    if (items.some(({ Put }) => failingSaves.includes(Put?.Item?.Id?.S ?? ''))) throw REFUSED();
+    return send(command);
+  };
+  const positions = new DynamoDBPositions(client, 'positions');
+  return {
+    positions,
+    write: (id) => ({ Put: { TableName: 'effects', Item: { Id: { S: id } } } }),
+    saved: () => client.items('effects').map(({ Id }) => Id?.S ?? ''),
+    all: () =>
+      Promise.all(
+        client.items('positions').map(async ({ Subject }): Promise<[string, Position]> => {
+          const subject = Subject?.S ?? '';
+          return [subject, await positions.read(subject)];
+        }),
+      ),
+  };
+}
+
+for (const makeStore of [memory, dynamodb]) {
+  suite(`batches with ${makeStore.name}`, () => {
+    for (const batch of cases.batches) test(batch.name, () => runBatch(batch, makeStore(batch.failingSaves)));
   });
 }
 
-async function runBatch(batch: BatchCase, positions: Positions<never>): Promise<void> {
-  for (const [subject, sequence] of Object.entries(batch.before)) {
+async function runBatch(batch: BatchCase, store: Store): Promise<void> {
+  const { positions } = store;
+  for (const subject of new Set([...Object.keys(batch.before), ...Object.keys(batch.gapsBefore)])) {
     const gap = batch.gapsBefore[subject];
-    const stored = gap && { missing: gap.missing, seenThrough: gap.seen, since: '2026-11-20T21:03:05.000Z' };
-    await positions.save(subject, { sequence: 0 }, { sequence, ...(stored && { gap: stored }) }, []);
+    const stored = gap && { missing: gap.missing, seenThrough: gap.seen, since: '2026-11-20T21:03:05.123Z' };
+    const before = { sequence: batch.before[subject] ?? 0, ...(stored ? { gap: stored } : {}) };
+    await positions.save(subject, { sequence: 0 }, before, []);
   }
-  const handled = new Set<string>();
-  const applied: string[] = [];
-  const refusing: Positions<never> = {
-    maxWrites: positions.maxWrites,
-    read: (subject) => positions.read(subject),
-    save: async (subject, before, after, writes) => {
-      const count = after.sequence - before.sequence;
-      const ids = Array.from({ length: count }, (_, index) => `${subject}:${before.sequence + 1 + index}`);
-      if (ids.some((id) => batch.failingSaves.includes(id))) throw new Error('refused');
-      const result = await positions.save(subject, before, after, writes);
-      if (result === 'saved') applied.push(...ids.filter((id) => handled.has(id)));
-      return result;
-    },
-  };
   const undecodable: number[] = [];
   const consumer = new Consumer({
     ...expectation,
-    positions: refusing,
+    positions,
     logger: silent,
     handler: (event) => {
       if (batch.failing.includes(event.id)) throw new Error('fails');
-      handled.add(event.id);
-      return { state: undefined };
+      return { state: undefined, writes: [store.write(event.id)] };
     },
     onUndecodable: ({ position }) => {
       if (batch.failingUndecodable.includes(position)) throw new Error('fails');
@@ -89,11 +122,14 @@ async function runBatch(batch: BatchCase, positions: Positions<never>): Promise<
   const failures = batch.failure === null ? [] : [{ itemIdentifier: String(100 + batch.failure) }];
   assert.deepEqual(response, { batchItemFailures: failures });
   assert.deepEqual(undecodable, batch.undecodable);
-  for (const subject of ['a', 'b', 'c']) {
-    const ofSubject = (ids: string[]) => ids.filter((id) => id.startsWith(`${subject}:`));
-    assert.deepEqual(ofSubject(applied), ofSubject(batch.applied));
-    const { sequence, gap } = await positions.read(subject);
-    assert.equal(sequence, batch.after[subject] ?? 0);
-    assert.deepEqual(gap && { missing: gap.missing, seen: gap.seenThrough }, batch.gaps[subject]);
-  }
+  const subjects = (ids: string[]) =>
+    ['a', 'b', 'c'].map((subject) => ids.filter((id) => id.startsWith(`${subject}:`)));
+  assert.deepEqual(subjects(store.saved()), subjects(batch.applied));
+  const all = await store.all();
+  const after = all.filter(([, { sequence }]) => sequence > 0).map(([subject, { sequence }]) => [subject, sequence]);
+  assert.deepEqual(Object.fromEntries(after), batch.after);
+  const gaps = all.flatMap(([subject, { gap }]) =>
+    gap ? [[subject, { missing: gap.missing, seen: gap.seenThrough }]] : [],
+  );
+  assert.deepEqual(Object.fromEntries(gaps), batch.gaps);
 }

@@ -22,9 +22,9 @@ export interface BatchCase {
   name: string;
   before: Record<string, number>;
   gapsBefore: Record<string, { missing: number; seen: number }>;
-  failingSaves: string[];
   records: CaseRecord[];
   failing: string[];
+  failingSaves: string[];
   failingUndecodable: number[];
   applied: string[];
   after: Record<string, number>;

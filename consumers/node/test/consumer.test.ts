@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
+import { runInNewContext } from 'node:vm';
 import { type AttributeValue, DynamoDBClient, type TransactWriteItem } from '@aws-sdk/client-dynamodb';
 import { DynamoDBPositions } from '../src/dynamodb.ts';
 import {
@@ -152,8 +153,22 @@ suite('DynamoDBPositions', () => {
 
   test('saves events that write the same item one after the other', async () => {
     const client = fake();
-    assert.deepEqual(await writing(client, () => [put('same')]).process(eventsOf(1, 2, 3)), completed);
+    const logger = new MemoryLogger();
+    const consumer = consumerOf<undefined, TransactWriteItem>(
+      new DynamoDBPositions(client, 'positions'),
+      () => ({ state: undefined, writes: [put('same')] }),
+      logger,
+    );
+    assert.deepEqual(await consumer.process(eventsOf(1, 2, 3)), completed);
     assert.deepEqual(client.items('positions'), [{ Subject: { S: 'a' }, Sequence: { N: '3' } }]);
+    const { stack: _, ...line } = JSON.parse(logger.lines[0] ?? '');
+    assert.deepEqual(line, {
+      level: 'INFO',
+      message: "Several events couldn't be saved in one transaction; each one is saved alone",
+      eventId: 'shardId-000000000000:100',
+      events: 3,
+      error: 'ValidationException',
+    });
   });
 
   test('reports the event whose write is refused, and keeps the events before it', async () => {
@@ -173,18 +188,6 @@ suite('DynamoDBPositions', () => {
     assert.match(logger.lines.join('\n'), /"error":"WriteConditionError"/);
   });
 
-  test('refuses a state that JSON would change, and removes it for null', async () => {
-    for (const state of [{ balance: Number.NaN }, { balances: new Map() }, [new Set()], Number.POSITIVE_INFINITY]) {
-      const positions = new MemoryPositions<never>();
-      const consumer = consumerOf<unknown, never>(positions, () => ({ state }));
-      assert.deepEqual(await consumer.process(eventsOf(1)), reported(0));
-    }
-    const positions = new MemoryPositions<never>();
-    const consumer = consumerOf<unknown, never>(positions, ({ sequence }) => ({ state: sequence === 1 ? 1 : null }));
-    assert.deepEqual(await consumer.process(eventsOf(1, 2)), completed);
-    assert.equal((await positions.read('a')).state, undefined);
-  });
-
   test('rejects an item that another program has written in another form', async () => {
     const client = fake();
     const items: Record<string, AttributeValue>[] = [
@@ -192,11 +195,32 @@ suite('DynamoDBPositions', () => {
       { Sequence: { N: '0' } },
       { State: { N: '1' } },
       { Missing: { N: '1' } },
+      { SeenThrough: { N: '2' }, GapSince: { S: '2026-11-20T21:03:05.123Z' } },
+      { Missing: { N: '1' }, SeenThrough: { S: '2' } },
     ];
     for (const item of items) {
       client.tables.get('positions')?.set('[{"S":"a"}]', { Subject: { S: 'a' }, ...item });
       assert.deepEqual(await writing(client, () => []).process(eventsOf(1)), reported(0));
     }
+    const positions = new DynamoDBPositions(client, 'positions');
+    for (const [absent, present] of [
+      ['Missing', 'SeenThrough'],
+      ['SeenThrough', 'Missing'],
+    ] as const) {
+      client.tables.get('positions')?.set('[{"S":"a"}]', { Subject: { S: 'a' }, [present]: { N: '2' } });
+      await assert.rejects(positions.read('a'), new RegExp(`attribute ${absent} is not`));
+    }
+  });
+
+  test('accepts a gap without a time, and sets the time with the next change', async () => {
+    const client = fake();
+    client.tables
+      .get('positions')
+      ?.set('[{"S":"a"}]', { Subject: { S: 'a' }, Missing: { N: '1' }, SeenThrough: { N: '2' } });
+    const positions = new DynamoDBPositions(client, 'positions');
+    assert.deepEqual(await positions.read('a'), { sequence: 0, gap: { missing: 1, seenThrough: 2 } });
+    await writing(client, () => []).process(eventsOf(3));
+    assert.match(client.items('positions')[0]?.GapSince?.S ?? '', /^\d{4}-/);
   });
 });
 
@@ -229,26 +253,61 @@ suite('a position that another invocation moved', () => {
 
   test('makes the aggregate incomplete after six attempts', async () => {
     const positions = new Contended(6);
-    assert.deepEqual(await consumerOf(positions, handler).process(eventsOf(1, 2)), reported(0));
+    const logger = new MemoryLogger();
+    assert.deepEqual(await consumerOf(positions, handler, logger).process(eventsOf(1, 2)), reported(0));
     assert.equal(positions.attempts, 6);
+    const reason = 'Another invocation moved the position, or saving it was throttled, each time';
+    assert.ok(logger.lines[0]?.includes(`"reason":"${reason}"`), logger.lines[0]);
   });
 
-  for (const code of ['TransactionConflict', 'ThrottlingError', 'ProvisionedThroughputExceeded']) {
-    test(`or a transaction that was cancelled for ${code}, is repeated`, async () => {
-      const client = fake();
-      const send = client.send.bind(client);
-      let cancelled = 2;
-      client.send = async (command) => {
-        if (!('TransactItems' in command.input) || cancelled === 0) return send(command);
-        cancelled -= 1;
-        throw Object.assign(new Error('cancelled'), {
-          name: 'TransactionCanceledException',
-          CancellationReasons: [{ Code: 'None' }, { Code: code }],
-        });
-      };
-      assert.deepEqual(await writing(client, () => [put('x')]).process(eventsOf(1)), completed);
-    });
+  test('has all six attempts after the switch to single saves', async () => {
+    class Refusing extends Contended {
+      override async save(...args: Parameters<MemoryPositions<string>['save']>): Promise<SaveResult> {
+        if (args[3].length > 1) throw new Error('refused');
+        return super.save(...args);
+      }
+    }
+    const positions = new Refusing(5);
+    assert.deepEqual(await consumerOf(positions, handler).process(eventsOf(1, 2)), completed);
+    assert.deepEqual(positions.writes, ['a:1', 'a:2']);
+  });
+
+  for (const code of ['ThrottlingError', 'ProvisionedThroughputExceeded']) {
+    for (const index of [0, 1]) {
+      test(`is like a transaction whose item ${index} is cancelled with ${code}: no event is saved alone`, async () => {
+        const client = fake();
+        const sizes: number[] = [];
+        const send = client.send.bind(client);
+        client.send = async (command) => {
+          if (!('TransactItems' in command.input)) return send(command);
+          sizes.push(command.input.TransactItems?.length ?? 0);
+          if (sizes.length > 5) return send(command);
+          throw Object.assign(new Error('cancelled'), {
+            name: 'TransactionCanceledException',
+            CancellationReasons: [0, 1, 2].map((item) => ({ Code: item === index ? code : 'None' })),
+          });
+        };
+        const consumer = writing(client, (sequence) => [put(String(sequence))]);
+        assert.deepEqual(await consumer.process(eventsOf(1, 2)), completed);
+        assert.deepEqual(sizes, [3, 3, 3, 3, 3, 3]);
+      });
+    }
   }
+
+  test('is a conflict of transactions too, also of the own writes', async () => {
+    const client = fake();
+    const send = client.send.bind(client);
+    let conflicts = 2;
+    client.send = async (command) => {
+      if (!('TransactItems' in command.input) || conflicts === 0) return send(command);
+      conflicts -= 1;
+      throw Object.assign(new Error('cancelled'), {
+        name: 'TransactionCanceledException',
+        CancellationReasons: [{ Code: 'None' }, { Code: 'TransactionConflict' }],
+      });
+    };
+    assert.deepEqual(await writing(client, () => [put('x')]).process(eventsOf(1)), completed);
+  });
 
   test('is noticed if only the gap differs', async () => {
     for (const positions of [new MemoryPositions<never>(), new DynamoDBPositions(fake(), 'positions')]) {
@@ -297,15 +356,65 @@ suite('the handler', () => {
     assert.deepEqual(await positions.read('a'), { sequence: 2 });
   });
 
-  for (const [name, result] of Object.entries({
-    nothing: undefined,
-    'no state': { writes: [] },
-    'no list of writes': { state: 1, writes: 'x' },
-    'a state that is no JSON': { state: 1n },
-  })) {
+  test('may remove the state with null, as in the other languages', async () => {
+    const positions = new MemoryPositions<never>();
+    const states: unknown[] = [];
+    const consumer = consumerOf<number | null, never>(positions, ({ sequence }, state) => {
+      states.push(state);
+      return { state: sequence === 1 ? 1 : null };
+    });
+    await consumer.process(eventsOf(1, 2, 3));
+    assert.deepEqual(await positions.read('a'), { sequence: 3 });
+    assert.deepEqual(states, [undefined, 1, undefined]);
+    // An older version of this package stored null.
+    positions.set('a', { sequence: 3, state: 'null' });
+    await consumer.process(eventsOf(4));
+    assert.equal(states.at(-1), undefined);
+  });
+
+  test('may leave members of the state undefined, and use the objects of another realm', async () => {
+    const positions = new MemoryPositions<never>();
+    const foreign = runInNewContext('({ list: [null, { a: true }] })');
+    const state = { balance: 1.5, absent: undefined, foreign, bare: Object.create(null) };
+    await consumerOf<unknown, never>(positions, () => ({ state })).process(eventsOf(1));
+    assert.equal((await positions.read('a')).state, '{"balance":1.5,"foreign":{"list":[null,{"a":true}]},"bare":{}}');
+  });
+
+  const cycle: unknown[] = [];
+  cycle.push(cycle);
+  for (const [name, result, reason] of [
+    ['nothing', undefined, 'the handler returned no object with the member state'],
+    ['no state', { writes: [] }, 'the handler returned no object with the member state'],
+    ['no list of writes', { state: 1, writes: 'x' }, "the handler's writes are no list"],
+    ['a state that is a bigint', { state: 1n }, "the state can't be written as JSON"],
+    ['a cycle', { state: cycle }, "the state can't be written as JSON"],
+    ['NaN', { state: Number.NaN }, 'the state contains NaN or an infinite number, which JSON replaces by null'],
+    [
+      'an infinite number',
+      { state: { a: [{ b: -Infinity }] } },
+      'the state contains NaN or an infinite number, which JSON replaces by null',
+    ],
+    ...[new Map(), { a: new Set() }, [new Date(0)], new (class Account {})()].map((state) => [
+      `an object of a class: ${JSON.stringify(state)}`,
+      { state },
+      'the state contains an object of a class, such as a Map, a Set or a Date',
+    ]),
+    ...[[[undefined], 'undefined'] as const, [{ a() {} }, 'function'] as const, [[Symbol('s')], 'symbol'] as const].map(
+      ([state, type]) => [
+        `a state with a value of the type ${type}`,
+        { state },
+        `the state contains a value of the type ${type}, which JSON doesn't have`,
+      ],
+    ),
+  ] as [string, unknown, string][]) {
     test(`fails if it returns ${name}`, async () => {
-      const consumer = consumerOf(new MemoryPositions<never>(), () => result as unknown as Change<unknown, never>);
+      const logger = new MemoryLogger();
+      const positions = new MemoryPositions<never>();
+      const consumer = consumerOf(positions, () => result as Change<unknown, never>, logger);
       assert.deepEqual(await consumer.process(eventsOf(1)), reported(0));
+      const { error, reason: logged } = JSON.parse(logger.lines[0] ?? '');
+      assert.deepEqual([error, logged], ['InvalidChange', reason]);
+      assert.equal(positions.positions.size, 0);
     });
   }
 });
@@ -321,6 +430,29 @@ suite('a gap', () => {
     assert.deepEqual(await consumerOf(positions, failsAt(2)).process(eventsOf(1, 5, 2)), reported(2));
     const { sequence, gap } = await positions.read('a');
     assert.deepEqual([sequence, gap?.missing, gap?.seenThrough], [1, 2, 5]);
+  });
+
+  test('keeps its time while any gap stays', async () => {
+    const positions = new MemoryPositions<never>();
+    const since = '2026-11-20T21:03:05.123Z';
+    positions.set('a', { sequence: 1, gap: { missing: 2, seenThrough: 3, since } });
+    await consumerOf(positions, failsAt(0)).process(eventsOf(2, 9, 3));
+    assert.deepEqual((await positions.read('a')).gap, { missing: 4, seenThrough: 9, since });
+  });
+
+  test('that cannot be stored alone either makes all records of the aggregate incomplete', async () => {
+    class Refusing extends MemoryPositions<string> {
+      override async save(...args: Parameters<MemoryPositions<string>['save']>): Promise<SaveResult> {
+        if (args[2].gap || args[3].length > 1) throw new Error('refused');
+        return super.save(...args);
+      }
+    }
+    const positions = new Refusing();
+    const consumer = consumerOf(positions, ({ id }) => ({ state: undefined, writes: [id] }));
+    const { batchItemFailures } = await consumer.process(
+      batchOf([{ event: 'b:1' }, { event: 'a:1' }, { event: 'a:4' }, { event: 'a:2' }, { event: 'a:6' }]),
+    );
+    assert.deepEqual({ batchItemFailures }, reported(1));
   });
 
   test('that cannot be saved makes the skipped record incomplete', async () => {

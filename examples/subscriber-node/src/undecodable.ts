@@ -2,12 +2,11 @@ import { type DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
 import type { UndecodableRecord } from 'millrace-consumer';
 
 /**
- * The most bytes of a record that are stored. An item of DynamoDB has at most 400 KB, and a record of Kinesis up to 10
- * MiB. The stream retains the whole record for some time.
- * https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
- * https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html
+ * The most bytes of a record that are stored. A record of Kinesis has up to 1 MiB or more, but an item of DynamoDB has at most
+ * 400 KB with all attributes. A larger item would be refused each time, and the record would block its shard until it
+ * expires. The record itself stays on the stream until then.
  */
-const MAX_BYTES = 300_000;
+const MAX_DATA = 300_000;
 
 /** Puts undecodable records into a table. The same record is the same item, so a redelivery changes nothing. */
 export function undecodableTable(client: Pick<DynamoDBClient, 'send'>, table: string) {
@@ -15,8 +14,9 @@ export function undecodableTable(client: Pick<DynamoDBClient, 'send'>, table: st
     const Item = {
       StreamId: { S: eventId },
       Reason: { S: reason },
+      Data: { B: bytes.subarray(0, MAX_DATA) },
+      // If it is higher than the number of bytes in Data, the rest is missing there.
       Length: { N: String(bytes.length) },
-      Data: { B: bytes.subarray(0, MAX_BYTES) },
     };
     await client.send(new PutItemCommand({ TableName: table, Item }));
   };

@@ -106,6 +106,7 @@ test('the bundle needs nothing else, and calls the service at AWS_ENDPOINT_URL',
         StreamId: { S: 'shardId-000000000000:102' },
         Reason: { S: 'the record is not JSON' },
         Data: { B: Buffer.from('no event').toString('base64') },
+        Length: { N: '8' },
       },
     });
     const { TransactItems } = bodyOf('TransactWriteItems')[0] as { TransactItems: [{ Update: Target }, object] };

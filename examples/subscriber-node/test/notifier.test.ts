@@ -92,7 +92,7 @@ suite('the notifier writes each notification once', () => {
           }),
           logger: silent,
         });
-        await feed.run((batch) => notifier.process(batch));
+        await feed.run((batch) => notifier.process(batch), { recordedGaps: () => positions.gaps });
 
         const notifications = positions.writes.map(describe);
         assert.deepEqual(notifications.sort(), expectedNotifications(feed.expected).sort());
@@ -133,18 +133,37 @@ suite('a balance becomes low', () => {
   });
 });
 
-test('an undecodable record is an item with its id, the reason and the bytes', async () => {
+async function storedItem(bytes: Uint8Array): Promise<unknown> {
   const inputs: unknown[] = [];
   const send = async ({ input }: PutItemCommand) => inputs.push(input);
   const store = undecodableTable({ send } as unknown as Parameters<typeof undecodableTable>[0], 'undecodable');
-  const bytes = new Uint8Array([1, 2]);
   await store({ position: 0, eventId: 'shardId-000000000000:100', reason: 'the record is not JSON', bytes });
-  const Item = {
-    StreamId: { S: 'shardId-000000000000:100' },
-    Reason: { S: 'the record is not JSON' },
-    Data: { B: bytes },
-  };
-  assert.deepEqual(inputs, [{ TableName: 'undecodable', Item }]);
+  assert.equal(inputs.length, 1);
+  return inputs[0];
+}
+
+suite('an undecodable record', () => {
+  const item = (data: Uint8Array, length: string) => ({
+    TableName: 'undecodable',
+    Item: {
+      StreamId: { S: 'shardId-000000000000:100' },
+      Reason: { S: 'the record is not JSON' },
+      Data: { B: data },
+      Length: { N: length },
+    },
+  });
+
+  test('is an item with its id, the reason, the bytes and their number', async () => {
+    const bytes = new Uint8Array([1, 2]);
+    assert.deepEqual(await storedItem(bytes), item(bytes, '2'));
+    const most = new Uint8Array(300_000).fill(7);
+    assert.deepEqual(await storedItem(most), item(most, '300000'));
+  });
+
+  test('that an item of DynamoDB cannot have is cut off', async () => {
+    const bytes = new Uint8Array(1_048_576).map((_, index) => index % 251);
+    assert.deepEqual(await storedItem(bytes), item(bytes.slice(0, 300_000), '1048576'));
+  });
 });
 
 suite('the configuration', () => {

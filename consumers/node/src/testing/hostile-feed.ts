@@ -2,9 +2,9 @@ import type { Event } from '../event.ts';
 import { type CallFault, type Invocation, Invocations } from './invocations.ts';
 import { Random } from './random.ts';
 import {
-  type FeedGap,
   type HistoryEvent,
   makeStream,
+  type RecordedGap,
   type Stream,
   type StreamOptions,
   type StreamRecord,
@@ -18,8 +18,17 @@ export interface HostileFeedOptions<E extends Event = Event> {
   readonly source: string;
   /** The events of each aggregate, by its id. There is at least one. */
   readonly histories: Readonly<Record<string, readonly HistoryEvent<E>[]>>;
-  /** Whether events are missing at first, and are sent again at the end. @defaultValue false */
+  /**
+   * Whether events of some aggregates are missing at first, and their histories are sent again at the end. Some of the
+   * missing events may arrive late before that. @defaultValue false
+   */
   readonly gaps?: boolean;
+  /** Whether invocations are killed at a wrapped call. @defaultValue true */
+  readonly kills?: boolean;
+  /** Whether wrapped calls fail while their invocation goes on. @defaultValue true */
+  readonly failingCalls?: boolean;
+  /** Whether two invocations run at the same time. They take turns at wrapped calls. @defaultValue true */
+  readonly concurrency?: boolean;
   /** The most records of a batch, from 1 on. @defaultValue 10 */
   readonly batchSize?: number;
   /**
@@ -54,6 +63,17 @@ export interface FeedBatch {
 /** The handler under test. Its response is validated. */
 export type FeedHandler = (batch: FeedBatch) => Promise<unknown>;
 
+/** Options of {@link HostileFeed.run}. */
+export interface RunOptions {
+  /**
+   * Returns the gaps that the handler has recorded, by the aggregate's id; without an aggregate that has none. The feed
+   * calls it once, if `gaps` is true: when everything before the replay is completed and no invocation is running. It
+   * compares them with the gaps that it knows, because an operator sends only what a recorded gap asks for. Without
+   * this function, the feed sends all incomplete histories again, so it doesn't notice a gap that wasn't recorded.
+   */
+  readonly recordedGaps?: () => ReadonlyMap<string, RecordedGap> | Promise<ReadonlyMap<string, RecordedGap>>;
+}
+
 /** How often each fault happened. */
 export interface FeedReport {
   /** Records of the stream, with duplicates. */
@@ -80,7 +100,10 @@ export interface FeedReport {
   lostResponses: number;
 }
 
-/** The handler broke a rule: its response is invalid, or a batch is never completed. The message names the seed. */
+/**
+ * The handler broke a rule: its response is invalid, a batch is never completed, or a gap isn't recorded; or the test
+ * can't find anything, because no call is wrapped. The message names the seed.
+ */
 export class FeedError extends Error {
   override readonly name = 'FeedError';
 }
@@ -197,26 +220,24 @@ export class HostileFeed<E extends Event = Event> {
   /**
    * Delivers all records until each one is completed. A feed runs once.
    *
-   * @param storedGap - Returns the gap that the consumer has stored for an aggregate, such as
-   * `async (subject) => (await positions.read(subject)).gap`. With the option `gaps`, the feed compares all gaps before it
-   * sends the missing events.
-   * @throws {@link FeedError} if a response isn't valid, a batch is never completed, the handler doesn't return, a gap
-   * isn't stored, or no call went through {@link HostileFeed.wrap}.
+   * @throws {@link FeedError} if a response isn't valid, a batch is never completed, the handler doesn't return,
+   * `recordedGaps` returns other gaps than the ones of the stream, or no invocation made a call through
+   * {@link HostileFeed.wrap}. The last one is accepted if `kills`, `failingCalls` and `concurrency` are false: these
+   * faults happen at wrapped calls only.
    */
-  async run(handler: FeedHandler, storedGap?: (subject: string) => Promise<FeedGap | undefined>): Promise<FeedReport> {
+  async run(handler: FeedHandler, { recordedGaps }: RunOptions = {}): Promise<FeedReport> {
     if (this.#hasRun) throw new FeedError('A feed runs only once: create another one');
     this.#hasRun = true;
-    const { records, replayFrom } = this.#stream;
-    await this.#completeAll(records.slice(0, replayFrom), handler);
-    if (storedGap) await this.#compareGaps(storedGap);
-    await this.#completeAll(records.slice(replayFrom), handler);
-    if (!this.#invocations.hasWrappedCalls) {
-      throw this.#error('No call went through feed.wrap, so no invocation was killed: wrap the clients of the handler');
-    }
+    const { records, beforeReplay } = this.#stream;
+    await this.#deliverAll(records.slice(0, beforeReplay), handler);
+    if (this.#options.gaps && recordedGaps) this.#checkGaps(await recordedGaps());
+    await this.#deliverAll(records.slice(beforeReplay), handler);
+    this.#checkCalls();
     return this.#report;
   }
 
-  async #completeAll(records: readonly StreamRecord[], handler: FeedHandler): Promise<void> {
+  /** Delivers records in batches, until each one is completed and no invocation is running. */
+  async #deliverAll(records: readonly StreamRecord[], handler: FeedHandler): Promise<void> {
     for (let next = 0; next < records.length; ) {
       const size = this.#random.integer(1, this.#batchSize);
       await this.#complete(records.slice(next, next + size), handler);
@@ -225,13 +246,26 @@ export class HostileFeed<E extends Event = Event> {
     await this.#endLate();
   }
 
-  async #compareGaps(storedGap: (subject: string) => Promise<FeedGap | undefined>): Promise<void> {
-    const shown = (gap: FeedGap | undefined): string => (gap ? `${gap.missing} to ${gap.seenThrough}` : 'none');
-    for (const subject of this.#stream.positions.keys()) {
-      const [stored, expected] = [shown(await storedGap(subject)), shown(this.#stream.gaps.get(subject))];
-      if (stored !== expected) {
-        throw this.#error(`The gap of ${subject} is ${stored}; it should be ${expected}`);
+  #checkGaps(recorded: ReadonlyMap<string, RecordedGap>): void {
+    const { gaps } = this.#stream;
+    for (const subject of new Set([...gaps.keys(), ...recorded.keys()])) {
+      const [is, expected] = [recorded.get(subject), gaps.get(subject)].map(describeGap);
+      if (is !== expected) {
+        throw this.#error(`The recorded gap of the aggregate ${describe(subject)} is ${is}, expected: ${expected}`);
       }
+    }
+  }
+
+  /** A handler whose calls aren't wrapped passes without a fault. */
+  #checkCalls(): void {
+    const { kills = true, failingCalls = true, concurrency = true } = this.#options;
+    // Without an event, a handler needs no call.
+    if (this.#invocations.hasCalls || this.#stream.positions.size === 0) return;
+    if (kills || failingCalls || concurrency) {
+      throw this.#error(
+        'no call went through feed.wrap: the handler has to use the objects that feed.wrap returns. Otherwise, ' +
+          'no invocation is killed, no call fails, and no invocation waits for another one',
+      );
     }
   }
 
@@ -274,7 +308,7 @@ export class HostileFeed<E extends Event = Event> {
     return [{ ...part, records: records.slice(first), stalled: first > 0 ? 0 : stalled + 1 }];
   }
 
-  /** Delivers records once, perhaps to two invocations. Returns the reported record of the one that Lambda waits for. */
+  /** Delivers records once, perhaps to two invocations. Returns what the one that Lambda waits for reports. */
   async #deliver(
     records: readonly StreamRecord[],
     handler: FeedHandler,
@@ -284,7 +318,7 @@ export class HostileFeed<E extends Event = Event> {
     const isLost = mayFail && this.#random.chance(FAULT_CHANCE / 5);
     const main = this.#start(records, handler, mayFail, 0);
     const waited = [main];
-    if (this.#random.chance(CONCURRENT_CHANCE)) {
+    if ((this.#options.concurrency ?? true) && this.#random.chance(CONCURRENT_CHANCE)) {
       this.#report.concurrentInvocations += 1;
       if (this.#random.chance(LATE_CHANCE)) {
         this.#report.lateInvocations += 1;
@@ -313,10 +347,12 @@ export class HostileFeed<E extends Event = Event> {
   }
 
   #start(records: readonly StreamRecord[], handler: FeedHandler, mayFail: boolean, freezeAfter: number): Invocation {
+    const { kills = true, failingCalls = true } = this.#options;
     let fault: CallFault | undefined;
-    if (mayFail && this.#random.chance(FAULT_CHANCE)) {
+    if (mayFail && (kills || failingCalls) && this.#random.chance(FAULT_CHANCE)) {
+      const isKill = this.#random.chance(0.65);
       fault = {
-        kind: this.#random.chance(0.65) ? 'kill' : 'fail',
+        kind: (isKill && kills) || !failingCalls ? 'kill' : 'fail',
         call: this.#random.integer(1, MAX_FAULTY_CALL),
         isAfter: this.#random.chance(0.5),
       };
@@ -342,6 +378,7 @@ export class HostileFeed<E extends Event = Event> {
       late.isFrozen = false;
     }
     await this.#run(this.#late, this.#stream.records);
+    this.#late = [];
   }
 
   /**
@@ -392,6 +429,10 @@ function batchOf(records: readonly StreamRecord[]): FeedBatch {
       },
     })),
   };
+}
+
+function describeGap(gap: RecordedGap | undefined): string {
+  return gap === undefined ? 'absent' : `missing ${gap.missing}, seenThrough ${gap.seenThrough}`;
 }
 
 function describe(value: unknown): string {

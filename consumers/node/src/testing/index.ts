@@ -1,5 +1,5 @@
 /**
- * A feed that delivers histories to a handler as Kinesis and Lambda may deliver them at worst. It works with every test
+ * A feed that delivers histories to a handler, with every fault that Kinesis and Lambda allow. It works with every test
  * runner.
  *
  * @packageDocumentation
@@ -11,7 +11,8 @@ export {
   type FeedReport,
   HostileFeed,
   type HostileFeedOptions,
+  type RunOptions,
 } from './hostile-feed.ts';
 export { Killed, ServiceUnavailable } from './invocations.ts';
 export { forEachSeed } from './seeds.ts';
-export type { FeedGap, HistoryEvent } from './stream.ts';
+export type { HistoryEvent, RecordedGap } from './stream.ts';

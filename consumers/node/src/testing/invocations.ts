@@ -72,8 +72,12 @@ export class Invocations {
   readonly #idleMillis: number;
   #pending: PendingCall[] = [];
   #onProgress: () => void = () => {};
-  /** Whether an invocation has made a call through {@link Invocations.wrap}. */
-  hasWrappedCalls = false;
+  #hasCalls = false;
+
+  /** Whether an invocation has made a wrapped call. */
+  get hasCalls(): boolean {
+    return this.#hasCalls;
+  }
 
   /** @param idleMillis - How long an invocation may make no wrapped call and not return. */
   constructor(random: Random, idleMillis: number) {
@@ -166,7 +170,7 @@ export class Invocations {
     const invocation = current.getStore();
     // Code outside of invocations, such as the preparation of a test.
     if (invocation?.scheduler !== this) return operation();
-    this.hasWrappedCalls = true;
+    this.#hasCalls = true;
     return this.#enqueue(invocation, async () => operation(), true);
   }
 

@@ -30,17 +30,17 @@ export interface Stream {
   readonly positions: ReadonlyMap<string, number>;
   /** The distinct undecodable records. */
   readonly undecodable: readonly Uint8Array[];
-  /** The index of the first record that is sent again because events were missing. */
-  readonly replayFrom: number;
-  /** The gaps that a consumer has to have stored before this record. */
-  readonly gaps: ReadonlyMap<string, FeedGap>;
+  /** How many records there are before histories are sent again. */
+  readonly beforeReplay: number;
+  /** The gap of each aggregate that has one after these records, for a consumer that has completed them. */
+  readonly gaps: ReadonlyMap<string, RecordedGap>;
 }
 
-/** Missing events of an aggregate. */
-export interface FeedGap {
-  /** The first missing sequence. */
+/** A gap as a consumer records it. `PositionGap` has this form. */
+export interface RecordedGap {
+  /** The first missing sequence: one more than the position. */
   readonly missing: number;
-  /** The highest sequence that arrived after it. */
+  /** The highest sequence that was skipped. */
   readonly seenThrough: number;
 }
 
@@ -56,7 +56,16 @@ const UNKNOWN_TYPE_CHANCE = 0.1;
 const UNDECODABLE_CHANCE = 0.06;
 const DUPLICATE_CHANCE = 0.12;
 const REPUBLISH_CHANCE = 0.05;
-const MISSING_CHANCE = 0.25;
+/** Of an aggregate, with gaps. */
+const GAP_CHANCE = 0.75;
+/** The most events in a row that are missing. */
+const MAX_MISSING = 4;
+/** That some of the missing events arrive late, and not only by a replay. */
+const LATE_CHANCE = 0.7;
+/** That the highest event that is skipped, and what follows it, are among the last records before the replay. */
+const LAST_CHANCE = 0.5;
+/** That an event after the gap is missing too. */
+const MISSING_CHANCE = 0.15;
 /** The records after the last first occurrence, at most, without the ones of republished histories. */
 const MAX_TRAILING = 6;
 /** Kinesis' sequence numbers have about this form. */
@@ -78,7 +87,8 @@ export function makeStream(options: StreamOptions, random: Random): Stream {
     histories.set(subject, published);
     expected.set(subject, known);
   }
-  const positions = new Map([...histories].map(([subject, history]) => [subject, history.length]));
+  const nonEmpty = [...histories].filter(([, history]) => history.length > 0);
+  const positions = new Map(nonEmpty.map(([subject, history]) => [subject, history.length]));
 
   const records: StreamRecord[] = [];
   const undecodable: Uint8Array[] = [];
@@ -87,9 +97,27 @@ export function makeStream(options: StreamOptions, random: Random): Stream {
     records.push({ sequenceNumber, partitionKey, bytes });
   };
 
-  const isMissing = (): boolean => options.gaps && random.chance(MISSING_CHANCE);
-  const missing = new Set([...histories.values()].flat().filter(isMissing));
-  const present = [...histories.values()].map((history) => history.filter((event) => !missing.has(event)));
+  const gaps = new Map<string, RecordedGap>();
+  const incomplete = new Set<string>();
+  /** The last records before the replay, which no other record makes up for. */
+  const last: Published[] = [];
+  const present = [...histories].map(([subject, history]) => {
+    if (!options.gaps || history.length === 0 || !random.chance(GAP_CHANCE)) return history;
+    incomplete.add(subject);
+    const { order, missing } = withoutSome(history, random);
+    const seenThrough = Math.max(0, ...order.map(({ sequence }) => sequence));
+    if (seenThrough > missing) gaps.set(subject, { missing, seenThrough });
+    if (!random.chance(LAST_CHANCE)) return order;
+    last.push(
+      ...order.splice(
+        Math.max(
+          0,
+          order.findIndex(({ sequence }) => sequence === seenThrough),
+        ),
+      ),
+    );
+    return order;
+  });
   const occurred: Published[][] = present.map(() => []);
   /** Ends of histories that are being published again. */
   const republished: Published[][] = [];
@@ -129,27 +157,39 @@ export function makeStream(options: StreamOptions, random: Random): Stream {
     }
   }
 
-  const gaps = new Map<string, FeedGap>();
-  for (const [subject, history] of histories) {
-    const first = history.find((event) => missing.has(event));
-    const last = history.filter((event) => !missing.has(event)).at(-1);
-    if (first && last && first.sequence < last.sequence) {
-      gaps.set(subject, { missing: first.sequence, seenThrough: last.sequence });
-    }
-  }
-  const replayFrom = records.length;
-
+  for (const event of last) append(event.subject, event.bytes);
+  const beforeReplay = records.length;
   // What `millrace replay` sends: whole histories in their order.
-  const replayed = [...histories.values()]
-    .filter((history) => history.some((event) => missing.has(event)))
-    .map((history) => [...history]);
+  const replayed = [...histories].filter(([subject]) => incomplete.has(subject)).map(([, history]) => [...history]);
   for (;;) {
     const open = replayed.filter((history) => history.length > 0);
     if (open.length === 0) break;
     const event = random.pick(open).shift();
     if (event) append(event.subject, event.bytes);
   }
-  return { records, expected, positions, undecodable, replayFrom, gaps };
+  return { records, expected, positions, undecodable, beforeReplay, gaps };
+}
+
+/**
+ * Leaves out some events in a row, and perhaps later ones. The first of these in a row may arrive after the events that
+ * follow them, as after a replay that was stopped. So the position stays before `missing`, whatever is delivered again.
+ *
+ * @returns The other events in the order in which they arrive, and the first sequence that doesn't.
+ */
+function withoutSome(history: readonly Published[], random: Random): { order: Published[]; missing: number } {
+  const first = random.integer(0, history.length - 1);
+  const count = Math.min(random.integer(1, MAX_MISSING), history.length - first);
+  const late = count > 1 && random.chance(LATE_CHANCE) ? random.integer(1, count - 1) : 0;
+  const rest = history.slice(first + count).filter(() => !random.chance(MISSING_CHANCE));
+  const order = [...history.slice(0, first), ...rest];
+  let place = first;
+  for (const event of history.slice(first, first + late)) {
+    // Often at the end: an event that is skipped later would have the same effect as the ones that were skipped before.
+    place = random.chance(0.5) ? order.length : random.integer(place, order.length);
+    order.splice(place, 0, event);
+    place += 1;
+  }
+  return { order, missing: first + late + 1 };
 }
 
 /** Adds events of an unknown type to a history, and sets the sequences. */
