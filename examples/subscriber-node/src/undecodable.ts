@@ -2,9 +2,11 @@ import { type DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
 import type { UndecodableRecord } from 'millrace-consumer';
 
 /**
- * The most bytes of a record that are stored. A record of Kinesis has up to 1 MiB or more, but an item of DynamoDB has at most
- * 400 KB with all attributes. A larger item would be refused each time, and the record would block its shard until it
- * expires. The record itself stays on the stream until then.
+ * The most bytes of a record that are stored. A record of Kinesis has up to 10 MiB, but an item of DynamoDB at most 400 KB
+ * with all attributes. A larger item would be refused each time, and the record would block its shard until it expires.
+ * The stream retains the whole record until then.
+ * https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
+ * https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html
  */
 const MAX_DATA = 300_000;
 
