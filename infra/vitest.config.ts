@@ -11,6 +11,10 @@ export default defineConfig({
   },
   test: {
     include: ['test/**/*.test.ts'],
+    // A synthesis writes a folder that aws-cdk-lib doesn't remove.
+    globalSetup: 'test/temporary-folder.ts',
+    // The default leaves one processor for the terminal: on two, the tests would run one file after the other.
+    maxWorkers: '100%',
     // Loading aws-cdk-lib and one synthesis of either stage, on a busy two-core machine.
     testTimeout: 60_000,
     hookTimeout: 120_000,
