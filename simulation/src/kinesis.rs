@@ -17,7 +17,10 @@ impl Publisher for Services {
             let what = "the replay puts records on the domain stream";
             self.sim.world().violated("C", what);
         }
-        let put = records.to_vec();
+        let mut put = records.to_vec();
+        if self.is_sabotaged(Sabotage::TraceNotPublished) {
+            put.iter_mut().for_each(remove_trace);
+        }
         let mut answer = self
             .write("PutRecords", move |world, now| put_records(world, put, now))
             .await?
@@ -38,6 +41,20 @@ impl Publisher for Services {
         self.acknowledge(records, &answer);
         Ok(answer)
     }
+}
+
+/// Removes the member `traceparent` from an event, and leaves its other bytes unchanged.
+fn remove_trace(record: &mut Record) {
+    const NAME: &[u8] = br#""traceparent":"#;
+    let mut names = record.data.windows(NAME.len());
+    let Some(at) = names.position(|bytes| bytes == NAME) else {
+        return;
+    };
+    // The value has no comma, and another member follows it.
+    let rest = &record.data[at..];
+    let length = rest.iter().position(|byte| *byte == b',');
+    let end = at + length.expect("another member") + 1;
+    record.data.drain(at..end);
 }
 
 impl Services {

@@ -32,6 +32,10 @@ pub enum Sabotage {
     RowConditionForgotten,
     /// The outcome of a command isn't stored for its duplicates.
     OutcomeForgotten,
+    /// The writer's rows don't contain the trace of their request.
+    TraceForgotten,
+    /// The events don't contain the trace of their rows.
+    TraceNotPublished,
     /// A command is refused without reading again the key's record, which a duplicate may have stored.
     RecordNotReadAgain,
     /// The writer doesn't recognise a command's own event when it reads the history again.
@@ -62,7 +66,7 @@ pub enum Sabotage {
 }
 
 /// All breaks, each with the properties of which it must violate one ([list](crate)).
-pub const SABOTAGES: [(Sabotage, &[&str]); 25] = [
+pub const SABOTAGES: [(Sabotage, &[&str]); 27] = [
     // A gap (1), or, if the record is the aggregate's last event, a missing event (4). O if `republish` puts the
     // record.
     (Sabotage::RejectedRecordsIgnored, &["1", "4", "O"]),
@@ -83,6 +87,8 @@ pub const SABOTAGES: [(Sabotage, &[&str]); 25] = [
     // An event's row differs when it is read again. The first check that reads it fails.
     (Sabotage::RowConditionForgotten, &["1", "3", "W"]),
     (Sabotage::OutcomeForgotten, &["W"]),
+    (Sabotage::TraceForgotten, &["W"]),
+    (Sabotage::TraceNotPublished, &["1", "C"]),
     (Sabotage::RecordNotReadAgain, &["W"]),
     (Sabotage::OwnCommandIdIgnored, &["W"]),
     (Sabotage::PreviousKeysIgnored, &["W"]),

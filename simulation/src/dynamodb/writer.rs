@@ -260,6 +260,11 @@ fn store(world: &mut World, append: Append, now: u64) -> Appended {
     if world.is_sabotaged(Sabotage::OutcomeForgotten) {
         record = None;
     }
+    if world.is_sabotaged(Sabotage::TraceForgotten) {
+        for (_, row) in &mut rows {
+            row.remove("TraceParent");
+        }
+    }
     if let Err(what) = service_limits::append(&append) {
         world.violated("W", what);
         return Appended::TooLarge;
