@@ -1,12 +1,14 @@
-//! For the tests of a consumer (feature `testing`): records, batches, and a feed that delivers events with
-//! every fault that Kinesis and Lambda allow.
+//! For the tests of a consumer (feature `testing`): records, batches, a feed that delivers events with every fault
+//! that Kinesis and Lambda allow, and a store whose calls fail.
 
+mod failing;
 mod feed;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+pub use failing::FailingPositions;
 pub use feed::{FeedError, HostileFeed, Report};
 
 use crate::batch::KinesisRecord;

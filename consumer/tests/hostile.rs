@@ -6,7 +6,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 
 use futures_util::FutureExt as _;
-use millrace_consumer::testing::{FeedError, HostileFeed, Report};
+use millrace_consumer::testing::{FailingPositions, FeedError, HostileFeed, Report};
 use millrace_consumer::{
     BatchResponse, Change, Consumer, Envelope, Handler, KinesisBatch, MemoryPositions, Positions,
     Received, Sequence, SequenceGate, Undecodable,
@@ -115,7 +115,8 @@ fn check(writes: &[String]) -> Result<(), String> {
 
 async fn run(seed: u64, with_gaps: bool) -> (Report, MemoryPositions<String>) {
     let positions = MemoryPositions::default();
-    let consumer = Consumer::new(Recorder::default(), positions.clone());
+    let failing = FailingPositions::new(seed, positions.clone());
+    let consumer = Consumer::new(Recorder::default(), failing);
     let consumer = &consumer;
     let invoke = |body: Vec<u8>| async move {
         let outcome = consumer.process(&body).await;

@@ -35,7 +35,8 @@ const FIRST_NUMBER: usize = 1_000;
 /// - A batch is delivered again although it was completed. After a partial batch response, it is delivered from the
 ///   reported record on; after an error, as a whole or bisected.
 /// - Two invocations run at once: with the same batch, or one with a batch that was delivered before.
-/// - An invocation is killed: its future is dropped while it waits.
+/// - An invocation is killed: its future is dropped while it waits. With
+///   [`FailingPositions`](super::FailingPositions), a call fails and the invocation goes on.
 /// - With [`HostileFeed::with_gaps`], events are missing at first, and the whole history is delivered again at the
 ///   end, as `millrace replay` does. [`HostileFeed::run_and_check_gaps`] checks in between that the gaps are stored.
 ///

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use low_balance_notifier::{Failure, LowBalances, UndecodableRecords};
-use millrace_consumer::testing::{HostileFeed, kinesis_batch};
+use millrace_consumer::testing::{FailingPositions, HostileFeed, kinesis_batch};
 use millrace_consumer::{Consumer, MemoryPositions, Undecodable};
 use serde_json::{Value, json};
 
@@ -104,7 +104,8 @@ async fn notifies_of_each_withdrawal_that_crosses_the_threshold() {
 async fn notifies_once_under_the_hostile_feed() {
     for seed in 0..200 {
         let positions = MemoryPositions::default();
-        let consumer = Consumer::new(service(), positions.clone());
+        let failing = FailingPositions::new(seed, positions.clone());
+        let consumer = Consumer::new(service(), failing);
         let feed = HostileFeed::new(seed, SOURCE)
             .history("a", history("a", &[150, -60, 20, -20, 10, 10]))
             .history("b", history("b", &[500]))
