@@ -9,9 +9,10 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 
 /// The files that aren't copied: cargo, npm and the local stack write them, or they belong to this checkout.
-const MADE: [&str; 8] = [
+const MADE: [&str; 9] = [
     ".cargo",
     ".millrace",
+    "cdk.out",
     "node_modules",
     "package-lock.json",
     "target",
@@ -64,8 +65,8 @@ fn files(folder: &Path, below: &Path, found: &mut BTreeSet<PathBuf>) -> Result<(
     Ok(())
 }
 
-/// Makes `copy` contain the files of `original`. Unchanged files aren't written, so that cargo doesn't compile
-/// them again.
+/// Makes `copy` contain the files of `original`. Other files are removed, with the folders that they leave empty.
+/// Unchanged files aren't written, so that cargo doesn't compile them again.
 ///
 /// # Errors
 /// If a file can't be read or written.
@@ -76,6 +77,13 @@ pub fn copy_files(original: &Path, copy: &Path) -> Result<()> {
     files(copy, Path::new(""), &mut present)?;
     for file in present.difference(&wanted) {
         fs::remove_file(copy.join(file))?;
+        let folders = file.ancestors().skip(1);
+        for folder in folders.filter(|folder| !folder.as_os_str().is_empty()) {
+            if fs::remove_dir(copy.join(folder)).is_err() {
+                // It isn't empty.
+                break;
+            }
+        }
     }
     for file in &wanted {
         write(&copy.join(file), &fs::read(original.join(file))?)?;
@@ -195,4 +203,33 @@ pub fn install_locked(folder: &Path) -> Result<()> {
         .args(["ci", "--no-audit", "--no-fund"])
         .current_dir(folder))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_has_the_files_of_the_original_and_what_tools_made() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let (original, copy) = (folder.path().join("original"), folder.path().join("copy"));
+        for (file, content) in [
+            ("original/kept/a", "new"),
+            ("original/kept/target/b", "made by another checkout"),
+            ("copy/kept/a", "old"),
+            ("copy/kept/old/deep/c", "removed with its folders"),
+            ("copy/cdk.out/asset.1/d", "the content of an asset"),
+        ] {
+            write(&folder.path().join(file), content.as_bytes())?;
+        }
+        copy_files(&original, &copy)?;
+        let mut found = BTreeSet::new();
+        files(&copy, Path::new(""), &mut found)?;
+        assert_eq!(found, BTreeSet::from([Path::new("kept/a").to_owned()]));
+        assert_eq!(fs::read(copy.join("kept/a"))?, b"new");
+        assert!(!copy.join("kept/old").exists());
+        // cdk takes the folder of an asset for complete if it exists.
+        assert!(copy.join("cdk.out/asset.1/d").exists());
+        Ok(())
+    }
 }

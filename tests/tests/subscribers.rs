@@ -226,6 +226,11 @@ impl Outsiders {
         let folder = self.folder("infra");
         let outputs = folder.join(format!("outputs-{language}.json"));
         let nowhere = self.folder.join("no-aws-config");
+        let assembly = folder.join("cdk.out").join(language);
+        // An interrupted synthesis leaves incomplete assets, which the next one takes for complete.
+        if assembly.exists() {
+            fs::remove_dir_all(&assembly)?;
+        }
         let mut cdk = Command::new("npx");
         cdk.args([
             "cdk",
@@ -243,7 +248,7 @@ impl Outsiders {
         .args(["--context", "removalPolicy=destroy", "--context"])
         .arg(format!("architecture={ARCHITECTURE}"))
         .arg("--output")
-        .arg(folder.join(format!("cdk.out/{language}")))
+        .arg(&assembly)
         .current_dir(&folder)
         .env("AWS_ENDPOINT_URL", &local.endpoint_url)
         .env("AWS_REGION", &local.region)
