@@ -6,12 +6,14 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_lambda::primitives::Blob;
+use futures_util::future::{Either, join_all, select};
 use millrace_cli::clients::Clients;
 use millrace_consumer::testing::{HostileFeed, Report};
 use millrace_local_stack::Workspace;
@@ -35,10 +37,15 @@ const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") {
 } else {
     "x86_64"
 };
-/// How many feeds each function gets.
+/// How many feeds each function gets at least.
 const FEEDS: u64 = 2;
-/// In each feed, every invocation of this number is killed, as far as it is still running.
-const KILLED: u32 = 4;
+/// How many feeds each function gets at most, if no invocation was killed in those before.
+const MOST_FEEDS: u64 = 10;
+/// In each feed, every invocation of this number is killed, unless it ends before.
+const KILLED: u32 = 3;
+/// The invocations are killed at different moments: so many, this far apart.
+const MOMENTS: u32 = 8;
+const APART: Duration = Duration::from_millis(5);
 const DEADLINE: Duration = Duration::from_secs(90);
 
 /// The tools and folders of the test.
@@ -104,15 +111,13 @@ async fn subscribers_act_once_per_event() -> Result<()> {
         let subscriber = outsiders.deploy(stack.local(), &stream, language, &code)?;
         deployed.insert(language, subscriber);
     }
-    let results =
-        futures_util::future::join_all(deployed.iter().map(async |(language, subscriber)| {
-            let tested = async {
-                notifies_once_under_the_hostile_feed(&clients, language, subscriber).await
-            };
-            tested
-                .await
-                .with_context(|| format!("the subscriber in {language}"))
-        }));
+    let results = join_all(deployed.iter().map(async |(language, subscriber)| {
+        let tested =
+            async { notifies_once_under_the_hostile_feed(&clients, language, subscriber).await };
+        tested
+            .await
+            .with_context(|| format!("the subscriber in {language}"))
+    }));
     for result in results.await {
         result?;
     }
@@ -359,7 +364,10 @@ async fn notifies_once_under_the_hostile_feed(
     ];
     let (mut expected, mut undecodable) = (BTreeMap::new(), 0);
     let killed = Cell::new(0);
-    for seed in 0..FEEDS {
+    for seed in 0..MOST_FEEDS {
+        if seed >= FEEDS && killed.get() > 0 {
+            break;
+        }
         let mut feed = HostileFeed::new(seed, SOURCE).with_gaps();
         for (number, changes) in CHANGES.iter().enumerate() {
             let account = format!("{language}-{seed}-{number}");
@@ -369,14 +377,20 @@ async fn notifies_once_under_the_hostile_feed(
         let invocations = Cell::new(0_u32);
         let report = feed.run(|body| {
             invocations.set(invocations.get() + 1);
-            let is_killed = invocations.get().is_multiple_of(KILLED);
+            let number = invocations.get();
             let killed = &killed;
             async move {
                 let invoking = invoke(clients, &subscriber.function, body);
-                if !is_killed {
+                if !number.is_multiple_of(KILLED) {
                     return invoking.await;
                 }
-                let (result, ()) = tokio::join!(invoking, kill(&subscriber.function));
+                let moment = APART * (number / KILLED % MOMENTS);
+                let invoking = pin!(invoking);
+                let killing = pin!(kill(&subscriber.function, moment));
+                let result = match select(invoking, killing).await {
+                    Either::Left((result, _)) => return result,
+                    Either::Right(((), invoking)) => invoking.await,
+                };
                 killed.set(killed.get() + u32::from(result.is_err()));
                 result
             }
@@ -443,35 +457,36 @@ async fn invoke(clients: &Clients, function: &str, body: Vec<u8>) -> Result<Valu
     serde_json::from_slice(&payload).context("the response is no JSON")
 }
 
-/// Kills the processes that run a function.
-async fn kill(function: &str) {
+/// Kills the processes that run a function, some time after there is one.
+async fn kill(function: &str, after: Duration) {
+    while processes(function).is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    tokio::time::sleep(after).await;
+    for process in processes(function) {
+        // This fails if the process has just ended.
+        kill_process(process, Signal::KILL).ok();
+    }
+}
+
+/// The processes that run a function.
+fn processes(function: &str) -> Vec<Pid> {
     let variable = format!("AWS_LAMBDA_FUNCTION_NAME={function}");
-    // The invocation has to arrive at the process first.
-    for _ in 0..3 {
-        tokio::task::yield_now().await;
-    }
     let Ok(processes) = fs::read_dir("/proc") else {
-        return;
+        return Vec::new();
     };
-    for process in processes.flatten() {
-        let pid = process
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok());
-        let Some(pid) = pid.and_then(Pid::from_raw) else {
-            continue;
-        };
-        let Ok(environment) = fs::read(process.path().join("environ")) else {
-            continue;
-        };
-        let is_function = environment
-            .split(|byte| *byte == 0)
-            .any(|it| it == variable.as_bytes());
-        if is_function {
-            // This fails if the process has just ended.
-            kill_process(pid, Signal::KILL).ok();
-        }
-    }
+    let is_function = |process: &Path| {
+        // A process that has ended has no environment.
+        let environment = fs::read(process.join("environ")).unwrap_or_default();
+        let mut variables = environment.split(|byte| *byte == 0);
+        variables.any(|it| it == variable.as_bytes())
+    };
+    let processes = processes
+        .flatten()
+        .filter(|process| is_function(&process.path()));
+    processes
+        .filter_map(|process| Pid::from_raw(process.file_name().to_str()?.parse().ok()?))
+        .collect()
 }
 
 type Item = std::collections::HashMap<String, AttributeValue>;
