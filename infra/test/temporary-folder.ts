@@ -3,7 +3,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-/** vitest calls it before the workers start, which take over the environment, and its result at the end. */
+/**
+ * vitest calls this function before it starts the workers, which inherit the environment. At the end, it calls the
+ * function that is returned.
+ */
 export default function setup(): () => void {
   const folder = mkdtempSync(join(tmpdir(), 'millrace-infra-tests-'));
   process.env.TMPDIR = folder;

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-/// The files that aren't copied: cargo, npm and the local stack write them, or they belong to this checkout.
+/// The files that aren't copied: cargo, npm, the CDK and the local stack write them, or they belong to this checkout.
 const MADE: [&str; 9] = [
     ".cargo",
     ".millrace",
@@ -79,9 +80,9 @@ pub fn copy_files(original: &Path, copy: &Path) -> Result<()> {
         fs::remove_file(copy.join(file))?;
         let folders = file.ancestors().skip(1);
         for folder in folders.filter(|folder| !folder.as_os_str().is_empty()) {
-            if fs::remove_dir(copy.join(folder)).is_err() {
-                // It isn't empty.
-                break;
+            match fs::remove_dir(copy.join(folder)) {
+                Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => break,
+                removed => removed?,
             }
         }
     }
@@ -228,7 +229,7 @@ mod tests {
         assert_eq!(found, BTreeSet::from([Path::new("kept/a").to_owned()]));
         assert_eq!(fs::read(copy.join("kept/a"))?, b"new");
         assert!(!copy.join("kept/old").exists());
-        // cdk takes the folder of an asset for complete if it exists.
+        // The CDK takes the folder of an asset for complete if it exists.
         assert!(copy.join("cdk.out/asset.1/d").exists());
         Ok(())
     }

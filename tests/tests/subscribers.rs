@@ -17,6 +17,7 @@ use futures_util::future::{Either, join_all, select};
 use millrace_cli::clients::Clients;
 use millrace_consumer::testing::{HostileFeed, Report};
 use millrace_local_stack::Workspace;
+use millrace_local_stack::files::remove_if_there;
 use millrace_local_stack::progress::Progress;
 use millrace_local_stack::setup::node;
 use millrace_local_stack::setup::python::{self, Environment};
@@ -41,10 +42,11 @@ const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") {
 const FEEDS: u64 = 2;
 /// How many feeds each function gets at most, if no invocation was killed in those before.
 const MOST_FEEDS: u64 = 10;
-/// In each feed, every invocation of this number is killed, unless it ends before.
+/// In each feed, every third invocation is killed, unless it ends before.
 const KILLED: u32 = 3;
-/// The invocations are killed at different moments: so many, this far apart.
+/// The number of different moments at which invocations are killed.
 const MOMENTS: u32 = 8;
+/// The time between two of these moments.
 const APART: Duration = Duration::from_millis(5);
 const DEADLINE: Duration = Duration::from_secs(90);
 
@@ -112,9 +114,7 @@ async fn subscribers_act_once_per_event() -> Result<()> {
         deployed.insert(language, subscriber);
     }
     let results = join_all(deployed.iter().map(async |(language, subscriber)| {
-        let tested =
-            async { notifies_once_under_the_hostile_feed(&clients, language, subscriber).await };
-        tested
+        notifies_once_under_the_hostile_feed(&clients, language, subscriber)
             .await
             .with_context(|| format!("the subscriber in {language}"))
     }));
@@ -134,9 +134,7 @@ impl Outsiders {
     fn python(&self) -> Result<PathBuf> {
         let folder = self.folder("python");
         let build = folder.join("build");
-        if build.exists() {
-            fs::remove_dir_all(&build)?;
-        }
+        remove_if_there(&build)?;
         let wheel = packed(&self.packed, "millrace_consumer-", ".whl")?;
         run(Command::new(&self.python)
             .args([
@@ -212,14 +210,8 @@ impl Outsiders {
     fn install(&self, folder: &Path) -> Result<()> {
         use_packed(&folder.join("package.json"), &self.packed)?;
         // The archive of a package may have changed under the same name.
-        let modules = folder.join("node_modules");
-        if modules.exists() {
-            fs::remove_dir_all(&modules)?;
-        }
-        let lock = folder.join("package-lock.json");
-        if lock.exists() {
-            fs::remove_file(&lock)?;
-        }
+        remove_if_there(&folder.join("node_modules"))?;
+        remove_if_there(&folder.join("package-lock.json"))?;
         run(Command::new("npm")
             .args(["install", "--no-audit", "--no-fund"])
             .current_dir(folder))?;
@@ -233,9 +225,7 @@ impl Outsiders {
         let nowhere = self.folder.join("no-aws-config");
         let assembly = folder.join("cdk.out").join(language);
         // An interrupted synthesis leaves incomplete assets, which the next one takes for complete.
-        if assembly.exists() {
-            fs::remove_dir_all(&assembly)?;
-        }
+        remove_if_there(&assembly)?;
         let mut cdk = Command::new("npx");
         cdk.args([
             "cdk",

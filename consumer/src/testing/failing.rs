@@ -9,13 +9,12 @@ use crate::positions::{Position, Positions, Save, Saved, StoreError};
 /// One call in this number fails.
 const FAILING: u8 = 8;
 
-/// Positions whose calls fail now and then, as those of a service do: one call in eight. It fails before it takes
-/// effect or, unknown to the caller, afterwards; or the store throttles a save ([`Saved::Moved`]). A seed determines
-/// which calls fail.
+/// Wraps a store of positions. One call in eight fails, as calls of a service may: before it takes effect, or after it
+/// took effect; or the store throttles a save ([`Saved::Moved`]). A seed determines which calls fail.
 ///
-/// The consumer reports the events of a failed call as incomplete, so a
-/// [`HostileFeed`](super::HostileFeed) delivers them again. A test keeps a clone of the
-/// [`MemoryPositions`](crate::MemoryPositions) in it, and reads what is stored from the clone.
+/// The consumer reports the events of a failed call as incomplete, so a [`HostileFeed`](super::HostileFeed) delivers
+/// them again. If the wrapped store is a [`MemoryPositions`](crate::MemoryPositions), the test can keep a clone of it,
+/// and read from the clone what is stored.
 #[derive(Debug)]
 pub struct FailingPositions<P> {
     positions: P,
@@ -31,7 +30,7 @@ enum Fate {
 }
 
 impl<P> FailingPositions<P> {
-    /// Lets calls of `positions` fail.
+    /// Wraps `positions`.
     #[must_use]
     pub fn new(seed: u64, positions: P) -> Self {
         Self {

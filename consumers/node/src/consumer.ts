@@ -11,8 +11,8 @@ import { InvalidChange, stateText } from './state.ts';
 export interface Change<State, Write> {
   /**
    * The consumer's new state of the aggregate; `undefined` or `null` if it has none. It is stored as JSON, so it
-   * consists of plain objects, lists, strings, finite numbers, booleans and `null`. With another value in it, the event fails.
-   * Members that are `undefined` are left out.
+   * consists of plain objects, lists, strings, finite numbers, booleans and `null`. With another value in it, the event
+   * fails. Members that are `undefined` are left out.
    */
   readonly state: State;
   /** The writes that belong to the event. They are saved in the same transaction as the position. */
@@ -335,8 +335,8 @@ class AggregateBatch<const Types extends EventTypes, State, Write> {
   }
 
   /**
-   * An event can't be saved, so its record is reported. Lambda delivers the events that were skipped before it no more,
-   * so their gap is stored alone.
+   * An event can't be saved, so its record is reported. Lambda doesn't deliver the events before it again. If some of
+   * them were skipped, their gap is stored alone.
    */
   async #incompleteEvent(before: Position, record: UserRecord, skipped: number, error: unknown): Promise<Attempt> {
     const { eventId, position } = record;

@@ -1,6 +1,6 @@
-import { characters } from './characters.ts';
+import { characters, UNPAIRED } from './characters.ts';
 import type { EventOf, EventTypes, UnknownEvent } from './event.ts';
-import { DecodeError, UNPAIRED } from './read.ts';
+import { DecodeError } from './read.ts';
 
 /** What a consumer expects and knows. */
 export interface Expectation<Types extends EventTypes> {

@@ -4,7 +4,7 @@
  * The generated module consists of them: `read.object({ amount: read.integer({ minimum: 1 }) })`.
  */
 
-import { characters } from './characters.ts';
+import { characters, UNPAIRED } from './characters.ts';
 
 /**
  * A value doesn't have the expected form. The message names the member (`data.amount is not an integer`) and never
@@ -63,9 +63,6 @@ export interface ListLimits {
   readonly minItems?: number;
   readonly maxItems?: number;
 }
-
-/** The problem of a string such as `"\\ud800"`: JSON can express it, but it is no text, and has no bytes in UTF-8. */
-export const UNPAIRED = 'contains an unpaired surrogate';
 
 /** A string of Unicode characters. */
 export function string(limits: StringLimits = {}): Reader<string> {

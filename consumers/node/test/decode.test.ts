@@ -87,7 +87,7 @@ suite('an unpaired surrogate', () => {
     assert.equal(decodeWith({ data: { sequence: 2, any: [{ a: '🚀' }, null, 1] } }, known).kind, 'event');
   });
 
-  test('in a member that nobody reads is ignored, and a pair is a character', () => {
+  test('in a member that the consumer does not read is ignored, and a pair is a character', () => {
     assert.equal(decodeWith({ comment: lone, data: { ...valid.data, later: lone } }).kind, 'event');
     assert.equal(decodeWith({ subject: '🚀', id: '🚀:2' }).kind, 'event');
   });

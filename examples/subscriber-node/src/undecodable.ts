@@ -2,9 +2,9 @@ import { type DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
 import type { UndecodableRecord } from 'millrace-consumer';
 
 /**
- * The most bytes of a record that are stored. A record of Kinesis has up to 10 MiB, but an item of DynamoDB at most 400 KB
- * with all attributes. A larger item would be refused each time, and the record would block its shard until it expires.
- * The stream retains the whole record until then.
+ * The most bytes of a record that are stored. A record of Kinesis has up to 10 MiB, but an item of DynamoDB at most
+ * 400 KB with all attributes. A larger item would be refused each time, and the record would block its shard until it
+ * expires. The stream retains the whole record until then.
  * https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
  * https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html
  */
@@ -17,7 +17,7 @@ export function undecodableTable(client: Pick<DynamoDBClient, 'send'>, table: st
       StreamId: { S: eventId },
       Reason: { S: reason },
       Data: { B: bytes.subarray(0, MAX_DATA) },
-      // If it is higher than the number of bytes in Data, the rest is missing there.
+      // If Length is higher than the number of bytes in Data, the record was cut off.
       Length: { N: String(bytes.length) },
     };
     await client.send(new PutItemCommand({ TableName: table, Item }));

@@ -256,7 +256,7 @@ export class HostileFeed<E extends Event = Event> {
     }
   }
 
-  /** A handler whose calls aren't wrapped passes without a fault. */
+  /** Throws if no call was wrapped: then no fault could happen, and a broken handler would pass. */
   #checkCalls(): void {
     const { kills = true, failingCalls = true, concurrency = true } = this.#options;
     // Without an event, a handler needs no call.

@@ -108,14 +108,7 @@ export function makeStream(options: StreamOptions, random: Random): Stream {
     const seenThrough = Math.max(0, ...order.map(({ sequence }) => sequence));
     if (seenThrough > missing) gaps.set(subject, { missing, seenThrough });
     if (!random.chance(LAST_CHANCE)) return order;
-    last.push(
-      ...order.splice(
-        Math.max(
-          0,
-          order.findIndex(({ sequence }) => sequence === seenThrough),
-        ),
-      ),
-    );
+    last.push(...order.splice(order.findIndex(({ sequence }) => sequence === seenThrough)));
     return order;
   });
   const occurred: Published[][] = present.map(() => []);
